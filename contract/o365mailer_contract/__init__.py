@@ -1,0 +1,4 @@
+"""The boundary between the processes: names, the settings document, quantities.
+
+The one place that keeps compatibility.
+"""

@@ -1,0 +1,113 @@
+"""Every name that crosses a process boundary, in one place.
+
+The controller writes the mailer directory, the webhook mounts it, the sidecar reads it; users write the annotations.
+A name here may be added; one that a released version has written is never changed, because pods live for months.
+"""
+
+from typing import Final
+
+# --- The API group --------------------------------------------------------------------------------------------------
+
+GROUP: Final = "o365mailer.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "O365Mailer"
+PLURAL: Final = "o365mailers"
+
+# --- Annotations and labels -----------------------------------------------------------------------------------------
+
+INJECT_ANNOTATION: Final = f"{GROUP}/inject"
+"""On a pod template, or on a workload: the name of the mailer whose sidecar the pod gets."""
+
+PORTS_ANNOTATION: Final = f"{GROUP}/ports"
+"""On a pod template: the loopback ports, comma-separated, instead of `25,587`."""
+
+HEALTH_PORT_ANNOTATION: Final = f"{GROUP}/health-port"
+"""On a pod template: the port of the probes and the metrics, instead of 9025."""
+
+RESOURCE_ANNOTATIONS: Final = {
+    f"{GROUP}/cpu-request": ("requests", "cpu"),
+    f"{GROUP}/cpu-limit": ("limits", "cpu"),
+    f"{GROUP}/memory-request": ("requests", "memory"),
+    f"{GROUP}/memory-limit": ("limits", "memory"),
+    f"{GROUP}/ephemeral-storage-request": ("requests", "ephemeral-storage"),
+    f"{GROUP}/ephemeral-storage-limit": ("limits", "ephemeral-storage"),
+}
+"""On a pod template: one resource of the injected container each, as Kubernetes quantities."""
+
+STATUS_ANNOTATION: Final = f"{GROUP}/status"
+"""Written on the pod by the webhook: what was done, as JSON."""
+
+MAILER_LABEL: Final = f"{GROUP}/mailer"
+"""On an injected pod and on a token Secret: the mailer's name. Makes a Secret ours (with MANAGED_BY)."""
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "o365mailer"
+
+REFRESH_ANNOTATION: Final = f"{GROUP}/refresh"
+"""On an O365Mailer: any new value asks for a fresh token now, past every backoff."""
+
+USER_ANNOTATIONS: Final = frozenset(
+    {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, *RESOURCE_ANNOTATIONS}
+)
+"""What a user may write on a pod template; any other annotation of our group is a typing error, and refused."""
+
+# --- The mailer directory (a Secret's keys in a cluster) -------------------------------------------------------------
+
+TOKEN_FILE: Final = "access_token"
+SETTINGS_FILE: Final = "mailer.json"
+CA_FILE: Final = "ca.crt"
+DATA_LINK: Final = "..data"
+"""The symbolic link that kubelet swaps to change all files of a volume at once."""
+
+
+def token_secret_name(mailer: str) -> str:
+    """The name of the Secret that holds a mailer's directory."""
+    return f"o365mailer.{mailer}"
+
+
+# --- The injected container -----------------------------------------------------------------------------------------
+
+CONTAINER: Final = "o365mailer"
+DIRECTORY_VOLUME: Final = "o365mailer-directory"
+DIRECTORY_MOUNT: Final = "/var/run/o365mailer"
+SCRATCH_VOLUME: Final = "o365mailer-scratch"
+SCRATCH_MOUNT: Final = "/var/lib/o365mailer"
+NO_API_VOLUME: Final = "o365mailer-no-api-access"
+"""An empty volume over the place where the pod's ServiceAccount token would be mounted: the sidecar has no API."""
+NO_API_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+SMTP_PORT: Final = 25
+SUBMISSION_PORT: Final = 587
+HEALTH_PORT: Final = 9025
+WEBHOOK_PORT: Final = 10250
+"""GKE private clusters let the control plane reach nodes on 443 and 10250 only."""
+
+LIVEZ: Final = "/livez"
+READYZ: Final = "/readyz"
+METRICS: Final = "/metrics"
+
+# --- The sidecar's environment: each names the flag of `o365mailer-sidecar` that it stands for ------------------------
+
+ENV_MAILER_DIR: Final = "O365MAILER_MAILER_DIR"
+ENV_LISTEN: Final = "O365MAILER_LISTEN"
+"""Comma-separated `host:port`; an IPv6 address in brackets."""
+ENV_HEALTH: Final = "O365MAILER_HEALTH"
+ENV_SCRATCH_DIR: Final = "O365MAILER_SCRATCH_DIR"
+ENV_GRACE: Final = "O365MAILER_GRACE"
+ENV_LOG_LEVEL: Final = "O365MAILER_LOG_LEVEL"
+
+# --- The webhook ----------------------------------------------------------------------------------------------------
+
+WEBHOOK_NAME: Final = "admission.o365mailer.dev"
+"""Sorts before the mesh injectors' names, so that they place themselves in front of us."""
+PODS_WEBHOOK: Final = f"pods.{WEBHOOK_NAME}"
+WORKLOADS_WEBHOOK: Final = f"workloads.{WEBHOOK_NAME}"
+PODS_PATH: Final = "/pods"
+WORKLOADS_PATH: Final = "/workloads"
+CA_SECRET: Final = "o365mailer-webhook-ca"
+"""In the operator's namespace: made and renewed by the controller, mounted by the webhook."""
+CA_SECRET_CERTIFICATE: Final = "ca.crt"
+"""The certificates that the API server trusts: the signing one first, then the one before it while both are in use."""
+CA_SECRET_SIGNER: Final = "tls.crt"
+CA_SECRET_KEY: Final = "tls.key"

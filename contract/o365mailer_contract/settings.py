@@ -1,0 +1,117 @@
+"""The settings document `mailer.json`: everything that the sidecar needs beside the token, and no secret.
+
+Within a schema version changes are additive: a reader ignores members it does not know, unless `requires` names them.
+`requires` lists the members that *restrict* (who may send, where mail may go): a reader that does not know one of them
+must not relay, because it would relay more than it was allowed to.
+"""
+
+import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from o365mailer_contract.quantities import DURATION_PATTERN, SIZE_PATTERN
+
+SCHEMA_VERSION: Final = 1
+
+RESTRICTIONS: Final[frozenset[str]] = frozenset()
+"""The restricting members that this version knows and obeys."""
+
+Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN)]
+Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Mailbox = Annotated[str, msgspec.Meta(pattern=r"^[^\s@<>]+@[^\s@<>]+$", max_length=254)]
+"""An address; 254 octets at most (RFC 5321 §4.5.3.1.3 less the angle brackets)."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A part of the document: unknown members are ignored, defaults are not written."""
+
+
+class Submission(Part, frozen=True):
+    """Where mail is submitted (RFC 6409)."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    port: Port = 587
+    tls: Literal["starttls"] = "starttls"
+
+
+class Limits(Part, frozen=True):
+    """What one sidecar allows itself."""
+
+    connections: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
+    """Open at once to Exchange; a mailbox has three in all (Microsoft, "Concurrent connections limit")."""
+    message_size: Size = "35Mi"
+    """Octets of one message, announced as SIZE; 35 MB is Exchange Online's default for sending."""
+
+
+class Delivery(Part, frozen=True):
+    """How a message is taken and confirmed."""
+
+    confirm_within: Duration = "10s"
+    """How long the app waits for Exchange's verdict, counted from its end of data."""
+    line_endings: Literal["Normalize", "Reject"] = "Normalize"
+    """What happens to a lone LF in a body: made CRLF before anything else looks at it, or refused."""
+
+
+class Settings(Part, frozen=True):
+    """The whole document."""
+
+    schema_version: int
+    revision: Annotated[int, msgspec.Meta(ge=0)]
+    """Counts up with every change of the directory."""
+    mailbox: Mailbox
+    """Who the relay authenticates as."""
+    submission: Submission
+    expires_at: datetime.datetime | None = None
+    """When the token beside this document ends, UTC."""
+    limits: Limits = Limits()
+    delivery: Delivery = Delivery()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    requires: tuple[str, ...] = ()
+
+
+class InvalidSettings(ValueError):
+    """The document cannot be used as it is. Time heals it only by a new document."""
+
+
+class NewerSchema(InvalidSettings):
+    """Written by a newer controller in a schema that this version cannot read."""
+
+
+class UnknownRestriction(InvalidSettings):
+    """`requires` names a member that this version does not know, so it could relay what is not allowed."""
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    schema_version: int
+
+
+def decode(document: bytes) -> Settings:
+    """The settings in a `mailer.json`.
+
+    Raises InvalidSettings (with the path of the wrong member), NewerSchema, UnknownRestriction.
+    """
+    try:
+        version = msgspec.json.decode(document, type=_Head).schema_version
+        if version > SCHEMA_VERSION:
+            raise NewerSchema(
+                f"schemaVersion is {version} and this version reads {SCHEMA_VERSION}: "
+                "restart the pod to get a newer sidecar"
+            )
+        settings = msgspec.json.decode(document, type=Settings)
+    except msgspec.MsgspecError as error:
+        raise InvalidSettings(str(error)) from None
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"not UTF-8: {error.reason}") from None
+    unknown = sorted(set(settings.requires) - RESTRICTIONS)
+    if unknown:
+        raise UnknownRestriction(
+            f"requires {', '.join(unknown)}, which this version does not know: restart the pod to get a newer sidecar"
+        )
+    return settings
+
+
+def encode(settings: Settings) -> bytes:
+    """The `mailer.json` of these settings, for people to read: indented, members sorted, defaults left out."""
+    return msgspec.json.format(msgspec.json.encode(settings, order="sorted"), indent=2) + b"\n"
