@@ -24,8 +24,8 @@ Mailbox = Annotated[str, msgspec.Meta(pattern=r"^[^\s@<>]+@[^\s@<>]+$", max_leng
 """An address; 254 octets at most (RFC 5321 §4.5.3.1.3 less the angle brackets)."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A part of the document: unknown members are ignored, defaults are not written."""
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A part of the document: unknown members are ignored."""
 
 
 class Submission(Part, frozen=True):
@@ -113,5 +113,5 @@ def decode(document: bytes) -> Settings:
 
 
 def encode(settings: Settings) -> bytes:
-    """The `mailer.json` of these settings, for people to read: indented, members sorted, defaults left out."""
+    """The `mailer.json` of these settings, for people to read: indented, members sorted, nothing left to defaults."""
     return msgspec.json.format(msgspec.json.encode(settings, order="sorted"), indent=2) + b"\n"

@@ -1,0 +1,59 @@
+# Fixed verbs, each one call of a tool. `make` alone prints them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+RIG := PYTHONPATH=tests/cluster/rig $(BIN)/python -m cluster_rig
+# The demo needs a third of what development needs; a development environment serves it too.
+RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
+
+.PHONY: help demo test check mutants setup-node cluster cluster-down images bench lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## send three mails to an emulated Office 365, no cluster needed (KEEP=1 leaves it running)
+	@$(BIN)/python demo/demo.py
+
+test: .venv/.dev ## run everything that this machine can run, and name what it cannot
+	$(BIN)/python -m pytest
+
+check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/promises.py
+	$(RIG) build helm
+	$$($(RIG) path helm) lint --strict charts/o365mailer
+	$(BIN)/python -m pytest -q tests/chart/test_manifests.py
+
+mutants: .venv/.dev ## break the code in ten named ways; each must turn a named test red
+	$(BIN)/python -m pytest tests/mutations
+
+setup-node: .venv/.dev ## install what a real node needs (root, Debian)
+	$(RIG) setup-node
+
+images: .venv/.dev ## build the images with docker, podman or buildah
+	$(RIG) images
+
+cluster: .venv/.dev ## a real cluster on this machine with everything installed, to try out
+	$(RIG) try
+
+cluster-down: .venv/.dev ## remove every trace of it
+	$(RIG) down
+
+bench: .venv/.dev ## measure the relay beside a plain one, and print the table
+	$(BIN)/python -m benchmarks
+
+lock: .venv/.dev ## resolve the dependencies anew into locks/
+	PATH=$(CURDIR)/$(BIN):$$PATH locks/lock
+
+clean: ## remove what these verbs made here (the cache outside the tree stays)
+	rm -rf .venv build dist .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.venv/.%: locks/%.txt pyproject.toml
+	@echo "Setting up .venv ($*)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r locks/$*.txt
+	@$(BIN)/pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,36 @@
+"""Names that released versions have written stay as they are: pods live for months."""
+
+import pytest
+
+from o365mailer_contract import names
+
+
+@pytest.mark.promise("B4")
+def test_the_mailer_directory_keeps_its_names() -> None:
+    assert (names.TOKEN_FILE, names.SETTINGS_FILE, names.CA_FILE) == ("access_token", "mailer.json", "ca.crt")
+    assert names.token_secret_name("noreply") == "o365mailer.noreply"
+
+
+@pytest.mark.promise("B4")
+def test_what_users_write_keeps_its_names() -> None:
+    assert names.API_VERSION == "o365mailer.dev/v1alpha1"
+    assert names.INJECT_ANNOTATION == "o365mailer.dev/inject"
+    assert sorted(names.USER_ANNOTATIONS) == [
+        "o365mailer.dev/cpu-limit",
+        "o365mailer.dev/cpu-request",
+        "o365mailer.dev/ephemeral-storage-limit",
+        "o365mailer.dev/ephemeral-storage-request",
+        "o365mailer.dev/health-port",
+        "o365mailer.dev/inject",
+        "o365mailer.dev/memory-limit",
+        "o365mailer.dev/memory-request",
+        "o365mailer.dev/ports",
+    ]
+
+
+@pytest.mark.promise("B4")
+def test_what_an_injected_pod_carries_keeps_its_names() -> None:
+    assert (names.MAILER_LABEL, names.STATUS_ANNOTATION) == ("o365mailer.dev/mailer", "o365mailer.dev/status")
+    assert names.ENV_MAILER_DIR == "O365MAILER_MAILER_DIR"
+    assert names.ENV_LISTEN == "O365MAILER_LISTEN"
+    assert names.ENV_HEALTH == "O365MAILER_HEALTH"

@@ -1,0 +1,85 @@
+"""The settings document: small, additive, and safe when it restricts."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from o365mailer_contract.settings import InvalidSettings, NewerSchema, UnknownRestriction, decode, encode
+
+MINIMAL = {
+    "schemaVersion": 1,
+    "revision": 1,
+    "mailbox": "noreply@contoso.com",
+    "submission": {"host": "smtp.office365.com", "port": 587},
+}
+
+
+def document(**changes: Any) -> bytes:
+    return json.dumps(MINIMAL | changes).encode()
+
+
+@pytest.mark.promise("B1")
+def test_four_members_are_a_complete_mailer() -> None:
+    settings = decode(document())
+    assert (settings.limits.connections, settings.limits.message_size) == (3, "35Mi")
+    assert (settings.delivery.confirm_within, settings.delivery.line_endings) == ("10s", "Normalize")
+
+
+@pytest.mark.promise("B2")
+def test_unknown_members_are_ignored_at_every_depth() -> None:
+    settings = decode(document(fromTheFuture=1, submission={"host": "h", "port": 25, "later": {}}))
+    assert settings.submission.port == 25
+
+
+@pytest.mark.promise("B2")
+def test_an_unknown_restricting_member_is_refused_by_name() -> None:
+    with pytest.raises(UnknownRestriction, match="requires redirectTo, which this version does not know"):
+        decode(document(requires=["redirectTo"]))
+
+
+@pytest.mark.promise("B3")
+def test_a_newer_schema_is_told_from_a_broken_document() -> None:
+    with pytest.raises(NewerSchema, match="schemaVersion is 2 and this version reads 1: restart the pod"):
+        decode(b'{"schemaVersion": 2, "everything": "is different"}')
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mailbox": "noreply"}, r"mailbox"),
+        ({"submission": {"host": "", "port": 587}}, r"submission\.host"),
+        ({"submission": {"host": "h", "port": 70000}}, r"submission\.port"),
+        ({"limits": {"connections": 0}}, r"limits\.connections"),
+        ({"delivery": {"confirmWithin": "soon"}}, r"delivery\.confirmWithin"),
+        ({"revision": "7"}, r"revision"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_path(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSettings, match=message):
+        decode(document(**changes))
+
+
+@given(st.integers(min_value=0, max_value=len(document()) - 1))
+def test_a_truncated_document_is_refused(length: int) -> None:
+    with pytest.raises(InvalidSettings):
+        decode(document()[:length])
+
+
+@given(st.binary(max_size=200))
+def test_no_octets_do_more_than_be_refused(octets: bytes) -> None:
+    with pytest.raises(InvalidSettings, match=r"."):
+        decode(octets)
+
+
+def test_a_document_reads_back_as_it_was_written() -> None:
+    settings = decode(document(expiresAt="2026-11-23T12:00:00Z", logLevel="debug", limits={"connections": 1}))
+    assert decode(encode(settings)) == settings
+
+
+def test_what_is_written_leaves_nothing_to_the_defaults_of_its_reader() -> None:
+    written = json.loads(encode(decode(document())))
+    assert written["limits"] == {"connections": 3, "messageSize": "35Mi"}
+    assert written["delivery"] == {"confirmWithin": "10s", "lineEndings": "Normalize"}
