@@ -1,0 +1,227 @@
+"""The API server, through eight verbs. The only module that knows `kubernetes.aio`.
+
+Objects are the API's own JSON (`dict`), not the client's models: what we do not know in an object survives a
+read-modify-write, and the typed half of the client (most of its 84 MB) is never built. Every call has a time-out, and
+every failure is one of cluster_errors.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, Self
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from o365mailer_contract import names
+from o365mailer_operator.controller.cluster_errors import Absent, Refused, Unavailable, error
+
+Manifest = dict[str, Any]
+"""An object as the API server writes it."""
+
+REQUEST_TIMEOUT: Final = 10.0
+"""Seconds for one request, the connection included. Less than a Lease lives, so that a hung call cannot outlive it."""
+WATCH_SECONDS: Final = 300
+"""How long one watch lasts before it is opened anew, which notices a connection that a middlebox dropped."""
+MERGE_PATCH: Final = "application/merge-patch+json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Resource:
+    """Where a kind of object lives in the API."""
+
+    root: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, *, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        parts = [self.root]
+        if self.namespaced:
+            parts += ["namespaces", namespace or "default"]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+MAILERS: Final = Resource(f"/apis/{names.API_VERSION}", names.PLURAL)
+SECRETS: Final = Resource("/api/v1", "secrets")
+LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
+EVENTS: Final = Resource("/apis/events.k8s.io/v1", "events")
+WEBHOOKS: Final = Resource("/apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", namespaced=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Login:
+    """How to reach the API server, for those who open connections of their own. `token` is a secret."""
+
+    server: str
+    ca_path: str | None
+    certificate_path: str | None
+    key_path: str | None
+    token: str | None = dataclasses.field(repr=False)
+
+
+class Cluster:
+    """One API server, as one identity. An asynchronous context manager.
+
+    Every verb raises ClusterError (its subclasses are in cluster_errors).
+    """
+
+    def __init__(self, configuration: client.Configuration) -> None:
+        configuration.client_session_kwargs = {"trust_env": False}  # a pod's HTTPS_PROXY is meant for the internet
+        self._api = client.ApiClient(configuration)
+        self._api.user_agent = "o365mailer-controller"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._api.close()  # type: ignore[no-untyped-call]  # the client's own, untyped
+
+    async def login(self) -> Login:
+        """The address and identity of this moment (a pod's token changes every hour)."""
+        settings = self._api.configuration
+        bearer = (await settings.auth_settings()).get("BearerToken", {}).get("value", "")
+        return Login(
+            server=settings.host,
+            ca_path=settings.ssl_ca_cert,
+            certificate_path=settings.cert_file,
+            key_path=settings.key_file,
+            token=bearer.partition(" ")[2] or bearer or None,
+        )
+
+    async def get(self, resource: Resource, *, name: str, namespace: str | None = None) -> Manifest:
+        """The object. Raises Absent."""
+        return await self._request("GET", resource.path(namespace=namespace, name=name))
+
+    async def find(self, resource: Resource, *, name: str, namespace: str | None = None) -> Manifest | None:
+        """The object, or None where there is none."""
+        try:
+            return await self.get(resource, name=name, namespace=namespace)
+        except Absent:
+            return None
+
+    async def create(self, resource: Resource, manifest: Manifest, *, namespace: str | None = None) -> Manifest:
+        """The created object. Raises Conflict when the name is taken."""
+        return await self._request("POST", resource.path(namespace=namespace), body=manifest)
+
+    async def replace(self, resource: Resource, manifest: Manifest, *, namespace: str | None = None) -> Manifest:
+        """The replaced object. With `metadata.resourceVersion`, raises Conflict when it has changed since."""
+        return await self._request(
+            "PUT", resource.path(namespace=namespace, name=manifest["metadata"]["name"]), body=manifest
+        )
+
+    async def patch(self, resource: Resource, change: Manifest, *, name: str, namespace: str | None = None) -> Manifest:
+        """The object after a JSON merge patch (RFC 7386). A resourceVersion in the patch makes a Conflict possible."""
+        return await self._request("PATCH", resource.path(namespace=namespace, name=name), body=change)
+
+    async def patch_status(
+        self, resource: Resource, change: Manifest, *, name: str, namespace: str | None = None
+    ) -> Manifest:
+        """The same on the status subresource."""
+        path = resource.path(namespace=namespace, name=name, subresource="status")
+        return await self._request("PATCH", path, body=change)
+
+    async def watch(
+        self, resource: Resource, *, name: str, namespace: str | None = None
+    ) -> AsyncIterator[Manifest | None]:
+        """The object now, and again after each of its changes; None while it does not exist.
+
+        Ends after WATCH_SECONDS, or when the API server ends it: call again, pausing in between. Between two calls
+        nothing is missed, because each begins with the object as it is.
+        """
+        selector = [("fieldSelector", f"metadata.name={name}")]
+        path = resource.path(namespace=namespace)
+        listed = await self._request("GET", path, query=selector)
+        yield next(iter(listed["items"]), None)
+        query = [*selector, ("watch", "true"), ("timeoutSeconds", str(WATCH_SECONDS))]
+        query.append(("resourceVersion", listed["metadata"]["resourceVersion"]))
+        async for change in self._stream(path, query):
+            yield None if change["type"] == "DELETED" else change["object"]
+
+    async def _stream(self, path: str, query: list[tuple[str, str]]) -> AsyncIterator[Manifest]:
+        request = f"watch {path}"
+        with _translated(request):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                answer = await self._open("GET", path, query=query, body=None, timeout=WATCH_SECONDS + REQUEST_TIMEOUT)
+            try:
+                await _raise_refusal(answer, request)
+                async for line in answer.response.content:
+                    change = json.loads(line)
+                    if change["type"] == "ERROR":
+                        refusal = change["object"]
+                        raise error(
+                            status=refusal.get("code", 500), request=request, message=str(refusal.get("message"))
+                        )
+                    if change["type"] != "BOOKMARK":
+                        yield change
+            finally:
+                answer.response.close()
+
+    async def _request(
+        self, method: str, path: str, *, body: Manifest | None = None, query: list[tuple[str, str]] | None = None
+    ) -> Manifest:
+        request = f"{method} {path}"
+        with _translated(request):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                answer = await self._open(method, path, query=query or [], body=body, timeout=REQUEST_TIMEOUT)
+                await _raise_refusal(answer, request)
+                document: Manifest = json.loads(await answer.read())
+                return document
+
+    async def _open(
+        self, method: str, path: str, *, query: list[tuple[str, str]], body: Manifest | None, timeout: float
+    ) -> Any:  # the client's RESTResponse: untyped there, and it does not leave this module
+        headers = {"Accept": "application/json"}
+        if method == "PATCH":
+            headers["Content-Type"] = MERGE_PATCH
+        serialized = await self._api.param_serialize(
+            method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        return await self._api.call_api(*serialized, _request_timeout=aiohttp.ClientTimeout(total=timeout))
+
+
+async def connect(environment: Mapping[str, str] = os.environ) -> Cluster:
+    """The cluster of the pod that we run in; elsewhere the one of `KUBECONFIG` (its current context).
+
+    Raises Refused when neither says where the API server is.
+    """
+    configuration = client.Configuration()
+    try:
+        if "KUBERNETES_SERVICE_HOST" in environment:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=environment.get("KUBECONFIG"), client_configuration=configuration, persist_config=False
+            )
+    except (config.ConfigException, OSError) as problem:
+        raise Refused(
+            f"cannot find the API server: {problem}; run in a pod with a ServiceAccount, or set KUBECONFIG to a file"
+        ) from None
+    return Cluster(configuration)
+
+
+async def _raise_refusal(answer: Any, request: str) -> None:
+    if answer.status < 400:
+        return
+    text = await answer.read()
+    try:
+        message = str(json.loads(text).get("message"))
+    except (ValueError, AttributeError):
+        message = str(answer.reason)
+    raise error(status=answer.status, request=request, message=message, retry_after=answer.getheader("Retry-After"))
+
+
+@contextlib.contextmanager
+def _translated(request: str) -> Any:
+    try:
+        yield
+    except TimeoutError:
+        raise Unavailable(f"{request}: no answer within {REQUEST_TIMEOUT:g} s") from None
+    except (aiohttp.ClientError, ssl.SSLError, OSError, json.JSONDecodeError) as problem:
+        if isinstance(problem, Unavailable | Absent | PermissionError):
+            raise
+        raise Unavailable(f"{request}: {type(problem).__name__}: {problem}") from None
