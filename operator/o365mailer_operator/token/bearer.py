@@ -1,0 +1,69 @@
+"""A token as Entra gave it, and what can be read in it."""
+
+import base64
+import binascii
+import datetime
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from o365mailer_operator.token.credential import Refusal
+
+CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=2)
+"""A larger difference between our clock and the token's claims is worth a warning; Entra itself tolerates 5 minutes."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A bearer token with its times, all UTC.
+
+    `expires_at` is the moment before the request plus `expires_in`: in our clock, which is also the one that schedules
+    the refresh, and never later than the truth. The claims of the token (`exp`) are not used for it: Microsoft
+    documents access tokens as opaque to the client. They are only looked at for `roles` and for a warning about clocks.
+    """
+
+    value: str = field(repr=False)
+    issued_at: datetime.datetime
+    expires_at: datetime.datetime
+    refresh_at: datetime.datetime | None
+    """When Entra asks for a refresh (`refresh_in`), if it does."""
+    credential_ref: str
+    """Which Secret (`name/key`, or `name` of a certificate) it was obtained with."""
+    refusals: tuple[Refusal, ...] = ()
+    """Other references of the spec that were tried before and are no good."""
+    warnings: tuple[str, ...] = ()
+    """For people: refusals in words, a clock that is off."""
+    roles: frozenset[str] | None = None
+    """The application rights in the token. None where it has none, which is right with Exchange's own App RBAC."""
+
+
+def claims_of(value: str) -> dict[str, Any]:
+    """The claims of a JWT (RFC 7519 §3), unverified; empty for anything that is not one."""
+    parts = value.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        decoded = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return {}
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def roles_in(claims: dict[str, Any]) -> frozenset[str] | None:
+    """The claim `roles`, None where it is absent or not a list of texts."""
+    roles = claims.get("roles")
+    if isinstance(roles, list) and all(isinstance(role, str) for role in roles):
+        return frozenset(roles)
+    return None
+
+
+def clock_warning(claims: dict[str, Any], expires_at: datetime.datetime) -> str | None:
+    """A sentence where the token's own end is far from the one we computed: one of the clocks is wrong."""
+    exp = claims.get("exp")
+    if not isinstance(exp, int | float):
+        return None
+    off = exp - expires_at.timestamp()
+    if abs(off) <= CLOCK_TOLERANCE.total_seconds():
+        return None
+    return f"This clock and Entra's differ by {abs(off):.0f} s. Set the clock of this node right."

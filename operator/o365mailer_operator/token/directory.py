@@ -1,0 +1,38 @@
+"""The mailer directory's content: what the controller puts into the token Secret, and `o365mailer run` into files."""
+
+import datetime
+from collections.abc import Mapping
+
+import msgspec
+
+from o365mailer_contract import names, settings
+from o365mailer_operator.token.cloud import resolve
+from o365mailer_operator.token.spec import Spec
+
+
+def settings_of(spec: Spec, *, expires_at: datetime.datetime | None, revision: int) -> settings.Settings:
+    """The settings document of a spec, beside a token that ends at `expires_at`."""
+    endpoints = resolve(spec)
+    return settings.Settings(
+        schema_version=settings.SCHEMA_VERSION,
+        revision=revision,
+        mailbox=spec.mailbox,
+        submission=settings.Submission(host=endpoints.submission_host, port=endpoints.submission_port),
+        expires_at=expires_at.replace(microsecond=0) if expires_at else None,
+        limits=spec.limits,
+        delivery=spec.delivery,
+        log_level=spec.log_level,
+    )
+
+
+def files_of(document: settings.Settings, *, token: str, authorities: str | None) -> Mapping[str, bytes]:
+    """The directory's files by name. `authorities` is PEM, None for the system's."""
+    files = {names.TOKEN_FILE: token.encode("ascii"), names.SETTINGS_FILE: settings.encode(document)}
+    if authorities is not None:
+        files[names.CA_FILE] = authorities.encode()
+    return files
+
+
+def same_but_revision(one: settings.Settings, other: settings.Settings) -> bool:
+    """Whether two documents say the same, their revisions apart: then nothing has to be written."""
+    return msgspec.structs.replace(one, revision=0) == msgspec.structs.replace(other, revision=0)

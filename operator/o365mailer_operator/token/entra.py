@@ -1,0 +1,185 @@
+"""Tokens from Entra through MSAL. The only module that touches it.
+
+MSAL builds the requests, signs the assertions and reads the good answers. Everything else it does is turned off or
+kept from it: instance discovery (an extra call to the public cloud after each failure, which masks the error), its
+token cache (a last good token is the caller's, until its real end) and its cache of errors (which replays a refusal
+for a minute after the secret was corrected). Hence a fresh application for each attempt; two requests an hour are
+not worth a cache.
+"""
+
+import asyncio
+import dataclasses
+import datetime
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import msal
+
+from o365mailer_operator.token.bearer import Token, claims_of, clock_warning, roles_in
+from o365mailer_operator.token.certificate import Certificate
+from o365mailer_operator.token.credential import ClientSecret, Refusal
+from o365mailer_operator.token.errors import (
+    EntraAnswerInvalid,
+    EntraRefused,
+    EntraUnreachable,
+    TokenError,
+)
+from o365mailer_operator.token.grant import Grant
+from o365mailer_operator.token.thread import in_daemon_thread
+from o365mailer_operator.token.wire import Wire
+
+READ_TIMEOUT: Final = 10.0
+"""Seconds without an octet from Entra; it usually answers in a few tenths."""
+ATTEMPT_LIMIT: Final = 30.0
+"""Seconds for discovery and token request together, whatever the other side does."""
+
+Clock = Callable[[], datetime.datetime]
+
+
+def utc_now() -> datetime.datetime:
+    """The wall clock, aware."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+class Entra:
+    """Mints tokens. One instance for the whole process, used from one event loop.
+
+    `proxy` is the URL of an HTTPS proxy (nothing is taken from the environment). Of one application in one tenant only
+    one request is under way at a time; different ones never wait for each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        proxy: str | None = None,
+        timeout: float = READ_TIMEOUT,
+        limit: float = ATTEMPT_LIMIT,
+        clock: Clock = utc_now,
+    ) -> None:
+        self.proxy = proxy
+        self.timeout = timeout
+        self.limit = limit
+        self.clock = clock
+        self.flights: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
+
+    async def mint(self, grant: Grant) -> Token:
+        """A new token, never a cached one. Of two client secrets, the first that Entra takes.
+
+        Raises CertificateExpired, CertificateNotYetValid, HostNotAllowed (discovery named the host), EntraError.
+        """
+        key = (grant.endpoints.authority, grant.client_id, grant.endpoints.scope)
+        flight = self.flights.setdefault(key, asyncio.Lock())
+        async with flight:
+            if isinstance(grant.credential, Certificate):
+                grant.credential.check_validity(self.clock())
+                return await self._ask(grant, grant.credential)
+            return await self._first_taken(grant, grant.credential.secrets, grant.credential.unreadable)
+
+    async def _first_taken(
+        self, grant: Grant, secrets: tuple[ClientSecret, ...], unreadable: tuple[Refusal, ...]
+    ) -> Token:
+        refused: list[EntraRefused] = []
+        refusals = list(unreadable)
+        for secret in secrets:
+            try:
+                token = await self._ask(grant, secret)
+            except EntraRefused as error:
+                if not error.about_credential:
+                    raise
+                refused.append(error)
+                refusals.append(Refusal(secret.ref, error.reason, str(error)))
+            else:
+                warnings = (*(refusal.message for refusal in refusals), *token.warnings)
+                return dataclasses.replace(token, refusals=tuple(refusals), warnings=warnings)
+        raise _none_taken(refused, refusals)
+
+    async def _ask(self, grant: Grant, credential: ClientSecret | Certificate) -> Token:
+        asked_at = self.clock()
+        try:
+            async with asyncio.timeout(self.limit):
+                result = await in_daemon_thread(
+                    lambda: _acquire(grant, credential, proxy=self.proxy, timeout=self.timeout), name="entra"
+                )
+        except TimeoutError:
+            late = True
+        else:
+            late = False
+        if late:
+            raise EntraUnreachable(
+                f"{grant.endpoints.authority} gave no whole answer within {self.limit:g} s. It is tried again."
+            )
+        return _token_in(result, asked_at=asked_at, ref=credential.ref)
+
+
+def _acquire(
+    grant: Grant, credential: ClientSecret | Certificate, *, proxy: str | None, timeout: float
+) -> dict[str, Any]:
+    """MSAL's result, blocking. Raises TokenError and nothing else."""
+    kind = "certificate" if isinstance(credential, Certificate) else "secret"
+    wire = Wire(
+        allowed=grant.allowed,
+        authorities=grant.authorities,
+        proxy=proxy,
+        timeout=timeout,
+        presented=f"the {kind} {credential.ref}",
+    )
+    try:
+        application = msal.ConfidentialClientApplication(
+            grant.client_id,
+            authority=grant.endpoints.authority,
+            client_credential=_for_msal(credential),
+            http_client=wire,
+            instance_discovery=False,
+            azure_region=False,  # MSAL_FORCE_REGION would lead to a host that nobody named
+        )
+        result: object = application.acquire_token_for_client([grant.endpoints.scope])
+        if isinstance(result, dict):
+            return result
+        problem = type(result).__name__
+    except TokenError:
+        raise
+    except Exception as error:  # noqa: BLE001 - MSAL raises what its libraries raise, with the request inside
+        problem = type(error).__name__
+    finally:
+        wire.close()
+    # Raised here, unchained: see above.
+    raise EntraAnswerInvalid(
+        f"The answer of {grant.endpoints.authority} made no sense ({problem}). Check spec.authority.url."
+    )
+
+
+def _for_msal(credential: ClientSecret | Certificate) -> str | dict[str, str]:
+    if isinstance(credential, ClientSecret):
+        return credential.value
+    # A PEM certificate without a thumbprint makes MSAL sign with PS256 and name the key by x5t#S256.
+    return {"private_key": credential.key, "public_certificate": credential.certificate}
+
+
+def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) -> Token:
+    value, lifetime, refresh_on = result.get("access_token"), result.get("expires_in"), result.get("refresh_on")
+    if not isinstance(value, str) or not value or not value.isascii():
+        raise EntraAnswerInvalid("Entra's answer holds no token. It is tried again.")
+    if not isinstance(lifetime, int) or lifetime <= 0:
+        raise EntraAnswerInvalid("Entra's answer does not say how long the token lives. It is tried again.")
+    claims = claims_of(value)
+    expires_at = asked_at + datetime.timedelta(seconds=lifetime)
+    warning = clock_warning(claims, expires_at)
+    return Token(
+        value=value,
+        issued_at=asked_at,
+        expires_at=expires_at,
+        refresh_at=datetime.datetime.fromtimestamp(refresh_on, datetime.UTC) if isinstance(refresh_on, int) else None,
+        credential_ref=ref,
+        warnings=(warning,) if warning else (),
+        roles=roles_in(claims),
+    )
+
+
+def _none_taken(refused: list[EntraRefused], refusals: list[Refusal]) -> EntraRefused:
+    """The first verdict, with the other reference's fate behind it."""
+    first = refused[0]
+    others = " ".join(refusal.message for refusal in refusals if refusal.message != str(first))
+    if not others:
+        return first
+    return EntraRefused(f"{first} And: {others}", code=first.code, retry_after=first.retry_after)

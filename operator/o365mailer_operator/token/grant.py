@@ -1,0 +1,56 @@
+"""Everything that one token request needs, gathered from a spec and its Secrets. No network, no clock."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from o365mailer_operator.token.certificate import read_authorities
+from o365mailer_operator.token.cloud import Endpoints, resolve
+from o365mailer_operator.token.credential import Credential, ReadSecret, read_credential, read_key
+from o365mailer_operator.token.hosts import AllowedHosts, check_allowed
+from o365mailer_operator.token.spec import AuthoritiesRef, Spec
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A client-credentials grant (RFC 6749 §4.4) that is ready to be sent."""
+
+    endpoints: Endpoints
+    client_id: str
+    credential: Credential
+    allowed: AllowedHosts = field(repr=False)
+    authorities: str | None = field(default=None, repr=False)
+    """PEM of the only authorities that the token endpoint's certificate may come from; None: the system's."""
+    submission_authorities: str | None = field(default=None, repr=False)
+    """The same for the submission host: it goes into the mailer directory."""
+
+
+def grant_of(spec: Spec, read: ReadSecret, *, allowed: AllowedHosts) -> Grant:
+    """The grant of a spec. Hosts are checked before any Secret is read.
+
+    Raises HostNotAllowed, CredentialError.
+    """
+    check_allowed(spec, allowed)
+    return Grant(
+        endpoints=resolve(spec),
+        client_id=spec.client_id,
+        credential=read_credential(spec, read),
+        allowed=allowed,
+        authorities=_authorities(spec.authority.ca_secret_ref, read),
+        submission_authorities=_authorities(spec.submission.ca_secret_ref, read),
+    )
+
+
+def token_identity(spec: Spec) -> str:
+    """A digest of all that decides which token a spec gets, its credential's content apart.
+
+    Two specs of one identity can share a token; a token of another identity must not be used. Holds no secret.
+    """
+    endpoints = resolve(spec)
+    parts = (endpoints.authority, endpoints.scope, spec.client_id.lower())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _authorities(ref: AuthoritiesRef | None, read: ReadSecret) -> str | None:
+    if ref is None:
+        return None
+    return read_authorities(read_key(ref.name, ref.key, read), secret=ref.name, key=ref.key)

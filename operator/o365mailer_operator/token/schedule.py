@@ -1,0 +1,61 @@
+"""When to ask for the next token. Pure: every instant and every random number is passed in.
+
+Durations are seconds, instants are aware datetimes.
+"""
+
+import datetime
+import hashlib
+from typing import Final
+
+from o365mailer_operator.token.errors import TokenError
+
+EARLIEST_SHARE: Final = 0.60
+LATEST_SHARE: Final = 0.75
+"""Of the lifetime: late enough to ask seldom, early enough for an hour's token to outlive an outage of 15 minutes."""
+VALIDITY_KEPT: Final = datetime.timedelta(minutes=15)
+"""What a token still has when it is replaced: kubelet needs up to two minutes to bring it, and Entra may be away."""
+SHORTEST_WAIT: Final = datetime.timedelta(minutes=1)
+"""No `refresh_in` makes us ask more often than this (or than half of a shorter lifetime)."""
+
+FIRST_WAIT: Final = 5.0
+LONGEST_WAIT: Final = 60.0
+GROWTH: Final = 1.5
+JITTER: Final = 0.2
+"""Of a wait, to either side: so that mailers which failed together do not come back together."""
+PERMANENT_WAIT: Final = 15 * 60.0
+LONGEST_RETRY_AFTER: Final = 3600.0
+"""A Retry-After beyond this is cut: an hour is longer than any throttling that Microsoft documents."""
+
+
+def refresh_due(
+    *, issued_at: datetime.datetime, expires_at: datetime.datetime, refresh_at: datetime.datetime | None, uid: str
+) -> datetime.datetime:
+    """When a token should be replaced: 60 to 75 % into its life, by the hash of the mailer's UID.
+
+    Earlier where Entra asks for it, and so that 15 minutes of validity are left where that is in the second half of
+    the lifetime; never within the first minute (or the first half of a shorter life).
+    """
+    lifetime = expires_at - issued_at
+    due = issued_at + lifetime * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * share_of(uid))
+    due = min(due, max(expires_at - VALIDITY_KEPT, issued_at + lifetime / 2))
+    if refresh_at is not None:
+        due = min(due, refresh_at)
+    return max(due, issued_at + min(SHORTEST_WAIT, lifetime / 2))
+
+
+def wait_after_failure(error: TokenError, *, failures: int, random: float) -> float:
+    """Seconds until the next attempt, after `failures` in a row (1 or more); `random` is from [0, 1).
+
+    What time heals: 5 s, then half as much again each time, up to 60 s, and not before Retry-After. What it does not
+    heal: 15 minutes; a changed spec or Secret is tried at once by whoever notices it.
+    """
+    # The exponent is bounded: 1.5 ** failures overflows after a few days of an outage.
+    growing = min(LONGEST_WAIT, FIRST_WAIT * GROWTH ** min(failures - 1, 10))
+    wait = growing if error.transient else PERMANENT_WAIT
+    wait *= 1 - JITTER + 2 * JITTER * random
+    return max(wait, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+
+
+def share_of(uid: str) -> float:
+    """A number in [0, 1) that is always the same for a UID, and evenly spread over UIDs."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8]) / 2**64

@@ -1,0 +1,160 @@
+"""The O365Mailer's spec as typed data: what the token and the mailer directory need of it.
+
+Unknown members are ignored here, because the API server has already pruned or refused them; document.py refuses them
+for a file, which nobody has looked at before.
+"""
+
+import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from o365mailer_contract.settings import Delivery, Limits, Mailbox, Port
+from o365mailer_operator.token.errors import InvalidSpec
+
+_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+GUID_PATTERN: Final = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+CLIENT_ID_PATTERN: Final = f"^{GUID_PATTERN}$"
+TENANT_PATTERN: Final = rf"^({GUID_PATTERN}|{_LABEL}(\.{_LABEL})+)$"
+"""A GUID or a domain. `common` and `organizations` are neither: client credentials need one tenant."""
+AUTHORITY_PATTERN: Final = rf"^https://{_LABEL}(\.{_LABEL})*(:[0-9]{{1,5}})?/?$"
+"""Scheme, host and port. No path (the tenant is appended), and no user info, which could disguise the host."""
+HOST_PATTERN: Final = rf"^{_LABEL}(\.{_LABEL})*\.?$"
+SECRET_NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+SECRET_KEY_PATTERN: Final = r"^[A-Za-z0-9._-]+$"
+
+Tenant = Annotated[str, msgspec.Meta(pattern=TENANT_PATTERN, max_length=253)]
+ClientId = Annotated[str, msgspec.Meta(pattern=CLIENT_ID_PATTERN)]
+AuthorityUrl = Annotated[str, msgspec.Meta(pattern=AUTHORITY_PATTERN, max_length=300)]
+Host = Annotated[str, msgspec.Meta(pattern=HOST_PATTERN, max_length=253)]
+SecretName = Annotated[str, msgspec.Meta(pattern=SECRET_NAME_PATTERN, max_length=253)]
+SecretKey = Annotated[str, msgspec.Meta(pattern=SECRET_KEY_PATTERN, max_length=253)]
+Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+CloudName = Literal["Global", "USGovernment", "USGovernmentDoD", "China"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A part of the spec, members in camelCase."""
+
+
+class SecretKeyRef(Part, frozen=True):
+    """One key of one Secret in the mailer's own namespace."""
+
+    name: SecretName
+    key: SecretKey
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.key}"
+
+
+class AuthoritiesRef(Part, frozen=True):
+    """The PEM certificates of the only authorities to trust."""
+
+    name: SecretName
+    key: SecretKey = "ca.crt"
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.key}"
+
+
+class CertificateRef(Part, frozen=True):
+    """A Secret of type kubernetes.io/tls, as cert-manager writes it."""
+
+    name: SecretName
+
+
+class ClientSecretCredential(Part, frozen=True):
+    """A client secret; two references while it is being rotated."""
+
+    secret_refs: Annotated[tuple[SecretKeyRef, ...], msgspec.Meta(min_length=1, max_length=2)]
+    expires_at: Instant | None = None
+    """When the secret ends in Entra, as its owner has noted it; Entra does not tell."""
+
+
+class CertificateCredential(Part, frozen=True):
+    """A certificate that is registered with the application."""
+
+    secret_ref: CertificateRef
+
+
+class CredentialSpec(Part, frozen=True):
+    """How the controller proves to Entra that it is the application: exactly one member."""
+
+    client_secret: ClientSecretCredential | None = None
+    certificate: CertificateCredential | None = None
+
+
+class AuthoritySpec(Part, frozen=True):
+    """Override of the cloud's authority."""
+
+    url: AuthorityUrl | None = None
+    ca_secret_ref: AuthoritiesRef | None = None
+
+
+class SubmissionSpec(Part, frozen=True):
+    """Override of the cloud's submission host."""
+
+    host: Host | None = None
+    port: Port | None = None
+    ca_secret_ref: AuthoritiesRef | None = None
+
+
+class Spec(Part, frozen=True):
+    """An O365Mailer's spec."""
+
+    tenant_id: Tenant
+    client_id: ClientId
+    mailbox: Mailbox
+    credential: CredentialSpec
+    suspend: bool = False
+    cloud: CloudName = "Global"
+    authority: AuthoritySpec = AuthoritySpec()
+    submission: SubmissionSpec = SubmissionSpec()
+    limits: Limits = Limits()
+    delivery: Delivery = Delivery()
+    log_level: LogLevel = "info"
+
+
+def decode_spec(spec: Any) -> Spec:
+    """The typed spec of a decoded JSON or YAML object.
+
+    Raises InvalidSpec, its text beginning with the path of the wrong member, such as `spec.limits.connections`.
+    """
+    try:
+        decoded = msgspec.convert(spec, Spec)
+    except msgspec.ValidationError as error:
+        problem = str(error)
+    else:
+        check_credential(decoded.credential)
+        return decoded
+    raise InvalidSpec(_located(problem))
+
+
+def check_credential(credential: CredentialSpec) -> None:
+    """Raises InvalidSpec unless exactly one kind of credential is given."""
+    given = [name for name in credential.__struct_fields__ if getattr(credential, name) is not None]
+    if len(given) != 1:
+        found = "both are" if given else "none is"
+        raise InvalidSpec(f"spec.credential: exactly one of clientSecret and certificate is needed, and {found} given.")
+
+
+_WORDS: Final = (
+    (TENANT_PATTERN, "a tenant's GUID, or one of its domains"),
+    (CLIENT_ID_PATTERN, "the application's client id, a GUID"),
+    (AUTHORITY_PATTERN, "https://host or https://host:port, without a path"),
+    (HOST_PATTERN, "a host name"),
+    (SECRET_NAME_PATTERN, "a Secret's name"),
+    (SECRET_KEY_PATTERN, "a key of a Secret"),
+    (r"^[^\s@<>]+@[^\s@<>]+$", "a mailbox's address, such as noreply@contoso.com"),
+    (r"^[0-9]+(ms|s|m|h|d)$", "a duration, such as 10s or 5m"),
+    (r"^[0-9]+(Ki|Mi|Gi|k|M|G)?$", "a size, such as 35Mi"),
+)
+"""What people are told instead of a regular expression."""
+
+
+def _located(problem: str) -> str:
+    text, _, path = problem.partition(" - at `$")
+    for pattern, words in _WORDS:
+        text = text.replace(f"Expected `str` matching regex {pattern!r}", f"expected {words}")
+    return f"spec{path.rstrip('`')}: {text}"

@@ -1,0 +1,143 @@
+"""The HTTPS client under MSAL: ours, so that what MSAL would ignore or do silently is decided here.
+
+With a client of one's own MSAL ignores its parameters `timeout`, `verify` and `proxies`; with none it makes one that
+follows redirects with the secret in the body, has no timeout, and lets REQUESTS_CA_BUNDLE replace the authorities it
+was given.
+"""
+
+import ssl
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import certifi
+import requests
+from requests.adapters import HTTPAdapter
+
+from o365mailer_operator.token.answer import Answer, error_in
+from o365mailer_operator.token.errors import EntraAnswerInvalid, EntraNotTrusted, EntraUnreachable, TokenError
+from o365mailer_operator.token.hosts import AllowedHosts
+
+CONNECT_TIMEOUT: Final = 5.0
+LONGEST_ANSWER: Final = 2**20
+"""Octets. Entra's are a few KiB; more is something else, or an attack on our memory."""
+
+
+class Wire:
+    """One mint's connections. `get`, `post` and `close` are what MSAL calls.
+
+    Every address is checked against the allow-list first (discovery names the token endpoint), no redirect is
+    followed, nothing is taken from the environment, and every answer but a good one becomes an error of ours at once.
+    """
+
+    def __init__(
+        self, *, allowed: AllowedHosts, authorities: str | None, proxy: str | None, timeout: float, presented: str
+    ) -> None:
+        self.allowed = allowed
+        self.presented = presented
+        self.timeout = timeout
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.proxies = {"https": proxy} if proxy else {}
+        self.session.mount("https://", _Adapter(trust_in(authorities)))
+
+    def get(self, url: str, **kwargs: Any) -> Answer:
+        """Discovery. Raises TokenError."""
+        return self._exchange("GET", url, named_by="spec.authority.url", **kwargs)
+
+    def post(self, url: str, **kwargs: Any) -> Answer:
+        """The token request. Raises TokenError."""
+        return self._exchange("POST", url, named_by="The authority's discovery document", **kwargs)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self.session.close()
+
+    def _exchange(self, method: str, url: str, *, named_by: str, **kwargs: Any) -> Answer:
+        self.allowed.check_url(url, named_by=named_by)
+        host = urlsplit(url).netloc
+        outcome: Answer | TokenError
+        try:
+            outcome = self._answer(method, url, host, **kwargs)
+        except requests.RequestException as error:
+            # Judged here and raised below, unchained: the exception holds the request, and that the secret.
+            outcome = _failure(error, host=host, timeout=self.timeout)
+        if isinstance(outcome, Answer):
+            problem = error_in(outcome, presented=self.presented)
+            if problem is None:
+                return outcome
+            outcome = problem
+        raise outcome
+
+    def _answer(self, method: str, url: str, host: str, **kwargs: Any) -> Answer | TokenError:
+        with self.session.request(
+            method, url, timeout=(CONNECT_TIMEOUT, self.timeout), allow_redirects=False, stream=True, **kwargs
+        ) as response:
+            body = bytearray()
+            for chunk in response.iter_content(2**14):
+                body += chunk
+                if len(body) > LONGEST_ANSWER:
+                    return EntraAnswerInvalid(f"{host} answers with more than 1 MiB: that is not Entra.")
+            return Answer(
+                host=host,
+                status_code=response.status_code,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                text=body.decode(errors="replace"),
+            )
+
+
+class _Adapter(HTTPAdapter):
+    """Connections with a TLS context of ours, through a proxy too."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self.context, **kwargs)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(*args, ssl_context=self.context, **kwargs)
+
+    def cert_verify(self, conn: Any, *_args: Any, **_kwargs: Any) -> None:
+        """requests would add certifi's authorities to the context here, the ones we were told to trust aside."""
+        conn.cert_reqs = "CERT_REQUIRED"
+        conn.ca_certs = conn.ca_cert_dir = None
+
+
+def trust_in(authorities: str | None) -> ssl.SSLContext:
+    """Exactly these PEM authorities; without any the system's, and Mozilla's for images that have none."""
+    if authorities is not None:
+        return ssl.create_default_context(cadata=authorities)
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _failure(error: requests.RequestException, *, host: str, timeout: float) -> TokenError:
+    if isinstance(error, requests.exceptions.ProxyError):
+        return EntraUnreachable(
+            f"The HTTPS proxy did not lead to {host} ({_root(error)}). Check the proxy setting; it is tried again."
+        )
+    if isinstance(error, requests.exceptions.SSLError):
+        return EntraNotTrusted(
+            f"The TLS certificate of {host} is not trusted ({_root(error)}). If a proxy inspects TLS, or for a private "
+            "authority, name its CA in spec.authority.caSecretRef."
+        )
+    if isinstance(error, requests.exceptions.Timeout):
+        return EntraUnreachable(
+            f"{host} did not answer within {timeout:g} s. Check that this network reaches it; it is tried again."
+        )
+    return EntraUnreachable(
+        f"No connection to {host} ({_root(error)}). Check DNS, egress rules and the proxy setting; it is tried again."
+    )
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause in a few words: the system's or TLS's, never a request's."""
+    for _ in range(20):  # chains can be circular
+        error = error.__cause__ or error.__context__ or error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
