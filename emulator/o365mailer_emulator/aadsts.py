@@ -1,0 +1,186 @@
+"""Entra's errors: code, OAuth error, HTTP status and words.
+
+Source: learn.microsoft.com "Microsoft Entra authentication and authorization error codes" and public logs of the
+v2.0 token endpoint, collected 2026-11-23. The text is for people; clients decide by ``error`` and, as a hint, by code.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Aadsts:
+    """One error of the token endpoint; ``message`` has ``{client}``, ``{tenant}`` and the like to fill in."""
+
+    code: int
+    error: str
+    status: int
+    message: str
+
+
+ENTRIES = (
+    Aadsts(
+        7000215,
+        "invalid_client",
+        401,
+        "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, "
+        "not the client secret ID, for a secret added to app '{client}'.",
+    ),
+    Aadsts(
+        7000222,
+        "invalid_client",
+        401,
+        "The provided client secret keys for app '{client}' are expired. Visit the Azure portal to create new keys for "
+        "your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: "
+        "https://aka.ms/certCreds.",
+    ),
+    Aadsts(
+        7000216,
+        "invalid_client",
+        401,
+        "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.",
+    ),
+    Aadsts(
+        7000218,
+        "invalid_client",
+        401,
+        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+    ),
+    Aadsts(
+        700016,
+        "unauthorized_client",
+        400,
+        "Application with identifier '{client}' was not found in the directory '{tenant}'. This can happen if the "
+        "application has not been installed by the administrator of the tenant or consented to by any user in the "
+        "tenant. You may have sent your authentication request to the wrong tenant.",
+    ),
+    Aadsts(7000112, "unauthorized_client", 400, "Application '{client}' is disabled."),
+    Aadsts(
+        90002,
+        "invalid_tenant",
+        400,
+        "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the "
+        "correct cloud. Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant.",
+    ),
+    Aadsts(
+        700027,
+        "invalid_client",
+        401,
+        "The certificate with identifier used to sign the client assertion is not registered on application. "
+        "[Reason - {reason}, Thumbprint of key used by client: '{thumbprint}', Application Id: '{client}'].",
+    ),
+    Aadsts(
+        700024,
+        "invalid_client",
+        401,
+        "Client assertion is not within its valid time range. Current time: {now}, assertion valid from {valid_from}, "
+        "expiry time of assertion {valid_to}. Review the documentation at "
+        "https://learn.microsoft.com/entra/identity-platform/certificate-credentials.",
+    ),
+    Aadsts(
+        700023,
+        "invalid_client",
+        401,
+        "Client assertion audience claim does not match Realm issuer. Review the documentation at "
+        "https://learn.microsoft.com/entra/identity-platform/certificate-credentials.",
+    ),
+    Aadsts(
+        700021,
+        "invalid_client",
+        401,
+        "Client assertion application identifier doesn't match 'client_id' parameter. Review the documentation at "
+        "https://learn.microsoft.com/entra/identity-platform/certificate-credentials.",
+    ),
+    Aadsts(
+        1000502,
+        "invalid_client",
+        401,
+        "The provided certificate is not within its specified validity: {valid_from} - {valid_to}.",
+    ),
+    Aadsts(50027, "invalid_client", 401, "JWT token is invalid or malformed."),
+    Aadsts(70003, "unsupported_grant_type", 400, "The app requested an unsupported grant type '{grant}'."),
+    Aadsts(
+        900144,
+        "invalid_request",
+        400,
+        "The request body must contain the following parameter: '{parameter}'.",
+    ),
+    Aadsts(
+        1002012,
+        "invalid_scope",
+        400,
+        "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with "
+        "/.default suffixed to the resource identifier (application ID URI).",
+    ),
+    Aadsts(
+        500011,
+        "invalid_resource",
+        400,
+        "The resource principal named {scope} was not found in the tenant named {tenant}. This can happen if the "
+        "application has not been installed by the administrator of the tenant or consented to by any user in the "
+        "tenant.",
+    ),
+    Aadsts(
+        50196,
+        "invalid_grant",
+        400,
+        "The server terminated an operation because it encountered a client request loop. Please contact your app "
+        "vendor.",
+    ),
+    Aadsts(
+        53003,
+        "invalid_grant",
+        400,
+        "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
+    ),
+    Aadsts(65001, "invalid_grant", 400, "The user or administrator has not consented to use the application."),
+    Aadsts(
+        90055,
+        "temporarily_unavailable",
+        429,
+        "The server is terminating an operation because there are too many requests.",
+    ),
+    Aadsts(90033, "temporarily_unavailable", 503, "A transient error has occurred. Please try again."),
+    Aadsts(50000, "server_error", 500, "There was an error issuing a token."),
+)
+
+AADSTS = {entry.code: entry for entry in ENTRIES}
+
+
+def error_document(
+    entry: Aadsts, *, values: dict[str, str], now: float, correlation_id: str, trace_id: str, error_base: str
+) -> dict[str, Any]:
+    """The JSON that Entra answers: members, order and the tail of the description as its own."""
+    timestamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    words = entry.message.format_map(_Known(values))
+    return {
+        "error": entry.error,
+        "error_description": (
+            f"AADSTS{entry.code}: {words} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
+        ),
+        "error_codes": [entry.code],
+        "timestamp": timestamp,
+        "trace_id": trace_id,
+        "correlation_id": correlation_id,
+        "error_uri": f"{error_base}/error?code={entry.code}",
+    }
+
+
+def correlation(header: str | None, *, fresh: str) -> str:
+    """The client's request id when it is a GUID (Entra echoes only those), else a fresh one."""
+    try:
+        return str(uuid.UUID(header or ""))
+    except ValueError:
+        return fresh
+
+
+class _Known(dict[str, str]):
+    """Fills what a scripted error does not know with the word Entra's templates use in its place."""
+
+    def __missing__(self, key: str) -> str:
+        return f"<{key}>"

@@ -1,0 +1,214 @@
+"""Entra's three addresses: discovery, signing keys, and the v2.0 token endpoint for client credentials.
+
+learn.microsoft.com "OAuth 2.0 client credentials flow on the Microsoft identity platform"; RFC 6749 §4.4, §5.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus, urlsplit
+
+from aiohttp import web
+
+from o365mailer_emulator import credential
+from o365mailer_emulator.aadsts import AADSTS, Aadsts, correlation, error_document
+from o365mailer_emulator.errors import EntraRefusal
+
+if TYPE_CHECKING:
+    from o365mailer_emulator.service import Service
+    from o365mailer_emulator.tenancy import Application, Tenant
+
+DEFAULT_SCOPE = "/.default"
+STATUS_ERRORS = {429: 90055, 500: 50000, 503: 90033, 504: 90033}  # what a scripted bare status is worded as
+
+
+@dataclass(frozen=True)
+class Entra:
+    """The handlers. ``authority`` is asked for at each answer: the bound port is known only after listening."""
+
+    service: Service
+    authority: Callable[[], str]
+
+    def application(self) -> web.Application:
+        """The addresses, to be served over TLS."""
+        app = web.Application()
+        app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self.discovery)
+        app.router.add_get("/{tenant}/.well-known/openid-configuration", self.discovery)
+        app.router.add_get("/{tenant}/discovery/v2.0/keys", self.keys)
+        app.router.add_get("/discovery/v2.0/keys", self.keys)
+        app.router.add_post("/{tenant}/oauth2/v2.0/token", self.token)
+        return app
+
+    async def discovery(self, request: web.Request) -> web.StreamResponse:
+        """The discovery document; an unknown tenant is 400 with AADSTS90002."""
+        return await self._answer(request, "discovery", self._discovery)
+
+    async def keys(self, request: web.Request) -> web.StreamResponse:
+        """The key set that the tokens verify with."""
+        return await self._answer(request, "keys", self._keys)
+
+    async def token(self, request: web.Request) -> web.StreamResponse:
+        """A token for the client credentials in the form (or the Basic header), or Entra's error document."""
+        return await self._answer(request, "token", self._token)
+
+    async def _answer(
+        self, request: web.Request, step: str, work: Callable[[web.Request, dict[str, str]], dict[str, Any]]
+    ) -> web.StreamResponse:
+        ledger = self.service.ledger
+        ledger.tally.requests[step] += 1
+        try:
+            form = await _form(request)
+            scripted = await self._scripted(request, step, form)
+            if scripted is not None:
+                return scripted
+            return web.json_response(work(request, form), headers=_headers(request))
+        except EntraRefusal as refusal:
+            ledger.tally.tokens_refused += step == "token"
+            ledger.note("entra-refused", step=step, code=refusal.aadsts.code)
+            return self._refusal(request, refusal.aadsts, refusal.values)
+
+    async def _scripted(self, request: web.Request, step: str, form: dict[str, str]) -> web.StreamResponse | None:
+        """What the script wants instead; None when it wants nothing or only a pause."""
+        rule = self.service.script.take(step, form.get("client_id", ""))
+        if rule is None:
+            return None
+        note = self.service.ledger.note
+        note("scripted", step=step)
+        await self.service.script.hold(rule, stalled=lambda: note("stalled", step=step))
+        if rule.close or rule.reset:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=500)  # nobody reads it
+        if rule.aadsts is None and rule.status is None:
+            return None
+        entry = AADSTS[rule.aadsts or STATUS_ERRORS.get(rule.status or 500, 50000)]
+        values = {"client": form.get("client_id", ""), "tenant": request.match_info.get("tenant", "")}
+        return self._refusal(request, entry, values, status=rule.status, retry_after=rule.retry_after)
+
+    def _refusal(
+        self,
+        request: web.Request,
+        entry: Aadsts,
+        values: dict[str, str],
+        *,
+        status: int | None = None,
+        retry_after: int | None = None,
+    ) -> web.Response:
+        document = error_document(
+            entry,
+            values=values,
+            now=self.service.clock(),
+            correlation_id=correlation(request.headers.get("client-request-id"), fresh=str(uuid.uuid4())),
+            trace_id=str(uuid.uuid4()),
+            error_base=self.authority(),
+        )
+        headers = _headers(request)
+        if retry_after is not None:
+            headers["Retry-After"] = str(retry_after)
+        return web.json_response(document, status=status or entry.status, headers=headers)
+
+    def _discovery(self, request: web.Request, _form: dict[str, str]) -> dict[str, Any]:
+        tenant = self._tenant(request)
+        named = request.match_info["tenant"]
+        base = self.authority()
+        return {
+            "token_endpoint": f"{base}/{named}/oauth2/v2.0/token",
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+            "jwks_uri": f"{base}/{named}/discovery/v2.0/keys",
+            "response_modes_supported": ["query", "fragment", "form_post"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "issuer": f"{base}/{tenant.id}/v2.0",
+            "request_uri_parameter_supported": False,
+            "authorization_endpoint": f"{base}/{named}/oauth2/v2.0/authorize",
+            "device_authorization_endpoint": f"{base}/{named}/oauth2/v2.0/devicecode",
+            "tenant_region_scope": "EU",
+            "cloud_instance_name": urlsplit(base).netloc,
+        }
+
+    def _keys(self, _request: web.Request, _form: dict[str, str]) -> dict[str, Any]:
+        return {"keys": [self.service.mint.key.public_jwk(f"{self.authority()}/{{tenantid}}/v2.0")]}
+
+    def _token(self, request: web.Request, form: dict[str, str]) -> dict[str, Any]:
+        tenant = self._tenant(request)
+        if not form.get("grant_type"):
+            raise EntraRefusal(AADSTS[900144], parameter="grant_type")
+        if form["grant_type"] != "client_credentials":
+            raise EntraRefusal(AADSTS[70003], grant=form["grant_type"])
+        if not form.get("client_id"):
+            raise EntraRefusal(AADSTS[900144], parameter="client_id")
+        application = self._application(form["client_id"], tenant)
+        base = f"{self.authority()}/{request.match_info['tenant']}"
+        audiences = [f"{base}/oauth2/v2.0/token", f"{base}/v2.0", f"{self.authority()}/{tenant.id}/oauth2/v2.0/token"]
+        kind = credential.judge(form, application, audiences=audiences, now=self.service.clock())
+        audience = _audience(form.get("scope", ""), tenant)
+        settings = self.service.tenancy.settings
+        minted = self.service.mint.mint(
+            application=application,
+            tenant=tenant,
+            audience=audience,
+            lifetime=settings.token_lifetime,
+            credential=kind,
+        )
+        self.service.ledger.issue(minted.record)
+        expires_in = max(0, int(minted.record.expires - self.service.clock()))
+        answer: dict[str, Any] = {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in}
+        if settings.refresh_in is not None:
+            answer["refresh_in"] = int(settings.refresh_in)
+        return {**answer, "access_token": minted.access_token}
+
+    def _tenant(self, request: web.Request) -> Tenant:
+        named = request.match_info.get("tenant", "")
+        tenant = self.service.tenancy.tenant(named)
+        if tenant is None:
+            raise EntraRefusal(AADSTS[90002], tenant=named)
+        return tenant
+
+    def _application(self, client_id: str, tenant: Tenant) -> Application:
+        application = self.service.tenancy.application(client_id)
+        home = self.service.tenancy.tenant(application.tenant) if application else None
+        if application is None or home is None or home.id != tenant.id:
+            raise EntraRefusal(AADSTS[700016], client=client_id, tenant=tenant.id)
+        return application
+
+
+def _audience(scope: str, tenant: Tenant) -> str:
+    """The resource that ``scope`` names, which becomes the token's audience."""
+    if not scope:
+        raise EntraRefusal(AADSTS[900144], parameter="scope")
+    if not scope.endswith(DEFAULT_SCOPE) or " " in scope:
+        raise EntraRefusal(AADSTS[1002012], scope=scope)
+    resource = scope.removesuffix(DEFAULT_SCOPE)
+    if urlsplit(resource).scheme != "https":
+        raise EntraRefusal(AADSTS[500011], scope=resource, tenant=tenant.id)
+    return resource
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """The posted form, with client id and secret from a Basic header where there is one (RFC 6749 §2.3.1)."""
+    if request.method != "POST":
+        return {}
+    form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return form
+    try:
+        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (ValueError, binascii.Error):
+        return form
+    return {**form, "client_id": unquote_plus(client_id), "client_secret": unquote_plus(secret)}
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    headers = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache", "x-ms-request-id": str(uuid.uuid4())}
+    wanted = request.headers.get("client-request-id")
+    if wanted and wanted.isascii() and wanted.isprintable():
+        headers["client-request-id"] = wanted
+    return headers

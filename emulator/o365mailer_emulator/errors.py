@@ -1,0 +1,42 @@
+"""The emulator's errors; the tree is drawn in the package's docstring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from o365mailer_emulator.aadsts import Aadsts
+
+
+class EmulatorError(Exception):
+    """Everything the emulator raises on purpose."""
+
+
+class ConfigurationError(EmulatorError, ValueError):
+    """A flag, a configuration file or a control request is wrong; the text says where and how to fix it."""
+
+
+class EntraRefusal(EmulatorError):
+    """The token endpoint refuses; ``values`` fill the placeholders of the AADSTS message."""
+
+    def __init__(self, aadsts: Aadsts, **values: str) -> None:
+        super().__init__(f"AADSTS{aadsts.code}")
+        self.aadsts = aadsts
+        self.values = values
+
+
+class TokenRefused(EmulatorError):
+    """Exchange does not take this bearer token for this mailbox.
+
+    Exchange tells a client nothing but 535 5.7.3; ``reason`` is for the emulator's own events and page.
+    ``expired`` is counted apart, because a relay that offers an expired token has a defect.
+    """
+
+    def __init__(self, reason: str, *, expired: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.expired = expired
+
+
+class ConnectionEnded(EmulatorError, ConnectionError):
+    """The client is gone, or a script closed or reset its connection."""

@@ -1,0 +1,60 @@
+"""The emulator's parts put together, and the one place where its state is changed or brought back."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from collections.abc import Callable
+
+from o365mailer_emulator.ledger import Ledger
+from o365mailer_emulator.script import Script
+from o365mailer_emulator.signing import Mint
+from o365mailer_emulator.submission import Submission
+from o365mailer_emulator.tenancy import Tenancy
+
+
+class Service:
+    """Everything behind the three addresses.
+
+    ``clock`` gives epoch seconds and ``fresh_id`` a random hexadecimal text of that many octets; both are passed in so
+    that a test can hold them.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenancy: Tenancy,
+        tls_context: ssl.SSLContext,
+        clock: Callable[[], float],
+        fresh_id: Callable[[int], str],
+    ) -> None:
+        self._initial = tenancy
+        self.tenancy = tenancy.copy()
+        self.clock = clock
+        self.tls_context = tls_context
+        self.started = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
+        self.ledger = Ledger(clock=clock, kept_messages=tenancy.settings.kept_messages)
+        self.script = Script()
+        self.mint = Mint(clock=clock, fresh_id=fresh_id)
+        self.submission = Submission(
+            tenancy=self.tenancy,
+            ledger=self.ledger,
+            script=self.script,
+            tls_context=tls_context,
+            verification_key=self.mint.key.private.public_key(),
+            clock=clock,
+            fresh_id=fresh_id,
+        )
+
+    def adopt(self, tenancy: Tenancy) -> None:
+        """Puts another configuration in force; what has happened stays in the ledger."""
+        self.tenancy = tenancy
+        self.submission.tenancy = tenancy
+        self.ledger.note("configuration")
+
+    async def reset(self) -> None:
+        """As at the start: configuration, script, ledger; open connections are reset. Issued tokens stay valid."""
+        self.script.clear()
+        await self.submission.drop()
+        self.adopt(self._initial.copy())
+        self.ledger.clear(kept_messages=self.tenancy.settings.kept_messages)

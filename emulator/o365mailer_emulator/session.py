@@ -1,0 +1,364 @@
+"""One SMTP session as Exchange Online's client submission holds it (RFC 5321, 3207, 4954, 2920, 3030).
+
+Commands are answered strictly in order, so PIPELINING needs nothing more. Before each answer the script is asked
+whether something else shall happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
+
+from o365mailer_emulator import replies, verdict
+from o365mailer_emulator.bearer import Grant, admit, parse_xoauth2
+from o365mailer_emulator.envelope import Transaction, parse_chunk, parse_path
+from o365mailer_emulator.errors import ConnectionEnded, TokenRefused
+from o365mailer_emulator.ledger import Message
+from o365mailer_emulator.wire import LineTooLong, Wire
+
+if TYPE_CHECKING:
+    from o365mailer_emulator.script import Rule
+    from o365mailer_emulator.submission import Submission
+
+AUTH_LINE = 12_288  # octets, RFC 4954 §4: a bearer token makes AUTH longer than any other command
+COMMAND_LINE = 2_048  # octets; RFC 5321 §4.5.3.1.4 asks for 512 and leaves more to extensions
+STEPS = {"HELO": "ehlo"}  # the only verb whose step has another name
+
+
+class Session:
+    """From the greeting to the end of the connection."""
+
+    def __init__(self, wire: Wire, service: Submission, number: int) -> None:
+        self.wire = wire
+        self.service = service
+        self.number = number
+        self.greeted = False
+        self.grant: Grant | None = None
+        self.transaction: Transaction | None = None
+        self._started = service.clock()
+        self._verbs: dict[str, Callable[[str], Awaitable[str]]] = {
+            "EHLO": self._ehlo,
+            "HELO": self._helo,
+            "STARTTLS": self._starttls,
+            "AUTH": self._auth,
+            "MAIL": self._mail,
+            "RCPT": self._rcpt,
+            "DATA": self._data,
+            "BDAT": self._bdat,
+            "RSET": self._rset,
+            "NOOP": self._constant(replies.NOOP_OK),
+            "VRFY": self._constant(replies.VRFY),
+            "HELP": self._constant(replies.HELP),
+            "QUIT": self._constant(replies.BYE),
+        }
+
+    async def run(self) -> None:
+        """Speaks until one side ends the session. Raises ConnectionEnded when the client or a script cut it off."""
+        rule = await self._scripted("connect")
+        await self._answer(rule, rule.text if rule and rule.text else replies.READY)
+        while True:
+            verb, argument = await self._command()
+            if not verb:
+                continue
+            reply = await self._perform(verb, argument)
+            if verb == "DATA" and reply.startswith("354"):
+                await self._receive()
+            elif verb == "STARTTLS" and reply.startswith("220"):
+                await self._handshake()
+            elif reply.startswith(("221", "421")):
+                return
+
+    async def _command(self) -> tuple[str, str]:
+        """The next verb, in capitals, and its argument; an empty verb when the line was refused."""
+        try:
+            async with asyncio.timeout(self.service.tenancy.settings.idle_timeout):
+                line = await self.wire.line(limit=AUTH_LINE)
+        except TimeoutError:
+            await self._time_out()
+        except LineTooLong:
+            await self.say(replies.LINE_TOO_LONG)
+            return "", ""
+        if len(line) > COMMAND_LINE and not line[:5].upper().startswith(b"AUTH "):
+            await self.say(replies.LINE_TOO_LONG)
+            return "", ""
+        verb, _, argument = line.decode("utf-8", "replace").partition(" ")
+        known = verb.upper() in self._verbs and not verdict.has_lone_line_end(line)
+        self.service.ledger.tally.commands[verb.upper() if known else "unknown"] += 1
+        if not known:
+            await self.say(replies.UNKNOWN_COMMAND, verb=verb[:32].strip())
+            return "", ""
+        return verb.upper(), argument
+
+    async def _perform(self, verb: str, argument: str) -> str:
+        """Does what the verb asks, or what the script wants instead; returns the reply that was sent."""
+        if verb == "BDAT":
+            return await self._bdat(argument)
+        rule = await self._scripted(STEPS.get(verb, verb.lower()), _subject(verb, argument))
+        reply = (rule.text or "") if rule and rule.decides else await self._verbs[verb](argument)
+        if rule and rule.text and reply[:1] in {"2", "3"}:
+            reply = rule.text
+        return await self._answer(rule, reply)
+
+    async def _scripted(self, step: str, subject: str = "") -> Rule | None:
+        rule = self.service.script.take(step, subject)
+        if rule is not None:
+            self.service.ledger.note("scripted", step=step, session=self.number)
+            await self._hold(rule, step)
+        return rule
+
+    async def _hold(self, rule: Rule, step: str) -> None:
+        """Waits as the rule says, but not for a client that has gone."""
+        stalled = partial(self.service.ledger.note, "stalled", step=step, session=self.number)
+        holding = asyncio.ensure_future(self.service.script.hold(rule, stalled=stalled))
+        leaving = asyncio.ensure_future(self.wire.ended.wait())
+        try:
+            await asyncio.wait({holding, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            holding.cancel()
+            leaving.cancel()
+        if self.wire.ended.is_set():
+            raise ConnectionEnded("the client left while the script held it")
+
+    async def _answer(self, rule: Rule | None, reply: str) -> str:
+        """Sends the reply with the rule's extra octets in one write, then ends the connection if the rule says so."""
+        if reply:
+            await self.say(reply, extra=rule.extra if rule else "")
+        if rule and rule.close:
+            raise ConnectionEnded("the script closed the connection")
+        if rule and rule.reset:
+            self.wire.reset()
+            raise ConnectionEnded("the script reset the connection")
+        return reply
+
+    async def say(self, reply: str, *, extra: str = "", **values: str) -> None:
+        """Sends one reply and counts it by its code."""
+        self.service.ledger.tally.replies[reply[:3]] += 1
+        text = replies.fill(reply, now=self.service.clock(), identifier=self.service.fresh_id(8).upper(), **values)
+        await self.wire.write(f"{text}\r\n".encode() + extra.encode("latin-1"))
+
+    async def _ehlo(self, argument: str) -> str:
+        if not argument.strip():
+            return replies.BAD_ARGUMENTS
+        self.greeted = True
+        self.transaction = None
+        size = self.service.tenancy.settings.service_size
+        keywords = replies.capabilities(secured=bool(self.wire.tls), size=size)
+        lines = [f"{replies.HOST} Hello [{self.wire.peer}]", *keywords]
+        return "\r\n".join(f"250{'-' if line is not lines[-1] else ' '}{line}" for line in lines)
+
+    async def _helo(self, argument: str) -> str:
+        self.greeted = bool(argument.strip())
+        self.transaction = None
+        return f"250 {replies.HOST} Hello [{self.wire.peer}]" if self.greeted else replies.BAD_ARGUMENTS
+
+    async def _starttls(self, argument: str) -> str:
+        if argument.strip():
+            return replies.BAD_ARGUMENTS
+        return replies.BAD_SEQUENCE if self.wire.tls or not self.greeted else replies.TLS_READY
+
+    async def _handshake(self) -> None:
+        rule = await self._scripted("tls")
+        if rule and rule.decides:
+            await self._answer(rule, rule.text or "")
+            return
+        try:
+            await self.wire.secure(self.service.tls_context)
+        except ConnectionEnded:
+            self.service.ledger.tally.tls_failures += 1
+            raise
+        self.service.ledger.tally.tls_handshakes += 1
+        self.greeted = False  # RFC 3207 §4.2: the client starts over
+        self.transaction = None
+
+    async def _auth(self, argument: str) -> str:
+        mechanism, _, initial = argument.strip().partition(" ")
+        if not self.wire.tls or mechanism.upper() not in {"XOAUTH2", "LOGIN"}:
+            return replies.UNKNOWN_MECHANISM
+        if not self.greeted or self.grant or self.transaction:
+            return replies.BAD_SEQUENCE
+        if mechanism.upper() == "LOGIN":
+            return await self._login(initial)
+        if not initial:
+            await self.say("334 ")
+            initial = (await self._continuation()).strip()
+        return self._admit(initial)
+
+    async def _login(self, initial: str) -> str:
+        """Takes name and password, as Exchange does, and refuses: basic authentication is off. Nothing is kept."""
+        for prompt in ("VXNlcm5hbWU6", "UGFzc3dvcmQ6")[1 if initial else 0 :]:
+            await self.say(f"334 {prompt}")
+            if await self._continuation() == "*":
+                break
+        self.service.ledger.tally.auth_failed += 1
+        return replies.BASIC_DISABLED
+
+    async def _continuation(self) -> str:
+        try:
+            async with asyncio.timeout(self.service.tenancy.settings.idle_timeout):
+                return (await self.wire.line(limit=AUTH_LINE)).decode("utf-8", "replace")
+        except TimeoutError:
+            await self._time_out()
+        except LineTooLong:
+            return ""
+
+    def _admit(self, initial: str) -> str:
+        service = self.service
+        tally = service.ledger.tally
+        try:
+            credentials = parse_xoauth2(initial)
+            grant = admit(credentials, tenancy=service.tenancy, key=service.verification_key, now=service.clock())
+        except TokenRefused as refused:
+            tally.auth_failed += 1
+            tally.auth_expired += refused.expired
+            service.ledger.note("auth-refused", reason=refused.reason, session=self.number)
+            return replies.AUTH_UNSUCCESSFUL
+        tally.auth_ok += 1
+        self.grant = grant
+        service.enter(self)
+        service.ledger.note("auth", mailbox=grant.mailbox.address, uti=grant.uti, session=self.number)
+        return replies.AUTH_OK
+
+    async def _mail(self, argument: str) -> str:
+        if not self.greeted:
+            return replies.NEED_HELLO
+        if self.grant is None:
+            return replies.NOT_AUTHENTICATED
+        if self.transaction is not None:
+            return replies.BAD_SEQUENCE
+        path = parse_path(argument, "FROM")
+        try:
+            size = path.size() if path else None
+        except ValueError:
+            path = None
+        if path is None:
+            return replies.BAD_ARGUMENTS
+        if size is not None and size > self.service.tenancy.settings.service_size:
+            return replies.TOO_LARGE
+        self.transaction = Transaction(path.address, path.parameters)
+        return replies.SENDER_OK
+
+    async def _rcpt(self, argument: str) -> str:
+        if self.transaction is None:
+            return replies.NEED_MAIL
+        path = parse_path(argument, "TO")
+        if path is None or not path.address:
+            return replies.BAD_ARGUMENTS
+        if len(self.transaction.recipients) >= self.service.tenancy.settings.recipients_per_message:
+            return replies.TOO_MANY_RECIPIENTS
+        self.transaction.recipients.append(path.address)
+        return replies.RECIPIENT_OK
+
+    async def _data(self, argument: str) -> str:
+        if self.transaction is None:
+            return replies.NEED_MAIL
+        if not self.transaction.recipients:
+            return replies.NEED_RCPT
+        if self.transaction.chunked:
+            return replies.BAD_SEQUENCE  # RFC 3030 §3: DATA and BDAT exclude each other
+        return replies.BAD_ARGUMENTS if argument.strip() else replies.GO_AHEAD
+
+    async def _receive(self) -> None:
+        """The message behind 354, and the verdict on it."""
+        if self.transaction is None:
+            raise ConnectionEnded("a scripted 354 has no transaction to fill")
+        try:
+            self.transaction.content += await self.wire.data(limit=self.service.tenancy.settings.service_size + 65_536)
+        except LineTooLong:
+            await self.say(replies.TOO_LARGE)
+            raise ConnectionEnded("the message went over the service's limit") from None
+        await self._conclude()
+
+    async def _bdat(self, argument: str) -> str:
+        """A chunk is read whatever is said about it (RFC 3030 §2), or the next command would be lost in it."""
+        chunk = parse_chunk(argument)
+        if chunk is None:
+            await self.say(replies.BAD_ARGUMENTS)
+            raise ConnectionEnded("where a malformed BDAT's chunk ends is unknown")
+        octets, last = chunk
+        content = await self._chunk(octets)
+        rule = await self._scripted("bdat")
+        if rule and rule.decides:
+            self.transaction = None
+            return await self._answer(rule, rule.text or "")
+        if self.transaction is None or not self.transaction.recipients:
+            return await self._answer(rule, replies.NEED_RCPT if self.transaction else replies.NEED_MAIL)
+        self.transaction.chunked = True
+        self.transaction.content += content
+        if last:
+            return await self._conclude()
+        return await self._answer(rule, replies.CHUNK_OK.replace("{octets}", str(octets)))
+
+    async def _chunk(self, octets: int) -> bytes:
+        if octets > self.service.tenancy.settings.service_size:
+            await self.say(replies.TOO_LARGE)
+            raise ConnectionEnded("the chunk is over the service's limit")
+        return await self.wire.chunk(octets)
+
+    async def _conclude(self) -> str:
+        """The end of data: the script's word or Exchange's verdict; the message is kept before its 250 is sent."""
+        transaction, grant = self.transaction, self.grant
+        assert transaction is not None  # noqa: S101 - for the type checker
+        assert grant is not None  # noqa: S101 - MAIL needs AUTH
+        rule = await self._scripted("body", grant.mailbox.address)
+        self.transaction = None
+        content = bytes(transaction.content)
+        if rule and rule.decides:
+            if rule.record:
+                self._keep(transaction, grant, content)
+            return await self._answer(rule, rule.text or "")
+        refused = verdict.refusal(
+            content=content,
+            reverse_path=transaction.reverse_path,
+            mailbox=self.service.tenancy.mailbox(grant.mailbox.address) or grant.mailbox,
+            settings=self.service.tenancy.settings,
+            crowded=self.service.crowded(self),
+        )
+        if refused:
+            return await self._answer(rule, refused)
+        identifier = verdict.message_id(content) or f"<{self.service.fresh_id(16)}@{replies.BACKEND}>"
+        self._keep(transaction, grant, content)
+        accepted = replies.ACCEPTED.replace("{message_id}", identifier)
+        return await self._answer(rule, rule.text if rule and rule.text else accepted)
+
+    def _keep(self, transaction: Transaction, grant: Grant, content: bytes) -> None:
+        ledger = self.service.ledger
+        ledger.keep(
+            Message(
+                number=ledger.tally.messages + 1,
+                mailbox=grant.mailbox.address,
+                reverse_path=transaction.reverse_path,
+                recipients=transaction.recipients,
+                parameters=transaction.parameters,
+                content=content,
+                received=self.service.clock(),
+                token=grant.uti,
+                tls=self.wire.tls,
+                chunked=transaction.chunked,
+                session=self.number,
+            )
+        )
+
+    async def _rset(self, argument: str) -> str:
+        self.transaction = None
+        return replies.BAD_ARGUMENTS if argument.strip() else replies.RESETTING
+
+    def _constant(self, reply: str) -> Callable[[str], Awaitable[str]]:
+        async def answer(_argument: str) -> str:
+            return reply
+
+        return answer
+
+    async def _time_out(self) -> NoReturn:
+        seconds = int(self.service.clock() - self._started)
+        duration = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        await self.say(replies.TIMED_OUT, duration=duration)
+        raise ConnectionEnded("the client was idle for too long")
+
+
+def _subject(verb: str, argument: str) -> str:
+    """What a rule's ``match`` is compared with: the address of MAIL and RCPT, else nothing."""
+    keyword = {"MAIL": "FROM", "RCPT": "TO"}.get(verb)
+    path = parse_path(argument, keyword) if keyword else None
+    return path.address if path else ""

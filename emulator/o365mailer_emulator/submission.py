@@ -1,0 +1,112 @@
+"""Exchange's submission service: listens, runs a session for each connection, counts connections per mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from o365mailer_emulator.errors import ConnectionEnded
+from o365mailer_emulator.ledger import Ledger
+from o365mailer_emulator.script import Script
+from o365mailer_emulator.session import Session
+from o365mailer_emulator.tenancy import Tenancy
+from o365mailer_emulator.wire import Wire
+
+
+class Submission:
+    """The service behind smtp.office365.com:587. ``tenancy`` is replaced as a whole when the configuration changes."""
+
+    def __init__(
+        self,
+        *,
+        tenancy: Tenancy,
+        ledger: Ledger,
+        script: Script,
+        tls_context: ssl.SSLContext,
+        verification_key: RSAPublicKey,
+        clock: Callable[[], float],
+        fresh_id: Callable[[int], str],
+    ) -> None:
+        self.tenancy = tenancy
+        self.ledger = ledger
+        self.script = script
+        self.tls_context = tls_context
+        self.verification_key = verification_key
+        self.clock = clock
+        self.fresh_id = fresh_id
+        self._sessions: dict[asyncio.Task[None], Session] = {}
+        self._authenticated: list[Session] = []
+        self._number = 0
+
+    async def listen(self, host: str | None, port: int) -> asyncio.Server:
+        """Binds; port 0 takes a free one. OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._connected, host, port, backlog=512)
+
+    def enter(self, session: Session) -> None:
+        """A session has authenticated."""
+        self._authenticated.append(session)
+        tally = self.ledger.tally
+        tally.authenticated_peak = max(tally.authenticated_peak, len(self._authenticated))
+
+    def crowded(self, session: Session) -> bool:
+        """Whether the session is beyond the first so many connections of its mailbox that are open now."""
+        if session.grant is None:
+            return False
+        address = session.grant.mailbox.address.lower()
+        same = [
+            other for other in self._authenticated if other.grant and other.grant.mailbox.address.lower() == address
+        ]
+        return session in same[self.tenancy.settings.connections_per_mailbox :]
+
+    async def drop(self) -> None:
+        """Resets every open connection and waits until its session has ended."""
+        tasks = list(self._sessions)
+        for task, session in list(self._sessions.items()):
+            session.wire.reset()
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _connected(self) -> Wire:
+        return _Accepted(self)
+
+    def begin(self, wire: Wire) -> None:
+        """Starts the session of a connection that has just been made."""
+        self._number += 1
+        session = Session(wire, self, self._number)
+        task = asyncio.get_running_loop().create_task(self._serve(session))
+        self._sessions[task] = session
+        task.add_done_callback(self._sessions.pop)
+
+    async def _serve(self, session: Session) -> None:
+        tally = self.ledger.tally
+        tally.connections += 1
+        tally.open_now += 1
+        tally.open_peak = max(tally.open_peak, tally.open_now)
+        self.ledger.note("connected", session=session.number)
+        try:
+            with suppress(ConnectionEnded, asyncio.CancelledError):
+                await session.run()
+        finally:
+            session.wire.close()
+            if session in self._authenticated:
+                self._authenticated.remove(session)
+            self.ledger.tally.open_now -= 1
+            self.ledger.note("closed", session=session.number)
+
+
+class _Accepted(Wire):
+    """A wire that starts its session once it is connected."""
+
+    def __init__(self, service: Submission) -> None:
+        super().__init__()
+        self._service = service
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._service.begin(self)

@@ -1,0 +1,170 @@
+"""What exists: tenants, applications with their credentials, mailboxes, and the settings that a test may turn.
+
+One document describes it all; it is read from ``--config``, replaced by ``PUT /config`` and shown by ``GET /config``.
+Every name in it is camelCase; unknown members are refused, so that a typing error is found where it is made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from o365mailer_emulator.errors import ConfigurationError
+
+DEFAULT_TENANT = "11111111-1111-4111-8111-111111111111"
+DEFAULT_CLIENT = "22222222-2222-4222-8222-222222222222"
+DEFAULT_SECRET = "emulator-client-secret-not-a-secret"
+DEFAULT_MAILBOX = "noreply@contoso.com"
+
+SEND_AS_APP = "SMTP.SendAsApp"
+AUDIENCES = ("https://outlook.office365.com", "https://outlook.office.com")
+
+Shape = TypeVar("Shape")
+
+
+class Document(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    """The base of every part of the configuration document."""
+
+
+class Tenant(Document):
+    """A directory; ``domains`` name it in URLs as well as its id does."""
+
+    id: str
+    domains: list[str] = []
+
+
+class Secret(Document):
+    """A client secret; after ``expires_at`` (RFC 3339, with an offset) it is answered AADSTS7000222."""
+
+    value: str
+    expires_at: datetime | None = None
+
+
+class Application(Document):
+    """An app registration with its service principal.
+
+    ``secrets`` are all valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
+    token's claim of that name; empty leaves the claim out, as Exchange's own application RBAC does.
+    """
+
+    client_id: str
+    tenant: str
+    name: str = "mailer"
+    object_id: str = "33333333-3333-4333-8333-333333333333"
+    roles: list[str] = msgspec.field(default_factory=lambda: [SEND_AS_APP])
+    secrets: list[Secret] = []
+    certificates: list[str] = []
+
+
+class Mailbox(Document):
+    """A mailbox that may submit mail.
+
+    ``send_as`` lists the further addresses it may send as. ``applications`` lists the client ids that may
+    authenticate as it; null stands for every application of its tenant.
+    """
+
+    address: str
+    tenant: str
+    send_as: list[str] = []
+    applications: list[str] | None = None
+
+
+class Settings(Document):
+    """The dials. Times are seconds, sizes octets; defaults are Exchange Online's documented ones.
+
+    Limits: learn.microsoft.com, "Exchange Online limits" (3 connections, 500 recipients, 35 MB) and
+    "configurable token lifetimes" (60 to 90 minutes, 75 on average).
+    """
+
+    token_lifetime: float = 4500
+    refresh_in: float | None = None
+    connections_per_mailbox: int = 3
+    recipients_per_message: int = 500
+    message_size: int = 35 * 1024 * 1024
+    service_size: int = 157_286_400
+    idle_timeout: float = 300
+    audiences: list[str] = msgspec.field(default_factory=lambda: list(AUDIENCES))
+    kept_messages: int = 10_000
+
+
+class Tenancy(Document):
+    """The whole document: who exists and how the service behaves."""
+
+    tenants: list[Tenant] = []
+    applications: list[Application] = []
+    mailboxes: list[Mailbox] = []
+    settings: Settings = msgspec.field(default_factory=Settings)
+
+    def tenant(self, name: str) -> Tenant | None:
+        """The tenant with this id or domain, whatever its case."""
+        wanted = name.lower()
+        for tenant in self.tenants:
+            if wanted == tenant.id.lower() or wanted in [domain.lower() for domain in tenant.domains]:
+                return tenant
+        return None
+
+    def application(self, client_id: str) -> Application | None:
+        """The application with this client id."""
+        return next((app for app in self.applications if app.client_id.lower() == client_id.lower()), None)
+
+    def mailbox(self, address: str) -> Mailbox | None:
+        """The mailbox with this address, whatever its case."""
+        return next((box for box in self.mailboxes if box.address.lower() == address.lower()), None)
+
+    def copy(self) -> Tenancy:
+        """An independent copy, so that a reset can bring back what was there at the start."""
+        return msgspec.json.decode(msgspec.json.encode(self), type=Tenancy)
+
+
+def default_tenancy() -> Tenancy:
+    """Contoso: one tenant, one application with one secret, one mailbox. Nothing in it is a real credential."""
+    return Tenancy(
+        tenants=[Tenant(id=DEFAULT_TENANT, domains=["contoso.onmicrosoft.com", "contoso.com"])],
+        applications=[
+            Application(client_id=DEFAULT_CLIENT, tenant=DEFAULT_TENANT, secrets=[Secret(value=DEFAULT_SECRET)])
+        ],
+        mailboxes=[Mailbox(address=DEFAULT_MAILBOX, tenant=DEFAULT_TENANT)],
+    )
+
+
+def read_tenancy(text: bytes, *, source: str) -> Tenancy:
+    """The document in ``text``. Raises ConfigurationError that names ``source``, the path in it and the remedy."""
+    tenancy = decode(text, Tenancy, source=source)
+    belonging = {
+        **{f"applications[{index}]": entry.tenant for index, entry in enumerate(tenancy.applications)},
+        **{f"mailboxes[{index}]": entry.tenant for index, entry in enumerate(tenancy.mailboxes)},
+    }
+    for where, named in belonging.items():
+        if tenancy.tenant(named) is None:
+            raise ConfigurationError(
+                f"{source}: {where}.tenant is {named!r}, which no entry of 'tenants' has as its id "
+                "or among its domains; add that tenant or name one that is there"
+            )
+    for index, tenant in enumerate(tenancy.tenants):
+        _require_guid(tenant.id, f"{source}: tenants[{index}].id")
+    return tenancy
+
+
+def decode(text: bytes, shape: type[Shape], *, source: str) -> Shape:
+    """``text`` as ``shape``; ConfigurationError with the path inside the document when it does not fit."""
+    try:
+        return msgspec.json.decode(text, type=shape)
+    except msgspec.DecodeError as wrong:
+        raise ConfigurationError(f"{source}: {wrong}; docs/emulator.md shows the document") from wrong
+
+
+def patched(entry: Shape, text: bytes, *, source: str) -> Shape:
+    """``entry`` with the members of the JSON object ``text`` put in place of its own."""
+    changes = decode(text, dict[str, Any], source=source)
+    merged = {**msgspec.to_builtins(entry), **changes}
+    return decode(msgspec.json.encode(merged), type(entry), source=source)
+
+
+def _require_guid(text: str, where: str) -> None:
+    try:
+        uuid.UUID(text)
+    except ValueError as wrong:
+        raise ConfigurationError(f"{where} is {text!r}, not a GUID; write it as {DEFAULT_TENANT}") from wrong
