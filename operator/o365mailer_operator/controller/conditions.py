@@ -1,0 +1,113 @@
+"""The conditions Ready and TokenIssued, and the closed vocabulary of their reasons. Pure.
+
+- TokenIssued: did the last attempt to get a token succeed, and if not, why.
+- Ready: is there a token in the Secret that pods can submit mail with now. A failing refresh leaves Ready True while
+  the last token lives, with the reason RefreshFailing: mail still flows, and somebody should look before it stops.
+
+Conventions: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
+(typical status properties), read 2026-11-23.
+"""
+
+import dataclasses
+import datetime
+from typing import Final
+
+import msgspec
+
+from o365mailer_operator.controller.mailer import Condition, Status
+from o365mailer_operator.token.errors import REASONS as TOKEN_REASONS
+from o365mailer_operator.token.errors import CredentialError, TokenError
+
+READY: Final = "Ready"
+TOKEN_ISSUED: Final = "TokenIssued"
+
+TOKEN_VALID: Final = "TokenValid"
+ISSUED: Final = "TokenIssued"
+REFRESH_FAILING: Final = "RefreshFailing"
+SUSPENDED: Final = "Suspended"
+SECRET_NOT_OURS: Final = "SecretNotOurs"
+SECRET_FORBIDDEN: Final = "SecretForbidden"
+SECRET_WRITE_REFUSED: Final = "SecretWriteRefused"
+
+REASONS: Final = TOKEN_REASONS | {
+    TOKEN_VALID,
+    ISSUED,
+    REFRESH_FAILING,
+    SUSPENDED,
+    SECRET_NOT_OURS,
+    SECRET_FORBIDDEN,
+    SECRET_WRITE_REFUSED,
+}
+"""Every reason that a condition, an Event or a metric's label can have; docs/troubleshooting.md explains each."""
+
+
+class SecretForbidden(CredentialError):
+    """The API server does not let the controller read a Secret that the spec names."""
+
+    reason = SECRET_FORBIDDEN
+
+
+class SecretWriteRefused(TokenError):
+    """The API server does not take the token Secret: a quota, a policy, a right that is missing."""
+
+    reason = SECRET_WRITE_REFUSED
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Why a token is not kept fresh: a reason of the vocabulary, and a text with cause and remedy."""
+
+    reason: str
+    message: str
+
+    @classmethod
+    def of(cls, error: TokenError) -> "Problem":
+        """The problem that an error of the token package is."""
+        return cls(reason=error.reason, message=str(error))
+
+
+def token_issued(problem: Problem | None, *, note: str) -> Condition:
+    """TokenIssued; `note` is said when there is no problem."""
+    if problem is None:
+        return _condition(TOKEN_ISSUED, "True", ISSUED, note)
+    return _condition(TOKEN_ISSUED, "False", problem.reason, problem.message)
+
+
+def ready(problem: Problem | None, *, usable: bool, expires_at: datetime.datetime | None) -> Condition:
+    """Ready; `usable`: the Secret holds a live token for what the spec asks."""
+    if not usable:
+        reason, message = (problem.reason, problem.message) if problem else (ISSUED, "The token is being written.")
+        return _condition(READY, "False", reason, message)
+    if problem is None:
+        return _condition(READY, "True", TOKEN_VALID, "Pods can submit mail.")
+    until = f"{expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else "its end"
+    if problem.reason == SUSPENDED:
+        return _condition(READY, "True", SUSPENDED, f"Pods can submit mail until {until}. {problem.message}")
+    text = f"Pods can submit mail until {until}, but the next token is not to be had. {problem.message}"
+    return _condition(READY, "True", REFRESH_FAILING, text)
+
+
+def carried(wanted: Condition, *, before: Status, generation: int, now: datetime.datetime) -> Condition:
+    """The condition to write: its transition time moves only when its status does."""
+    old = before.condition(wanted.type)
+    unchanged = old is not None and old.status == wanted.status
+    since = old.last_transition_time if old is not None and unchanged else now.replace(microsecond=0)
+    return msgspec.structs.replace(wanted, observed_generation=generation, last_transition_time=since)
+
+
+def changes(before: Status, after: Status) -> tuple[Condition, ...]:
+    """The conditions whose status or reason is news; nothing is news about a mailer that only got its first Unknown."""
+
+    def is_news(condition: Condition) -> bool:
+        old = before.condition(condition.type)
+        return old is None or (old.status, old.reason) != (condition.status, condition.reason)
+
+    return tuple(condition for condition in after.conditions if is_news(condition))
+
+
+_UNSET: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+
+def _condition(kind: str, status: str, reason: str, message: str) -> Condition:
+    document = {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": _UNSET}
+    return msgspec.convert(document, Condition)

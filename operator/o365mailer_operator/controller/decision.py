@@ -1,0 +1,191 @@
+"""What to do about one mailer. Pure: everything is decided from the mailer, the Secrets and the clock.
+
+Nothing is remembered between two visits but what stands in the cluster: the token's origin in the token Secret's
+annotations, and failed attempts in the mailer's status. So a restarted controller, or another replica, goes on exactly
+where the one before it was, mints nothing again and asks no sooner.
+"""
+
+import dataclasses
+import datetime
+import functools
+import hashlib
+from collections.abc import Mapping
+
+from o365mailer_operator.controller.cluster import Manifest
+from o365mailer_operator.controller.conditions import (
+    SECRET_NOT_OURS,
+    SUSPENDED,
+    TOKEN_ISSUED,
+    Problem,
+    SecretForbidden,
+)
+from o365mailer_operator.controller.mailer import Mailer
+from o365mailer_operator.controller.token_secret import Directory, is_ours, read_directory, secret_files
+from o365mailer_operator.token.credential import secrets_needed
+from o365mailer_operator.token.errors import InvalidSpec, TokenError
+from o365mailer_operator.token.grant import Grant, grant_of, token_identity
+from o365mailer_operator.token.hosts import AllowedHosts
+from o365mailer_operator.token.spec import Spec, decode_spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Situation:
+    """All that a decision rests on."""
+
+    mailer: Mailer
+    spec: Spec | InvalidSpec
+    secrets: Mapping[str, Manifest | None]
+    """The Secrets that the spec names; None for one that does not exist."""
+    forbidden: frozenset[str]
+    """Those of them that the API server does not let us read."""
+    token_secret: Manifest | None
+    now: datetime.datetime
+
+    @property
+    def ours(self) -> bool:
+        """Whether the token Secret may be written: it is ours, or there is none yet."""
+        name = self.mailer.metadata.name
+        return self.token_secret is None or is_ours(self.token_secret, mailer=name)
+
+    @functools.cached_property
+    def directory(self) -> Directory | None:
+        """What the token Secret holds, where it is ours and can be used."""
+        return read_directory(self.token_secret) if self.token_secret is not None and self.ours else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Aim:
+    """What a token is wanted for. A token of another aim is replaced; a failure of this one is not soon repeated."""
+
+    identity: str
+    credential: str
+    refresh_request: str
+
+    @property
+    def digest(self) -> str:
+        """A name for this aim, for the status."""
+        text = "\0".join((self.identity, self.credential, self.refresh_request))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Leave:
+    """The mailer is being deleted: touch nothing, the garbage collector does the rest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hold:
+    """No token can be asked for, and the directory stays as it is."""
+
+    problem: Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """The token in the directory serves on; what is beside it is brought up to date.
+
+    `problem`: a refresh is due but an attempt has failed, and the next one is not due yet.
+    """
+
+    spec: Spec
+    grant: Grant
+    aim: Aim
+    problem: Problem | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Mint:
+    """Ask for a token."""
+
+    spec: Spec
+    grant: Grant
+    aim: Aim
+
+
+Step = Leave | Hold | Keep | Mint
+
+
+def read_spec(mailer: Mailer) -> Spec | InvalidSpec:
+    """The mailer's spec, or what is wrong with it (a CRD of another version may have let it pass)."""
+    try:
+        return decode_spec(mailer.spec)
+    except InvalidSpec as error:
+        return error
+
+
+def decide(situation: Situation, *, allowed: AllowedHosts) -> Step:
+    """The next step for a mailer."""
+    mailer, spec = situation.mailer, situation.spec
+    if mailer.deleting:
+        return Leave()
+    if isinstance(spec, InvalidSpec):
+        return Hold(Problem.of(spec))
+    if not situation.ours:
+        return Hold(_not_ours(situation))
+    if spec.suspend:
+        return Hold(_SUSPENSION)
+    try:
+        grant = grant_of(spec, lambda name: _read(situation, name), allowed=allowed)
+    except TokenError as error:
+        return Hold(Problem.of(error))
+    aim = aim_of(situation, spec)
+    if not _token_wanted(situation.directory, aim, situation.now):
+        return Keep(spec, grant, aim)
+    failure = _failure_to_wait_out(situation, aim)
+    return Mint(spec, grant, aim) if failure is None else Keep(spec, grant, aim, failure)
+
+
+def aim_of(situation: Situation, spec: Spec) -> Aim:
+    """What a token for this spec and these Secrets is for."""
+    versions = [f"{name}@{_version(situation, name)}" for name in sorted(secrets_needed(spec))]
+    return Aim(
+        identity=token_identity(spec), credential=" ".join(versions), refresh_request=situation.mailer.refresh_request
+    )
+
+
+def _token_wanted(directory: Directory | None, aim: Aim, now: datetime.datetime) -> bool:
+    if directory is None or now >= directory.origin.refresh_at or now >= directory.expires_at:
+        return True
+    origin = directory.origin
+    return aim != Aim(origin.identity, origin.credential, origin.refresh_request)
+
+
+def _failure_to_wait_out(situation: Situation, aim: Aim) -> Problem | None:
+    """The failure of an earlier attempt with this very aim, while its pause lasts."""
+    status = situation.mailer.status
+    failed = status.condition(TOKEN_ISSUED)
+    if status.attempt != aim.digest or status.next_refresh is None or failed is None or failed.status == "True":
+        return None
+    if situation.now >= status.next_refresh:
+        return None
+    return Problem(reason=failed.reason, message=failed.message)
+
+
+def _version(situation: Situation, name: str) -> str:
+    secret = situation.secrets.get(name)
+    return str(secret["metadata"]["resourceVersion"]) if secret else "absent"
+
+
+def _read(situation: Situation, name: str) -> Mapping[str, bytes] | None:
+    if name in situation.forbidden:
+        raise SecretForbidden(
+            f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's value "
+            "watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
+            secret=name,
+        )
+    secret = situation.secrets.get(name)
+    return secret_files(secret) if secret else None
+
+
+def _not_ours(situation: Situation) -> Problem:
+    name = situation.token_secret["metadata"]["name"] if situation.token_secret else ""
+    return Problem(
+        reason=SECRET_NOT_OURS,
+        message=f"There is a Secret {name} that this mailer did not make; it is left alone. "
+        "Delete or rename that Secret, or give the mailer another name.",
+    )
+
+
+_SUSPENSION = Problem(
+    reason=SUSPENDED, message="spec.suspend is true, so the token is not refreshed. Set it to false to go on."
+)

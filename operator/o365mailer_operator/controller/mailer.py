@@ -1,0 +1,102 @@
+"""An O365Mailer as the API server holds it: who it is, what is asked of it, and what we last said about it."""
+
+import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from o365mailer_contract import names
+from o365mailer_operator.controller.cluster import Manifest
+
+Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A part of the object; what we do not know in it is left out of sight."""
+
+
+class Condition(Part, frozen=True):
+    """One condition of the status (metav1.Condition)."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    observed_generation: int = 0
+    last_transition_time: Instant  # type: ignore[misc]  # keyword-only through the base, which mypy does not see
+
+
+class Status(Part, frozen=True):
+    """What the controller says about a mailer. Written whole, read back as the memory of failed attempts."""
+
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+    secret_name: str | None = None
+    token_expiry: Instant | None = None
+    token_revision: int = 0
+    last_refresh: Instant | None = None
+    next_refresh: Instant | None = None
+    failures: int = 0
+    attempt: str | None = None
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of a type, if it has ever been set."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+
+class _Metadata(Part, frozen=True):
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    generation: int = 1
+    annotations: dict[str, str] = {}
+    deletion_timestamp: str | None = None
+
+
+class Mailer(Part, frozen=True):
+    """One O365Mailer. The spec is not decoded here: a wrong one is a state to report, not a failure to read."""
+
+    metadata: _Metadata
+    spec: Any = None
+    status: Status = Status()
+
+    @property
+    def refresh_request(self) -> str:
+        """The value of the annotation that asks for a fresh token; empty where nobody asks."""
+        return self.metadata.annotations.get(names.REFRESH_ANNOTATION, "")
+
+    @property
+    def deleting(self) -> bool:
+        """Whether it is on its way out: its Secret is left to the garbage collector."""
+        return self.metadata.deletion_timestamp is not None
+
+    @property
+    def owner_reference(self) -> Manifest:
+        """What makes the garbage collector delete an object with this mailer."""
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": self.metadata.name,
+            "uid": self.metadata.uid,
+            "controller": True,
+        }
+
+
+def decode_mailer(manifest: Manifest) -> Mailer:
+    """The mailer in the API server's JSON. A status that somebody else has spoilt counts as none."""
+    try:
+        return msgspec.convert(manifest, Mailer)
+    except msgspec.ValidationError:
+        return msgspec.convert({**manifest, "status": {}}, Mailer)
+
+
+def encode_status(status: Status) -> Manifest:
+    """The status as JSON. Members without a value are null, so that a merge patch removes them."""
+    encoded: Manifest = dict.fromkeys(field.encode_name for field in msgspec.structs.fields(Status))
+    conditions = [_condition(condition) for condition in status.conditions]
+    return {**encoded, **msgspec.to_builtins(status), "conditions": conditions}
+
+
+def _condition(condition: Condition) -> Manifest:
+    return {"observedGeneration": 0, **msgspec.to_builtins(condition)}

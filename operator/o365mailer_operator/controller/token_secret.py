@@ -1,0 +1,145 @@
+"""A mailer's token Secret: the mailer directory, whose it is, and what its token was obtained for.
+
+A Secret is ours by its labels, which name the mailer, not by the UID of its owner: one that was restored from a backup,
+orphaned, or left behind by a mailer of the same name is taken over with the token it holds. Anything else of that name
+is somebody else's and is never written.
+"""
+
+import base64
+import binascii
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from o365mailer_contract import names, settings
+from o365mailer_operator.controller.cluster import Manifest
+from o365mailer_operator.controller.mailer import Mailer
+
+IDENTITY_ANNOTATION: Final = f"{names.GROUP}/token-identity"
+"""A digest of the spec's part that decides which token it gets."""
+CREDENTIAL_ANNOTATION: Final = f"{names.GROUP}/credential-version"
+"""The resourceVersions of the Secrets that the token was obtained with."""
+ISSUED_ANNOTATION: Final = f"{names.GROUP}/issued-at"
+REFRESH_AT_ANNOTATION: Final = f"{names.GROUP}/refresh-at"
+"""When the token is due to be replaced. Kept here, so that a restarted controller neither mints nor guesses."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a token was obtained for, and when. Equal origins but for the times: no new token is needed."""
+
+    identity: str
+    credential: str
+    refresh_request: str
+    issued_at: datetime.datetime
+    refresh_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True)
+class Directory:
+    """The content of a token Secret of ours that can be used as it is."""
+
+    token: str = dataclasses.field(repr=False)
+    settings: settings.Settings
+    authorities: str | None
+    origin: Origin
+
+    @property
+    def expires_at(self) -> datetime.datetime:
+        """When the token ends; the beginning of time where the document does not say."""
+        return self.settings.expires_at or datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+
+def is_ours(secret: Manifest, *, mailer: str) -> bool:
+    """Whether we may write this Secret: its labels say that it is this mailer's."""
+    labels = secret["metadata"].get("labels") or {}
+    return bool(labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY and labels.get(names.MAILER_LABEL) == mailer)
+
+
+def is_owned(secret: Manifest, *, mailer: Mailer) -> bool:
+    """Whether the Secret will go when this very mailer goes, and not earlier with one that was here before."""
+    owners = secret["metadata"].get("ownerReferences") or []
+    return [owner.get("uid") for owner in owners] == [mailer.metadata.uid]
+
+
+def read_directory(secret: Manifest) -> Directory | None:
+    """The directory in a Secret of ours; None where something of it is missing or spoilt, which a new token mends."""
+    annotations = secret["metadata"].get("annotations") or {}
+    try:
+        files = secret_files(secret)
+        authorities = files.get(names.CA_FILE)
+        return Directory(
+            token=files[names.TOKEN_FILE].decode("ascii"),
+            settings=settings.decode(files[names.SETTINGS_FILE]),
+            authorities=authorities.decode() if authorities is not None else None,
+            origin=Origin(
+                identity=annotations[IDENTITY_ANNOTATION],
+                credential=annotations[CREDENTIAL_ANNOTATION],
+                refresh_request=annotations.get(names.REFRESH_ANNOTATION, ""),
+                issued_at=_instant(annotations[ISSUED_ANNOTATION]),
+                refresh_at=_instant(annotations[REFRESH_AT_ANNOTATION]),
+            ),
+        )
+    except (KeyError, ValueError, msgspec.ValidationError):
+        return None
+
+
+def revision_in(secret: Manifest | None) -> int:
+    """The revision of the Secret's document; 0 where there is none to read."""
+    if secret is None:
+        return 0
+    try:
+        document: Any = msgspec.json.decode(secret_files(secret)[names.SETTINGS_FILE])
+        return int(document["revision"])
+    except (KeyError, ValueError, TypeError):
+        return 0
+
+
+def compose(*, mailer: Mailer, files: Mapping[str, bytes], origin: Origin, replacing: Manifest | None) -> Manifest:
+    """The Secret to write. With `replacing`: with that one's resourceVersion, and what others added to its metadata."""
+    before = replacing["metadata"] if replacing else {}
+    metadata = {
+        "name": names.token_secret_name(mailer.metadata.name),
+        "namespace": mailer.metadata.namespace,
+        "labels": (before.get("labels") or {})
+        | {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MAILER_LABEL: mailer.metadata.name},
+        "annotations": (before.get("annotations") or {}) | _annotations(origin),
+        "ownerReferences": [mailer.owner_reference],
+    }
+    if replacing:
+        metadata["resourceVersion"] = before["resourceVersion"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "type": replacing["type"] if replacing else "Opaque",  # immutable, and a restored one may differ
+        "data": {name: base64.b64encode(content).decode() for name, content in files.items()},
+    }
+
+
+def secret_files(secret: Manifest) -> dict[str, bytes]:
+    """A Secret's keys, decoded. Raises ValueError for what is not base64, which the API server never hands out."""
+    try:
+        return {key: base64.b64decode(text) for key, text in (secret.get("data") or {}).items()}
+    except binascii.Error:
+        raise ValueError("a Secret with data that is not base64") from None
+
+
+def _annotations(origin: Origin) -> dict[str, str]:
+    return {
+        IDENTITY_ANNOTATION: origin.identity,
+        CREDENTIAL_ANNOTATION: origin.credential,
+        names.REFRESH_ANNOTATION: origin.refresh_request,
+        ISSUED_ANNOTATION: origin.issued_at.isoformat(),
+        REFRESH_AT_ANNOTATION: origin.refresh_at.isoformat(),
+    }
+
+
+def _instant(text: str) -> datetime.datetime:
+    instant = datetime.datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("an instant without a time zone")
+    return instant
