@@ -51,8 +51,9 @@ def test_a_failed_kubectl_call_says_what_the_server_said(control_plane: ControlP
 
 @pytest.mark.timeout(120)
 def test_a_starter_killed_with_9_leaves_no_process(control_plane: ControlPlane, tmp_path: Path) -> None:
-    command = [sys.executable, str(RIG), "control-plane", "up", "--dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+    command = [sys.executable, "-m", "cluster_rig", "control-plane", "up", "--dir", str(tmp_path)]
+    environ = {**os.environ, "PYTHONPATH": str(RIG)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as starter:
         assert starter.stdout
         assert starter.stdout.readline().strip() == str(tmp_path / "certificates" / "admin.kubeconfig")
         assert (

@@ -1,4 +1,4 @@
-"""The verbs of `python tests/cluster/rig`."""
+"""The verbs of `python -m cluster_rig`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster_rig import cache, programs
+from cluster_rig import cache, images, programs, requirements
 from cluster_rig.control_plane import ControlPlane
-from cluster_rig.errors import MachineLacksError, RigError
+from cluster_rig.errors import BuildError, MachineLacksError, RigError
+from cluster_rig.node import DEFAULT_NAME, NodeCluster
+
+BY_NAME = {program.name: program for program in programs.NODE}
 
 EXIT_FAILED = 1
 EXIT_LACKS = 3
@@ -19,11 +22,30 @@ EXIT_LACKS = 3
 
 def parser() -> argparse.ArgumentParser:
     """The command line; each verb's `run` is called with its arguments."""
-    top = argparse.ArgumentParser(prog="python tests/cluster/rig", description=__doc__)
+    top = argparse.ArgumentParser(prog="python -m cluster_rig", description=__doc__)
     verbs = top.add_subparsers(required=True, metavar="VERB")
     build = verbs.add_parser("build", help="build the cluster's programs into the cache; prints where they are")
+    build.add_argument("names", nargs="*", metavar="NAME", help="only these programs")
     build.add_argument("--control-plane", action="store_true", help="only what the tests without a node need")
     build.set_defaults(run=run_build)
+    path = verbs.add_parser("path", help="print where a built program is")
+    path.add_argument("name", choices=sorted(BY_NAME))
+    path.set_defaults(run=run_path)
+    setup = verbs.add_parser("setup-node", help="install the Debian packages that the node needs (root)")
+    setup.set_defaults(run=run_setup)
+    for verb, run, text in (
+        ("up", run_up, "bring a cluster with a node up (root); prints its kubeconfig's path"),
+        ("down", run_down, "end it and remove every trace"),
+        ("status", run_status, "say whether it runs"),
+    ):
+        cluster = verbs.add_parser(verb, help=text)
+        cluster.add_argument("--name", default=DEFAULT_NAME, help="one of several clusters on this machine")
+        cluster.set_defaults(run=run)
+    verbs.add_parser("images", help="build the project's images; prints their archives").set_defaults(run=run_images)
+    load = verbs.add_parser("load", help="import image archives into the cluster")
+    load.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE")
+    load.add_argument("--name", default=DEFAULT_NAME)
+    load.set_defaults(run=run_load)
     plane = verbs.add_parser("control-plane", help="run a control plane until Ctrl-C")
     plane.add_argument("up", choices=["up"])
     plane.add_argument("--dir", type=Path, required=True, help="for its certificates, data and logs")
@@ -46,10 +68,53 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_build(chosen: argparse.Namespace) -> None:
-    """`build [--control-plane]`: one `NAME PATH` line for each program on stdout."""
-    built = programs.build(programs.CONTROL_PLANE if chosen.control_plane else programs.NODE)
+    """`build [--control-plane] [NAME…]`: one `NAME PATH` line for each program on stdout."""
+    if unknown := set(chosen.names) - set(BY_NAME):
+        raise BuildError(f"no such program: {', '.join(sorted(unknown))} (there are {', '.join(sorted(BY_NAME))})")
+    all_of_them = programs.CONTROL_PLANE if chosen.control_plane else programs.NODE
+    built = programs.build([BY_NAME[name] for name in chosen.names] or all_of_them)
     for name, path in built.items():
         print(name, path)
+
+
+def run_path(chosen: argparse.Namespace) -> None:
+    """`path NAME`: the program's path on stdout, built first if it is not there."""
+    print(programs.build([BY_NAME[chosen.name]])[chosen.name])
+
+
+def run_setup(_: argparse.Namespace) -> None:
+    """`setup-node`: says what it installs."""
+    requirements.install()
+
+
+def run_load(chosen: argparse.Namespace) -> None:
+    """`load ARCHIVE…`: the images' names are in the archives."""
+    NodeCluster(name=chosen.name).load(*chosen.archives)
+
+
+def run_up(chosen: argparse.Namespace) -> None:
+    """`up`: finds or starts the cluster."""
+    cluster = NodeCluster(name=chosen.name)
+    with cache.timed(f"cluster {chosen.name}"):
+        cluster.up()
+    print(cluster.kubeconfig)
+
+
+def run_down(chosen: argparse.Namespace) -> None:
+    """`down`: silent when there was none."""
+    NodeCluster(name=chosen.name).down()
+
+
+def run_status(chosen: argparse.Namespace) -> None:
+    """`status`: `running` with the kubeconfig's path, or `not running`."""
+    cluster = NodeCluster(name=chosen.name)
+    print(f"running {cluster.kubeconfig}" if cluster.is_running() else "not running")
+
+
+def run_images(_: argparse.Namespace) -> None:
+    """`images`: one `NAME ARCHIVE` line for each on stdout."""
+    for name, archive in images.build().items():
+        print(name, archive)
 
 
 def run_control_plane(chosen: argparse.Namespace) -> None:

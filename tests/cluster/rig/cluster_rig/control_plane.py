@@ -38,8 +38,8 @@ def free_ports(count: int, address: str) -> list[int]:
 class ControlPlane:
     """A running control plane as a context manager. Its processes end with the thread that started it, even by kill -9.
 
-    `directory` gets everything: certificates, etcd's data, logs, `admin.kubeconfig`. It is emptied at the start and
-    left at the end, for the logs.
+    `directory` gets everything: certificates, etcd's data, logs, `admin.kubeconfig`. It stays at the end,
+    for the logs.
     """
 
     directory: Path
@@ -93,7 +93,6 @@ class ControlPlane:
     def start_once(self, built: dict[str, Path]) -> None:
         """One attempt, on newly chosen ports."""
         shutil.rmtree(self.directory / "etcd", ignore_errors=True)
-        shutil.rmtree(self.processes.logs, ignore_errors=True)
         credentials.make(pki=built["pki"], directory=self.certificates, address=self.address)
         etcd, etcd_peer, *ports = free_ports(5, self.address)
         server = f"https://{self.address}:{self.port or ports[0]}"

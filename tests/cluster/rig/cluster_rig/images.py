@@ -1,0 +1,100 @@
+"""The project's images, built from its own Dockerfiles and kept as archives until something in them changes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster_rig import base_image, cache, engines, pip_settings
+
+ROOT = Path(__file__).resolve().parents[4]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One image of the project."""
+
+    folder: str
+    """Its Dockerfile is in here."""
+    contents: tuple[str, ...]
+    """The paths that go into it, which decide when it is built anew."""
+
+    @property
+    def name(self) -> str:
+        """What the chart calls it when nothing is set."""
+        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+        return f"localhost/o365mailer-{self.folder}:{version}"
+
+
+COMMON = ("pyproject.toml", "LICENSE", "contract", "locks/build.txt")
+IMAGES = (
+    Image(folder="operator", contents=(*COMMON, "operator", "locks/operator.txt")),
+    Image(folder="sidecar", contents=(*COMMON, "sidecar", "locks/sidecar.txt")),
+    Image(folder="emulator", contents=(*COMMON, "emulator", "locks/emulator.txt")),
+)
+
+
+def available() -> tuple[Image, ...]:
+    """Those that have a Dockerfile."""
+    return tuple(image for image in IMAGES if (ROOT / image.folder / "Dockerfile").exists())
+
+
+def key_of(image: Image, base: str) -> str:
+    """Changes with every file that goes into the image, committed or not."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *image.contents]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [name for name in sorted(set(done.stdout.split("\0"))) if name and (ROOT / name).is_file()]
+    parts = [part for name in files for part in (name.encode(), (ROOT / name).read_bytes())]
+    return cache.fingerprint([base.encode(), *parts])
+
+
+def build(wanted: tuple[Image, ...] | None = None) -> dict[str, Path]:
+    """Builds what changed since the last time; returns each image's archive by its name.
+
+    The base is `$O365MAILER_BASE_IMAGE`; unset, docker and podman take the Dockerfile's own from its registry, and
+    buildah one made of Debian packages.
+
+    Raises:
+        MachineLacksError, BuildError: as their names say.
+    """
+    engine = engines.find()
+    base = os.environ.get("O365MAILER_BASE_IMAGE", "")
+    own_base = None if base or engine.name != "buildah" else base_image.archive()
+    known = base or (own_base.name if own_base else "")
+    wanted = available() if wanted is None else wanted
+    archives = {
+        image.name: cache.directory() / "images" / f"{image.folder}-{key_of(image, known)}.tar" for image in wanted
+    }
+    with cache.locked(cache.directory() / "images.lock"):
+        missing = [image for image in wanted if not archives[image.name].exists()]
+        if missing and own_base:
+            engine.load(own_base)
+        for image in missing:
+            with cache.timed(f"building {image.name} with {engine.name}"):
+                build_one(engine, image, archives[image.name], base_image.NAME if own_base else base)
+    return archives
+
+
+def build_one(engine: engines.Engine, image: Image, archive: Path, base: str) -> None:
+    """One build; older archives of the image make way."""
+    settings = cache.directory() / "images" / "pip.conf"
+    settings.parent.mkdir(exist_ok=True)
+    secrets, mounts = pip_settings.write(settings)
+    try:
+        engine.build(
+            dockerfile=ROOT / image.folder / "Dockerfile",
+            context=ROOT,
+            name=image.name,
+            archive=archive,
+            arguments={"BASE": base} if base else {},
+            secrets=secrets,
+            mounts=mounts,
+        )
+    finally:
+        settings.unlink()
+    for older in archive.parent.glob(f"{image.folder}-*.tar"):
+        if older != archive:
+            older.unlink()

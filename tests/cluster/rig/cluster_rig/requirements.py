@@ -1,0 +1,97 @@
+"""What the node cluster needs of the machine: asked before anything starts, and installed by `setup-node`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster_rig import cache
+from cluster_rig.errors import MachineLacksError
+
+CNI_PLUGINS = Path("/usr/lib/cni")
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A Debian package, found by a program or file that it brings."""
+
+    name: str
+    brings: str
+    reason: str
+
+    def is_installed(self) -> bool:
+        """Whether the machine has what the package brings, from whatever source."""
+        if self.brings.startswith("/"):
+            return Path(self.brings).exists()
+        return shutil.which(self.brings, path=search_path()) is not None
+
+
+PACKAGES = (
+    Package(name="containerd", brings="containerd", reason="runs the containers"),
+    Package(name="runc", brings="runc", reason="starts them"),
+    Package(name="containernetworking-plugins", brings=str(CNI_PLUGINS / "ptp"), reason="gives pods their addresses"),
+    Package(name="iptables", brings="iptables", reason="kube-proxy's Service addresses"),
+    Package(name="conntrack", brings="conntrack", reason="kube-proxy forgets old connections with it"),
+    Package(name="iproute2", brings="ip", reason="the cluster's link to this machine"),
+    Package(name="debootstrap", brings="debootstrap", reason="the base image, where no registry is at hand"),
+    Package(name="buildah", brings="buildah", reason="builds images where neither docker nor podman answers"),
+)
+
+
+def search_path() -> str:
+    """PATH with the system directories, which a user's PATH may lack."""
+    return f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
+
+
+def missing_packages() -> list[Package]:
+    """What `setup-node` would install."""
+    return [package for package in PACKAGES if not package.is_installed()]
+
+
+def check_node() -> None:
+    """Returns if a node can run here.
+
+    Raises:
+        MachineLacksError: it cannot; the text has every reason at once.
+    """
+    reasons = []
+    if os.uname().sysname != "Linux":
+        reasons.append("the node needs Linux")
+    if os.geteuid() != 0:
+        reasons.append("the node needs root")
+    if not Path("/sys/fs/cgroup").is_dir():
+        reasons.append("there is no /sys/fs/cgroup")
+    if missing := missing_packages():
+        named = ", ".join(package.name for package in missing)
+        reasons.append(f"missing: {named} (`make setup-node` as root on Debian installs them)")
+    if reasons:
+        raise MachineLacksError("; ".join(reasons))
+
+
+def install() -> None:
+    """Installs what is missing with apt-get, and says what; does nothing when all is there.
+
+    Raises:
+        MachineLacksError: not root, not Debian, or apt-get failed.
+    """
+    missing = missing_packages()
+    if not missing:
+        cache.say("nothing to install: the machine has all that the node needs")
+        return
+    for package in missing:
+        cache.say(f"will install {package.name}: {package.reason}")
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise MachineLacksError("setup-node needs root and apt-get (Debian, Ubuntu): install the packages named above")
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    options = ["--quiet=2", "--yes", "--no-install-recommends", "--option=Dpkg::Options::=--force-confold"]
+    for step in (["update", "--quiet=2"], ["install", *options, *(package.name for package in missing)]):
+        with cache.timed(f"apt-get {step[0]}"):
+            done = subprocess.run(
+                ["apt-get", *step], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            )
+        if done.returncode:
+            raise MachineLacksError(f"apt-get {step[0]} failed:\n{done.stderr.strip()[-2000:]}")
