@@ -1,0 +1,15 @@
+"""The admission webhook: a pod that names a mailer gets the sidecar, by a JSON patch and nothing else.
+
+Read in the order of a request: `main` (flags) → `server` (TLS, AdmissionReview in and out) → `review` (the typed
+request) → `workload` or `injection` (pure: object in, verdict out). `injection` asks `wishes` (what the annotations
+say), `ports`, `resources` and `container`. Beside them `certificate` signs the leaf and `leaf_keeper` keeps it fresh.
+
+Nothing here talks to the API server: a request holds everything that an answer needs, so any replica can answer any
+request and none needs a right in the cluster.
+
+    Exception
+    ├── Refused             a user's mistake, with its reason and the fix: becomes a denial
+    ├── UnusableAuthority   the directory of the certificate authority cannot be signed with, yet
+    ├── MalformedReview     the body is not an AdmissionReview                                        ValueError
+    └── InvalidQuantity     not an amount of a resource                                               ValueError
+"""

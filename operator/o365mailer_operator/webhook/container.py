@@ -1,0 +1,99 @@
+"""The injected container and its volumes, as Kubernetes manifests.
+
+Everything Pod Security's `restricted` profile asks for is written on the container itself, so it holds in pods whose
+own pod-level settings are laxer (kubernetes.io, "Pod Security Standards").
+"""
+
+from typing import Any, Final
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.ports import Listening
+from o365mailer_operator.webhook.resources import Amounts
+from o365mailer_operator.webhook.settings import Settings
+
+USER: Final = 65532
+"""The uid of `nonroot` in distroless images; any uid above 0 would do."""
+HEALTH_PORT_NAME: Final = "o365m-health"
+"""At most 15 characters (IANA service name); PodMonitors refer to it."""
+VOLUMES: Final = (names.DIRECTORY_VOLUME, names.SCRATCH_VOLUME, names.NO_API_VOLUME)
+LOCAL_VOLUMES: Final = (names.SCRATCH_VOLUME, names.NO_API_VOLUME)
+"""The emptyDirs among them. They hold nothing that must outlive the pod, but the cluster autoscaler cannot know."""
+
+
+def container(spec: PodSpec, *, listening: Listening, amounts: Amounts, settings: Settings) -> dict[str, Any]:
+    """A native sidecar: an init container that stays (`restartPolicy: Always`; kubernetes.io, "Sidecar Containers").
+
+    No readiness probe: a relay in trouble must not take the app out of service.
+    """
+    resources = {"requests": dict(amounts.requests), "limits": dict(amounts.limits)}
+    return {
+        "name": names.CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "restartPolicy": "Always",
+        "env": _environment(listening, log_level=settings.log_level),
+        "ports": [{"name": HEALTH_PORT_NAME, "containerPort": listening.health_port, "protocol": "TCP"}],
+        "resources": {kind: named for kind, named in resources.items() if named},
+        "securityContext": _security_context(spec, openshift=settings.openshift),
+        "startupProbe": _probe(names.READYZ, listening, period=1, failures=120),
+        "livenessProbe": _probe(names.LIVEZ, listening, period=10, failures=6),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": names.DIRECTORY_VOLUME, "mountPath": names.DIRECTORY_MOUNT, "readOnly": True},
+            {"name": names.SCRATCH_VOLUME, "mountPath": names.SCRATCH_MOUNT},
+            {"name": names.NO_API_VOLUME, "mountPath": names.NO_API_MOUNT, "readOnly": True},
+        ],
+    }
+
+
+def volumes(mailer: str) -> list[dict[str, Any]]:
+    """The mailer directory, the scratch space, and nothing at all over the ServiceAccount token.
+
+    The directory is optional, so that the pod starts before its mailer is Ready, and readable by all, because any uid
+    may run the sidecar and nothing else mounts it. No emptyDir has a sizeLimit: passing it would evict the app.
+    """
+    secret = {"secretName": names.token_secret_name(mailer), "optional": True, "defaultMode": 0o444}
+    return [
+        {"name": names.DIRECTORY_VOLUME, "secret": secret},
+        {"name": names.SCRATCH_VOLUME, "emptyDir": {}},
+        {"name": names.NO_API_VOLUME, "emptyDir": {}},
+    ]
+
+
+def _environment(listening: Listening, *, log_level: str | None) -> list[dict[str, str]]:
+    values = {
+        names.ENV_MAILER_DIR: names.DIRECTORY_MOUNT,
+        names.ENV_LISTEN: ",".join(listening.addresses()),
+        names.ENV_HEALTH: f"[::]:{listening.health_port}",
+        names.ENV_SCRATCH_DIR: names.SCRATCH_MOUNT,
+    }
+    if log_level is not None:
+        values[names.ENV_LOG_LEVEL] = log_level
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _security_context(spec: PodSpec, *, openshift: bool) -> dict[str, Any]:
+    """OpenShift gives each namespace its own uids, so none is written there, unless the pod as a whole would be root
+    (whoever may run root may run any uid)."""
+    inherits_root = spec.security_context is not None and spec.security_context.run_as_user == 0
+    identity = {} if openshift and not inherits_root else {"runAsUser": USER, "runAsGroup": USER}
+    return {
+        **identity,
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _probe(path: str, listening: Listening, *, period: int, failures: int) -> dict[str, Any]:
+    """Over HTTP: an exec probe would start an interpreter every period."""
+    return {
+        "httpGet": {"path": path, "port": listening.health_port, "scheme": "HTTP"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,132 @@
+"""The decision about one pod: pure, and the same answer however often it is asked.
+
+Idempotent by the container's name: a pod that has it anywhere is left alone, so a second call (`reinvocationPolicy:
+IfNeeded`) or a manifest copied from a running pod changes nothing.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook import patch
+from o365mailer_operator.webhook.container import LOCAL_VOLUMES, VOLUMES, container, volumes
+from o365mailer_operator.webhook.objects import Pod, PodSpec
+from o365mailer_operator.webhook.patch import Operation
+from o365mailer_operator.webhook.ports import SYSCTL, Listening, choose_ports
+from o365mailer_operator.webhook.resources import choose_resources
+from o365mailer_operator.webhook.settings import Settings
+from o365mailer_operator.webhook.verdict import Patch, Reason, Refused, Untouched, Verdict
+from o365mailer_operator.webhook.wishes import read_wishes, shown
+
+MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+"""On the API server's image of a static pod, which no admission can change on the node."""
+SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+"""Names of emptyDirs that do not keep the autoscaler (1.27 and later) from removing a node."""
+GRACE_FLOOR: Final = 30
+"""Seconds between SIGTERM and SIGKILL that a pod gets at least: the sidecar finishes what is in flight in 25 (its
+`--grace`), and it is stopped only after the app. Kubernetes' own default."""
+
+
+def inject(pod: Pod, *, namespace: str, settings: Settings) -> Verdict:
+    """The verdict on a pod that is being created in this namespace (the request's: a pod that a workload makes does
+    not carry its own)."""
+    if pod.metadata.annotation(names.INJECT_ANNOTATION) is None:
+        return Untouched(why="no annotation")
+    if pod.metadata.annotation(MIRROR_ANNOTATION) is not None:
+        return Untouched(why="static pod")
+    if any(each.name == names.CONTAINER for each in pod.spec.every_container()):
+        return Untouched(why="injected already")
+    try:
+        return _patch(pod, namespace=namespace, settings=settings)
+    except Refused as refused:
+        return refused.denial
+
+
+def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
+    wishes = read_wishes(pod.metadata.annotations or {}, namespace=namespace)
+    _refuse_impossible(pod, wishes.mailer)
+    listening = choose_ports(pod.spec, wishes)
+    amounts = choose_resources(pod.spec, wishes.resources, defaults=settings.resources)
+    sidecar = container(pod.spec, listening=listening, amounts=amounts, settings=settings)
+    operations = (
+        *patch.insert_first(pod.spec.init_containers, "spec", "initContainers", value=sidecar),
+        *patch.append(pod.spec.volumes, "spec", "volumes", values=volumes(wishes.mailer)),
+        *_pull_secrets(pod.spec, settings),
+        *_sysctl(pod.spec, listening.sysctl),
+        *_grace(pod.spec),
+        *_metadata(pod, wishes.mailer, listening),
+    )
+    return Patch(
+        operations=operations, mailer=wishes.mailer, warnings=tuple(f"o365mailer: {note}" for note in listening.notes)
+    )
+
+
+def _refuse_impossible(pod: Pod, mailer: str) -> None:
+    spec = pod.spec
+    if spec.host_network:
+        raise Refused(
+            Reason.HOST_NETWORK,
+            "the pod uses the node's network (hostNetwork: true), where the sidecar's ports would be open to "
+            f"everything on the node: remove hostNetwork, or annotation {names.INJECT_ANNOTATION}",
+        )
+    if (spec.os and spec.os.name == "windows") or (spec.node_selector or {}).get("kubernetes.io/os") == "windows":
+        raise Refused(
+            Reason.WINDOWS,
+            "the pod runs on Windows and the sidecar is a Linux image: send mail from a Linux pod, and remove "
+            f"annotation {names.INJECT_ANNOTATION} here",
+        )
+    taken = [volume.name for volume in spec.volumes or () if volume.name in VOLUMES]
+    if taken:
+        raise Refused(
+            Reason.VOLUME_NAME_TAKEN,
+            f"the pod has a volume named {taken[0]}, which is the sidecar's: give your volume another name",
+        )
+    label = (pod.metadata.labels or {}).get(names.MAILER_LABEL)
+    if label not in (None, mailer):
+        # Overwriting it could take the pod out of its ReplicaSet's selector, which would then create pods without end.
+        raise Refused(
+            Reason.LABEL_DIFFERS,
+            f"label {names.MAILER_LABEL} is {shown(label)} and annotation {names.INJECT_ANNOTATION} is {mailer!r}: "
+            "remove the label, the sidecar's injection sets it",
+        )
+
+
+def _pull_secrets(spec: PodSpec, settings: Settings) -> Iterator[Operation]:
+    present = {reference.name for reference in spec.image_pull_secrets or ()}
+    missing = [{"name": name} for name in settings.image_pull_secrets if name not in present]
+    if missing:
+        yield from patch.append(spec.image_pull_secrets, "spec", "imagePullSecrets", values=missing)
+
+
+def _sysctl(spec: PodSpec, value: str | None) -> Iterator[Operation]:
+    if value is None:
+        return
+    entry = {"name": SYSCTL, "value": value}
+    if spec.security_context is None:
+        yield patch.set_member("spec", "securityContext", value={"sysctls": [entry]})
+    else:
+        yield from patch.append(spec.security_context.sysctls, "spec", "securityContext", "sysctls", values=[entry])
+
+
+def _grace(spec: PodSpec) -> Iterator[Operation]:
+    seconds = spec.termination_grace_period_seconds
+    if seconds is not None and seconds < GRACE_FLOOR:
+        yield patch.set_member("spec", "terminationGracePeriodSeconds", value=GRACE_FLOOR)
+
+
+def _metadata(pod: Pod, mailer: str, listening: Listening) -> Iterator[Operation]:
+    annotations = pod.metadata.annotations
+    evictable = [name for name in (pod.metadata.annotation(SAFE_TO_EVICT) or "").split(",") if name]
+    evictable += [name for name in LOCAL_VOLUMES if name not in evictable]
+    status = {
+        "mailer": mailer,
+        "container": names.CONTAINER,
+        "ports": list(listening.ports),
+        "healthPort": listening.health_port,
+        **({"notes": list(listening.notes)} if listening.notes else {}),
+    }
+    place = ("metadata", "annotations")
+    yield from patch.set_key(annotations, *place, key=names.STATUS_ANNOTATION, value=json.dumps(status))
+    yield from patch.set_key(annotations, *place, key=SAFE_TO_EVICT, value=",".join(evictable))
+    yield from patch.set_key(pod.metadata.labels, "metadata", "labels", key=names.MAILER_LABEL, value=mailer)

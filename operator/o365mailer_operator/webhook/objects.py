@@ -1,0 +1,109 @@
+"""The parts of Kubernetes objects that a decision looks at, typed; every other field is ignored and stays untouched.
+
+Kubernetes writes an empty array or map mostly by leaving it out, sometimes as null: both are None here, because a patch
+must know whether the array is there.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A part of an object; unknown fields are ignored."""
+
+
+class Metadata(Part, frozen=True):
+    """ObjectMeta."""
+
+    name: str | None = None
+    """Absent at the admission of a pod that a workload makes: it has generate_name only."""
+    generate_name: str | None = None
+    annotations: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+
+    def annotation(self, key: str) -> str | None:
+        """The annotation's value, or None where it is absent."""
+        return (self.annotations or {}).get(key)
+
+
+class ContainerPort(Part, frozen=True):
+    """A port that a container declares."""
+
+    container_port: int
+    protocol: str | None = None
+
+
+class ResourceRequirements(Part, frozen=True):
+    """What a container, or the pod as a whole, asks for; quantities are texts, or bare numbers in JSON."""
+
+    requests: dict[str, str | int | float] | None = None
+    limits: dict[str, str | int | float] | None = None
+
+
+class Container(Part, frozen=True):
+    """A container or an init container."""
+
+    name: str
+    ports: list[ContainerPort] | None = None
+    resources: ResourceRequirements | None = None
+
+
+class Named(Part, frozen=True):
+    """A volume: only its name matters here."""
+
+    name: str
+
+
+class Reference(Part, frozen=True):
+    """A pull Secret's name."""
+
+    name: str = ""
+
+
+class Sysctl(Part, frozen=True):
+    """A kernel parameter of the pod's namespaces."""
+
+    name: str
+    value: str
+
+
+class PodSecurityContext(Part, frozen=True):
+    """The security settings that containers inherit."""
+
+    run_as_user: int | None = None
+    sysctls: list[Sysctl] | None = None
+
+
+class OperatingSystem(Part, frozen=True):
+    """`spec.os`."""
+
+    name: str | None = None
+
+
+class PodSpec(Part, frozen=True):
+    """What a pod runs."""
+
+    containers: list[Container] = []
+    init_containers: list[Container] | None = None
+    volumes: list[Named] | None = None
+    image_pull_secrets: list[Reference] | None = None
+    security_context: PodSecurityContext | None = None
+    host_network: bool | None = None
+    os: OperatingSystem | None = None
+    node_selector: dict[str, str] | None = None
+    termination_grace_period_seconds: int | None = None
+    resources: ResourceRequirements | None = None
+    """Pod-level resources: a budget that all containers share."""
+
+    def every_container(self) -> Iterator[Container]:
+        """Init containers first, then containers: all that share the pod's network and its QoS class."""
+        yield from self.init_containers or ()
+        yield from self.containers
+
+
+class Pod(Part, frozen=True):
+    """A pod, or a workload's pod template."""
+
+    metadata: Metadata = Metadata()
+    spec: PodSpec = PodSpec()

@@ -1,0 +1,100 @@
+"""Which ports the sidecar listens on in this pod, and the kernel setting that lets it bind those below 1024.
+
+All containers of a pod share one network: a port that another container declares is taken. An undeclared one cannot be
+seen here; the sidecar's own log names it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.verdict import Reason, Refused
+from o365mailer_operator.webhook.wishes import DEFAULT_PORTS, Wishes
+
+SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
+"""Allowed by Pod Security from version 1.0, `restricted` included, and counted as safe by kubelet since 1.22
+(kubernetes.io, "Using sysctls"); holds for IPv4 and IPv6 of the pod's own network."""
+PRIVILEGED_BELOW: Final = 1024
+"""Linux' default of that setting. Container runtimes differ (0 with recent containerd), so it is always written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where the sidecar listens."""
+
+    ports: tuple[int, ...]
+    health_port: int
+    sysctl: str | None
+    """The value to write, None where the pod's own is low enough or nothing needs it."""
+    notes: tuple[str, ...]
+    """What differs from the default, for the status annotation."""
+
+    def addresses(self) -> tuple[str, ...]:
+        """`127.0.0.1:25`, `[::1]:25` and so on: loopback only, in both families."""
+        return tuple(address for port in self.ports for address in (f"127.0.0.1:{port}", f"[::1]:{port}"))
+
+
+def choose_ports(spec: PodSpec, wishes: Wishes) -> Listening:
+    """The ports in this pod.
+
+    Raises Refused.
+    """
+    taken = dict(_declared(spec))
+    ports, notes = _smtp_ports(wishes, taken)
+    if wishes.health_port in taken or wishes.health_port in ports:
+        owner = f"container {taken[wishes.health_port]}" if wishes.health_port in taken else "the mail port"
+        raise Refused(
+            Reason.HEALTH_PORT_TAKEN,
+            f"port {wishes.health_port}, where the sidecar's probes and metrics are served, is taken by {owner}: set "
+            f"annotation {names.HEALTH_PORT_ANNOTATION} to a free port",
+        )
+    return Listening(
+        ports=ports,
+        health_port=wishes.health_port,
+        sysctl=_sysctl(spec, lowest=min(*ports, wishes.health_port)),
+        notes=notes,
+    )
+
+
+def _declared(spec: PodSpec) -> Iterator[tuple[int, str]]:
+    for container in spec.every_container():
+        for port in container.ports or ():
+            if port.protocol in (None, "TCP"):
+                yield port.container_port, container.name
+
+
+def _smtp_ports(wishes: Wishes, taken: dict[int, str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    wanted = wishes.ports or DEFAULT_PORTS
+    notes: tuple[str, ...] = ()
+    if wishes.ports is None and names.SUBMISSION_PORT in taken:
+        wanted = (names.SMTP_PORT,)
+        notes = (f"port {names.SUBMISSION_PORT} is left to container {taken[names.SUBMISSION_PORT]}",)
+    for port in wanted:
+        if port in taken:
+            raise Refused(
+                Reason.PORT_TAKEN,
+                f"port {port}, where the sidecar takes mail, is declared by container {taken[port]}: set annotation "
+                f'{names.PORTS_ANNOTATION} to free ports, such as "2525", and send mail there, or change the '
+                "container's port",
+            )
+    return wanted, notes
+
+
+def _sysctl(spec: PodSpec, *, lowest: int) -> str | None:
+    if lowest >= PRIVILEGED_BELOW:
+        return None
+    present = spec.security_context.sysctls if spec.security_context else None
+    for sysctl in present or ():
+        if sysctl.name != SYSCTL:
+            continue
+        if sysctl.value.isascii() and sysctl.value.isdigit() and int(sysctl.value) <= lowest:
+            return None
+        raise Refused(
+            Reason.SYSCTL_TOO_HIGH,
+            f"the pod sets sysctl {SYSCTL} to {sysctl.value!r}, which forbids the sidecar port {lowest}: set it to "
+            f"{lowest} or less, remove it, or set annotation {names.PORTS_ANNOTATION} to ports from "
+            f"{PRIVILEGED_BELOW} up",
+        )
+    return str(lowest)

@@ -1,0 +1,141 @@
+"""The sidecar's requests and limits, chosen so that the pod's QoS class stays what it was.
+
+The class decides who is evicted first and who may own whole processors, so an injected container must not move it
+(kubernetes.io, "Pod Quality of Service Classes"):
+
+- Guaranteed: our requests are set to our limits.
+- Burstable: the installation's requests and limits, both, because quotas demand them.
+- BestEffort, or a pod with pod-level resources: no processor or memory of ours, the sidecar shares what the pod has. A
+  namespace whose quota demands them has no BestEffort pods, and one with a LimitRange gives ours its defaults after us.
+
+An annotation is the user's own word and goes before all of this, except that it cannot take Guaranteed away.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.objects import PodSpec, ResourceRequirements
+from o365mailer_operator.webhook.quantity import amount
+from o365mailer_operator.webhook.verdict import Reason, Refused
+
+QOS_RESOURCES: Final = ("cpu", "memory")
+QoS = Literal["Guaranteed", "Burstable", "BestEffort"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """Requests and limits: resource name → quantity."""
+
+    requests: Mapping[str, str]
+    limits: Mapping[str, str]
+
+    def named(self) -> tuple[str, ...]:
+        """The resources that either of both names."""
+        return tuple(dict.fromkeys((*self.requests, *self.limits)))
+
+
+DEFAULTS: Final = Amounts(
+    requests=MappingProxyType({"cpu": "10m", "memory": "64Mi"}),
+    limits=MappingProxyType({"cpu": "250m", "memory": "256Mi"}),
+)
+"""Little is asked for, since a sidecar is idle nearly always; the limits leave room for a start within two seconds and
+for three large messages at once. No ephemeral-storage: one container's limit becomes the pod's reason for eviction."""
+
+
+def qos_class(spec: PodSpec) -> QoS:
+    """The class that kubelet would give this pod (pkg/apis/core/v1/helper/qos)."""
+    wholes = [spec.resources] if _says_something(spec.resources) else [c.resources for c in spec.every_container()]
+    if not any(_says_something(part) for part in wholes):
+        return "BestEffort"
+    return "Guaranteed" if all(_limits_are_requests(part) for part in wholes) else "Burstable"
+
+
+def choose_resources(spec: PodSpec, wished: Mapping[tuple[str, str], str], *, defaults: Amounts) -> Amounts:
+    """The sidecar's resources in this pod.
+
+    Raises Refused.
+    """
+    qos = qos_class(spec)
+    shares = qos == "BestEffort" or _says_something(spec.resources)
+    usual = {name: (defaults.requests.get(name), defaults.limits.get(name)) for name in defaults.named()}
+    if shares:
+        usual = {name: pair for name, pair in usual.items() if name not in QOS_RESOURCES}
+    elif qos == "Guaranteed":
+        usual |= {name: _equal(usual.get(name, (None, None)), name) for name in QOS_RESOURCES}
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+    for name in dict.fromkeys((*usual, *(name for _, name in wished))):
+        pair = (wished.get(("requests", name)), wished.get(("limits", name)))
+        guaranteed = qos == "Guaranteed" and not shares and name in QOS_RESOURCES
+        request, limit = _merge(pair, usual.get(name, (None, None)), name, guaranteed=guaranteed)
+        if request is not None:
+            requests[name] = request
+        if limit is not None:
+            limits[name] = limit
+    return Amounts(requests=requests, limits=limits)
+
+
+Pair = tuple[str | None, str | None]
+"""A request and a limit."""
+
+
+def _equal(pair: Pair, name: str) -> Pair:
+    one = pair[1] or pair[0] or DEFAULTS.limits[name]
+    return one, one
+
+
+def _merge(wished: Pair, usual: Pair, name: str, *, guaranteed: bool) -> Pair:
+    request, limit = wished
+    if request is None and limit is None:
+        return usual
+    if request is not None and limit is not None:
+        _check(request, limit, name, guaranteed=guaranteed)
+        return wished
+    if guaranteed:
+        one = request or limit
+        return one, one
+    if request is not None:
+        return request, _larger(usual[1], request)
+    return _smaller(usual[0], limit), limit
+
+
+def _larger(usual: str | None, said: str) -> str | None:
+    return said if usual is not None and amount(usual) < amount(said) else usual
+
+
+def _smaller(usual: str | None, said: str | None) -> str | None:
+    return said if usual is not None and said is not None and amount(usual) > amount(said) else usual
+
+
+def _check(request: str, limit: str, name: str, *, guaranteed: bool) -> None:
+    which = f"annotation {names.GROUP}/{name}-request is {request!r} and {names.GROUP}/{name}-limit is {limit!r}"
+    if amount(request) > amount(limit):
+        raise Refused(
+            Reason.REQUEST_ABOVE_LIMIT,
+            f"{which}: the request must not be above the limit; lower the one or raise the other",
+        )
+    if guaranteed and amount(request) != amount(limit):
+        raise Refused(
+            Reason.QOS_WOULD_CHANGE,
+            f"{which}, which would take QoS class Guaranteed from this pod: set both to the same, or only one of them",
+        )
+
+
+def _says_something(part: ResourceRequirements | None) -> bool:
+    if part is None:
+        return False
+    amounts = [(part.requests or {}).get(name, "0") for name in QOS_RESOURCES]
+    amounts += [(part.limits or {}).get(name, "0") for name in QOS_RESOURCES]
+    return any(amount(each) for each in amounts)
+
+
+def _limits_are_requests(part: ResourceRequirements | None) -> bool:
+    limits = (part.limits if part else None) or {}
+    requests = (part.requests if part else None) or {}
+    return all(
+        name in limits and amount(limits[name]) and amount(requests.get(name, limits[name])) == amount(limits[name])
+        for name in QOS_RESOURCES
+    )

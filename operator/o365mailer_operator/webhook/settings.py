@@ -1,0 +1,25 @@
+"""What the installation decides about every injected container: the chart's values, as flags."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from o365mailer_operator.webhook.resources import DEFAULTS, Amounts
+
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+PULL_POLICIES: tuple[PullPolicy, ...] = get_args(PullPolicy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of the injection."""
+
+    image: str
+    """The sidecar's image, by digest where the installation pins it."""
+    image_pull_policy: PullPolicy = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """Appended to the pod's own; each must be in the pod's namespace."""
+    resources: Amounts = DEFAULTS
+    log_level: str | None = None
+    """The sidecar's, before its mailer's settings are there; None: its own default."""
+    openshift: bool = False
+    """The platform chooses the uid (SecurityContextConstraints `restricted-v2` refuses any other)."""

@@ -1,0 +1,140 @@
+"""What a pod's annotations ask for, read strictly: a typing error is refused with its fix, never ignored.
+
+An ignored annotation would be found weeks later, by a mail that did not go out.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.quantity import InvalidQuantity, amount
+from o365mailer_operator.webhook.verdict import Reason, Refused
+
+MAILER_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", re.ASCII)
+"""A DNS label (RFC 1123) of at most 40 characters, as the custom resource's names are: `o365mailer.<mailer>` and its
+label stay short enough for every object that carries them."""
+
+DEFAULT_PORTS: Final = (names.SMTP_PORT, names.SUBMISSION_PORT)
+SHOWN: Final = 60
+"""Characters of a wrong value that a message repeats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The annotations of one pod, checked each for itself."""
+
+    mailer: str
+    ports: tuple[int, ...] | None
+    """None: the default ports, from which 587 may be left out."""
+    health_port: int
+    resources: Mapping[tuple[str, str], str]
+    """`("limits", "memory")` → `"128Mi"`: only what an annotation says."""
+
+
+def read_wishes(annotations: Mapping[str, str], *, namespace: str) -> Wishes:
+    """The wishes of a pod in this namespace.
+
+    Raises Refused.
+    """
+    mailer = check_mailer(annotations[names.INJECT_ANNOTATION], namespace=namespace)
+    _refuse_unknown(annotations)
+    return Wishes(
+        mailer=mailer,
+        ports=_ports(annotations.get(names.PORTS_ANNOTATION)),
+        health_port=_health_port(annotations.get(names.HEALTH_PORT_ANNOTATION)),
+        resources={
+            place: _quantity(key, annotations[key])
+            for key, place in names.RESOURCE_ANNOTATIONS.items()
+            if key in annotations
+        },
+    )
+
+
+def check_mailer(value: str, *, namespace: str) -> str:
+    """The mailer that the annotation names.
+
+    Raises Refused.
+    """
+    if not value:
+        raise Refused(
+            Reason.MAILER_EMPTY,
+            f"annotation {names.INJECT_ANNOTATION} is empty: write the name of an {names.KIND} in namespace "
+            f"{namespace}, or remove the annotation",
+        )
+    if value.startswith("cluster/"):
+        raise Refused(
+            Reason.CLUSTER_MAILER_UNAVAILABLE,
+            f"annotation {names.INJECT_ANNOTATION} is {shown(value)}: mailers shared by the whole cluster are not "
+            f"available in this version; create an {names.KIND} in namespace {namespace} and write its name",
+        )
+    if not MAILER_NAME.fullmatch(value):
+        raise Refused(
+            Reason.MAILER_NAME_INVALID,
+            f"annotation {names.INJECT_ANNOTATION} is {shown(value)}, which cannot be a mailer's name: write the name "
+            f"of an {names.KIND} in namespace {namespace}, at most 40 of a-z, 0-9 and '-', beginning and ending with "
+            "a letter or digit",
+        )
+    return value
+
+
+def shown(value: str) -> str:
+    """A user's value as a message repeats it: quoted, short."""
+    return repr(value if len(value) <= SHOWN else value[:SHOWN] + "…")
+
+
+def _refuse_unknown(annotations: Mapping[str, str]) -> None:
+    known = names.USER_ANNOTATIONS | {names.STATUS_ANNOTATION}
+    unknown = sorted(key for key in annotations if key.startswith(f"{names.GROUP}/") and key not in known)
+    if unknown:
+        raise Refused(
+            Reason.ANNOTATION_UNKNOWN,
+            f"annotation {shown(unknown[0])} is not known: correct or remove it; known are "
+            + ", ".join(sorted(names.USER_ANNOTATIONS)),
+        )
+
+
+def _ports(value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    ports = tuple(_port(part.strip()) for part in value.split(","))
+    wrong = None in ports or len(set(ports)) < len(ports)
+    if wrong:
+        raise Refused(
+            Reason.PORTS_INVALID,
+            f"annotation {names.PORTS_ANNOTATION} is {shown(value)}: write different port numbers from 1 to 65535, "
+            'separated by commas, such as "25,587" or "2525"',
+        )
+    return tuple(port for port in ports if port is not None)
+
+
+def _health_port(value: str | None) -> int:
+    if value is None:
+        return names.HEALTH_PORT
+    port = _port(value)
+    if port is None:
+        raise Refused(
+            Reason.HEALTH_PORT_INVALID,
+            f"annotation {names.HEALTH_PORT_ANNOTATION} is {shown(value)}: write one port number from 1 to 65535, "
+            f'such as "{names.HEALTH_PORT}"',
+        )
+    return port
+
+
+def _port(text: str) -> int | None:
+    if re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) and 1 <= int(text) <= 65535:
+        return int(text)
+    return None
+
+
+def _quantity(key: str, value: str) -> str:
+    try:
+        amount(value)
+    except InvalidQuantity:
+        raise Refused(
+            Reason.QUANTITY_INVALID,
+            f"annotation {key} is {shown(value)}: write a Kubernetes quantity, such as "
+            + ('"100m"' if "/cpu-" in key else '"128Mi"'),
+        ) from None
+    return value

@@ -1,0 +1,109 @@
+"""The decision about a workload's own annotation: it is carried into the pod template. Pure.
+
+`kubectl annotate deployment web o365mailer.dev/inject=noreply` is all that a user does; the template is where pods come
+from. The rule, with the workload's annotation W, its value before this request, and the template's annotation T:
+
+- W is there and T is not → T is made W (copy).
+- W is there and T is what W was → T is made W (follow).
+- W has gone and T is what W was → T goes (remove).
+- W is there and T says something else of its own → denied: say it in one place.
+- Everything else is none of our business, and the API server does not even ask (CONDITION in configuration.yaml).
+
+A workload that is annotated only on its template is never asked about, so it can be updated while we are away.
+"""
+
+import msgspec
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook import patch
+from o365mailer_operator.webhook.injection import inject
+from o365mailer_operator.webhook.objects import Metadata, Part, Pod
+from o365mailer_operator.webhook.settings import Settings
+from o365mailer_operator.webhook.verdict import Denial, Patch, Reason, Untouched, Verdict
+from o365mailer_operator.webhook.wishes import shown
+
+IN_WORKLOAD = ("spec", "template")
+IN_CRONJOB = ("spec", "jobTemplate", "spec", "template")
+
+
+class JobSpec(Part, frozen=True):
+    """The spec of what a CronJob makes."""
+
+    template: Pod | None = None
+
+
+class JobTemplate(Part, frozen=True):
+    """What a CronJob makes."""
+
+    spec: JobSpec = JobSpec()
+
+
+class Spec(Part, frozen=True):
+    """A workload's spec: the pod template is in one of two places."""
+
+    template: Pod | None = None
+    job_template: JobTemplate | None = None
+
+
+class Workload(Part, frozen=True):
+    """A Deployment, StatefulSet, DaemonSet, Job or CronJob."""
+
+    metadata: Metadata = Metadata()
+    spec: Spec = Spec()
+
+    def place(self) -> tuple[Pod | None, tuple[str, ...]]:
+        """The pod template, and the path to it."""
+        if self.spec.job_template is not None:
+            return self.spec.job_template.spec.template, IN_CRONJOB
+        return self.spec.template, IN_WORKLOAD
+
+
+def decide(new: Workload, old: Workload | None, *, namespace: str, settings: Settings) -> Verdict:
+    """The verdict on a workload that is created (`old` is None) or updated."""
+    template, path = new.place()
+    if template is None:
+        return Untouched(why="no pod template")
+    wanted = new.metadata.annotation(names.INJECT_ANNOTATION)
+    before = old.metadata.annotation(names.INJECT_ANNOTATION) if old else None
+    present = template.metadata.annotation(names.INJECT_ANNOTATION)
+    if wanted == present:
+        return Untouched(why="carried already")
+    if wanted is None:
+        if before is None or present != before:
+            return Untouched(why="annotated on the template only")
+        removal = patch.remove(*path, "metadata", "annotations", names.INJECT_ANNOTATION)
+        return Patch(operations=(removal,), mailer=None)
+    if present is not None and present != before:
+        return _said_twice(wanted, present, path)
+    return _carry(wanted, template, path, namespace=namespace, settings=settings)
+
+
+def _said_twice(wanted: str, present: str, path: tuple[str, ...]) -> Denial:
+    return Denial(
+        reason=Reason.SAID_TWICE,
+        message=f"annotation {names.INJECT_ANNOTATION} is {shown(wanted)} on the workload and {shown(present)} in "
+        f"{'.'.join(path)}.metadata: say it in one place, and remove the other",
+    )
+
+
+def _carry(wanted: str, template: Pod, path: tuple[str, ...], *, namespace: str, settings: Settings) -> Verdict:
+    """The template with the annotation, unless its pods would then be refused: their denial would be an event on a
+    ReplicaSet, which nobody reads, so it is said here, to the person who annotates."""
+    annotations = {**(template.metadata.annotations or {}), names.INJECT_ANNOTATION: wanted}
+    metadata = msgspec.structs.replace(template.metadata, annotations=annotations)
+    foreseen = inject(msgspec.structs.replace(template, metadata=metadata), namespace=namespace, settings=settings)
+    if isinstance(foreseen, Denial):
+        return foreseen
+    operations = patch.set_key(
+        template.metadata.annotations,
+        *path,
+        "metadata",
+        "annotations",
+        key=names.INJECT_ANNOTATION,
+        value=wanted,
+    )
+    return Patch(
+        operations=tuple(operations),
+        mailer=wanted,
+        warnings=foreseen.warnings if isinstance(foreseen, Patch) else (),
+    )

@@ -1,0 +1,177 @@
+"""Every mistake in a pod's annotations is refused, with what is wrong, where, and the fix."""
+
+import pathlib
+
+import pytest
+from webhook.examples import Manifest, app, denial, pod
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.verdict import DOCUMENTATION, Reason
+
+INJECT, PORTS, HEALTH = names.INJECT_ANNOTATION, names.PORTS_ANNOTATION, names.HEALTH_PORT_ANNOTATION
+SYSCTLS = {"securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "1024"}]}}
+NAME_FIX = (
+    "write the name of an O365Mailer in namespace shop, at most 40 of a-z, 0-9 and '-', beginning and ending with a "
+    "letter or digit"
+)
+
+CASES: list[tuple[Reason, Manifest, str]] = [
+    (
+        Reason.MAILER_EMPTY,
+        pod({INJECT: ""}),
+        (
+            "annotation o365mailer.dev/inject is empty: write the name of an O365Mailer in namespace shop, or remove "
+            "the annotation"
+        ),
+    ),
+    (
+        Reason.MAILER_NAME_INVALID,
+        pod({INJECT: "No_Reply"}),
+        f"annotation o365mailer.dev/inject is 'No_Reply', which cannot be a mailer's name: {NAME_FIX}",
+    ),
+    (
+        Reason.CLUSTER_MAILER_UNAVAILABLE,
+        pod({INJECT: "cluster/noreply"}),
+        (
+            "annotation o365mailer.dev/inject is 'cluster/noreply': mailers shared by the whole cluster are not "
+            "available in this version; create an O365Mailer in namespace shop and write its name"
+        ),
+    ),
+    (
+        Reason.ANNOTATION_UNKNOWN,
+        pod({"o365mailer.dev/prots": "25"}),
+        (
+            "annotation 'o365mailer.dev/prots' is not known: correct or remove it; known are "
+            "o365mailer.dev/cpu-limit, o365mailer.dev/cpu-request, o365mailer.dev/ephemeral-storage-limit, "
+            "o365mailer.dev/ephemeral-storage-request, o365mailer.dev/health-port, o365mailer.dev/inject, "
+            "o365mailer.dev/memory-limit, o365mailer.dev/memory-request, o365mailer.dev/ports"
+        ),
+    ),
+    (
+        Reason.PORTS_INVALID,
+        pod({PORTS: "70000"}),
+        (
+            "annotation o365mailer.dev/ports is '70000': write different port numbers from 1 to 65535, separated by "
+            'commas, such as "25,587" or "2525"'
+        ),
+    ),
+    (
+        Reason.PORT_TAKEN,
+        pod(spec=app(ports=[{"containerPort": 25}])),
+        (
+            "port 25, where the sidecar takes mail, is declared by container app: set annotation o365mailer.dev/ports "
+            'to free ports, such as "2525", and send mail there, or change the container\'s port'
+        ),
+    ),
+    (
+        Reason.HEALTH_PORT_INVALID,
+        pod({HEALTH: "http"}),
+        "annotation o365mailer.dev/health-port is 'http': write one port number from 1 to 65535, such as \"9025\"",
+    ),
+    (
+        Reason.HEALTH_PORT_TAKEN,
+        pod(spec=app(ports=[{"containerPort": 9025}])),
+        (
+            "port 9025, where the sidecar's probes and metrics are served, is taken by container app: set annotation "
+            "o365mailer.dev/health-port to a free port"
+        ),
+    ),
+    (
+        Reason.QUANTITY_INVALID,
+        pod({f"{names.GROUP}/memory-limit": "lots"}),
+        "annotation o365mailer.dev/memory-limit is 'lots': write a Kubernetes quantity, such as \"128Mi\"",
+    ),
+    (
+        Reason.HOST_NETWORK,
+        pod(spec={"hostNetwork": True}),
+        (
+            "the pod uses the node's network (hostNetwork: true), where the sidecar's ports would be open to "
+            "everything on the node: remove hostNetwork, or annotation o365mailer.dev/inject"
+        ),
+    ),
+    (
+        Reason.WINDOWS,
+        pod(spec={"os": {"name": "windows"}}),
+        (
+            "the pod runs on Windows and the sidecar is a Linux image: send mail from a Linux pod, and remove "
+            "annotation o365mailer.dev/inject here"
+        ),
+    ),
+    (
+        Reason.SYSCTL_TOO_HIGH,
+        pod(spec=SYSCTLS),
+        (
+            "the pod sets sysctl net.ipv4.ip_unprivileged_port_start to '1024', which forbids the sidecar port 25: set "
+            "it to 25 or less, remove it, or set annotation o365mailer.dev/ports to ports from 1024 up"
+        ),
+    ),
+    (
+        Reason.VOLUME_NAME_TAKEN,
+        pod(spec={"volumes": [{"name": "o365mailer-scratch"}]}),
+        "the pod has a volume named o365mailer-scratch, which is the sidecar's: give your volume another name",
+    ),
+    (
+        Reason.LABEL_DIFFERS,
+        pod(labels={names.MAILER_LABEL: "billing"}),
+        (
+            "label o365mailer.dev/mailer is 'billing' and annotation o365mailer.dev/inject is 'noreply': remove the "
+            "label, the sidecar's injection sets it"
+        ),
+    ),
+]
+
+
+@pytest.mark.promise("W6")
+@pytest.mark.parametrize(("reason", "manifest", "message"), CASES, ids=[case[0] for case in CASES])
+def test_the_denial_says_what_is_wrong_and_how_to_fix_it(reason: Reason, manifest: Manifest, message: str) -> None:
+    refusal = denial(manifest)
+    assert (refusal.reason, refusal.message) == (reason, message)
+
+
+@pytest.mark.parametrize("name", ["-a", "a-", "a.b", "a b", "A", "ä", "a" * 41, " a", "a\n", "../x", "other/x"])
+def test_names_that_no_mailer_can_have(name: str) -> None:
+    assert denial(pod({INJECT: name})).reason is Reason.MAILER_NAME_INVALID
+
+
+@pytest.mark.parametrize("ports", ["", ",", "0", "65536", "25,", "25,25", "+25", "25;587", "٢٥", "1" * 40, "smtp"])
+def test_ports_that_cannot_be(ports: str) -> None:
+    assert denial(pod({PORTS: ports})).reason is Reason.PORTS_INVALID
+
+
+@pytest.mark.parametrize("port", ["", "0", "65536", "9025,9026", "-1"])
+def test_health_ports_that_cannot_be(port: str) -> None:
+    assert denial(pod({HEALTH: port})).reason is Reason.HEALTH_PORT_INVALID
+
+
+def test_a_port_asked_for_by_annotation_is_not_left_out_silently() -> None:
+    assert denial(pod({PORTS: "25,587"}, spec=app(ports=[{"containerPort": 587}]))).reason is Reason.PORT_TAKEN
+
+
+def test_a_port_of_an_init_container_is_taken_too() -> None:
+    init = {"name": "relay", "ports": [{"containerPort": 25}]}
+    assert "declared by container relay" in denial(pod(spec={"initContainers": [init]})).message
+
+
+def test_the_health_port_cannot_be_a_mail_port() -> None:
+    assert "is taken by the mail port" in denial(pod({PORTS: "2525", HEALTH: "2525"})).message
+
+
+def test_windows_is_known_by_the_node_selector_too() -> None:
+    assert denial(pod(spec={"nodeSelector": {"kubernetes.io/os": "windows"}})).reason is Reason.WINDOWS
+
+
+@pytest.mark.parametrize("value", ["high", "-1", "26"])
+def test_a_sysctl_that_forbids_the_port_is_refused(value: str) -> None:
+    sysctls = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": value}]
+    assert denial(pod(spec={"securityContext": {"sysctls": sysctls}})).reason is Reason.SYSCTL_TOO_HIGH
+
+
+def test_a_long_value_is_repeated_shortened() -> None:
+    message = denial(pod({INJECT: "A" * 500})).message
+    assert "A" * 60 + "…" in message
+    assert "A" * 61 not in message
+
+
+def test_every_reason_is_explained_to_users() -> None:
+    page = (pathlib.Path(__file__).parents[2] / DOCUMENTATION).read_text(encoding="utf-8")
+    assert [reason for reason in Reason if f"`{reason}`" not in page] == []

@@ -1,0 +1,206 @@
+"""What an annotated pod gets."""
+
+import dataclasses
+import json
+
+import pytest
+from webhook.examples import SETTINGS, app, injected, pod, sidecar, verdict
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.injection import SAFE_TO_EVICT
+from o365mailer_operator.webhook.verdict import Patch, Untouched
+
+SYSCTL = "net.ipv4.ip_unprivileged_port_start"
+
+
+def environment(container: dict[str, object]) -> dict[str, str]:
+    entries = container["env"]
+    assert isinstance(entries, list)
+    return {entry["name"]: entry["value"] for entry in entries}
+
+
+@pytest.mark.promise("W1")
+def test_the_sidecar_is_native_and_the_first_of_the_init_containers() -> None:
+    result = injected(pod(spec={"initContainers": [{"name": "migrate", "image": "app"}]}))
+    assert [each["name"] for each in result["spec"]["initContainers"]] == [names.CONTAINER, "migrate"]
+    assert sidecar(result)["restartPolicy"] == "Always"
+    assert [each["name"] for each in result["spec"]["containers"]] == ["app"]
+
+
+def test_a_pod_without_the_annotation_is_untouched() -> None:
+    bare = {"metadata": {"name": "web"}, "spec": app()}
+    assert verdict(bare) == Untouched(why="no annotation")
+    assert isinstance(verdict(pod()), Patch)
+
+
+@pytest.mark.parametrize("where", ["containers", "initContainers"])
+def test_a_pod_that_has_the_container_anywhere_is_untouched(where: str) -> None:
+    manifest = pod()
+    manifest["spec"].setdefault(where, []).append({"name": names.CONTAINER, "image": "theirs"})
+    assert verdict(manifest) == Untouched(why="injected already")
+
+
+def test_a_static_pods_mirror_is_untouched() -> None:
+    assert verdict(pod({"kubernetes.io/config.mirror": "x"})) == Untouched(why="static pod")
+
+
+def test_it_listens_on_the_loopback_of_both_families_on_25_and_587() -> None:
+    container = sidecar(injected(pod()))
+    assert environment(container) == {
+        "O365MAILER_MAILER_DIR": "/var/run/o365mailer",
+        "O365MAILER_LISTEN": "127.0.0.1:25,[::1]:25,127.0.0.1:587,[::1]:587",
+        "O365MAILER_HEALTH": "[::]:9025",
+        "O365MAILER_SCRATCH_DIR": "/var/lib/o365mailer",
+    }
+    assert container["ports"] == [{"name": "o365m-health", "containerPort": 9025, "protocol": "TCP"}]
+
+
+@pytest.mark.promise("W2")
+def test_only_the_sidecar_mounts_the_token_and_nothing_of_it_can_be_written() -> None:
+    result = injected(pod(spec={"volumes": [{"name": "data", "emptyDir": {}}]}))
+    volumes = {volume.pop("name"): volume for volume in result["spec"]["volumes"]}
+    assert volumes == {
+        "data": {"emptyDir": {}},
+        "o365mailer-directory": {
+            "secret": {"secretName": "o365mailer.noreply", "optional": True, "defaultMode": 0o444}
+        },
+        "o365mailer-scratch": {"emptyDir": {}},
+        "o365mailer-no-api-access": {"emptyDir": {}},
+    }
+    mounts = {mount["name"]: mount for mount in sidecar(result)["volumeMounts"]}
+    assert mounts["o365mailer-directory"] == {
+        "name": "o365mailer-directory",
+        "mountPath": "/var/run/o365mailer",
+        "readOnly": True,
+    }
+    assert "volumeMounts" not in result["spec"]["containers"][0]
+
+
+@pytest.mark.promise("W3")
+def test_the_service_account_token_is_hidden_behind_an_empty_read_only_volume() -> None:
+    mounts = {mount["mountPath"]: mount for mount in sidecar(injected(pod()))["volumeMounts"]}
+    hidden = mounts["/var/run/secrets/kubernetes.io/serviceaccount"]
+    assert hidden["name"] == "o365mailer-no-api-access"
+    assert hidden["readOnly"] is True
+
+
+@pytest.mark.promise("W4")
+def test_its_security_context_is_what_pod_security_restricted_asks_for() -> None:
+    assert sidecar(injected(pod(spec={"securityContext": {"runAsUser": 0, "fsGroup": 7}})))["securityContext"] == {
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+@pytest.mark.parametrize(("pod_user", "uid"), [(None, None), (1000, None), (0, 65532)])
+def test_on_openshift_the_platform_chooses_the_uid_unless_the_pod_would_be_root(
+    pod_user: int | None, uid: int | None
+) -> None:
+    security = {} if pod_user is None else {"runAsUser": pod_user}
+    result = injected(pod(spec={"securityContext": security}), settings=dataclasses.replace(SETTINGS, openshift=True))
+    assert sidecar(result)["securityContext"].get("runAsUser") == uid
+    assert sidecar(result)["securityContext"]["runAsNonRoot"] is True
+
+
+def test_the_pods_own_security_context_keeps_every_field() -> None:
+    before = {"runAsUser": 0, "fsGroup": 7, "sysctls": [{"name": "net.core.somaxconn", "value": "1024"}]}
+    after = injected(pod(spec={"securityContext": before}))["spec"]["securityContext"]
+    assert after == {**before, "sysctls": [*before["sysctls"], {"name": SYSCTL, "value": "25"}]}  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "present", "written"),
+    [
+        ({}, None, "25"),
+        ({}, "0", None),
+        ({}, "25", None),
+        ({names.PORTS_ANNOTATION: "587"}, None, "587"),
+        ({names.PORTS_ANNOTATION: "2525"}, None, None),
+        ({names.PORTS_ANNOTATION: "2525"}, "1000", None),
+        ({names.PORTS_ANNOTATION: "2525", names.HEALTH_PORT_ANNOTATION: "1000"}, None, "1000"),
+    ],
+)
+def test_the_sysctl_is_written_only_where_a_port_needs_it(
+    annotations: dict[str, str], present: str | None, written: str | None
+) -> None:
+    sysctls = [] if present is None else [{"name": SYSCTL, "value": present}]
+    after = injected(pod(annotations, spec={"securityContext": {"sysctls": sysctls}}))["spec"]["securityContext"]
+    added = [entry["value"] for entry in after["sysctls"][len(sysctls) :]]
+    assert added == ([] if written is None else [written])
+
+
+def test_probes_are_http_on_the_health_port_and_none_is_a_readiness_probe() -> None:
+    container = sidecar(injected(pod({names.HEALTH_PORT_ANNOTATION: "9999"})))
+    assert container["startupProbe"]["httpGet"] == {"path": "/readyz", "port": 9999, "scheme": "HTTP"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": 9999, "scheme": "HTTP"}
+    assert "readinessProbe" not in container
+    assert environment(container)["O365MAILER_HEALTH"] == "[::]:9999"
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 30), (5, 30), (30, 30), (600, 600), (None, None)])
+def test_the_grace_period_is_raised_and_never_lowered(before: int | None, after: int | None) -> None:
+    spec = {} if before is None else {"terminationGracePeriodSeconds": before}
+    assert injected(pod(spec=spec))["spec"].get("terminationGracePeriodSeconds") == after
+
+
+def test_a_crash_leaves_its_last_log_lines_in_the_pods_status() -> None:
+    assert sidecar(injected(pod()))["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "o365mailer-scratch,o365mailer-no-api-access"),
+        ("", "o365mailer-scratch,o365mailer-no-api-access"),
+        ("data", "data,o365mailer-scratch,o365mailer-no-api-access"),
+        ("o365mailer-scratch,data", "o365mailer-scratch,data,o365mailer-no-api-access"),
+    ],
+)
+def test_the_autoscaler_may_remove_the_node_and_the_users_own_list_stays(before: str | None, after: str) -> None:
+    annotations = {} if before is None else {SAFE_TO_EVICT: before}
+    assert injected(pod(annotations))["metadata"]["annotations"][SAFE_TO_EVICT] == after
+
+
+def test_what_was_done_is_written_on_the_pod() -> None:
+    metadata = injected(pod(labels={"app": "web"}))["metadata"]
+    assert metadata["labels"] == {"app": "web", "o365mailer.dev/mailer": "noreply"}
+    assert json.loads(metadata["annotations"]["o365mailer.dev/status"]) == {
+        "mailer": "noreply",
+        "container": "o365mailer",
+        "ports": [25, 587],
+        "healthPort": 9025,
+    }
+
+
+def test_587_is_left_to_the_container_that_declares_it_and_the_status_and_a_warning_say_so() -> None:
+    manifest = pod(spec=app(ports=[{"containerPort": 587}]))
+    answer = verdict(manifest)
+    assert isinstance(answer, Patch)
+    assert answer.warnings == ("o365mailer: port 587 is left to container app",)
+    result = injected(manifest)
+    assert environment(sidecar(result))["O365MAILER_LISTEN"] == "127.0.0.1:25,[::1]:25"
+    status = json.loads(result["metadata"]["annotations"]["o365mailer.dev/status"])
+    assert (status["ports"], status["notes"]) == ([25], ["port 587 is left to container app"])
+
+
+def test_a_udp_port_of_the_same_number_is_no_clash() -> None:
+    injected(pod(spec=app(ports=[{"containerPort": 25, "protocol": "UDP"}])))
+
+
+def test_pull_secrets_of_the_installation_are_appended_once() -> None:
+    settings = dataclasses.replace(SETTINGS, image_pull_secrets=("mirror", "own"))
+    result = injected(pod(spec={"imagePullSecrets": [{"name": "own"}]}), settings=settings)
+    assert result["spec"]["imagePullSecrets"] == [{"name": "own"}, {"name": "mirror"}]
+
+
+def test_image_policy_and_log_level_are_the_installations() -> None:
+    settings = dataclasses.replace(SETTINGS, image_pull_policy="Always", log_level="debug")
+    container = sidecar(injected(pod(), settings=settings))
+    assert (container["image"], container["imagePullPolicy"]) == (SETTINGS.image, "Always")
+    assert environment(container)["O365MAILER_LOG_LEVEL"] == "debug"

@@ -1,0 +1,108 @@
+"""A workload's own annotation: copied into the pod template, followed, removed, or refused where it is said twice."""
+
+import pytest
+from webhook.examples import Manifest, applied, decision, workload
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.verdict import Denial, Patch, Reason, Untouched
+
+
+def template_annotation(manifest: Manifest) -> str | None:
+    spec = manifest["spec"].get("jobTemplate", manifest)["spec"]
+    found: str | None = spec["template"]["metadata"].get("annotations", {}).get(names.INJECT_ANNOTATION)
+    return found
+
+
+@pytest.mark.promise("W8")
+@pytest.mark.parametrize("cronjob", [False, True], ids=["workload", "cronjob"])
+@pytest.mark.parametrize(
+    ("before", "now", "template", "after"),
+    [
+        (None, "noreply", None, "noreply"),
+        ("noreply", "noreply", None, "noreply"),
+        ("noreply", "billing", "noreply", "billing"),
+        ("noreply", None, "noreply", None),
+    ],
+    ids=["copy", "copy again after the template was replaced", "follow", "remove"],
+)
+def test_the_annotation_is_carried(
+    before: str | None, now: str | None, template: str | None, after: str | None, cronjob: bool
+) -> None:
+    new = workload(now, template, cronjob=cronjob)
+    answer = decision(new, workload(before, template, cronjob=cronjob))
+    assert isinstance(answer, Patch)
+    assert template_annotation(applied(answer, new)) == after
+
+
+@pytest.mark.promise("W8")
+@pytest.mark.parametrize(
+    ("before", "now", "template"),
+    [
+        (None, None, None),
+        (None, None, "noreply"),
+        (None, "noreply", "noreply"),
+        ("noreply", "noreply", "noreply"),
+        ("noreply", None, "billing"),
+        ("noreply", None, None),
+    ],
+)
+def test_what_is_none_of_our_business_is_untouched(before: str | None, now: str | None, template: str | None) -> None:
+    assert isinstance(decision(workload(now, template), workload(before, template)), Untouched)
+
+
+@pytest.mark.promise("W8")
+@pytest.mark.parametrize("before", [None, "support"])
+def test_two_different_words_are_refused(before: str | None) -> None:
+    answer = decision(workload("noreply", "billing"), workload(before, "billing"))
+    assert answer == Denial(
+        reason=Reason.SAID_TWICE,
+        message="annotation o365mailer.dev/inject is 'noreply' on the workload and 'billing' in "
+        "spec.template.metadata: say it in one place, and remove the other",
+    )
+
+
+def test_a_new_workload_is_copied_into_at_its_creation() -> None:
+    new = workload("noreply", None)
+    answer = decision(new)
+    assert isinstance(answer, Patch)
+    assert template_annotation(applied(answer, new)) == "noreply"
+
+
+def test_a_new_workload_that_says_it_twice_is_refused() -> None:
+    assert isinstance(decision(workload("noreply", "billing")), Denial)
+
+
+def test_the_templates_other_annotations_stay() -> None:
+    new = workload("noreply", None)
+    new["spec"]["template"]["metadata"]["annotations"] = {"a/b": "c"}
+    answer = decision(new)
+    assert isinstance(answer, Patch)
+    assert applied(answer, new)["spec"]["template"]["metadata"]["annotations"] == {
+        "a/b": "c",
+        "o365mailer.dev/inject": "noreply",
+    }
+
+
+def test_a_name_that_no_mailer_can_have_is_refused_where_it_is_written() -> None:
+    answer = decision(workload("No_Reply", None))
+    assert isinstance(answer, Denial)
+    assert answer.reason is Reason.MAILER_NAME_INVALID
+
+
+@pytest.mark.promise("W9")
+def test_what_its_pods_would_be_refused_for_is_said_to_the_person_who_annotates() -> None:
+    answer = decision(workload("noreply", None, hostNetwork=True))
+    assert isinstance(answer, Denial)
+    assert answer.reason is Reason.HOST_NETWORK
+
+
+def test_the_note_about_587_reaches_the_person_who_annotates() -> None:
+    containers = [{"name": "app", "ports": [{"containerPort": 587}]}]
+    answer = decision(workload("noreply", None, containers=containers))
+    assert isinstance(answer, Patch)
+    assert answer.warnings == ("o365mailer: port 587 is left to container app",)
+
+
+def test_removing_is_possible_whatever_the_template_says_besides() -> None:
+    old = workload("noreply", "noreply", hostNetwork=True)
+    assert isinstance(decision(workload(None, "noreply", hostNetwork=True), old), Patch)
