@@ -52,6 +52,7 @@ class Control:
             [
                 web.get("/", routes.overview),
                 web.get("/message/{number:[0-9]+}", routes.message),
+                web.get("/message/{number:[0-9]+}.eml", routes.source),
                 web.get("/healthz", self.healthz),
                 web.get("/state", self.state),
                 web.get("/ca.crt", self.ca_certificate),

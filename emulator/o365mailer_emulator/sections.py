@@ -1,0 +1,156 @@
+"""The sections of the overview page, each a pure function of what is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from o365mailer_emulator.markup import Markup, facts, joined, table, tag
+from o365mailer_emulator.script import shown
+from o365mailer_emulator.tenancy import Settings
+
+if TYPE_CHECKING:
+    from o365mailer_emulator.ledger import Ledger, Message, Tally
+    from o365mailer_emulator.service import Service
+    from o365mailer_emulator.tenancy import Tenancy
+
+LATEST = 50  # rows of a table; the control API has all
+
+
+def mailboxes(tenancy: Tenancy, ledger: Ledger) -> Markup:
+    """The mailboxes with the number of messages in each."""
+    held = Counter(message.mailbox.lower() for message in ledger.messages)
+    rows = [
+        (box.address, held[box.address.lower()], ", ".join(box.send_as) or "itself only") for box in tenancy.mailboxes
+    ]
+    return _section("Mailboxes", table(("Mailbox", "Messages", "Also sends as"), rows, empty="There is no mailbox."))
+
+
+def messages(ledger: Ledger, *, when: Callable[[float], str], subject: Callable[[Message], str]) -> Markup:
+    """The latest messages, newest first, each a link to its own page."""
+    rows = [
+        (
+            when(message.received),
+            message.reverse_path or "<>",
+            ", ".join(message.recipients[:3]) + (" …" if len(message.recipients) > 3 else ""),
+            tag("a", subject(message) or "(no subject)", href=f"/message/{message.number}"),
+            f"{len(message.content):,}",
+        )
+        for message in islice(reversed(ledger.messages), LATEST)
+    ]
+    head = ("Received (UTC)", "From", "To", "Subject", "Octets")
+    return _section("Messages", table(head, rows, empty="Nothing has arrived yet."))
+
+
+def simulated(service: Service) -> Markup:
+    """What goes wrong on purpose, and the settings that differ from Exchange's own."""
+    rules = [
+        (
+            rule["step"],
+            "always" if rule["times"] is None else f"next {rule['times']}",
+            ", ".join(f"{name}: {value}" for name, value in rule.items() if name not in {"id", "step", "times"}),
+        )
+        for rule in shown(service.script.rules)
+    ]
+    usual = msgspec.to_builtins(Settings())
+    changed = [
+        (name, value) for name, value in msgspec.to_builtins(service.tenancy.settings).items() if value != usual[name]
+    ]
+    quiet = "No failure is scripted: everything behaves as Office 365 does."
+    parts = [table(("Step", "How often", "What happens"), rules, empty=quiet)]
+    if changed:
+        parts += [tag("h2", "Settings that were changed"), facts(changed)]
+    return _section("What is being simulated", *parts, class_="warn" if rules else "")
+
+
+def tokens(ledger: Ledger, *, when: Callable[[float], str], now: float) -> Markup:
+    """The latest tokens, by identifier."""
+    rows = [
+        (
+            when(token.issued),
+            when(token.expires) + (" (expired)" if token.expires <= now else ""),
+            tag("code", token.uti),
+            tag("code", token.client_id),
+            token.credential,
+        )
+        for token in islice(reversed(ledger.tokens), LATEST)
+    ]
+    head = ("Issued (UTC)", "Expires (UTC)", "Token id", "Application", "For a")
+    return _section("Tokens issued", table(head, rows, empty="No token has been issued yet."))
+
+
+def counters(tally: Tally) -> Markup:
+    """The figures that tell whether a mailer behaves."""
+    logins = f"{tally.auth_ok} accepted, {tally.auth_failed} refused, {tally.auth_expired} with an expired token"
+    refused = ", ".join(f"{code}: {tally.replies[code]}" for code in sorted(tally.replies) if code[0] in "45")
+    return _section(
+        "Counters",
+        facts(
+            [
+                ("Connections", f"{tally.connections} so far, {tally.open_now} open, {tally.open_peak} at most"),
+                ("AUTH", logins),
+                ("Token requests", f"{tally.tokens_issued} granted, {tally.tokens_refused} refused"),
+                ("Replies that refuse", refused or "none"),
+            ]
+        ),
+    )
+
+
+def directions(addresses: dict[str, Any], tenancy: Tenancy) -> Markup:
+    """How to point a mailer at this emulator."""
+    smtp = addresses["smtp"]
+    manifest = MANIFEST.format(
+        tenant=addresses["tenant"],
+        client=addresses["clientId"],
+        mailbox=addresses["mailbox"],
+        authority=addresses["authority"],
+        host=smtp["host"],
+        port=smtp["port"],
+    )
+    known = facts(
+        [
+            ("Authority", tag("code", f"{addresses['authority']}/{addresses['tenant']}")),
+            ("Scope", tag("code", f"{tenancy.settings.audiences[0]}/.default")),
+            ("Client id", tag("code", str(addresses["clientId"]))),
+            ("Client secret", "the one in the configuration; docs/emulator.md names the default"),
+            (
+                "Submission",
+                tag("code", f"{smtp['host']}:{smtp['port']}"),
+            ),
+            ("Login", "STARTTLS, then AUTH XOAUTH2 with the mailbox and the token"),
+            ("Certificate to trust", tag("a", "ca.crt", href="/ca.crt")),
+            ("Control API", joined([tag("code", str(addresses["controlUrl"])), ", described in docs/emulator.md"])),
+        ]
+    )
+    return _section("Point a mailer here", known, tag("pre", manifest))
+
+
+def _section(title: str, *parts: object, class_: str = "") -> Markup:
+    heading = tag("h2", title)
+    return tag("section", heading, *parts, class_=class_) if class_ else tag("section", heading, *parts)
+
+
+MANIFEST = """\
+apiVersion: o365mailer.dev/v1alpha1
+kind: O365Mailer
+metadata:
+  name: noreply
+spec:
+  tenantId: {tenant}
+  clientId: {client}
+  mailbox: {mailbox}
+  authority:
+    url: {authority}
+    caSecretRef: {{name: emulator-ca}}
+  credential:
+    clientSecret:
+      secretRefs: [{{name: emulator-app, key: client-secret}}]
+  submission:
+    host: {host}
+    port: {port}
+    caSecretRef: {{name: emulator-ca}}
+"""
