@@ -10,6 +10,7 @@ not worth a cache.
 import asyncio
 import dataclasses
 import datetime
+import re
 from collections.abc import Callable
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -33,6 +34,9 @@ READ_TIMEOUT: Final = 10.0
 """Seconds without an octet from Entra; it usually answers in a few tenths."""
 ATTEMPT_LIMIT: Final = 30.0
 """Seconds for discovery and token request together, whatever the other side does."""
+
+BEARER: Final = re.compile(r"[!-~]+")
+"""One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
 
 Clock = Callable[[], datetime.datetime]
 
@@ -158,7 +162,7 @@ def _for_msal(credential: ClientSecret | Certificate) -> str | dict[str, str]:
 
 def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) -> Token:
     value, lifetime, refresh_on = result.get("access_token"), result.get("expires_in"), result.get("refresh_on")
-    if not isinstance(value, str) or not value or not value.isascii():
+    if not isinstance(value, str) or not BEARER.fullmatch(value):
         raise EntraAnswerInvalid("Entra's answer holds no token. It is tried again.")
     if not isinstance(lifetime, int) or lifetime <= 0:
         raise EntraAnswerInvalid("Entra's answer does not say how long the token lives. It is tried again.")

@@ -18,6 +18,7 @@ from o365mailer_operator.token.errors import EntraAnswerInvalid, EntraNotTrusted
 from o365mailer_operator.token.hosts import AllowedHosts
 
 CONNECT_TIMEOUT: Final = 5.0
+"""Seconds for TCP and TLS each."""
 LONGEST_ANSWER: Final = 2**20
 """Octets. Entra's are a few KiB; more is something else, or an attack on our memory."""
 
@@ -70,7 +71,12 @@ class Wire:
 
     def _answer(self, method: str, url: str, host: str, **kwargs: Any) -> Answer | TokenError:
         with self.session.request(
-            method, url, timeout=(CONNECT_TIMEOUT, self.timeout), allow_redirects=False, stream=True, **kwargs
+            method,
+            url,
+            timeout=(min(CONNECT_TIMEOUT, self.timeout), self.timeout),
+            allow_redirects=False,
+            stream=True,
+            **kwargs,
         ) as response:
             body = bytearray()
             for chunk in response.iter_content(2**14):

@@ -1,0 +1,116 @@
+"""A certificate that Entra would refuse is refused here, before anything is sent, with what to do about it."""
+
+import datetime
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from o365mailer_operator.token.certificate import Certificate, read_authorities, read_certificate
+from o365mailer_operator.token.credential import read_credential
+from o365mailer_operator.token.errors import (
+    AuthoritiesInvalid,
+    CertificateExpired,
+    CertificateInvalid,
+    CertificateKeyMismatch,
+    CertificateKeyNotRSA,
+    CertificateNotYetValid,
+)
+from o365mailer_operator.token.grant import grant_of
+from o365mailer_operator.token.hosts import AllowedHosts
+from o365mailer_operator.token.spec import decode_spec
+
+DAY = datetime.timedelta(days=1)
+
+
+def test_a_pair_is_read_as_the_leaf_and_its_key(spec_of: Any, pair_of: Any, rsa_keys: Any) -> None:
+    leaf, issuer = pair_of(), pair_of(rsa_keys[1])
+    spec = decode_spec(spec_of(credential={"certificate": {"secretRef": {"name": "pair"}}}))
+
+    credential = read_credential(spec, {"pair": {"tls.crt": leaf.crt + issuer.crt, "tls.key": leaf.key}}.get)
+
+    assert isinstance(credential, Certificate)
+    assert credential.certificate == leaf.crt.decode()
+    assert credential.ref == "pair"
+    assert "PRIVATE" not in repr(credential)
+
+
+def test_an_elliptic_key_is_refused_with_the_way_to_an_rsa_key(pair_of: Any) -> None:
+    pair = pair_of(ec.generate_private_key(ec.SECP256R1()))
+
+    with pytest.raises(CertificateKeyNotRSA) as caught:
+        read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
+
+    assert str(caught.value) == (
+        "The key tls.key of the Secret pair is not RSA with 2048 bits or more; Entra takes no other. "
+        "With cert-manager, set privateKey: {algorithm: RSA, size: 2048} in the Certificate, and upload the new one."
+    )
+    assert caught.value.reason == "CertificateKeyNotRSA"
+
+
+def test_a_short_rsa_key_is_refused(pair_of: Any) -> None:
+    pair = pair_of(rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505 - it has to be refused
+
+    with pytest.raises(CertificateKeyNotRSA):
+        read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
+
+
+def test_the_key_of_another_certificate_is_refused(pair_of: Any, rsa_keys: Any) -> None:
+    with pytest.raises(CertificateKeyMismatch, match=r"tls\.key is not the key of the first certificate in tls\.crt"):
+        read_certificate(secret="pair", certificate=pair_of().crt, key=pair_of(rsa_keys[1]).key)
+
+
+def test_what_is_no_certificate_is_refused(pair_of: Any) -> None:
+    with pytest.raises(CertificateInvalid, match=r"tls\.crt of the Secret pair is not a PEM certificate"):
+        read_certificate(secret="pair", certificate=b"canary", key=pair_of().key)
+
+
+def test_a_key_under_a_passphrase_is_refused(pair_of: Any) -> None:
+    pair = pair_of()
+
+    with pytest.raises(CertificateInvalid, match="Take the passphrase off"):
+        read_certificate(secret="pair", certificate=pair.crt, key=pair.locked_key)
+
+
+@pytest.mark.parametrize(
+    ("valid", "error", "words"),
+    [
+        ((-2 * DAY, -DAY), CertificateExpired, "expired at 20"),
+        ((DAY, 2 * DAY), CertificateNotYetValid, "is valid from 20"),
+    ],
+)
+def test_a_certificate_outside_its_validity_is_refused(pair_of: Any, valid: Any, error: Any, words: str) -> None:
+    pair = pair_of(valid=valid)
+    credential = read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
+
+    with pytest.raises(error, match=words):
+        credential.check_validity(datetime.datetime.now(datetime.UTC))
+
+
+def test_a_certificate_within_its_validity_is_not(pair_of: Any) -> None:
+    pair = pair_of()
+
+    read_certificate(secret="pair", certificate=pair.crt, key=pair.key).check_validity(
+        datetime.datetime.now(datetime.UTC)
+    )
+
+
+def test_of_an_authoritys_secret_only_certificates_are_taken(pair_of: Any, rsa_keys: Any) -> None:
+    one, other = pair_of(), pair_of(rsa_keys[1])
+    pem = (one.key + one.crt + b"some words\n" + other.crt).decode()
+
+    assert read_authorities(pem, secret="ca", key="ca.crt") == (one.crt + other.crt).decode()
+
+
+@pytest.mark.promise("C64")
+def test_a_password_named_as_an_authority_is_not_copied_to_where_pods_read_it(spec_of: Any) -> None:
+    spec = decode_spec(spec_of(submission={"caSecretRef": {"name": "database", "key": "password"}}))
+    secrets = {"noreply": {"secret": b"not-a-secret"}, "database": {"password": b"canary-not-a-secret"}}
+
+    with pytest.raises(AuthoritiesInvalid) as caught:
+        grant_of(spec, secrets.get, allowed=AllowedHosts())
+
+    assert str(caught.value) == (
+        "The key password of the Secret database holds no PEM certificate. Put in the authority's certificate, "
+        "which begins with -----BEGIN CERTIFICATE-----."
+    )

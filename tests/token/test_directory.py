@@ -1,0 +1,78 @@
+"""What is written for the relay is a settings document that the contract reads back, and the token beside it."""
+
+import datetime
+from typing import Any
+
+from o365mailer_contract import settings
+from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
+from o365mailer_operator.token.grant import token_identity
+from o365mailer_operator.token.spec import decode_spec
+
+
+def test_the_files_are_the_token_and_the_settings(spec_of: Any, now: datetime.datetime) -> None:
+    document = settings_of(decode_spec(spec_of()), expires_at=now, revision=7)
+
+    files = files_of(document, token="token-not-a-secret", authorities=None)
+
+    assert files.keys() == {"access_token", "mailer.json"}
+    assert files["access_token"] == b"token-not-a-secret"
+    assert settings.decode(files["mailer.json"]) == settings.Settings(
+        schema_version=1,
+        revision=7,
+        mailbox="noreply@contoso.com",
+        expires_at=now,
+        submission=settings.Submission(host="smtp.office365.com", port=587),
+    )
+
+
+def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: datetime.datetime) -> None:
+    spec = decode_spec(
+        spec_of(
+            submission={"host": "mail.example", "port": 2587},
+            limits={"connections": 2, "messageSize": "10Mi"},
+            delivery={"confirmWithin": "5s", "lineEndings": "Reject"},
+            logLevel="debug",
+        )
+    )
+
+    files = files_of(settings_of(spec, expires_at=now, revision=1), token="t", authorities="pem")
+    read = settings.decode(files["mailer.json"])
+
+    assert read.submission == settings.Submission(host="mail.example", port=2587)
+    assert read.limits == settings.Limits(connections=2, message_size="10Mi")
+    assert read.delivery == settings.Delivery(confirm_within="5s", line_endings="Reject")
+    assert read.log_level == "debug"
+    assert files["ca.crt"] == b"pem"
+
+
+def test_fractions_of_seconds_are_cut_so_that_the_end_is_never_told_too_late(
+    spec_of: Any, now: datetime.datetime
+) -> None:
+    document = settings_of(decode_spec(spec_of()), expires_at=now.replace(microsecond=999_999), revision=1)
+
+    assert document.expires_at == now
+
+
+def test_two_documents_are_compared_without_their_revisions(spec_of: Any, now: datetime.datetime) -> None:
+    spec, other = decode_spec(spec_of()), decode_spec(spec_of(mailbox="other@contoso.com"))
+    first = settings_of(spec, expires_at=now, revision=1)
+
+    assert same_but_revision(first, settings_of(spec, expires_at=now, revision=2))
+    assert not same_but_revision(first, settings_of(other, expires_at=now, revision=1))
+
+
+def test_what_decides_the_token_decides_its_identity_and_nothing_else_does(spec_of: Any) -> None:
+    def identity(**members: Any) -> str:
+        return token_identity(decode_spec(spec_of(**members)))
+
+    same = {identity(), identity(mailbox="other@contoso.com"), identity(logLevel="debug")}
+    others = {
+        identity(clientId="99999999-2222-4222-8222-222222222222"),
+        identity(tenantId="contoso.com"),
+        identity(cloud="China"),
+        identity(authority={"url": "https://login.example"}),
+    }
+
+    assert len(same) == 1
+    assert len(others) == 4
+    assert not same & others

@@ -1,0 +1,193 @@
+"""The HTTPS client goes where it is allowed, trusts whom it was told, waits as long as it was told, and no further."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trustme
+from emulator_client import EmulatorClient
+from foreign_entra import Reply, closed, discovery, foreign, silent
+
+from o365mailer_operator.token.entra import Entra
+from o365mailer_operator.token.errors import (
+    EntraAnswerInvalid,
+    EntraNotTrusted,
+    EntraUnreachable,
+    HostNotAllowed,
+    TokenError,
+)
+from o365mailer_operator.token.grant import Grant, grant_of
+from o365mailer_operator.token.hosts import AllowedHosts, hosts_of
+from o365mailer_operator.token.spec import decode_spec
+
+GOOD = Reply(body=json.dumps({"access_token": "a.b.c", "token_type": "Bearer", "expires_in": 3600}))
+
+
+@pytest.fixture
+def grant_at(spec_of: Any) -> Callable[..., Grant]:
+    """A grant for an authority at another address."""
+
+    def make(base: str, ca: bytes | None, *, allowed: AllowedHosts | None = None) -> Grant:
+        authority = {"url": base, **({"caSecretRef": {"name": "authority"}} if ca else {})}
+        spec = decode_spec(spec_of(authority=authority))
+        secrets = {"noreply": {"secret": b"canary-not-a-secret"}, "authority": {"ca.crt": ca or b""}}
+        return grant_of(spec, secrets.get, allowed=allowed or hosts_of(spec))
+
+    return make
+
+
+async def failure_of(grant: Grant, **limits: Any) -> TokenError:
+    with pytest.raises(TokenError) as caught:
+        await Entra(**limits).mint(grant)
+    return caught.value
+
+
+async def test_a_good_answer_from_such_a_server_is_taken(grant_at: Any) -> None:
+    """What makes the refusals below mean something."""
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        token = await Entra().mint(grant_at(server.base, server.ca))
+
+        assert token.value == "a.b.c"
+        assert [method for method, _, _ in server.asked] == ["GET", "POST"]
+
+
+@pytest.mark.promise("C70")
+async def test_a_token_endpoint_on_another_host_gets_nothing(grant_at: Any) -> None:
+    with (
+        foreign({"token": GOOD}) as thief,
+        foreign({"openid-configuration": discovery(f"{thief.base}/token")}) as server,
+    ):
+        error = await failure_of(grant_at(server.base, server.ca + thief.ca))
+
+        assert isinstance(error, HostNotAllowed)
+        assert str(error).startswith("The authority's discovery document names 127.0.0.1:")
+        assert thief.asked == []
+
+
+async def test_a_token_endpoint_without_tls_gets_nothing(grant_at: Any) -> None:
+    with foreign({"openid-configuration": discovery("http://127.0.0.1:1/token")}) as server:
+        error = await failure_of(grant_at(server.base, server.ca))
+
+        assert isinstance(error, TokenError)
+        assert [method for method, _, _ in server.asked] == ["GET"]
+
+
+@pytest.mark.promise("C70")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(grant_at: Any, status: int) -> None:
+    away = Reply(status=status, headers={"Location": "{base}/elsewhere"})
+    with foreign({"openid-configuration": discovery(), "token": away, "elsewhere": GOOD}) as server:
+        error = await failure_of(grant_at(server.base, server.ca))
+
+        assert isinstance(error, EntraAnswerInvalid)
+        assert f"redirects (HTTP {status}), which is not followed" in str(error)
+        assert [path.rsplit("/", 1)[-1] for _, path, _ in server.asked] == ["openid-configuration", "token"]
+
+
+@pytest.mark.promise("C70")
+async def test_another_authoritys_certificate_is_not_trusted(grant_at: Any) -> None:
+    other = trustme.CA().cert_pem.bytes()
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        error = await failure_of(grant_at(server.base, other))
+
+        assert isinstance(error, EntraNotTrusted)
+        assert "unable to get local issuer certificate" in str(error)
+        assert "spec.authority.caSecretRef" in str(error)
+        assert server.asked == []
+
+
+async def test_a_private_authority_is_not_trusted_unless_it_is_named(grant_at: Any) -> None:
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        assert isinstance(await failure_of(grant_at(server.base, None)), EntraNotTrusted)
+
+
+async def test_the_environment_replaces_neither_the_authorities_nor_the_proxy(
+    grant_at: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(bundle))
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, closed().replace("https", "http"))
+    monkeypatch.setenv("MSAL_FORCE_REGION", "westeurope")
+
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        assert (await Entra().mint(grant_at(server.base, server.ca))).value == "a.b.c"
+
+
+async def test_a_proxy_that_is_away_is_told(grant_at: Any) -> None:
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        grant = grant_at(server.base, server.ca)
+        error = await failure_of(grant, proxy=closed().replace("https", "http"))
+
+        assert isinstance(error, EntraUnreachable)
+        assert "The HTTPS proxy did not lead to" in str(error)
+        assert server.asked == []
+
+
+@pytest.mark.promise("C69")
+async def test_nobody_listening_is_an_outage(grant_at: Any) -> None:
+    error = await failure_of(grant_at(closed(), None))
+
+    assert isinstance(error, EntraUnreachable)
+    assert "(Connection refused)" in str(error)
+
+
+@pytest.mark.promise("C69")
+async def test_a_name_that_does_not_resolve_is_an_outage(grant_at: Any) -> None:
+    error = await failure_of(grant_at("https://login.invalid", None))
+
+    assert isinstance(error, EntraUnreachable)
+    assert str(error).startswith("No connection to login.invalid (")
+
+
+@pytest.mark.promise("C69")
+async def test_a_silent_server_is_given_up(grant_at: Any) -> None:
+    with silent() as base:
+        error = await failure_of(grant_at(base, None), timeout=0.2)
+
+    assert isinstance(error, EntraUnreachable)
+    assert "did not answer within 0.2 s" in str(error)
+
+
+@pytest.mark.promise("C69")
+async def test_an_answer_that_takes_too_long_in_all_is_given_up_too(
+    emulator: EmulatorClient, emulated: Callable[..., Grant]
+) -> None:
+    emulator.script("token", stall=True)
+
+    error = await failure_of(emulated(), timeout=30, limit=0.5)
+    emulator.release()
+
+    assert isinstance(error, EntraUnreachable)
+    assert "gave no whole answer within 0.5 s" in str(error)
+
+
+NONSENSE = {
+    "not JSON": Reply(body="<html>Sign in to the network</html>"),
+    "a list": Reply(body="[]"),
+    "no token": Reply(body='{"token_type": "Bearer", "expires_in": 3600}'),
+    "no lifetime": Reply(body='{"access_token": "a.b.c", "token_type": "Bearer"}'),
+    "a lifetime of nothing": Reply(body='{"access_token": "a.b.c", "expires_in": 0}'),
+    "a token with a line break": Reply(body='{"access_token": "a\\nb", "expires_in": 3600}'),
+    "an empty token": Reply(body='{"access_token": "", "expires_in": 3600}'),
+    "a 403 of something else": Reply(status=403, body="Forbidden by the firewall"),
+    "2 MiB": Reply(body=" " * 2**21),
+}
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+async def test_an_answer_that_is_not_entras_is_told(grant_at: Any, case: str) -> None:
+    with foreign({"openid-configuration": discovery(), "token": NONSENSE[case]}) as server:
+        error = await failure_of(grant_at(server.base, server.ca))
+
+    assert isinstance(error, EntraAnswerInvalid)
+    assert error.transient
+
+
+@pytest.mark.parametrize("body", ["{}", '{"token_endpoint": 3, "authorization_endpoint": null}', "", "null"])
+async def test_a_discovery_document_that_makes_no_sense_is_told(grant_at: Any, body: str) -> None:
+    with foreign({"openid-configuration": Reply(body=body)}) as server:
+        assert isinstance(await failure_of(grant_at(server.base, server.ca)), EntraAnswerInvalid)
