@@ -1,0 +1,64 @@
+"""The chart as the tests name it, and how its objects are found."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parent.parent.parent
+CHART: Final = ROOT / "charts" / "o365mailer"
+RELEASE: Final = "o365mailer"
+NAMESPACE: Final = "o365mailer-system"
+
+Manifest = dict[str, Any]
+Render = Callable[..., list[Manifest]]
+"""`render("webhook.replicas=3")` → the objects of the chart with these values."""
+
+VALUES: Final = {
+    "the defaults": (),
+    "watched namespaces": ("watchNamespaces={team-a,team-b}",),
+    "one replica, Ignore": ("webhook.replicas=1", "webhook.failurePolicy=Ignore", "webhook.port=8443"),
+    "no CRDs and no aggregation": ("crds.enabled=false", "rbac.aggregate=false"),
+    "everything placed": (
+        "controller.replicas=2",
+        "controller.httpsProxy=http://proxy.example:3128",
+        "controller.nodeSelector.disk=ssd",
+        "controller.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+        ".matchExpressions[0].key=disk",
+        "controller.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+        ".matchExpressions[0].operator=Exists",
+        "webhook.tolerations[0].key=infra",
+        "webhook.tolerations[0].operator=Exists",
+        "webhook.priorityClassName=system-cluster-critical",
+        "webhook.podLabels.team=mail",
+        "webhook.podAnnotations.note=here",
+        "webhook.topologySpreadConstraints[0].maxSkew=1",
+        "webhook.topologySpreadConstraints[0].topologyKey=topology.kubernetes.io/zone",
+        "webhook.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
+        "imagePullSecrets[0].name=registry",
+        "sidecar.imagePullSecrets={registry}",
+        "allowedHosts={emulator.example:8443,smtp.example}",
+        "image.registry=registry.example/mail",
+        "sidecar.image.digest=sha256:" + "0123456789abcdef" * 4,
+        "openshift=true",
+    ),
+}
+"""Sets of values that between them reach every branch of the templates."""
+
+
+def of_kind(objects: list[Manifest], kind: str, role: str = "") -> list[Manifest]:
+    """The objects of a kind, or those of them that belong to a role by name."""
+    return [found for found in objects if found["kind"] == kind and found["metadata"]["name"].endswith(role)]
+
+
+def pod_of(objects: list[Manifest], role: str) -> Manifest:
+    """The pod template's spec of a role's Deployment."""
+    (deployment,) = of_kind(objects, "Deployment", role)
+    spec = deployment["spec"]["template"]["spec"]
+    assert isinstance(spec, dict)
+    return spec
+
+
+def environment_of(objects: list[Manifest], role: str) -> dict[str, str]:
+    """The environment of a role's container, by name."""
+    (container,) = pod_of(objects, role)["containers"]
+    return {entry["name"]: entry.get("value", "") for entry in container["env"]}
