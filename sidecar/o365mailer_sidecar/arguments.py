@@ -1,0 +1,102 @@
+"""The command line, and the environment that stands for it where a flag is not given."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from o365mailer_contract import names
+from o365mailer_contract.quantities import InvalidQuantity, seconds
+from o365mailer_sidecar.address import Address, parse
+from o365mailer_sidecar.errors import WrongCommandLine
+from o365mailer_sidecar.journal import LEVELS
+
+ENVIRONMENT: Final = {
+    "mailer_dir": names.ENV_MAILER_DIR,
+    "listen": names.ENV_LISTEN,
+    "health": names.ENV_HEALTH,
+    "grace": names.ENV_GRACE,
+    "log_level": names.ENV_LOG_LEVEL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the process was told."""
+
+    mailer_dir: Path
+    listen: tuple[Address, ...]
+    health: Address
+    grace: float
+    """Seconds."""
+    log_level: str | None
+    """None: as the mailer's settings say."""
+
+
+def options(arguments: Sequence[str], environment: Mapping[str, str]) -> Options:
+    """Raises WrongCommandLine, which names the flag or the variable; SystemExit for --help and unknown flags."""
+    given = vars(parser().parse_args(arguments))
+    texts: dict[str, tuple[str, str | list[str] | None]] = {}
+    for name, variable in ENVIRONMENT.items():
+        flag = f"--{name.replace('_', '-')}"
+        texts[name] = (flag, given[name]) if given[name] is not None else (variable, environment.get(variable) or None)
+    return Options(
+        mailer_dir=Path(str(texts["mailer_dir"][1] or names.DIRECTORY_MOUNT)),
+        listen=_listen(*texts["listen"], anywhere=given["listen_anywhere"]),
+        health=parse(str(texts["health"][1] or f"[::]:{names.HEALTH_PORT}"), source=texts["health"][0]),
+        grace=_grace(*texts["grace"]),
+        log_level=_level(*texts["log_level"]),
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags; each is also an environment variable, but for the one that opens the relay to a network."""
+    made = argparse.ArgumentParser(
+        prog="o365mailer-sidecar",
+        description="Take mail on loopback and submit it to Office 365 as the mailer directory says.",
+        allow_abbrev=False,
+    )
+    made.add_argument("--mailer-dir", metavar="DIR", help=f"the mailer directory (default {names.DIRECTORY_MOUNT})")
+    made.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        action="append",
+        help="where apps connect, may be repeated; port 0 takes a free one (default 127.0.0.1:25 and [::1]:25)",
+    )
+    made.add_argument(
+        "--listen-anywhere",
+        action="store_true",
+        help="allow --listen beyond loopback: whoever reaches the port can send as the mailbox, without a password",
+    )
+    made.add_argument("--health", metavar="HOST:PORT", help=f"probes and metrics (default [::]:{names.HEALTH_PORT})")
+    made.add_argument("--grace", metavar="DURATION", help="how long SIGTERM waits for what is in flight (default 25s)")
+    made.add_argument("--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)} (default: the mailer's, or info)")
+    return made
+
+
+def _listen(source: str, given: str | list[str] | None, *, anywhere: bool) -> tuple[Address, ...]:
+    texts = given.split(",") if isinstance(given, str) else given
+    if not texts:
+        texts = [f"127.0.0.1:{names.SMTP_PORT}", f"[::1]:{names.SMTP_PORT}"]
+    addresses = tuple(parse(text.strip(), source=source) for text in texts)
+    for address in addresses:
+        if not address.loopback and not anywhere:
+            raise WrongCommandLine(
+                f"{source}: {address} is not loopback, and whoever reaches it could send mail as the mailbox; "
+                "use 127.0.0.1 or [::1], or add --listen-anywhere if that is what you want"
+            )
+    return addresses
+
+
+def _grace(source: str, given: str | list[str] | None) -> float:
+    try:
+        return seconds(str(given or "25s"))
+    except InvalidQuantity as error:
+        raise WrongCommandLine(f"{source}: {error}") from None
+
+
+def _level(source: str, given: str | list[str] | None) -> str | None:
+    if given is not None and given not in LEVELS:
+        raise WrongCommandLine(f"{source}: {given!r} is none of {', '.join(LEVELS)}")
+    return str(given) if given else None

@@ -1,0 +1,60 @@
+"""Whether upstream is worth asking: what the last attempts said. Pure; the time is passed in, in seconds."""
+
+from typing import Final
+
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 5.0
+"""Seconds: without a spool a pause only answers sooner, and an app that asks after it is the probe."""
+
+TOKEN_PAUSE: Final = 60.0
+"""Seconds until a refused token is offered again: refused AUTHs count against the mailbox."""
+
+
+class Availability:
+    """After a connection that failed, the next is tried after a pause that doubles; in between, nobody waits."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.pause = 0.0
+        self.until = 0.0
+
+    def failed(self, reason: str, *, now: float) -> bool:
+        """Note a failure; True when it is news."""
+        news = reason != self.reason
+        self.reason = reason
+        self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
+        self.until = now + self.pause
+        return news
+
+    def succeeded(self) -> bool:
+        """Note a success; True when it is news."""
+        news = bool(self.reason)
+        self.reason, self.pause, self.until = "", 0.0, 0.0
+        return news
+
+    def away(self, *, now: float) -> str:
+        """Why nobody should wait now; empty when an attempt is due."""
+        return self.reason if now < self.until else ""
+
+
+class RefusedTokens:
+    """The last token that was refused, and when."""
+
+    def __init__(self) -> None:
+        self.token = ""
+        self.answer = ""
+        self.until = 0.0
+
+    def refused(self, token: str, answer: str, *, now: float) -> bool:
+        """Note a refusal; True when it is news."""
+        news = (token, answer) != (self.token, self.answer)
+        self.token, self.answer, self.until = token, answer, now + TOKEN_PAUSE
+        return news
+
+    def accepted(self) -> None:
+        """Note that a token was taken."""
+        self.token = self.answer = ""
+
+    def answer_for(self, token: str, *, now: float) -> str:
+        """What was said to this token, while it must not be offered again; otherwise empty."""
+        return self.answer if token == self.token and now < self.until else ""

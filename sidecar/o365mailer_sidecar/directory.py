@@ -1,0 +1,200 @@
+"""The mailer directory, as the controller or `o365mailer run` writes it and kubelet mounts it.
+
+All files are read through one descriptor of what `..data` points to, so that a swap in the middle of reading cannot mix
+two versions (kubelet swaps the link: Kubernetes, pkg/volume/util/atomic_writer.go). What was good stays in use while
+what is there now cannot be used: settings for good, a token until it expires. The exception is a restriction that this
+version does not know: relaying without it would relay more than is allowed.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from o365mailer_contract.names import CA_FILE, DATA_LINK, SETTINGS_FILE, TOKEN_FILE
+from o365mailer_contract.settings import InvalidSettings, Settings, UnknownRestriction, decode
+from o365mailer_sidecar.errors import NotReady
+from o365mailer_sidecar.trust import authorities
+
+FILE_LIMIT: Final = 2**20
+"""Octets of one file; a Secret holds no more."""
+
+EXPIRY_MARGIN: Final = timedelta(seconds=2)
+"""A token this close to its end is not offered: it would end on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token, and when it ends if that is known. Never printed."""
+
+    value: str
+    expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        return f"Token(expires_at={self.expires_at})"
+
+    def usable(self, now: datetime) -> bool:
+        """Whether it may still be offered."""
+        return self.expires_at is None or now < self.expires_at - EXPIRY_MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Mailer:
+    """Everything needed to submit: one consistent reading."""
+
+    settings: Settings
+    token: Token
+    ca: str | None
+    """Authorities as PEM; None: the system's."""
+
+
+class MailerDirectory:
+    """The current mailer, re-read when a file has changed; `report` gets each change as an event with its fields."""
+
+    def __init__(self, path: Path, *, now: Callable[[], datetime], report: Callable[..., None]) -> None:
+        self.path, self.now, self.report = path, now, report
+        self.settings: Settings | None = None
+        self.ca: str | None = None
+        self.token: Token | None = None
+        self.problems: dict[str, str] = {}
+        self.forbidden = ""
+        self.seen: object = None
+
+    def mailer(self) -> Mailer:
+        """What to submit with now. Raises NotReady, whose text says what is wrong and what is waited for."""
+        self.look()
+        if self.forbidden:
+            raise NotReady(self.forbidden)
+        if not self.settings:
+            raise NotReady(self.problem() or "no settings")
+        if not self.token:
+            raise NotReady(self.problems.get(TOKEN_FILE) or self.problem())
+        if not self.token.usable(self.now()):
+            raise NotReady(f"the token expired at {self.token.expires_at:%Y-%m-%dT%H:%M:%SZ} and no newer one has come")
+        return Mailer(self.settings, self.token, self.ca)
+
+    def problem(self) -> str:
+        """What is wrong with the directory as it is; empty when nothing is, even while older files are in use."""
+        return "; ".join(dict.fromkeys(self.problems.values()))
+
+    def look(self) -> None:
+        """Read again if anything has changed since last time: a few `stat` calls, cheap enough for every message."""
+        seen = self._signature()
+        if seen == self.seen:
+            return
+        self.seen = seen
+        before = self.settings, self.token, self.problem()
+        self._read()
+        self._tell(*before)
+
+    def _signature(self) -> object:
+        """What changes whenever a file does: kubelet's swap, or a write in place."""
+        return [self._stat(self._data() / name) for name in ("", TOKEN_FILE, SETTINGS_FILE, CA_FILE)]
+
+    @staticmethod
+    def _stat(path: Path) -> tuple[int, ...] | int | None:
+        try:
+            found = path.stat()
+        except OSError as error:
+            return error.errno
+        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+    def _data(self) -> Path:
+        link = self.path / DATA_LINK
+        return link if os.path.lexists(link) else self.path
+
+    def _read(self) -> None:
+        self.problems = {}
+        try:
+            with self._opened() as directory:
+                self._read_settings(directory)
+                self._read_token(directory)
+        except OSError as error:
+            self.problems[""] = f"the mailer directory {self.path} cannot be opened: {error.strerror}"
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        directory = os.open(self._data(), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+    def _read_settings(self, directory: int) -> None:
+        try:
+            settings = decode(read_file(directory, SETTINGS_FILE))
+            ca = self._read_ca(directory)
+        except UnknownRestriction as error:
+            self.forbidden = self.problems[SETTINGS_FILE] = f"{SETTINGS_FILE} {error}"
+        except InvalidSettings as error:
+            self.problems[SETTINGS_FILE] = f"{SETTINGS_FILE} cannot be used: {error}"
+        except NotReady as error:
+            self.problems[SETTINGS_FILE] = str(error)
+        else:
+            self.settings, self.ca, self.forbidden = settings, ca, ""
+
+    def _read_ca(self, directory: int) -> str | None:
+        if not exists(directory, CA_FILE):
+            return None
+        pem = read_file(directory, CA_FILE).decode("ascii", "replace")
+        try:
+            authorities(pem)
+        except ValueError as error:
+            raise NotReady(f"{CA_FILE} {error}") from None
+        return pem
+
+    def _read_token(self, directory: int) -> None:
+        try:
+            value = read_file(directory, TOKEN_FILE).decode("ascii", "replace").strip()
+        except NotReady as error:
+            self.problems[TOKEN_FILE] = str(error)
+            return
+        if not value:
+            self.problems[TOKEN_FILE] = f"{TOKEN_FILE} is empty"
+        elif not all("!" <= letter <= "~" for letter in value):
+            self.problems[TOKEN_FILE] = f"{TOKEN_FILE} holds octets that no bearer token has"
+        elif not self.token or value != self.token.value or SETTINGS_FILE not in self.problems:
+            known = self.settings if SETTINGS_FILE not in self.problems else None
+            self.token = Token(value, known.expires_at if known else None)
+
+    def _tell(self, settings: Settings | None, token: Token | None, problem: str) -> None:
+        now = self.problem()
+        if now and now != problem:
+            self.report("mailer_directory_problem", level="warning", problem=now)
+        if (self.settings, self.token) != (settings, token) and self.settings:
+            self.report(
+                "mailer_read",
+                revision=self.settings.revision,
+                token_changed=(token.value if token else None) != (self.token.value if self.token else None),
+                expires_at=self.token.expires_at.isoformat() if self.token and self.token.expires_at else None,
+            )
+
+
+def exists(directory: int, name: str) -> bool:
+    """Whether there is such a name, be it a dangling link."""
+    with suppress(FileNotFoundError):
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return True
+    return False
+
+
+def read_file(directory: int, name: str) -> bytes:
+    """A regular file's octets. Raises NotReady, which names the file and the remedy."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
+    except FileNotFoundError:
+        why = "is a symbolic link to nothing" if exists(directory, name) else "is not there yet"
+        raise NotReady(f"{name} {why}") from None
+    except OSError as error:
+        raise NotReady(f"{name} cannot be read by user {os.geteuid()}: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotReady(f"{name} is not a file")
+        octets = file.read(FILE_LIMIT + 1)
+    if len(octets) > FILE_LIMIT:
+        raise NotReady(f"{name} is larger than {FILE_LIMIT} octets")
+    return octets

@@ -1,0 +1,60 @@
+"""The envelope of one message: who sends it, to whom, and what was asked for on the way (RFC 5321 §2.3.1)."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One forward-path, and the DSN parameters that came with it (RFC 3461 §4.1, §4.2), as the app wrote them."""
+
+    address: str
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """The reverse-path (empty for `<>`), and the parameters of MAIL that matter further on."""
+
+    address: str
+    size: int = 0
+    """Octets, as announced; 0 when they were not."""
+    smtputf8: bool = False
+    """The app asked for internationalized addresses or headers (RFC 6531)."""
+    parameters: tuple[str, ...] = ()
+    """RET and ENVID (RFC 3461 §4.3, §4.4), as the app wrote them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What a session hands to the relay beside the body."""
+
+    queue_id: str
+    sender: Sender
+    recipients: tuple[Recipient, ...]
+    protocol: str = "ESMTP"
+    """For the Received line (RFC 3848)."""
+
+    @property
+    def internationalized(self) -> bool:
+        """Whether an address cannot be written in ASCII."""
+        return not all(path.isascii() for path in self.paths)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All addresses, the sender's first."""
+        return (self.sender.address, *(recipient.address for recipient in self.recipients))
+
+
+@dataclass(slots=True)
+class Transaction:
+    """An envelope while the app is still writing it."""
+
+    queue_id: str
+    sender: Sender
+    recipients: list[Recipient] = field(default_factory=list)
+
+    def envelope(self, *, protocol: str) -> Envelope:
+        """The finished envelope."""
+        return Envelope(
+            queue_id=self.queue_id, sender=self.sender, recipients=tuple(self.recipients), protocol=protocol
+        )

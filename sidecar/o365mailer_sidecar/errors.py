@@ -1,0 +1,67 @@
+"""What can go wrong, as one tree::
+
+    SidecarError
+    ├── Refused             the app's command, message or session is refused; carries the reply
+    ├── WrongCommandLine    a flag or an environment variable cannot be used; nobody but its writer heals it
+    ├── CannotListen        an address cannot be bound
+    ├── NotReady            the mailer directory has nothing to relay with yet; a new directory heals it
+    ├── Withdrawn           the app stopped waiting before the last octet was sent
+    └── UpstreamError       no verdict from Exchange; time heals it
+        ├── Away            not reached: name, TCP, TLS, greeting, EHLO
+        │   └── Distrusted  reached, and not to be trusted with a token (also ssl.SSLError's cases)
+        ├── TokenRefused    reached, and it does not take this token for this mailbox
+        └── Lost            the connection ended, or fell silent, in the middle of a transaction
+
+Third-party exceptions are translated where they arise: in `connection`, `starttls` and `directory`.
+"""
+
+from o365mailer_sidecar.reply import Reply
+
+
+class SidecarError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class Refused(SidecarError):
+    """What the app did is refused with `reply`; with `close`, its session ends too."""
+
+    def __init__(self, reply: Reply, *, close: bool = False) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+        self.close = close
+
+
+class WrongCommandLine(SidecarError, ValueError):
+    """The message names the flag or the variable, and what it expects."""
+
+
+class CannotListen(SidecarError, OSError):
+    """The message names the address, and what to change."""
+
+
+class NotReady(SidecarError):
+    """The message says what the mailer directory lacks."""
+
+
+class Withdrawn(SidecarError):
+    """Nothing was sent, and nothing may be sent any more."""
+
+
+class UpstreamError(SidecarError):
+    """No verdict from Exchange."""
+
+
+class Away(UpstreamError, ConnectionError):
+    """Exchange cannot be reached, or does not want to talk now."""
+
+
+class Distrusted(Away):
+    """What answers is not, or not provably, the submission host: no token was sent."""
+
+
+class TokenRefused(UpstreamError, PermissionError):
+    """AUTH was refused; `answer` is Exchange's own words, shortened, `retry_token` says whether a new one may help."""
+
+
+class Lost(UpstreamError, ConnectionError):
+    """The connection ended, or timed out, after AUTH."""

@@ -1,0 +1,86 @@
+"""What the app has sent and nobody has read yet.
+
+asyncio's StreamReader can neither say how much waits nor take octets back, and both matter here: octets behind DATA
+before 354, and commands behind the end of a message.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+HIGH_WATER: Final = 2**18
+"""Octets at which the app is made to wait (TCP's own flow control)."""
+
+
+class Inbox:
+    """Octets in arrival order. One reader at a time."""
+
+    def __init__(self, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self.octets = bytearray()
+        self.ended = False
+        self.paused = False
+        self.waiter: asyncio.Future[None] | None = None
+        self.pause, self.resume = pause, resume
+
+    def __len__(self) -> int:
+        return len(self.octets)
+
+    def feed(self, data: bytes) -> None:
+        """Octets have arrived."""
+        self.octets += data
+        if len(self.octets) > HIGH_WATER and not self.paused:
+            self.paused = True
+            self.pause()
+        self._wake()
+
+    def end(self) -> None:
+        """Nothing more will arrive."""
+        self.ended = True
+        self._wake()
+
+    async def first(self) -> bytes:
+        """The octet that comes next, left where it is. Raises EOFError."""
+        while not self.octets:
+            await self._more()
+        return bytes(self.octets[:1])
+
+    async def line(self, *, limit: int) -> bytes:
+        """Up to and including the next LF, or the first `limit` octets when there is no LF in them.
+
+        Raises EOFError.
+        """
+        looked = 0
+        while (end := self.octets.find(b"\n", looked, limit)) < 0 and len(self.octets) < limit:
+            looked = len(self.octets)
+            await self._more()
+        return self._take(end + 1 if end >= 0 else limit)
+
+    async def chunk(self) -> bytes:
+        """Whatever is there, at least one octet. Raises EOFError."""
+        await self.first()
+        return self._take(len(self.octets))
+
+    def put_back(self, octets: bytes) -> None:
+        """Octets that were read too far."""
+        self.octets[:0] = octets
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self.octets[:count])
+        del self.octets[:count]
+        if self.paused and len(self.octets) <= HIGH_WATER // 2:
+            self.paused = False
+            self.resume()
+        return taken
+
+    async def _more(self) -> None:
+        if self.ended:
+            raise EOFError
+        self.waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self.waiter
+        finally:
+            self.waiter = None
+
+    def _wake(self) -> None:
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)

@@ -1,0 +1,53 @@
+"""What stands before the app's octets when they leave: our Received line, and Date and Message-ID when absent.
+
+Not one octet of the app's own is changed.
+"""
+
+import re
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final
+
+from o365mailer_sidecar.envelope import Envelope
+
+HEADER_SCAN: Final = 2**20
+"""Octets of a message that are searched for the end of its headers."""
+
+FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
+"""A header field's name (RFC 5322 §2.2, §4.5.8)."""
+
+PRESENT: Final = re.compile(rb"^(date|message-id)[ \t]*:", re.IGNORECASE | re.MULTILINE)
+
+
+def header_block(content: bytes | bytearray) -> bytes:
+    """The headers with their CRLFs; empty when the message begins with its body."""
+    if content.startswith(b"\r\n") or not FIELD.match(content):
+        return b""
+    end = content.find(b"\r\n\r\n", 0, HEADER_SCAN)
+    return bytes(content[: end + 2 if end >= 0 else HEADER_SCAN])
+
+
+def head(content: bytes | bytearray, *, envelope: Envelope, mailbox: str, now: datetime) -> bytes:
+    """The lines to put before `content`.
+
+    Received carries the queue id and neither the client's name nor its address (RFC 5321 §4.4 would have both: they
+    say where in a cluster an app runs). A message that does not begin with a header also gets the empty line.
+    """
+    headers = header_block(content)
+    present = {match[1].lower() for match in PRESENT.finditer(headers)}
+    date = format_datetime(now)
+    lines = [f"Received: by o365mailer with {envelope.protocol} id {envelope.queue_id};\r\n\t{date}"]
+    if b"date" not in present:
+        lines.append(f"Date: {date}")
+    if b"message-id" not in present:
+        lines.append(f"Message-ID: <{envelope.queue_id}.{now:%Y%m%d%H%M%S}@{_domain(envelope, mailbox)}>")
+    block = "".join(f"{line}\r\n" for line in lines).encode("ascii")
+    return block if headers or content.startswith(b"\r\n") else block + b"\r\n"
+
+
+def _domain(envelope: Envelope, mailbox: str) -> str:
+    for address in (envelope.sender.address, mailbox):
+        domain = address.rpartition("@")[2]
+        if "@" in address and re.fullmatch(r"[A-Za-z0-9.-]+", domain):
+            return domain
+    return "o365mailer.invalid"

@@ -1,0 +1,47 @@
+"""A message on its way out: our head, the app's octets, dots stuffed (RFC 5321 §4.5.2)."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.envelope import Envelope
+from o365mailer_sidecar.message import head, header_block
+
+BLOCK: Final = 2**16
+"""Octets written at once: a message is never copied whole."""
+
+
+class Outgoing:
+    """`len` is what SIZE announces: the octets without stuffing (RFC 1870 §3)."""
+
+    def __init__(self, body: Body, *, envelope: Envelope, mailbox: str, now: datetime) -> None:
+        self.body = body
+        self.head = head(body.content, envelope=envelope, mailbox=mailbox, now=now)
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.body)
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether 8BITMIME is needed."""
+        return self.body.eight_bit
+
+    @property
+    def utf8_headers(self) -> bool:
+        """Whether SMTPUTF8 is needed for what stands before the first empty line."""
+        return self.eight_bit and not header_block(self.body.content).isascii()
+
+    def blocks(self) -> Iterator[bytes]:
+        """The message as it goes over the wire, without the end of data."""
+        before = b"\r\n"
+        for piece in self._pieces():
+            octets = before + piece
+            yield octets.replace(b"\r\n.", b"\r\n..")[len(before) :]
+            before = octets[-2:]
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield self.head
+        content = memoryview(self.body.content)
+        for start in range(0, len(content), BLOCK):
+            yield bytes(content[start : start + BLOCK])

@@ -1,0 +1,166 @@
+"""The process: its parts put together, its sockets, its end.
+
+It listens at once, whatever the mailer directory holds: an app that starts before its mailer is Ready gets a 451 that
+says so, not a refused connection.
+"""
+
+import asyncio
+import secrets
+import signal
+from datetime import UTC, datetime
+from typing import Final
+
+from o365mailer_contract import names
+from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
+from o365mailer_sidecar.arguments import Options
+from o365mailer_sidecar.directory import MailerDirectory
+from o365mailer_sidecar.errors import CannotListen, NotReady
+from o365mailer_sidecar.gauges import Gauges
+from o365mailer_sidecar.health import REQUEST_LIMIT, Health, Page
+from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.relay import Relay
+from o365mailer_sidecar.session import Session
+from o365mailer_sidecar.upstream import Clock, Upstream
+
+SESSION_LIMIT: Final = 100
+"""Sessions of apps at once: an app's pool is smaller, and each may hold a message in memory."""
+
+LOOK_EVERY: Final = 5.0
+"""Seconds between looks at the directory while there is no mail: the newest good token must be read before it is
+replaced by something that is not."""
+
+REMIND_EVERY: Final = 60.0
+"""Seconds between lines that say what is waited for."""
+
+
+class Service:
+    """Everything one process holds."""
+
+    def __init__(self, options: Options, *, journal: Journal) -> None:
+        self.options, self.journal = options, journal
+        self.gauges = Gauges()
+        self.sessions: set[Session] = set()
+        self.stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        clock = Clock(now=now, monotonic=loop.time)
+        self.directory = MailerDirectory(options.mailer_dir, now=now, report=journal.event)
+        self.upstream = Upstream(directory=self.directory, clock=clock, journal=journal, gauges=self.gauges)
+        self.relay = Relay(
+            directory=self.directory, upstream=self.upstream, journal=journal, gauges=self.gauges, monotonic=loop.time
+        )
+        self.reminded_at = -REMIND_EVERY
+        self._watch()
+
+    def _watch(self) -> None:
+        watch = self.gauges.watch
+        watch("sessions", "Sessions of apps.", lambda: len(self.sessions))
+        watch("upstream_connections", "Open connections to Office 365.", lambda: len(self.upstream.pool))
+        watch("upstream_up", "1 unless the last connection failed.", lambda: not self.upstream.availability.reason)
+        watch("mailer_ready", "1 when there is something to submit with.", self._ready_to_submit)
+        watch("token_expires_timestamp_seconds", "When the token in use ends; 0 when unknown.", self._token_end)
+
+    def _ready_to_submit(self) -> float:
+        try:
+            self.directory.mailer()
+        except NotReady:
+            return 0
+        return 1
+
+    def _token_end(self) -> float:
+        token = self.directory.token
+        return token.expires_at.timestamp() if token and token.expires_at else 0
+
+    async def run(self) -> None:
+        """Listen until SIGTERM or SIGINT, then finish what is in flight. Raises CannotListen."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        servers = [
+            await self._listen_health(),
+            *[server for a in self.options.listen if (server := await self._listen(a))],
+        ]
+        if len(servers) == 1:
+            raise CannotListen("none of the addresses to listen on exists on this machine")
+        watcher = asyncio.ensure_future(self._watch_directory())
+        await self.stopping.wait()
+        watcher.cancel()
+        await self._stop(servers[1:])
+        servers[0].close()
+
+    async def _listen(self, address: Address) -> asyncio.Server | None:
+        bound = bind(address)
+        if not bound:
+            self.journal.event("listen_skipped", address=str(address), reason="this machine has no such address")
+            return None
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._session, sock=bound)
+        self._say_listening("smtp", bound_address(bound))
+        return server
+
+    def _session(self) -> Session:
+        return Session(
+            office=self.relay,
+            journal=self.journal,
+            queue_id=lambda: secrets.token_hex(6).upper(),
+            sessions=self.sessions,
+            session_limit=SESSION_LIMIT,
+            loop=asyncio.get_running_loop(),
+        )
+
+    async def _listen_health(self) -> asyncio.Server:
+        pages = {
+            names.LIVEZ: lambda: (200, "ok\n"),
+            names.READYZ: self._readiness,
+            names.METRICS: lambda: (200, self.gauges.page()),
+        }
+        bound = bind_health(self.options.health)
+        server = await asyncio.start_server(Health(pages).serve, sock=bound, limit=REQUEST_LIMIT)
+        self._say_listening("health", bound_address(bound))
+        return server
+
+    def _readiness(self) -> Page:
+        """Listening is ready: an outage of Office 365 must not take the app out of service."""
+        return (503, "stopping\n") if self.stopping.is_set() else (200, "ok\n")
+
+    def _say_listening(self, protocol: str, address: Address) -> None:
+        # `o365mailer run` waits for this line: its event, protocol, host and port are an interface.
+        self.journal.event("listening", always=True, protocol=protocol, host=address.host, port=address.port)
+
+    async def _watch_directory(self) -> None:
+        """Keep the newest good token read, and say once a minute what is waited for."""
+        loop = asyncio.get_running_loop()
+        while True:
+            reason = ""
+            try:
+                self.directory.mailer()
+            except NotReady as error:
+                reason = str(error)
+            if not self.options.log_level and self.directory.settings:
+                self.journal.level = self.directory.settings.log_level
+            if reason and loop.time() - self.reminded_at >= REMIND_EVERY:
+                self.reminded_at = loop.time()
+                self.journal.event("waiting_for_mailer", level="warning", reason=reason)
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _stop(self, servers: list[asyncio.Server]) -> None:
+        """Take nothing new, finish what is in flight within the grace, close."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.options.grace
+        for server in servers:
+            server.close()
+        self.journal.event("stopping", sessions=len(self.sessions), messages=len(self.relay.running))
+        for session in list(self.sessions):
+            session.stop()
+        if self.sessions:
+            await asyncio.wait({session.over for session in self.sessions}, timeout=self.options.grace)
+        unknown = await self.relay.drain(within=deadline - loop.time())
+        await asyncio.sleep(0)
+        for session in list(self.sessions):
+            session.abort()
+        await self.upstream.pool.close()
+        self.journal.event("stopped", without_verdict=unknown)
+
+
+def now() -> datetime:
+    """The time of day, UTC."""
+    return datetime.now(UTC)

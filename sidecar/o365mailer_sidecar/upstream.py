@@ -1,0 +1,108 @@
+"""One message to Exchange and its answers, or why there are none: pool, fresh token, and when not even to ask."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from o365mailer_sidecar.attempt import Attempt
+from o365mailer_sidecar.availability import Availability, RefusedTokens
+from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.connection import Connection, connect
+from o365mailer_sidecar.directory import Mailer, MailerDirectory
+from o365mailer_sidecar.envelope import Envelope
+from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
+from o365mailer_sidecar.gauges import Gauges
+from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.outgoing import Outgoing
+from o365mailer_sidecar.pool import Pool
+from o365mailer_sidecar.trust import Authorities
+from o365mailer_sidecar.verdict import Answers
+
+CLOSING = 421
+"""The host ends the session (RFC 5321 §3.8): on a connection that was idle that is its right, and no verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Two times: of day, and of the event loop in seconds."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+
+
+class Upstream:
+    """Submits to what the mailer directory names."""
+
+    def __init__(
+        self, *, directory: MailerDirectory, clock: Clock, journal: Journal, gauges: Gauges, name: str = "localhost"
+    ) -> None:
+        self.directory, self.clock, self.journal, self.gauges, self.name = directory, clock, journal, gauges, name
+        self.authorities = Authorities()
+        self.availability = Availability()
+        self.refused_tokens = RefusedTokens()
+        self.pool = Pool(connect=self._connect)
+
+    async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Answers:
+        """Exchange's answers.
+
+        A token that is refused is replaced once, if the directory has another by then; a connection that turns out to
+        be dead is replaced once, while no octet of the message has left. Raises NotReady, TokenRefused, Away, Lost,
+        Refused, Withdrawn.
+        """
+        mailer = self.directory.mailer()
+        try:
+            return await self._on_live_connection(mailer, envelope, body, attempt)
+        except TokenRefused:
+            newer = self.directory.mailer()
+            if newer.token.value == mailer.token.value:
+                raise
+            return await self._on_live_connection(newer, envelope, body, attempt)
+
+    async def _on_live_connection(self, mailer: Mailer, envelope: Envelope, body: Body, attempt: Attempt) -> Answers:
+        self._check_worth_asking(mailer)
+        outgoing = Outgoing(body, envelope=envelope, mailbox=mailer.settings.mailbox, now=self.clock.now())
+        try:
+            async with self.pool.lend(mailer) as connection:
+                reused = connection.messages > 0
+                answers = await connection.transact(envelope, outgoing, attempt)
+            if not (reused and answers.sender.code == CLOSING):
+                return answers
+        except Lost:
+            if not reused or attempt.begun:
+                raise
+        async with self.pool.lend(mailer, fresh=True) as connection:
+            return await connection.transact(envelope, outgoing, attempt)
+
+    def _check_worth_asking(self, mailer: Mailer) -> None:
+        now = self.clock.monotonic()
+        if answer := self.refused_tokens.answer_for(mailer.token.value, now=now):
+            raise TokenRefused(answer)
+        if reason := self.availability.away(now=now):
+            raise Away(reason)
+
+    async def _connect(self, mailer: Mailer) -> Connection:
+        # Asked again: whoever waited for its turn in the pool may have learned meanwhile that there is no point.
+        self._check_worth_asking(mailer)
+        try:
+            context = self.authorities(mailer.ca)
+            connection = await connect(mailer, context=context, name=self.name, now=self.clock.now())
+        except UpstreamError as error:
+            self._failed(error, mailer)
+            raise
+        self.gauges.count("upstream_connections_total", 'result="opened"')
+        self.refused_tokens.accepted()
+        if self.availability.succeeded():
+            self.journal.event("upstream_back")
+        return connection
+
+    def _failed(self, error: UpstreamError, mailer: Mailer) -> None:
+        """Remember it, and say so once: an outage is a few lines, not one a message."""
+        now = self.clock.monotonic()
+        if isinstance(error, TokenRefused):
+            result, news = "token_refused", self.refused_tokens.refused(mailer.token.value, str(error), now=now)
+        else:
+            result = "distrusted" if isinstance(error, Distrusted) else "away"
+            news = self.availability.failed(str(error), now=now)
+        self.gauges.count("upstream_connections_total", f'result="{result}"')
+        if news:
+            self.journal.event(f"upstream_{result}", level="warning", reason=str(error))
