@@ -39,9 +39,10 @@ class Resource:
     namespaced: bool = True
 
     def path(self, *, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """The path of one object, or of the collection; of all namespaces' where none is given."""
         parts = [self.root]
-        if self.namespaced:
-            parts += ["namespaces", namespace or "default"]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
         parts += [part for part in (self.plural, name, subresource) if part]
         return "/".join(parts)
 
@@ -103,6 +104,11 @@ class Cluster:
             return await self.get(resource, name=name, namespace=namespace)
         except Absent:
             return None
+
+    async def count(self, resource: Resource, *, namespace: str | None = None) -> int:
+        """How many there are, at most 1: a question whether the kind is served and may be listed. Raises Absent."""
+        listed = await self._request("GET", resource.path(namespace=namespace), query=[("limit", "1")])
+        return len(listed["items"])
 
     async def create(self, resource: Resource, manifest: Manifest, *, namespace: str | None = None) -> Manifest:
         """The created object. Raises Conflict when the name is taken."""

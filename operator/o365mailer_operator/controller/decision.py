@@ -20,7 +20,7 @@ from o365mailer_operator.controller.conditions import (
     SecretForbidden,
 )
 from o365mailer_operator.controller.mailer import Mailer
-from o365mailer_operator.controller.token_secret import Directory, is_ours, read_directory, secret_files
+from o365mailer_operator.controller.token_secret import Directory, Origin, is_ours, read_directory, secret_files
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of, token_identity
@@ -59,13 +59,21 @@ class Aim:
 
     identity: str
     credential: str
+    """The credential's Secrets with their resourceVersions."""
+    trust: str
+    """The Secrets with authorities, the same way: another version is worth another attempt, not another token."""
     refresh_request: str
 
     @property
     def digest(self) -> str:
         """A name for this aim, for the status."""
-        text = "\0".join((self.identity, self.credential, self.refresh_request))
+        text = "\0".join((self.identity, self.credential, self.trust, self.refresh_request))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def met_by(self, origin: Origin) -> bool:
+        """Whether a token of that origin is the one that is wanted."""
+        asked = self.refresh_request not in ("", origin.refresh_request)
+        return (self.identity, self.credential) == (origin.identity, origin.credential) and not asked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,17 +145,27 @@ def decide(situation: Situation, *, allowed: AllowedHosts) -> Step:
 
 def aim_of(situation: Situation, spec: Spec) -> Aim:
     """What a token for this spec and these Secrets is for."""
-    versions = [f"{name}@{_version(situation, name)}" for name in sorted(secrets_needed(spec))]
+    versions = {name: f"{name}@{_version(situation, name)}" for name in sorted(secrets_needed(spec))}
+    credential = credential_secrets(spec)
     return Aim(
-        identity=token_identity(spec), credential=" ".join(versions), refresh_request=situation.mailer.refresh_request
+        identity=token_identity(spec),
+        credential=" ".join(version for name, version in versions.items() if name in credential),
+        trust=" ".join(version for name, version in versions.items() if name not in credential),
+        refresh_request=situation.mailer.refresh_request,
     )
+
+
+def credential_secrets(spec: Spec) -> frozenset[str]:
+    """The names of the Secrets that the credential itself is in."""
+    credential = spec.credential
+    names = {ref.name for ref in credential.client_secret.secret_refs} if credential.client_secret else set()
+    return frozenset(names | ({credential.certificate.secret_ref.name} if credential.certificate else set()))
 
 
 def _token_wanted(directory: Directory | None, aim: Aim, now: datetime.datetime) -> bool:
     if directory is None or now >= directory.origin.refresh_at or now >= directory.expires_at:
         return True
-    origin = directory.origin
-    return aim != Aim(origin.identity, origin.credential, origin.refresh_request)
+    return not aim.met_by(directory.origin)
 
 
 def _failure_to_wait_out(situation: Situation, aim: Aim) -> Problem | None:

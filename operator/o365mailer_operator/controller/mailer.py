@@ -7,6 +7,7 @@ import msgspec
 
 from o365mailer_contract import names
 from o365mailer_operator.controller.cluster import Manifest
+from o365mailer_operator.controller.queue import Key
 
 Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 
@@ -22,8 +23,8 @@ class Condition(Part, frozen=True):
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str
+    last_transition_time: Instant
     observed_generation: int = 0
-    last_transition_time: Instant  # type: ignore[misc]  # keyword-only through the base, which mypy does not see
 
 
 class Status(Part, frozen=True):
@@ -60,6 +61,11 @@ class Mailer(Part, frozen=True):
     metadata: _Metadata
     spec: Any = None
     status: Status = Status()
+
+    @property
+    def key(self) -> Key:
+        """Its namespace and name."""
+        return Key(self.metadata.namespace, self.metadata.name)
 
     @property
     def refresh_request(self) -> str:

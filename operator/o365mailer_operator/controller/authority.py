@@ -1,0 +1,196 @@
+"""The webhook's certificate authority: what its Secret holds, and how one authority follows another. Pure.
+
+Two readers learn of a change at their own pace: the API server takes a patched `caBundle` within a second or so; the
+webhook's replicas see the changed Secret up to 90 seconds later (kubelet's sync period and its cache), each at its own
+time. Whatever a replica shows must be trusted at every moment, so the order is:
+
+1. A successor is made at two thirds of the signer's life and kept in the Secret under `next.*`, where replicas do not
+   look. Its certificate joins the bundle.
+2. Only when the API server has carried that bundle for a while without a break does the successor become the signer
+   (`tls.*`). From now on a replica may show a leaf of either.
+3. The old certificate stays in the bundle until it expires. A leaf never outlives its authority, so no leaf of an
+   expired one is left, however late a replica was, and no assumption about kubelet's delay is needed.
+
+The reverse order, signing first, would have a quick replica show what the API server does not trust yet.
+
+A Secret that was deleted or cannot be used is made anew at once; what the API server trusts at that moment stays
+trusted until it expires, because replicas still sign with the lost key. After a leak: stop the controller, delete the
+Secret and the configuration's `caBundle`, start it again.
+"""
+
+import base64
+import binascii
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from o365mailer_contract import names
+
+LIFETIME: Final = datetime.timedelta(days=365)
+BACKDATED: Final = datetime.timedelta(minutes=5)
+"""How far the API server's clock may be behind ours."""
+NEXT_CERTIFICATE: Final = "next.crt"
+NEXT_KEY: Final = "next.key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """An authority: its certificate and its key. The key stays out of every text."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def renewal(self, lifetime: datetime.timedelta) -> datetime.datetime:
+        """When two thirds of a life of this length are over."""
+        return self.certificate.not_valid_after_utc - lifetime / 3
+
+    def __repr__(self) -> str:
+        return f"Pair({self.certificate.serial_number:x})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authorities:
+    """All that the Secret says: who signs, who will, and who did."""
+
+    signer: Pair
+    successor: Pair | None = None
+    retired: tuple[x509.Certificate, ...] = ()
+
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """Everything that is to be trusted now, the signer first."""
+        coming = (self.successor.certificate,) if self.successor else ()
+        return (self.signer.certificate, *coming, *self.retired)
+
+    def bundle(self) -> bytes:
+        """The same as PEM."""
+        return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in self.certificates())
+
+
+def advance(
+    present: Authorities | None,
+    *,
+    now: datetime.datetime,
+    lifetime: datetime.timedelta,
+    published: bool,
+    trusted: Iterable[x509.Certificate] = (),
+) -> Authorities:
+    """What the Secret should say now; the same again when nothing is due.
+
+    `published`: the API server has carried exactly the present bundle for long enough. `trusted`: what the API server
+    trusts, which a new beginning takes over.
+    """
+    if present is None or present.signer.certificate.not_valid_after_utc <= now:
+        kept = (*(present.certificates() if present else ()), *trusted)
+        return Authorities(signer=make(now=now, lifetime=lifetime), retired=_alive(dict.fromkeys(kept), now))
+    present = replace(present, retired=_alive(present.retired, now))
+    successor = present.successor
+    if successor and successor.certificate.not_valid_after_utc <= now:
+        successor = None
+    if successor and published:
+        return Authorities(signer=successor, retired=(present.signer.certificate, *present.retired))
+    if successor is None and now >= present.signer.renewal(lifetime):
+        successor = make(now=now, lifetime=lifetime)
+    return replace(present, successor=successor)
+
+
+def make(*, now: datetime.datetime, lifetime: datetime.timedelta) -> Pair:
+    """A new authority, good from now for `lifetime`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    serial = x509.random_serial_number()
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{names.CA_SECRET} {serial:x}"[:64])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(serial)
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + lifetime)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNING_ONLY, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Pair(certificate=certificate, key=key)
+
+
+def read(data: Mapping[str, str]) -> Authorities | None:
+    """The authorities in a Secret's data (base64, as the API has it); None when they cannot be used."""
+    try:
+        signer = _read_pair(data, names.CA_SECRET_SIGNER, names.CA_SECRET_KEY)
+        successor = _read_pair(data, NEXT_CERTIFICATE, NEXT_KEY) if NEXT_CERTIFICATE in data else None
+        bundle = parse_bundle(data[names.CA_SECRET_CERTIFICATE])
+    except (KeyError, ValueError, TypeError):
+        return None
+    own = {signer.certificate} | ({successor.certificate} if successor else set())
+    return Authorities(signer=signer, successor=successor, retired=tuple(each for each in bundle if each not in own))
+
+
+def write(authorities: Authorities) -> dict[str, str]:
+    """The Secret's data."""
+    data = {names.CA_SECRET_CERTIFICATE: authorities.bundle()}
+    data |= _pair_files(authorities.signer, names.CA_SECRET_SIGNER, names.CA_SECRET_KEY)
+    if authorities.successor:
+        data |= _pair_files(authorities.successor, NEXT_CERTIFICATE, NEXT_KEY)
+    return {name: base64.b64encode(content).decode() for name, content in data.items()}
+
+
+def parse_bundle(text: str) -> tuple[x509.Certificate, ...]:
+    """The certificates in a `caBundle` (base64 of PEM). Raises ValueError."""
+    return tuple(x509.load_pem_x509_certificates(base64.b64decode(text, validate=True)))
+
+
+def carried(configuration: Mapping[str, Any] | None, bundle: bytes) -> bool:
+    """Whether every webhook of a configuration trusts exactly this bundle."""
+    expected = base64.b64encode(bundle).decode()
+    webhooks = (configuration or {}).get("webhooks") or []
+    return bool(webhooks) and all(each["clientConfig"].get("caBundle") == expected for each in webhooks)
+
+
+def trusted_by(configuration: Mapping[str, Any] | None) -> tuple[x509.Certificate, ...]:
+    """What any webhook of a configuration trusts; what cannot be read is left out."""
+    found: dict[x509.Certificate, None] = {}
+    for webhook in (configuration or {}).get("webhooks") or []:
+        try:
+            found |= dict.fromkeys(parse_bundle(webhook["clientConfig"].get("caBundle", "")))
+        except (ValueError, binascii.Error):
+            continue
+    return tuple(found)
+
+
+_SIGNING_ONLY: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _alive(certificates: Iterable[x509.Certificate], now: datetime.datetime) -> tuple[x509.Certificate, ...]:
+    return tuple(each for each in certificates if each.not_valid_after_utc > now)
+
+
+def _read_pair(data: Mapping[str, str], certificate_name: str, key_name: str) -> Pair:
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(data[certificate_name]))
+    key = serialization.load_pem_private_key(base64.b64decode(data[key_name]), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise ValueError(f"{key_name} is not the key of {certificate_name}")
+    return Pair(certificate=certificate, key=key)
+
+
+def _pair_files(pair: Pair, certificate_name: str, key_name: str) -> dict[str, bytes]:
+    key = pair.key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {certificate_name: pair.certificate.public_bytes(serialization.Encoding.PEM), key_name: key}

@@ -1,0 +1,149 @@
+"""Keeps the webhook's authority Secret, and the `caBundle` of its one MutatingWebhookConfiguration.
+
+Level-triggered: each step reads both, decides (authority.advance) and writes what differs, the Secret first. A step is
+made after each change of the configuration, which is how a `caBundle` that `kubectl replace` wiped is back at once,
+and every few seconds for what time brings. Every write carries the resourceVersion that was read.
+"""
+
+import asyncio
+import base64
+import datetime
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from o365mailer_contract import names
+from o365mailer_operator.controller import authority
+from o365mailer_operator.controller.authority import Authorities
+from o365mailer_operator.controller.cluster import SECRETS, WEBHOOKS, Cluster, Manifest
+from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
+
+PUBLICATION: Final = 60.0
+"""Seconds that a bundle must have been carried before its newest authority signs: the API servers of a cluster learn of
+it from their watches, one after the other."""
+PAUSE: Final = 15.0
+"""Seconds between two steps, and before a broken watch is opened anew."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class AuthorityKeeper:
+    """One keeper; two at once would not harm each other, since every write can lose with a Conflict."""
+
+    cluster: Cluster
+    namespace: str
+    """Of the Secret."""
+    configuration: str
+    """The MutatingWebhookConfiguration's name."""
+    clock: Callable[[], datetime.datetime]
+    """The wall clock, aware."""
+    lifetime: datetime.timedelta = authority.LIFETIME
+    publication: float = PUBLICATION
+    pause: float = PAUSE
+    monotonic: Callable[[], float] = time.monotonic
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _published: bytes = field(default=b"", init=False)
+    _published_since: float = field(default=0.0, init=False)
+
+    async def keep(self) -> None:
+        """Runs until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_configuration(), name="authority-watch")
+            tasks.create_task(self._follow_time(), name="authority-clock")
+
+    async def _follow_configuration(self) -> None:
+        while True:
+            try:
+                async for _ in self.cluster.watch(WEBHOOKS, name=self.configuration):
+                    await self.attempt()
+                await asyncio.sleep(min(1.0, self.pause))  # an API server that ends every watch at once
+            except ClusterError as error:
+                log.warning("the webhook configuration cannot be watched", extra={"error": str(error)})
+                await asyncio.sleep(self.pause)
+
+    async def _follow_time(self) -> None:
+        while True:
+            await self.attempt()
+            await asyncio.sleep(self.pause)
+
+    async def attempt(self) -> None:
+        """One step; what fails is logged and tried again with the next."""
+        async with self._turn:
+            try:
+                await self._step()
+            except Conflict as error:
+                log.debug("somebody else was quicker", extra={"error": str(error)})
+            except ClusterError as error:
+                log.warning("the webhook's authority cannot be kept", extra={"error": str(error)})
+
+    async def _step(self) -> None:
+        secret = await self.cluster.find(SECRETS, name=names.CA_SECRET, namespace=self.namespace)
+        if secret is not None and not _ours(secret):
+            log.error(
+                "the Secret of the webhook's authority is not ours: delete it, it is then made anew",
+                extra={"secret": f"{self.namespace}/{names.CA_SECRET}"},
+            )
+            return
+        configuration = await self.cluster.find(WEBHOOKS, name=self.configuration)
+        present = authority.read(secret.get("data") or {}) if secret else None
+        wanted = authority.advance(
+            present,
+            now=self.clock(),
+            lifetime=self.lifetime,
+            published=present is not None and self._is_published(configuration, present.bundle()),
+            trusted=authority.trusted_by(configuration),
+        )
+        if wanted != present:
+            await self._store(secret, wanted)
+        if configuration is not None and not authority.carried(configuration, wanted.bundle()):
+            await self._publish(configuration, wanted)
+
+    def _is_published(self, configuration: Manifest | None, bundle: bytes) -> bool:
+        """Whether the configuration was seen with this bundle, and no other, for `publication` seconds."""
+        if not authority.carried(configuration, bundle):
+            self._published = b""
+            return False
+        if self._published != bundle:
+            self._published, self._published_since = bundle, self.monotonic()
+        return self.monotonic() - self._published_since >= self.publication
+
+    async def _store(self, secret: Manifest | None, wanted: Authorities) -> None:
+        manifest: Manifest = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "Opaque",
+            "metadata": {"name": names.CA_SECRET, "labels": {names.MANAGED_BY_LABEL: names.MANAGED_BY}},
+            "data": authority.write(wanted),
+        }
+        if secret is None:
+            await self.cluster.create(SECRETS, manifest, namespace=self.namespace)
+        else:
+            manifest |= {"type": secret["type"], "metadata": secret["metadata"]}
+            await self.cluster.replace(SECRETS, manifest, namespace=self.namespace)
+        log.info("the webhook's authority changed", extra=_described(wanted))
+
+    async def _publish(self, configuration: Manifest, wanted: Authorities) -> None:
+        bundle = base64.b64encode(wanted.bundle()).decode()
+        webhooks = [
+            {**each, "clientConfig": {**each["clientConfig"], "caBundle": bundle}} for each in configuration["webhooks"]
+        ]
+        version = {"resourceVersion": configuration["metadata"]["resourceVersion"]}
+        change = {"metadata": version, "webhooks": webhooks}
+        await self.cluster.patch(WEBHOOKS, change, name=self.configuration)
+        log.info("the webhook configuration trusts", extra=_described(wanted))
+
+
+def _ours(secret: Manifest) -> bool:
+    labels = secret["metadata"].get("labels") or {}
+    return bool(labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY)
+
+
+def _described(authorities: Authorities) -> dict[str, object]:
+    return {
+        "signer": f"{authorities.signer.certificate.serial_number:x}",
+        "successor": f"{authorities.successor.certificate.serial_number:x}" if authorities.successor else None,
+        "retired": [f"{each.serial_number:x}" for each in authorities.retired],
+    }

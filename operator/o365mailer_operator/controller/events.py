@@ -1,0 +1,89 @@
+"""One Event for each change of a mailer's condition, so that `kubectl describe` tells its story.
+
+A change that comes back raises the count of its Event instead of making another, as the API's own recorder does
+(https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
+"""
+
+import datetime
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from o365mailer_contract import names
+from o365mailer_operator.controller.cluster import EVENTS, Cluster, Manifest
+from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
+from o365mailer_operator.controller.mailer import Condition, Mailer
+
+REPORTER: Final = f"{names.GROUP}/controller"
+NOTE_LIMIT: Final = 1024
+INSTANCE_LIMIT: Final = 128
+"""Characters that the API server takes in `note` and `reportingInstance`."""
+
+log = logging.getLogger(__name__)
+
+
+def event_of(mailer: Mailer, condition: Condition, *, now: datetime.datetime, instance: str) -> Manifest:
+    """The Event of a condition's change. The same change has the same name."""
+    metadata = mailer.metadata
+    change = f"{metadata.uid} {condition.type} {condition.status} {condition.reason}"
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata.name}.{hashlib.sha256(change.encode()).hexdigest()[:16]}",
+            "namespace": metadata.namespace,
+        },
+        "eventTime": micro_time(now),
+        "reportingController": REPORTER,
+        "reportingInstance": instance[:INSTANCE_LIMIT],
+        "action": condition.type,
+        "reason": condition.reason,
+        "type": "Normal" if condition.status == "True" else "Warning",
+        "note": condition.message[:NOTE_LIMIT],
+        "regarding": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+        },
+    }
+
+
+def repeated(event: Manifest, *, now: datetime.datetime) -> Manifest:
+    """The change that says that an Event has happened once more. All else in an Event cannot be changed."""
+    count = (event.get("series") or {}).get("count", 1)
+    return {"series": {"count": count + 1, "lastObservedTime": micro_time(now)}}
+
+
+class Recorder:
+    """Writes Events. An Event that cannot be written is logged; it never holds up what it is about."""
+
+    def __init__(self, cluster: Cluster, *, instance: str, clock: Callable[[], datetime.datetime]) -> None:
+        self.cluster = cluster
+        self.instance = instance
+        self.clock = clock
+
+    async def record(self, mailer: Mailer, condition: Condition) -> None:
+        """Tell of one change."""
+        event = event_of(mailer, condition, now=self.clock(), instance=self.instance)
+        try:
+            await self._write(event)
+        except ClusterError as error:
+            log.warning("an Event could not be written", extra={"mailer": str(mailer.key), "error": str(error)})
+
+    async def _write(self, event: Manifest) -> None:
+        namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
+        try:
+            await self.cluster.create(EVENTS, event, namespace=namespace)
+        except Conflict:
+            before = await self.cluster.find(EVENTS, name=name, namespace=namespace)
+            if before is not None:
+                change = repeated(before, now=self.clock())
+                await self.cluster.patch(EVENTS, change, name=name, namespace=namespace)
+
+
+def micro_time(instant: datetime.datetime) -> str:
+    """An instant as the API's MicroTime: UTC, always with six digits of the second's fraction."""
+    return f"{instant.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

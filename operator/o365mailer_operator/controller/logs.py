@@ -1,0 +1,49 @@
+"""Logs as JSON, one object a line: what log collectors read without being told how.
+
+Only our own loggers write at the level that is asked for. Libraries write warnings at most: at debug they log requests
+and answers, and with them secrets and tokens. A traceback is given as places in the code, without the exception's text
+and without the lines of code, for the same reason.
+"""
+
+import datetime
+import json
+import logging
+import sys
+import traceback
+from types import TracebackType
+from typing import Final, TextIO
+
+OWN: Final = "o365mailer_operator"
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One record as one line. What was passed in `extra` becomes members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = record.exc_info[0].__name__
+            line["at"] = places(record.exc_info[2])
+        return json.dumps(line, default=str)
+
+
+def places(trace: TracebackType | None) -> list[str]:
+    """Where a traceback went through, the outermost first: `file:line function`."""
+    return [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in traceback.walk_tb(trace)]
+
+
+def start_logging(level: str, *, stream: TextIO = sys.stderr) -> None:
+    """Sends all logs to `stream`. `level` is debug, info, warning or error, and holds for our own."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(OWN).setLevel(level.upper())

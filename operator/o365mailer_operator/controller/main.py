@@ -1,0 +1,177 @@
+"""`o365mailer-controller`: waits for the Lease, then keeps the token Secrets fresh until it is told to stop.
+
+Status 0 after SIGTERM or SIGINT, 1 when something was lost that cannot be had back in this process (the Lease, the
+watch), 2 for a wrong command line or no API server to go to.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+import uuid
+from typing import Final
+
+from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
+from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
+from o365mailer_operator.controller.events import Recorder
+from o365mailer_operator.controller.lease import Lease, LeaseLost
+from o365mailer_operator.controller.logs import start_logging
+from o365mailer_operator.controller.metrics import Metrics
+from o365mailer_operator.controller.options import Options, parse
+from o365mailer_operator.controller.probes import serving
+from o365mailer_operator.controller.queue import DueQueue, Key, work
+from o365mailer_operator.controller.visit import Visitor
+from o365mailer_operator.controller.watch import Watch, WatchEnded
+from o365mailer_operator.token.entra import Entra, utc_now
+from o365mailer_operator.token.hosts import AllowedHosts
+from o365mailer_operator.token.schedule import FIRST_WAIT
+
+LEASE_NAME: Final = "o365mailer-controller"
+CRD_PAUSE: Final = 5.0
+"""Seconds between two looks whether the API server knows O365Mailers yet."""
+VISIT_LIMIT: Final = 120.0
+"""Seconds for one visit: more than all its time-outs together, so that no fault of ours holds a mailer for ever."""
+DRAIN_LIMIT: Final = 5.0
+"""Seconds for what is under way at SIGTERM; Kubernetes gives 30 in all."""
+STOPPED: Final = 0
+LOST: Final = 1
+WRONG: Final = 2
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """The console script."""
+    options = parse(sys.argv[1:])
+    start_logging(options.log_level)
+    sys.exit(asyncio.run(control(options)))
+
+
+async def control(options: Options) -> int:
+    """Runs until SIGTERM, SIGINT, or a loss. The exit status."""
+    try:
+        cluster = await connect()
+    except Refused as error:
+        print(f"o365mailer-controller: {error}", file=sys.stderr)
+        return WRONG
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with cluster:
+        return await _Controller(options, cluster).run(stop)
+
+
+class _Controller:
+    """The parts of one process, put together."""
+
+    def __init__(self, options: Options, cluster: Cluster) -> None:
+        self.options = options
+        self.cluster = cluster
+        self.answered = False
+        self.changed = asyncio.Event()
+        self.queue = DueQueue(clock=time.monotonic)
+        self.lease = Lease(
+            cluster,
+            namespace=options.namespace,
+            name=LEASE_NAME,
+            identity=f"{options.identity}_{uuid.uuid4()}",
+            duration=options.lease_duration,
+            clock=time.monotonic,
+            wall=utc_now,
+        )
+        self.metrics = Metrics(self.queue, leading=lambda: self.lease.held)
+        self.visitor = Visitor(
+            cluster=cluster,
+            entra=Entra(proxy=options.entra_proxy),
+            allowed=AllowedHosts(options.allowed_hosts),
+            recorder=Recorder(cluster, instance=options.identity, clock=utc_now),
+            metrics=self.metrics,
+            interval=options.visit_interval,
+            leading=lambda: self.lease.held,
+            clock=utc_now,
+        )
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """The exit status, once `stop` is set or something is lost."""
+        async with serving(self.options.health, ready=lambda: self.answered, exposition=self.metrics.exposition):
+            working = asyncio.create_task(self._work())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            status = LOST if working.done() else STOPPED
+            if status == STOPPED:
+                await self._drain()
+                working.cancel()
+            try:
+                await working
+            except* asyncio.CancelledError:
+                log.info("stopped")
+            except* (LeaseLost, WatchEnded) as losses:
+                log.error("lost what it takes to go on", extra={"error": str(losses.exceptions[0])})
+            await self.lease.release()
+            return status
+
+    async def _drain(self) -> None:
+        """Let visits end that have begun, for a moment: a token that was minted should be written."""
+        self.queue.workers = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_LIMIT):
+                while self.queue.running:
+                    self.changed.clear()
+                    await self.changed.wait()
+
+    async def _work(self) -> None:
+        await self._served()
+        await self.lease.acquire()
+        log.info("leading", extra={"identity": self.lease.identity})
+        loop = asyncio.get_running_loop()
+
+        def notice(key: Key, lane: str, gone: bool) -> None:
+            loop.call_soon_threadsafe(self._notice, key, lane, gone)
+
+        watch = Watch(self.cluster, namespaces=self.options.watch_namespaces, notice=notice)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.lease.hold(), name="lease")
+            group.create_task(watch.run(), name="watch")
+            group.create_task(work(self.queue, self._look, changed=self.changed), name="work")
+
+    async def _served(self) -> None:
+        """Returns once the API server serves O365Mailers: a watch begun before that would never see one."""
+        while True:
+            try:
+                await self.cluster.count(MAILERS, namespace=next(iter(self.options.watch_namespaces), None))
+            except ClusterError as error:
+                log.warning("O365Mailers cannot be listed yet", extra={"error": str(error)})
+            else:
+                self.answered = True
+                return
+            await asyncio.sleep(CRD_PAUSE)
+
+    def _notice(self, key: Key, lane: str, gone: bool) -> None:
+        if gone:
+            self.queue.forget(key)
+            self.visitor.forget(key)
+        else:
+            self.queue.put(key, lane=lane)
+        self.changed.set()
+
+    async def _look(self, key: Key) -> float | None:
+        """One visit. A mailer's failure is its own: it is logged, counted and tried again."""
+        result = "fault"
+        try:
+            async with asyncio.timeout(VISIT_LIMIT):
+                delay = await self.visitor.visit(key)
+            result = "done"
+            return delay
+        except LeaseLost:
+            raise
+        except ClusterError as error:
+            result = "cluster"
+            log.warning("a visit failed", extra={"mailer": str(key), "error": str(error)})
+        except Exception:
+            log.exception("a visit failed by a fault of this program", extra={"mailer": str(key)})
+        finally:
+            self.metrics.visits.labels(result).inc()
+        return FIRST_WAIT

@@ -1,0 +1,56 @@
+"""The controller's own HTTP port: /livez, /readyz, /metrics. The only module here that knows aiohttp.web.
+
+Alive: the event loop answers; what cannot be survived ends the process instead. Ready: the API server has answered
+once. A replica that waits for the Lease is ready: it does all that is asked of it.
+"""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from o365mailer_contract import names
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    address: tuple[str, int], *, ready: Callable[[], bool], exposition: Callable[[], bytes]
+) -> AsyncIterator[None]:
+    """Serves for as long as the context lasts. Port 0 takes a free one, which the log names."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        if ready():
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="the API server has not answered yet\n")
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    application = web.Application()
+    routes = ((names.LIVEZ, livez), (names.READYZ, readyz), (names.METRICS, metrics))
+    application.add_routes([web.get(path, handler) for path, handler in routes])
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await _listen(runner, address)
+        log.info("listening", extra={"health": [f"{bound[0]}:{bound[1]}" for bound in runner.addresses]})
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, address: tuple[str, int]) -> None:
+    host, port = address
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        if host != "::":
+            raise
+        await web.TCPSite(runner, "0.0.0.0", port).start()  # a node without IPv6

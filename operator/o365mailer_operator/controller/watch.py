@@ -1,0 +1,147 @@
+"""The watch of O365Mailers. The only module that knows kopf.
+
+kopf lists and watches, reconnects and relists; each event only says which mailer to look at. None of kopf's timers,
+daemons, indices or change detection is used: they write annotations and finalizers, keep their times in memory, and
+visit everything at once after a restart. It runs in a thread with an event loop of its own, because it takes over the
+signal handlers of a main thread and, when it ends, cancels every task that began after it.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import itertools
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import kopf
+
+from o365mailer_contract import names
+from o365mailer_operator.controller.cluster import Cluster
+from o365mailer_operator.controller.queue import Key
+
+LOGIN_LIFETIME: Final = datetime.timedelta(minutes=5)
+"""A pod's token is replaced by kubelet before 80 % of its life, an hour as a rule; read again well before that."""
+LONGEST_BACKOFF: Final = 30.0
+STOP_TIMEOUT: Final = 5.0
+
+Notice = Callable[[Key, str, bool], None]
+"""Called with a mailer, its lane (its tenant), and whether it is gone. Called in the watch's own thread."""
+
+
+class WatchEnded(Exception):
+    """The watch has ended by itself: without it no new mailer would be noticed, so the process has to end too."""
+
+
+class Backoffs:
+    """Pauses after failed requests: without end, so that no outage of the API server ends the watch."""
+
+    def __iter__(self) -> Iterator[float]:
+        for attempt in itertools.count():
+            yield min(LONGEST_BACKOFF, 2.0 ** min(attempt, 10)) * (0.5 + random.random() / 2)  # noqa: S311 - jitter
+
+
+def settings_for_watching() -> kopf.OperatorSettings:
+    """kopf as a watch and nothing else."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True  # or it would watch CRDs and namespaces, with the rights that needs
+    settings.peering.standalone = True
+    settings.process.ultimate_exiting_timeout = None  # or it would kill this process
+    settings.queueing.worker_limit = 20
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = Backoffs()
+    # Bookmarks and an inactivity timeout notice a dead stream since kopf 1.44; these are the belt to that brace.
+    settings.watching.server_timeout = 600
+    settings.watching.client_timeout = 660
+    settings.watching.connect_timeout = 10
+    return settings
+
+
+class Watch:
+    """The watch of all namespaces, or of some. An asynchronous context manager around its thread."""
+
+    def __init__(self, cluster: Cluster, *, namespaces: Sequence[str], notice: Notice) -> None:
+        self.cluster = cluster
+        self.namespaces = namespaces
+        self.notice = notice
+        self.seen: dict[Key, tuple[object, ...]] = {}
+        self.stop = threading.Event()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # It says at each start that it leaves the signals alone, which is why it has a thread of its own.
+        logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+        self.thread = threading.Thread(target=self._run, args=(asyncio.get_running_loop(),), name="watch", daemon=True)
+
+    async def run(self) -> None:
+        """Watches until it is cancelled. Raises WatchEnded."""
+        self.thread.start()
+        try:
+            await asyncio.shield(self.ended)
+            raise WatchEnded("the watch ended")
+        finally:
+            self.stop.set()
+            with contextlib.suppress(TimeoutError, WatchEnded):
+                async with asyncio.timeout(STOP_TIMEOUT):
+                    await self.ended
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        failure: Exception | None = None
+        try:
+            asyncio.run(self._operate())
+        except Exception as error:  # noqa: BLE001 - whatever ended it, the main loop has to know
+            failure = WatchEnded(f"the watch ended: {type(error).__name__}: {error}")
+        with contextlib.suppress(RuntimeError):  # the main loop has ended first
+            loop.call_soon_threadsafe(self._settle, failure)
+
+    def _settle(self, failure: Exception | None) -> None:
+        if self.ended.done():
+            return
+        if failure is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(failure)
+
+    async def _operate(self) -> None:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(self._event)
+        await kopf.operator(
+            registry=registry,
+            settings=settings_for_watching(),
+            standalone=True,
+            clusterwide=not self.namespaces,
+            namespaces=self.namespaces,
+            stop_flag=self.stop,
+        )
+
+    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+        login = await self.cluster.login()
+        return kopf.ConnectionInfo(
+            server=login.server,
+            ca_path=login.ca_path,
+            certificate_path=login.certificate_path,
+            private_key_path=login.key_path,
+            token=login.token,
+            expiration=datetime.datetime.now(datetime.UTC) + LOGIN_LIFETIME,
+        )
+
+    async def _event(self, *, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002 - kopf passes it by this name
+        metadata = body.get("metadata", {})
+        key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+        if type == "DELETED":
+            self.seen.pop(key, None)
+            self.notice(key, "", True)
+            return
+        # Our own writes of the status come back as events. What asks for a look is a change of one of these.
+        asked = (
+            metadata.get("uid"),
+            metadata.get("generation"),
+            metadata.get("deletionTimestamp"),
+            (metadata.get("annotations") or {}).get(names.REFRESH_ANNOTATION),
+        )
+        if type is None or self.seen.get(key) != asked:
+            self.seen[key] = asked
+            self.notice(key, str((body.get("spec") or {}).get("tenantId", "")), False)
