@@ -7,16 +7,35 @@ should have to allow for that. What the machine lacks is named in one place, `no
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from cluster_rig import programs
+from cluster_rig import images, programs, requirements
+from cluster_rig.choice import Cluster, choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import MachineLacksError
+from cluster_rig.node import NodeCluster
 
-NEEDS = {"control_plane": programs.CONTROL_PLANE}
-"""The programs that each fixture's cluster is made of."""
+
+def build_node() -> None:
+    """Asks whether the cluster that would be chosen can run here, and builds its programs if they are ours."""
+    if isinstance(choose("question"), NodeCluster):
+        requirements.check_node()
+        programs.build(programs.NODE)
+    else:
+        programs.build(programs.CLIENTS)
+
+
+PREPARATIONS: dict[str, Callable[[], object]] = {
+    "control_plane": lambda: programs.build(programs.CONTROL_PLANE),
+    "node_cluster": build_node,
+    "python_image": images.python_image,
+    "project_images": images.build,
+}
+"""What has to be built for each fixture."""
 
 
 def not_run(error: MachineLacksError) -> NoReturn:
@@ -25,13 +44,22 @@ def not_run(error: MachineLacksError) -> NoReturn:
 
 
 @functools.cache
-def prepare(fixture: str) -> MachineLacksError | None:
-    """Builds what the fixture needs; returns what the machine lacks, if it does."""
+def prepared(fixture: str) -> object:
+    """Builds what the fixture needs and returns it, or returns the error: the fixtures that meet it raise it."""
     try:
-        programs.build(NEEDS[fixture])
-    except MachineLacksError as error:
+        return PREPARATIONS[fixture]()
+    except Exception as error:  # noqa: BLE001 - raised again where a test asks for the fixture
         return error
-    return None
+
+
+def need(fixture: str) -> object:
+    """What was built for the fixture; gives the test up where the machine lacks something."""
+    result = prepared(fixture)
+    if isinstance(result, MachineLacksError):
+        not_run(result)
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -39,9 +67,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    for fixture in NEEDS:
+    for fixture in PREPARATIONS:
         if fixture in wanted:
-            prepare(fixture)
+            prepared(fixture)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +78,36 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
     `.kubeconfig` is the administrator's, `.kubectl("get", "pods")` returns stdout, `.kubectl.json(…)` data.
     """
-    if lacking := prepare("control_plane"):
-        not_run(lacking)
+    need("control_plane")
     with ControlPlane(directory=tmp_path_factory.mktemp("control-plane")) as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def node_cluster() -> Iterator[Cluster]:
+    """A cluster that runs pods, shared by the whole session; `.load(archive)` gives it images.
+
+    It is the one that was named, kind's, or our own (cluster_rig.choice). A test that needs our own's abilities
+    (`host_address`, `inside`) asks with isinstance(…, NodeCluster).
+    """
+    need("node_cluster")
+    with choose(f"test-{secrets.token_hex(3)}") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def python_image(node_cluster: Cluster) -> str:
+    """The name of an image with `python3` that the node cluster has."""
+    name, archive = images.python_image()
+    need("python_image")
+    node_cluster.load(archive)
+    return name
+
+
+@pytest.fixture(scope="session")
+def project_images(node_cluster: Cluster) -> dict[str, Path]:
+    """The project's images, built from its Dockerfiles and loaded into the node cluster: archives by image name."""
+    need("project_images")
+    built = images.build()
+    node_cluster.load(*built.values())
+    return built

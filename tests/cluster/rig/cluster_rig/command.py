@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster_rig import cache, images, programs, requirements
+from cluster_rig.choice import choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import BuildError, MachineLacksError, RigError
-from cluster_rig.node import DEFAULT_NAME, NodeCluster
+from cluster_rig.node import DEFAULT_NAME
 
 BY_NAME = {program.name: program for program in programs.NODE}
 
@@ -89,12 +90,12 @@ def run_setup(_: argparse.Namespace) -> None:
 
 def run_load(chosen: argparse.Namespace) -> None:
     """`load ARCHIVE…`: the images' names are in the archives."""
-    NodeCluster(name=chosen.name).load(*chosen.archives)
+    choose(chosen.name).load(*chosen.archives)
 
 
 def run_up(chosen: argparse.Namespace) -> None:
     """`up`: finds or starts the cluster."""
-    cluster = NodeCluster(name=chosen.name)
+    cluster = choose(chosen.name)
     with cache.timed(f"cluster {chosen.name}"):
         cluster.up()
     print(cluster.kubeconfig)
@@ -102,12 +103,12 @@ def run_up(chosen: argparse.Namespace) -> None:
 
 def run_down(chosen: argparse.Namespace) -> None:
     """`down`: silent when there was none."""
-    NodeCluster(name=chosen.name).down()
+    choose(chosen.name).down()
 
 
 def run_status(chosen: argparse.Namespace) -> None:
     """`status`: `running` with the kubeconfig's path, or `not running`."""
-    cluster = NodeCluster(name=chosen.name)
+    cluster = choose(chosen.name)
     print(f"running {cluster.kubeconfig}" if cluster.is_running() else "not running")
 
 

@@ -83,6 +83,10 @@ class Engine:
             options += [word for path in mounts for word in ("--volume", f"{path}:{path}:ro")]
         verb = "bud" if self.name == "buildah" else "build"
         self.run(verb, *options, "--file", dockerfile, "--tag", name, context)
+        return self.save(name, archive)
+
+    def save(self, name: str, archive: Path) -> Path:
+        """Writes an image it knows to an archive; the archive appears when it is complete."""
         archive.parent.mkdir(parents=True, exist_ok=True)
         unfinished = archive.with_name(f".{archive.name}.{os.getpid()}")
         unfinished.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -76,6 +77,25 @@ def build(wanted: tuple[Image, ...] | None = None) -> dict[str, Path]:
             with cache.timed(f"building {image.name} with {engine.name}"):
                 build_one(engine, image, archives[image.name], base_image.NAME if own_base else base)
     return archives
+
+
+def python_image() -> tuple[str, Path]:
+    """An image with `python3` to run tests' own programs in: its name, and its archive.
+
+    Raises:
+        MachineLacksError, BuildError: as their names say.
+    """
+    engine = engines.find()
+    if engine.name == "buildah" and not os.environ.get("O365MAILER_BASE_IMAGE"):
+        return base_image.NAME, base_image.archive()
+    written = re.search(r"^ARG BASE=(\S+)", (ROOT / "sidecar" / "Dockerfile").read_text(), re.MULTILINE)
+    name = os.environ.get("O365MAILER_BASE_IMAGE") or (written[1] if written else "")
+    archive = cache.directory() / "images" / f"python-{cache.fingerprint([name.encode()])}.tar"
+    if not archive.exists():
+        archive.parent.mkdir(exist_ok=True)
+        engine.run("pull", name)
+        engine.save(name, archive)
+    return name, archive
 
 
 def build_one(engine: engines.Engine, image: Image, archive: Path, base: str) -> None:

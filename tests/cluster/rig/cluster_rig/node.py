@@ -26,6 +26,7 @@ from cluster_rig import cache, node_files, programs, requirements, traces
 from cluster_rig.clients import Client, ClientError
 from cluster_rig.credentials import NODE_NAME
 from cluster_rig.errors import BuildError, StartError
+from cluster_rig.given import clients
 from cluster_rig.processes import bound_to_parent
 
 DEFAULT_NAME = "o365mailer"
@@ -62,7 +63,7 @@ class NodeCluster:
 
     @property
     def state(self) -> dict[str, str]:
-        """What `down` must know: the first process and its start time, link, cgroup and network; empty without a cluster."""
+        """What `down` must know: the first process, its start time, link, cgroup, network; empty without a cluster."""
         path = self.directory / "state.json"
         found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         return found
@@ -99,13 +100,12 @@ class NodeCluster:
             StartError, BuildError: as their names say; the text ends with the log's last lines.
         """
         requirements.check_node()
-        built = programs.build(programs.NODE)
-        helm_home = {f"HELM_{kind}_HOME": str(self.directory / "helm") for kind in ("CACHE", "CONFIG", "DATA")}
-        self.kubectl = Client(program=built["kubectl"], kubeconfig=self.kubeconfig)
-        self.helm = Client(program=built["helm"], kubeconfig=self.kubeconfig, environ=helm_home)
+        programs.build(programs.NODE)
+        self.kubectl, self.helm = clients(self.kubeconfig, self.directory / "helm")
         if self.is_running():
             return
         self.down()
+        sweep()
         try:
             self.start(bound=bound)
         except BaseException:
@@ -193,7 +193,14 @@ class NodeCluster:
         return "\n".join(path.read_text(errors="replace").splitlines()[-30:]) if path.exists() else ""
 
     def inside(self, *command: str | Path, timeout: float = 120) -> str:
-        """Runs a command in the cluster's namespaces, as root of the node, and returns its stdout."""
+        """Runs a command in the cluster's namespaces, as root of the node, and returns its stdout.
+
+        Raises:
+            StartError: the cluster is not running.
+            ClientError: the command failed.
+        """
+        if not self.is_running():
+            raise StartError(f"no cluster {self.name} is running: `make cluster` brings one up")
         enter = ["nsenter", "--target", self.state["pid"], "--net", "--mount", "--pid", "--uts", "--ipc", "--"]
         environ = {**os.environ, "PATH": requirements.search_path()}
         done = subprocess.run([*enter, *command], env=environ, capture_output=True, text=True, timeout=timeout)
@@ -230,6 +237,14 @@ class NodeCluster:
             traces.remove_cgroup(state["cgroup"])
         if self.directory.exists():
             shutil.rmtree(self.directory)
+
+
+def sweep() -> None:
+    """Removes what is left of clusters whose first process has ended without a `down`, such as a killed test run's."""
+    for state in (cache.directory() / "clusters").glob("*/state.json"):
+        cluster = NodeCluster(name=state.parent.name)
+        if not cluster.is_running():
+            cluster.down()
 
 
 def started_at(pid: int) -> str:

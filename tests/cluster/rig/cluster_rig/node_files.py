@@ -46,7 +46,6 @@ COREFILE = """\
         kubeconfig {kubeconfig}
         pods insecure
         ttl 5
-        fallthrough in-addr.arpa ip6.arpa
     }}
     template ANY ANY {{
         rcode NXDOMAIN

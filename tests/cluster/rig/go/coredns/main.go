@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	dnsserver.Directives = []string{"bind", "ready", "errors", "template", "kubernetes"}
+	dnsserver.Directives = []string{"bind", "ready", "errors", "kubernetes", "template"}
 }
 
 func main() {

@@ -1,0 +1,70 @@
+"""Which cluster is used: the one that was named, else kind's where that works, else our own.
+
+`O365MAILER_TEST_CLUSTER=own` (or `kind`) skips the choice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from cluster_rig import given, kind
+from cluster_rig.clients import Client
+from cluster_rig.errors import MachineLacksError, RefusedError
+from cluster_rig.node import NodeCluster
+
+VARIABLE = "O365MAILER_TEST_CLUSTER"
+
+
+class Cluster(Protocol):
+    """What the tests and `make cluster` need of a cluster, whoever runs it; as a context manager it ends at the end."""
+
+    kubectl: Client
+    helm: Client
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def up(self, *, bound: bool = False) -> None:
+        """Starts it or finds it running; bound, it ends with the calling process."""
+
+    def down(self) -> None:
+        """Ends it and removes every trace."""
+
+    def is_running(self) -> bool:
+        """Whether `up` would find it."""
+
+    def load(self, *archives: Path) -> None:
+        """Makes images known to it, from archives in docker's format."""
+
+
+def choose(name: str, environ: Mapping[str, str] = os.environ) -> Cluster:
+    """The cluster to use, not started yet; `name` is used for one of our making.
+
+    Raises:
+        RefusedError: the environment names a cluster that is not there.
+        MachineLacksError: the environment asks for kind, and it does not work here.
+    """
+    if named := environ.get(given.VARIABLE):
+        if not Path(named).is_file():
+            raise RefusedError(f"{given.VARIABLE}={named} is not a file: give the path of one kubeconfig, or unset it")
+        return given.GivenCluster(kubeconfig=Path(named).absolute(), environ=environ)
+    wanted = environ.get(VARIABLE, "")
+    if wanted not in {"", "own", "kind"}:
+        raise RefusedError(f"{VARIABLE}={wanted} is neither own nor kind")
+    provider = "" if wanted == "own" else kind.engine()
+    if provider:
+        return kind.KindCluster(name=name, provider=provider)
+    if wanted == "kind":
+        raise MachineLacksError(f"{VARIABLE}=kind, but kind with a working docker or podman is not here")
+    return NodeCluster(name=name)

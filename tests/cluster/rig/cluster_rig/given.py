@@ -1,0 +1,90 @@
+"""A cluster that someone else runs, named by `O365MAILER_TEST_KUBECONFIG` and by nothing else.
+
+Never `KUBECONFIG` or `~/.kube`: the tests scale a webhook to zero and delete namespaces, and must not find a cluster by
+accident. One that has our CRDs already is refused, because its mailers are someone's.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cluster_rig import cache, programs
+from cluster_rig.clients import Client
+from cluster_rig.errors import BuildError, RefusedError
+
+VARIABLE = "O365MAILER_TEST_KUBECONFIG"
+LOAD_VARIABLE = "O365MAILER_TEST_LOAD"
+API_GROUP = "o365mailer.dev"
+
+
+def clients(kubeconfig: Path, helm_home: Path) -> tuple[Client, Client]:
+    """kubectl and helm of the pinned versions for the cluster; Helm keeps its own files in `helm_home`."""
+    built = programs.build(programs.CLIENTS)
+    homes = {f"HELM_{kind}_HOME": str(helm_home) for kind in ("CACHE", "CONFIG", "DATA")}
+    kubectl = Client(program=built["kubectl"], kubeconfig=kubeconfig)
+    return kubectl, Client(program=built["helm"], kubeconfig=kubeconfig, environ=homes)
+
+
+@dataclass(kw_only=True)
+class GivenCluster:
+    """Someone's cluster: used as it is, neither started nor ended."""
+
+    kubeconfig: Path
+    environ: Mapping[str, str]
+    kubectl: Client = field(init=False)
+    helm: Client = field(init=False)
+
+    def __enter__(self) -> Self:
+        self.up(bound=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def up(self, *, bound: bool = False) -> None:
+        """Prints the context and returns if the cluster may be used; `bound` changes nothing here.
+
+        Raises:
+            RefusedError: it does not answer, or has our CRDs already.
+        """
+        del bound
+        self.kubectl, self.helm = clients(self.kubeconfig, Path(tempfile.gettempdir()) / "o365mailer-helm")
+        context = self.kubectl.process("config", "current-context").stdout.strip()
+        cache.say(f"using the cluster of {VARIABLE}={self.kubeconfig}, context {context or 'none'}")
+        found = self.kubectl.process("get", "customresourcedefinitions", "--output", "name")
+        if found.returncode:
+            raise RefusedError(f"the cluster of {VARIABLE}={self.kubeconfig} does not answer: {found.stderr.strip()}")
+        if ours := [name for name in found.stdout.split() if name.endswith(f".{API_GROUP}")]:
+            text = f"the cluster of {VARIABLE}={self.kubeconfig} (context {context}) has {', '.join(ours)} already"
+            raise RefusedError(f"{text}: tests would delete what is someone's; name another cluster, or remove them")
+
+    def down(self) -> None:
+        """Leaves the cluster alone."""
+
+    def is_running(self) -> bool:
+        """As far as we are to know."""
+        return True
+
+    def load(self, *archives: Path) -> None:
+        """Runs `$O365MAILER_TEST_LOAD ARCHIVE` for each, such as `minikube image load`; unset, the images are there.
+
+        Raises:
+            BuildError: the command failed.
+        """
+        command = shlex.split(self.environ.get(LOAD_VARIABLE, ""))
+        if not command:
+            cache.say(f"{LOAD_VARIABLE} is not set: the cluster is taken to have the images already")
+            return
+        for archive in archives:
+            done = subprocess.run([*command, str(archive)], capture_output=True, text=True)
+            if done.returncode:
+                raise BuildError(f"{LOAD_VARIABLE} failed for {archive}: {done.stderr.strip()}")

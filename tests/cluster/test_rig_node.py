@@ -1,0 +1,230 @@
+"""The node runs pods as a cluster does, and `down` leaves the machine as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_rig import images, traces
+from cluster_rig.choice import Cluster
+from cluster_rig.errors import StartError
+from cluster_rig.node import NodeCluster, sweep
+
+RIG = Path(__file__).parent / "rig"
+NAMESPACE = "rig-node"
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def eventually(question: Callable[[], bool], seconds: float) -> bool:
+    """Asks until the answer is yes or the time is over; returns the last answer."""
+    deadline = time.monotonic() + seconds
+    while not (answer := question()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
+
+
+def server_pod(image: str) -> list[dict[str, Any]]:
+    """A pod that serves a mounted Secret over HTTP, under `restricted` Pod Security, and a Service before it."""
+    secure = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {
+        "name": "server",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-u", "-m", "http.server", "8080", "--directory", "/secret"],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+        "securityContext": secure,
+        "volumeMounts": [{"name": "secret", "mountPath": "/secret"}],
+    }
+    volume = {"name": "secret", "secret": {"secretName": "word", "defaultMode": 0o444}}
+    spec = {"terminationGracePeriodSeconds": 1, "containers": [container], "volumes": [volume]}
+    labels = {"app": "server"}
+    metadata = {"name": "server", "namespace": NAMESPACE}
+    enforce = {"pod-security.kubernetes.io/enforce": "restricted"}
+    service = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforce}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": "word"}, "stringData": {"word": "old"}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "labels": labels}, "spec": spec},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+    ]
+
+
+@pytest.fixture(scope="module")
+def pod(node_cluster: Cluster, python_image: str) -> Iterator[Callable[..., str]]:
+    """Runs a Python program in the server's pod and returns what it printed."""
+    kubectl = node_cluster.kubectl
+    kubectl.apply(*server_pod(python_image)[:1])
+    kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={NAMESPACE}", "--timeout=20s")
+    kubectl.apply(*server_pod(python_image)[1:])
+    kubectl("wait", "--for=condition=Ready", "pod/server", f"--namespace={NAMESPACE}", "--timeout=60s")
+    enter = ("exec", f"--namespace={NAMESPACE}", "server", "--", "python3", "-c")
+    served = ("import urllib.request as u; u.urlopen('http://server/word')",)
+    # A pod is Ready a moment before kube-proxy has its address.
+    assert eventually(lambda: kubectl.process(*enter, *served).returncode == 0, seconds=20)
+    yield lambda program: kubectl(*enter, program)
+    kubectl("delete", "namespace", NAMESPACE, timeout=90)
+
+
+@pytest.mark.parametrize("name", ["server", f"server.{NAMESPACE}.svc", f"server.{NAMESPACE}.svc.cluster.local"])
+def test_a_pod_resolves_a_service_and_reaches_its_address(
+    name: str, pod: Callable[..., str], node_cluster: Cluster
+) -> None:
+    address = node_cluster.kubectl.json("get", "service", "server", f"--namespace={NAMESPACE}")["spec"]["clusterIP"]
+    program = f"import socket, urllib.request as u; print(socket.gethostbyname({name!r}), u.urlopen('http://{name}/word').status)"
+    assert pod(program).split() == [address, "200"]
+
+
+def test_a_name_that_does_not_exist_is_refused_at_once(pod: Callable[..., str]) -> None:
+    program = (
+        "import socket, time; began = time.monotonic()\n"
+        "try: socket.gethostbyname('missing.example.com')\n"
+        "except socket.gaierror: print(time.monotonic() - began < 2)"
+    )
+    assert pod(program).strip() == "True"
+
+
+def test_kubectl_logs_shows_what_the_container_wrote(pod: Callable[..., str], node_cluster: Cluster) -> None:
+    pod("import urllib.request as u; u.urlopen('http://127.0.0.1:8080/word?asked-for-the-log')")
+    logs = node_cluster.kubectl("logs", "server", f"--namespace={NAMESPACE}")
+    assert "asked-for-the-log" in logs
+
+
+def test_kubectl_port_forward_reaches_the_pod(pod: Callable[..., str], node_cluster: Cluster) -> None:
+    kubectl = node_cluster.kubectl
+    command = [str(kubectl.program), "port-forward", f"--namespace={NAMESPACE}", "pod/server", ":8080"]
+    environ = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as forward:
+        assert forward.stdout
+        line = forward.stdout.readline()  # Forwarding from 127.0.0.1:PORT -> 8080
+        address = line.split()[2]
+        fetched = subprocess.run(
+            [sys.executable, "-c", FETCH, f"http://{address}/word"], capture_output=True, text=True
+        )
+        forward.terminate()
+    assert fetched.stdout.strip() in {"old", "new"}
+
+
+FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())"
+
+
+def test_a_changed_secret_is_visible_in_the_pod_within_seconds(pod: Callable[..., str], node_cluster: Cluster) -> None:
+    read = "print(open('/secret/word').read())"
+    assert pod(read).strip() == "old"
+    change = json.dumps({"stringData": {"word": "new"}})
+    node_cluster.kubectl("patch", "secret", "word", f"--namespace={NAMESPACE}", "--patch", change)
+    assert eventually(lambda: pod(read).strip() == "new", seconds=20)
+
+
+def test_a_pod_reaches_a_server_of_the_test_on_this_machine(pod: Callable[..., str], node_cluster: Cluster) -> None:
+    assert isinstance(node_cluster, NodeCluster), "only our own cluster knows this machine's address"
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", node_cluster.host_address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=RIG) as server:
+        assert server.stdout
+        port = server.stdout.readline().split()[5]  # Serving HTTP on ADDRESS port PORT (…
+        program = f"import urllib.request as u; print(u.urlopen('http://{node_cluster.host_address}:{port}/').status)"
+        answer = pod(program)
+        server.terminate()
+    assert answer.strip() == "200"
+
+
+def seen_on_the_machine() -> dict[str, list[str]]:
+    """What a kubelet, containerd and a container network leave behind when nobody cleans up."""
+    places = (
+        "/run",
+        "/run/netns",
+        "/var/lib",
+        "/var/lib/cni",
+        "/var/lib/kubelet",
+        "/var/log",
+        "/var/log/pods",
+        "/etc/cni",
+    )
+    found = {place: sorted(entry.name for entry in Path(place).glob("*")) for place in places}
+    found["cgroups"] = sorted(
+        str(path)
+        for root in traces.hierarchies()
+        for path in root.rglob("*")
+        if path.is_dir() and "o365m-" in str(path)
+    )
+    found["kubepods"] = sorted(str(path) for root in traces.hierarchies() for path in root.rglob("kubepods*"))
+    links = subprocess.run(["ip", "-json", "link"], capture_output=True, text=True, check=True).stdout
+    found["links"] = sorted(link["ifname"] for link in json.loads(links))
+    found["mounts"] = sorted(Path("/proc/self/mounts").read_text().splitlines())
+    settings = (
+        "vm/overcommit_memory",
+        "vm/panic_on_oom",
+        "kernel/panic",
+        "kernel/panic_on_oops",
+        "net/ipv4/ip_forward",
+    )
+    found["settings"] = [Path("/proc/sys", name).read_text().strip() for name in settings]
+    return found
+
+
+@pytest.fixture
+def another_cluster(node_cluster: Cluster, python_image: str) -> Iterator[NodeCluster]:
+    """A second cluster of our own beside the session's, with a pod in it that holds every kind of trace."""
+    assert isinstance(node_cluster, NodeCluster), "only our own cluster has traces to remove"
+    cluster = NodeCluster(name=f"{node_cluster.name}-b")
+    yield cluster
+    cluster.down()
+
+
+def run_a_pod(cluster: NodeCluster, image: str) -> None:
+    """Up to a running pod."""
+    cluster.load(images.python_image()[1])
+    documents = server_pod(image)
+    cluster.kubectl.apply(documents[0])
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={NAMESPACE}", "--timeout=20s")
+    cluster.kubectl.apply(*documents[1:])
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/server", f"--namespace={NAMESPACE}", "--timeout=60s")
+
+
+def test_down_leaves_no_trace(another_cluster: NodeCluster, python_image: str) -> None:
+    before = seen_on_the_machine()
+    another_cluster.up()
+    run_a_pod(another_cluster, python_image)
+    during = seen_on_the_machine()
+    assert during["links"] != before["links"]  # the comparison sees something
+    assert during["cgroups"] != before["cgroups"]
+    another_cluster.down()
+    assert seen_on_the_machine() == before
+    assert not another_cluster.directory.exists()
+
+
+def test_a_cluster_whose_starter_was_killed_is_gone_and_swept(another_cluster: NodeCluster, python_image: str) -> None:
+    before = seen_on_the_machine()
+    program = (
+        "import sys, signal; from cluster_rig.node import NodeCluster\n"
+        "with NodeCluster(name=sys.argv[1]): print('up', flush=True); signal.pause()"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(RIG)}
+    command = [sys.executable, "-c", program, another_cluster.name]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout
+        assert starter.stdout.readline() == "up\n"
+        assert another_cluster.is_running()
+        starter.send_signal(signal.SIGKILL)
+    assert eventually(lambda: not another_cluster.is_running(), seconds=20)
+    sweep()
+    assert seen_on_the_machine() == before
+
+
+def test_using_a_cluster_that_is_not_up_says_how_to_bring_one_up(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"no cluster missing is running: `make cluster` brings one up"):
+        NodeCluster(name="missing").load(tmp_path / "image.tar")
