@@ -1,0 +1,76 @@
+"""`o365mailer-webhook`: from start to stop.
+
+Both addresses are taken first, so that one that cannot be had ends the process at once; a connection to the admission
+port waits in the kernel's queue until there is a leaf to greet it with. On SIGTERM readiness goes first and the port
+later: a Service's endpoints take a moment to follow.
+"""
+
+import asyncio
+import datetime
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+from o365mailer_operator.webhook import logs
+from o365mailer_operator.webhook.flags import Flags, bind, parse
+from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
+from o365mailer_operator.webhook.metrics import Metrics
+from o365mailer_operator.webhook.server import Server
+
+LOGGER: Final = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """The console script."""
+    flags = parse(None, os.environ)
+    logs.configure(flags.log_level)
+    try:
+        health, admission = bind(flags.health), bind(flags.listen)
+    except OSError as error:
+        LOGGER.error(
+            "cannot listen: set --listen and --health to addresses that are free and that this process may have",
+            extra={"error": str(error), "listen": flags.listen, "health": flags.health},
+        )
+        sys.exit(1)
+    asyncio.run(serve(flags, health=health, admission=admission))
+
+
+async def serve(flags: Flags, *, health: socket.socket, admission: socket.socket) -> None:
+    """Serves on these sockets until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    keeper = LeafKeeper(
+        directory=flags.ca_directory, server_names=flags.server_names, lifetime=flags.leaf_lifetime, clock=_utc_now
+    )
+    server = Server(settings=flags.settings, keeper=keeper, metrics=Metrics())
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(keeper.keep())
+        starting = tasks.create_task(_start(server, keeper, health=health, admission=admission))
+        await stop.wait()
+        starting.cancel()
+        LOGGER.info("stopping", extra={"drainSeconds": flags.drain})
+        if server.serving:
+            server.serving = False
+            await asyncio.sleep(flags.drain)
+        keeping.cancel()
+        await server.stop()
+
+
+async def _start(server: Server, keeper: LeafKeeper, *, health: socket.socket, admission: socket.socket) -> None:
+    await server.start_health(health)
+    LOGGER.info("health port open", extra={"address": _shown(health.getsockname())})
+    await keeper.first.wait()
+    await server.start_admission(admission)
+    LOGGER.info("admission port open", extra={"address": _shown(admission.getsockname())})
+
+
+def _shown(name: tuple[str, int]) -> str:
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+
+def _utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

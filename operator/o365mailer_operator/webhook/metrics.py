@@ -1,0 +1,51 @@
+"""What is counted, in a registry of our own."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from o365mailer_operator.webhook.verdict import Denial, Patch, Untouched, Verdict
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Seconds. An answer takes about a millisecond; the API server gives up at the configuration's timeoutSeconds."""
+OUTCOMES: Final[dict[type[Verdict], str]] = {Patch: "patched", Untouched: "untouched", Denial: "denied"}
+MALFORMED: Final = "malformed"
+FAILED: Final = "error"
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "o365mailer_webhook_requests",
+            "Admission requests answered, by path and result.",
+            ["path", "result"],
+            registry=self._registry,
+        )
+        self.denials = Counter(
+            "o365mailer_webhook_denials", "Requests refused, by reason.", ["reason"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "o365mailer_webhook_seconds",
+            "Time to answer, from the whole body read to the answer made.",
+            ["path"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self.leaf_expiry = Gauge(
+            "o365mailer_webhook_leaf_expiry_timestamp_seconds",
+            "When the server certificate of this replica expires; 0 before there is one.",
+            registry=self._registry,
+        )
+
+    def answered(self, path: str, verdict: Verdict) -> None:
+        """Counts a verdict."""
+        self.requests.labels(path, OUTCOMES[type(verdict)]).inc()
+        if isinstance(verdict, Denial):
+            self.denials.labels(verdict.reason).inc()
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)

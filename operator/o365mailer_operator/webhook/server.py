@@ -1,0 +1,153 @@
+"""The HTTP edge, and the only module that knows aiohttp.web: admission over TLS, health and metrics beside it in clear.
+
+An exception while answering is HTTP 500, so that the configuration's failurePolicy decides what becomes of the request;
+a well-formed refusal would go around that policy.
+"""
+
+import logging
+import socket
+import time
+import weakref
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.injection import inject
+from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
+from o365mailer_operator.webhook.metrics import FAILED, MALFORMED, Metrics
+from o365mailer_operator.webhook.objects import Pod
+from o365mailer_operator.webhook.review import PODS, WORKLOADS, MalformedReview, Request, Review, decode, encode
+from o365mailer_operator.webhook.settings import Settings
+from o365mailer_operator.webhook.verdict import Denial, Patch, Verdict
+from o365mailer_operator.webhook.workload import Workload, decide
+
+LOGGER: Final = logging.getLogger(__name__)
+BODY_LIMIT: Final = 8 << 20
+"""Octets of an AdmissionReview. etcd takes objects of 1.5 MiB, an UPDATE carries two, and JSON escapes."""
+
+Object = TypeVar("Object", Pod, Workload)
+
+
+class Server:
+    """Answers admission requests, and says how it is."""
+
+    def __init__(self, *, settings: Settings, keeper: LeafKeeper, metrics: Metrics) -> None:
+        self._settings = settings
+        self._keeper = keeper
+        self._metrics = metrics
+        self._began_with: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
+        self._runners: list[web.AppRunner] = []
+        self.serving = False
+        """Whether the admission port is open and stays open: what readiness means, together with a valid leaf."""
+
+    async def start_health(self, listener: socket.socket) -> None:
+        """Serves probes and metrics on this socket."""
+        app = web.Application()
+        app.router.add_get(names.LIVEZ, self._livez)
+        app.router.add_get(names.READYZ, self._readyz)
+        app.router.add_get(names.METRICS, self._metricsz)
+        await self._start(app, listener)
+
+    async def start_admission(self, listener: socket.socket) -> None:
+        """Serves admission over TLS on this socket."""
+        app = web.Application(client_max_size=BODY_LIMIT)
+        app.router.add_post(names.PODS_PATH, self._pods)
+        app.router.add_post(names.WORKLOADS_PATH, self._workloads)
+        await self._start(app, listener, tls=True)
+        self.serving = True
+
+    async def stop(self) -> None:
+        """Closes both ports; requests in progress are answered first."""
+        self.serving = False
+        for runner in reversed(self._runners):
+            await runner.cleanup()
+
+    async def _start(self, app: web.Application, listener: socket.socket, *, tls: bool = False) -> None:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+        self._runners.append(runner)
+        await runner.setup()
+        await web.SockSite(runner, listener, ssl_context=self._keeper.context if tls else None).start()
+
+    async def _pods(self, http: web.Request) -> web.Response:
+        def verdict(request: Request[Pod]) -> Verdict:
+            return inject(request.object, namespace=request.namespace, settings=self._settings)
+
+        return await self._answer(http, PODS, verdict)
+
+    async def _workloads(self, http: web.Request) -> web.Response:
+        def verdict(request: Request[Workload]) -> Verdict:
+            old = request.old_object
+            return decide(request.object, old, namespace=request.namespace, settings=self._settings)
+
+        return await self._answer(http, WORKLOADS, verdict)
+
+    async def _answer(
+        self,
+        http: web.Request,
+        decoder: msgspec.json.Decoder[Review[Object]],
+        verdict_on: Callable[[Request[Object]], Verdict],
+    ) -> web.Response:
+        body = await http.read()
+        began = time.perf_counter()
+        try:
+            request = decode(decoder, body)
+        except MalformedReview as error:
+            self._metrics.requests.labels(http.path, MALFORMED).inc()
+            LOGGER.warning("malformed request", extra={"path": http.path, "error": str(error)})
+            return web.Response(status=400, text=f"{error}\n")
+        try:
+            verdict = verdict_on(request)
+        except BaseException:
+            self._metrics.requests.labels(http.path, FAILED).inc()
+            raise
+        answer = web.Response(body=encode(request.uid, verdict), content_type="application/json")
+        self._close_if_older_leaf(http, answer)
+        self._metrics.answered(http.path, verdict)
+        self._metrics.seconds.labels(http.path).observe(time.perf_counter() - began)
+        _log(request, verdict)
+        return answer
+
+    def _close_if_older_leaf(self, http: web.Request, answer: web.Response) -> None:
+        """A kept connection ends with the leaf that it began with: the API server then sees the new one, and its
+        connections spread over the replicas again."""
+        serial = self._keeper.leaf.serial if self._keeper.leaf else 0
+        if self._began_with.setdefault(http.protocol, serial) != serial:
+            answer.force_close()
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        if not self._keeper.valid:
+            return web.Response(status=503, text="no valid certificate yet\n")
+        if not self.serving:
+            return web.Response(status=503, text="not serving\n")
+        return web.Response(text="ok\n")
+
+    async def _metricsz(self, _: web.Request) -> web.Response:
+        leaf = self._keeper.leaf
+        self._metrics.leaf_expiry.set(leaf.not_after.timestamp() if leaf else 0)
+        return web.Response(
+            body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+
+def _log(request: Request[Object], verdict: Verdict) -> None:
+    fields = {
+        "uid": request.uid,
+        "kind": request.kind.kind,
+        "namespace": request.namespace,
+        "object": request.name or request.object.metadata.name or request.object.metadata.generate_name,
+        "operation": request.operation,
+        "dryRun": bool(request.dry_run),
+    }
+    match verdict:
+        case Patch():
+            LOGGER.info("patched", extra={**fields, "mailer": verdict.mailer})
+        case Denial():
+            LOGGER.info("denied", extra={**fields, "reason": verdict.reason})
+        case _:
+            LOGGER.debug("untouched", extra={**fields, "why": verdict.why})
