@@ -72,6 +72,8 @@ class Lease:
         self.wall = wall
         self.deadline = float("-inf")
         self.sighting: _Sighting | None = None
+        self.looked = False
+        """Whether the API server has ever answered about it."""
 
     @property
     def held(self) -> bool:
@@ -132,6 +134,7 @@ class Lease:
 
     async def _take(self) -> bool:
         lease = await self.cluster.find(LEASES, name=self.name, namespace=self.namespace)
+        self.looked = True
         if lease is None:
             await self.cluster.create(LEASES, self._first(), namespace=self.namespace)
             return True

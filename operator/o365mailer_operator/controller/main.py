@@ -13,6 +13,7 @@ import time
 import uuid
 from typing import Final
 
+from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
 from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
 from o365mailer_operator.controller.events import Recorder
@@ -69,7 +70,6 @@ class _Controller:
     def __init__(self, options: Options, cluster: Cluster) -> None:
         self.options = options
         self.cluster = cluster
-        self.answered = False
         self.changed = asyncio.Event()
         self.queue = DueQueue(clock=time.monotonic)
         self.lease = Lease(
@@ -95,7 +95,7 @@ class _Controller:
 
     async def run(self, stop: asyncio.Event) -> int:
         """The exit status, once `stop` is set or something is lost."""
-        async with serving(self.options.health, ready=lambda: self.answered, exposition=self.metrics.exposition):
+        async with serving(self.options.health, ready=lambda: self.lease.looked, exposition=self.metrics.exposition):
             working = asyncio.create_task(self._work())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -123,31 +123,40 @@ class _Controller:
                     await self.changed.wait()
 
     async def _work(self) -> None:
-        await self._served()
         await self.lease.acquire()
         log.info("leading", extra={"identity": self.lease.identity})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.lease.hold(), name="lease")
+            group.create_task(self._watch(), name="watch")
+            group.create_task(work(self.queue, self._look, changed=self.changed), name="work")
+            if self.options.webhook_configuration:
+                group.create_task(self._authority(self.options.webhook_configuration), name="authority")
+
+    async def _authority(self, configuration: str) -> None:
+        keeper = AuthorityKeeper(
+            cluster=self.cluster, namespace=self.options.namespace, configuration=configuration, clock=utc_now
+        )
+        await keeper.keep()
+
+    async def _watch(self) -> None:
+        """The watch, once the API server serves O365Mailers: one begun before that would never see any."""
         loop = asyncio.get_running_loop()
 
         def notice(key: Key, lane: str, gone: bool) -> None:
             loop.call_soon_threadsafe(self._notice, key, lane, gone)
 
-        watch = Watch(self.cluster, namespaces=self.options.watch_namespaces, notice=notice)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.lease.hold(), name="lease")
-            group.create_task(watch.run(), name="watch")
-            group.create_task(work(self.queue, self._look, changed=self.changed), name="work")
+        await self._served()
+        await Watch(self.cluster, namespaces=self.options.watch_namespaces, notice=notice).run()
 
     async def _served(self) -> None:
-        """Returns once the API server serves O365Mailers: a watch begun before that would never see one."""
         while True:
             try:
                 await self.cluster.count(MAILERS, namespace=next(iter(self.options.watch_namespaces), None))
             except ClusterError as error:
                 log.warning("O365Mailers cannot be listed yet", extra={"error": str(error)})
+                await asyncio.sleep(CRD_PAUSE)
             else:
-                self.answered = True
                 return
-            await asyncio.sleep(CRD_PAUSE)
 
     def _notice(self, key: Key, lane: str, gone: bool) -> None:
         if gone:
