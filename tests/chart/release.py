@@ -1,5 +1,6 @@
 """The chart as the tests name it, and how its objects are found."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,11 @@ Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
 """`render("webhook.replicas=3")` → the objects of the chart with these values."""
 
+NODE_TERM: Final = (
+    "controller.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+    ".nodeSelectorTerms[0].matchExpressions[0]"
+)
+
 VALUES: Final = {
     "the defaults": (),
     "watched namespaces": ("watchNamespaces={team-a,team-b}",),
@@ -22,10 +28,8 @@ VALUES: Final = {
         "controller.replicas=2",
         "controller.httpsProxy=http://proxy.example:3128",
         "controller.nodeSelector.disk=ssd",
-        "controller.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
-        ".matchExpressions[0].key=disk",
-        "controller.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
-        ".matchExpressions[0].operator=Exists",
+        f"{NODE_TERM}.key=disk",
+        f"{NODE_TERM}.operator=Exists",
         "webhook.tolerations[0].key=infra",
         "webhook.tolerations[0].operator=Exists",
         "webhook.priorityClassName=system-cluster-critical",
@@ -62,3 +66,11 @@ def environment_of(objects: list[Manifest], role: str) -> dict[str, str]:
     """The environment of a role's container, by name."""
     (container,) = pod_of(objects, role)["containers"]
     return {entry["name"]: entry.get("value", "") for entry in container["env"]}
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Returns when the condition holds; fails when it does not within the time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(0.2)

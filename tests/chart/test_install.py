@@ -1,12 +1,11 @@
-"""Install, upgrade, uninstall, reinstall, as the documentation says, on a real API server (no node: pods stay Pending)."""
+"""Install, upgrade, uninstall, reinstall, as the documentation says, on a real API server (without a node)."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chart.release import CHART, NAMESPACE, RELEASE, Render
+from chart.release import CHART, NAMESPACE, RELEASE, Render, eventually
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 
@@ -25,14 +24,6 @@ MAILER = {
         "credential": {"clientSecret": {"secretRefs": [{"name": "noreply-credential", "key": "client-secret"}]}},
     },
 }
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Returns when the condition holds; fails when it does not within the time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(0.2)
 
 
 def versions(plane: ControlPlane, objects: list[dict[str, Any]]) -> dict[str, str]:

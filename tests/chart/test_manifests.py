@@ -49,7 +49,7 @@ def test_the_same_validation_refuses_an_object_with_an_unknown_field(plane: Cont
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
 def test_a_template_file_holds_one_resource_and_is_named_for_it(template: Path) -> None:
-    kinds = re.findall(r"^kind: (\w+)$", template.read_text(encoding="utf-8"), re.M)
+    kinds = re.findall(r"^kind: (\w+)$", template.read_text(encoding="utf-8"), re.MULTILINE)
     assert [kind.lower() for kind in kinds] == [template.stem.split("-")[-1]]
 
 

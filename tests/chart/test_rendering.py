@@ -15,7 +15,7 @@ SIDECAR_IMAGE = "O365MAILER_SIDECAR_IMAGE"
 
 def test_chart_images_and_distribution_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert project
     assert chart["version"] == chart["appVersion"] == project[1] == VERSION
 

@@ -12,5 +12,5 @@
   verbs: [get, create, update]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end }}

@@ -1,0 +1,174 @@
+"""What both ServiceAccounts may do, asked of the API server: every verb of every resource it serves, against a list.
+
+`permissions.txt` is what is allowed, no more and no less; a change of the chart's rights is a change of that file.
+"""
+
+import base64
+import difflib
+import http.client
+import itertools
+import json
+import ssl
+import urllib.parse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from chart.release import CHART, NAMESPACE, RELEASE, eventually
+from cluster_rig.clients import Client
+from cluster_rig.control_plane import ControlPlane
+
+LIST = Path(__file__).parent / "permissions.txt"
+ROLES = ("controller", "webhook")
+EVERYWHERE = ""
+ELSEWHERE = "team-a"
+NAMES = ("", "admission.o365mailer.dev", "o365mailer-webhook-ca", "o365mailer-controller", "any-other")
+"""No name: all objects; the names that the chart's rules speak of; one that none of them does."""
+
+SPECIAL = {
+    "escalate": ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io"),
+    "bind": ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io"),
+    "impersonate": ("users", "groups", "serviceaccounts", "uids.authentication.k8s.io"),
+    "approve": ("signers.certificates.k8s.io",),
+    "sign": ("signers.certificates.k8s.io",),
+}
+"""Verbs that discovery does not tell (Kubernetes, "Privilege escalation prevention", "User impersonation")."""
+
+
+class Question(NamedTuple):
+    """May this role do this?"""
+
+    role: str
+    namespace: str
+    verb: str
+    resource: str
+    name: str
+
+    def __str__(self) -> str:
+        where = self.namespace or "everywhere"
+        return f"{self.role:<11} {where:<18} {self.verb:<17} {self.resource}{' ' if self.name else ''}{self.name}"
+
+
+def served(plane: ControlPlane) -> Iterator[tuple[str, str, bool]]:
+    """Every (verb, resource.group, namespaced) of the API server, subresources included."""
+    groups = json.loads(plane.kubectl("get", "--raw", "/apis"))["groups"]
+    paths = ["/api/v1", *(f"/apis/{version['groupVersion']}" for group in groups for version in group["versions"])]
+    for path in paths:
+        document = json.loads(plane.kubectl("get", "--raw", path))
+        group = document["groupVersion"].rpartition("/")[0]
+        for resource in document["resources"]:
+            for verb in resource["verbs"]:
+                yield verb, f"{resource['name']}.{group}".rstrip("."), resource["namespaced"]
+    for verb, resources in SPECIAL.items():
+        for name in resources:
+            yield verb, name, name.startswith(("roles.", "serviceaccounts"))
+
+
+class Reviewer:
+    """Asks SubjectAccessReviews over one kept connection, as the cluster's administrator."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        document = json.loads(kubeconfig.read_text(encoding="utf-8"))
+        cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+        pair = kubeconfig.with_suffix(".pair")
+        pair.write_bytes(b"".join(base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key")))
+        context.load_cert_chain(pair)
+        address = urllib.parse.urlsplit(cluster["server"])
+        self.connection = http.client.HTTPSConnection(address.hostname or "", address.port, context=context)
+
+    def allows(self, question: Question) -> bool:
+        resource, _, group = question.resource.partition(".")
+        resource, _, subresource = resource.partition("/")
+        attributes = {"verb": question.verb, "group": group, "resource": resource, "subresource": subresource}
+        attributes |= {"namespace": question.namespace, "name": question.name}
+        account = f"system:serviceaccount:{NAMESPACE}:o365mailer-{question.role}"
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}", "system:authenticated"]
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": account, "groups": groups, "resourceAttributes": attributes},
+        }
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        self.connection.request("POST", path, json.dumps(review), {"Content-Type": "application/json"})
+        answer = json.loads(self.connection.getresponse().read())
+        return bool(answer["status"]["allowed"])
+
+
+def allowed_to(plane: ControlPlane, role: str) -> Iterator[Question]:
+    """The widest of each right: what is allowed everywhere is not asked again for a namespace, nor for a name."""
+    reviewer = Reviewer(plane.kubeconfig)
+    for verb, resource, namespaced in sorted(set(served(plane))):
+        granted: list[tuple[str, str]] = []
+        namespaces = (EVERYWHERE, NAMESPACE, ELSEWHERE) if namespaced else (EVERYWHERE,)
+        for namespace, name in itertools.product(namespaces, NAMES):
+            wider = {(EVERYWHERE, ""), (EVERYWHERE, name), (namespace, "")}
+            question = Question(role, namespace, verb, resource, name)
+            if wider.isdisjoint(granted) and reviewer.allows(question):
+                granted.append((namespace, name))
+                yield question
+
+
+def sweep(plane: ControlPlane) -> list[str]:
+    """What both ServiceAccounts may do, as lines of the list."""
+    with ThreadPoolExecutor(len(ROLES)) as pool:
+        found = list(pool.map(lambda role: [str(question) for question in allowed_to(plane, role)], ROLES))
+    return sorted(itertools.chain(*found))
+
+
+def committed() -> list[str]:
+    """The list, without its comments."""
+    lines = LIST.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.promise("C44")
+def test_both_service_accounts_may_do_exactly_what_the_list_says(installed: Client, plane: ControlPlane) -> None:
+    wanted = len([line for line in committed() if " o365mailers" in line])
+    assert wanted, "the list names our own resource, so the sweep must have found it served"
+    plane.kubectl("wait", "crd/o365mailers.o365mailer.dev", "--for=condition=Established")
+    difference = list(difflib.unified_diff(committed(), sweep(plane), "permissions.txt", "the API server", n=0))
+    assert not difference, "\n".join(difference)
+
+
+@pytest.mark.promise("C41")
+def test_with_watched_namespaces_the_secrets_of_no_other_namespace_can_be_read(
+    installed: Client, plane: ControlPlane
+) -> None:
+    installed("upgrade", RELEASE, CHART, "--namespace", NAMESPACE, "--set", "watchNamespaces={team-b}")
+    reviewer = Reviewer(plane.kubeconfig)
+
+    def may(namespace: str, verb: str, name: str = "") -> bool:
+        return reviewer.allows(Question("controller", namespace, verb, "secrets", name))
+
+    assert may("team-b", "get", "noreply-credential")
+    assert not may(ELSEWHERE, "get", "noreply-credential")
+    assert not may(EVERYWHERE, "get")
+    assert not may("team-b", "list")
+    assert may(NAMESPACE, "get", "o365mailer-webhook-ca")
+    assert not may(NAMESPACE, "get", "any-other")
+
+
+@pytest.mark.promise("C45")
+def test_whoever_may_edit_a_namespace_may_edit_its_mailers_and_nobody_their_status(
+    installed: Client, plane: ControlPlane
+) -> None:
+    for role in ("view", "edit"):
+        plane.kubectl("create", "rolebinding", role, f"--clusterrole={role}", f"--user={role}er", "-n", ELSEWHERE)
+
+    def may(user: str, verb: str, resource: str, subresource: str = "") -> bool:
+        where = (f"--as={user}", "--namespace", ELSEWHERE, f"--subresource={subresource}")
+        return plane.kubectl.process("auth", "can-i", verb, resource, *where).stdout.strip() == "yes"
+
+    try:
+        eventually(lambda: may("editer", "create", "o365mailers.o365mailer.dev"))
+        assert may("viewer", "list", "o365mailers.o365mailer.dev")
+        assert not may("viewer", "create", "o365mailers.o365mailer.dev")
+        assert not may("viewer", "get", "secrets")
+        assert may("viewer", "get", "o365mailers.o365mailer.dev", "status")
+        assert not may("editer", "patch", "o365mailers.o365mailer.dev", "status")
+    finally:
+        plane.kubectl("delete", "rolebinding", "view", "edit", "--namespace", ELSEWHERE)
