@@ -81,6 +81,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"authority": {"url": "https://login.microsoftonline.com@evil.example"}},
         "spec.authority.url: expected https://host or https://host:port, without a path",
     ),
+    "an authority at a port that does not exist": (
+        {"authority": {"url": "https://login.example:65536"}},
+        "spec.authority.url: expected https://host or https://host:port, without a path",
+    ),
     "a host with a path": ({"submission": {"host": "mail.example/x"}}, "spec.submission.host: expected a host name"),
     "a port beyond the last": ({"submission": {"port": 70000}}, "spec.submission.port: Expected `int` <= 65535"),
     "more connections than a mailbox has": (

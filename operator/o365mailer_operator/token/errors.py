@@ -5,6 +5,7 @@
     ├── HostNotAllowed                     a host that the installation does not allow; nothing was sent to it
     ├── CredentialError                    the Secrets that the spec names cannot be used
     │   ├── SecretNotFound
+    │   ├── SecretUnreadable               it may be there, but we may not read it
     │   ├── SecretKeyMissing
     │   ├── SecretKeyEmpty
     │   ├── SecretKeyNotText
@@ -15,6 +16,7 @@
     │       ├── CertificateKeyMismatch
     │       ├── CertificateNotYetValid
     │       └── CertificateExpired
+    ├── DirectoryNotWritten                there is a token, and it could not be put where the relay reads
     └── EntraError                         the token endpoint did not give a token
         ├── EntraRefused                   its verdict, with an AADSTS code
         ├── EntraThrottled                 429: asked to wait
@@ -69,6 +71,12 @@ class SecretNotFound(CredentialError):
     """There is no such Secret."""
 
     reason = "SecretNotFound"
+
+
+class SecretUnreadable(CredentialError):
+    """Reading it is forbidden, or fails: RBAC in a cluster, permissions for a file."""
+
+    reason = "SecretUnreadable"
 
 
 class SecretKeyMissing(CredentialError):
@@ -128,6 +136,13 @@ class CertificateExpired(CertificateError):
     """The certificate's validity is over."""
 
     reason = "CertificateExpired"
+
+
+class DirectoryNotWritten(TokenError):
+    """The token Secret, or the files in its place, could not be written."""
+
+    reason = "DirectoryNotWritten"
+    transient = True
 
 
 class EntraError(TokenError):

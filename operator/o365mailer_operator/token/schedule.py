@@ -37,7 +37,8 @@ def refresh_due(
     """
     lifetime = expires_at - issued_at
     due = issued_at + lifetime * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * share_of(uid))
-    due = min(due, max(expires_at - VALIDITY_KEPT, issued_at + lifetime / 2))
+    if expires_at - VALIDITY_KEPT >= issued_at + lifetime / 2:
+        due = min(due, expires_at - VALIDITY_KEPT)
     if refresh_at is not None:
         due = min(due, refresh_at)
     return max(due, issued_at + min(SHORTEST_WAIT, lifetime / 2))

@@ -1,0 +1,102 @@
+"""Keeps the mailer directory fresh: asks Entra, writes, waits until the next token is due, forever."""
+
+import asyncio
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from o365mailer_cli.errors import WrongSecret
+from o365mailer_cli.progress import Progress
+from o365mailer_cli.secret_source import SecretSource
+from o365mailer_cli.swap import SwappedDirectory
+from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.credential import secrets_needed
+from o365mailer_operator.token.directory import files_of, settings_of
+from o365mailer_operator.token.document import Mailer
+from o365mailer_operator.token.entra import Entra
+from o365mailer_operator.token.errors import CredentialError, DirectoryNotWritten, TokenError
+from o365mailer_operator.token.grant import Grant, grant_of
+from o365mailer_operator.token.hosts import hosts_of
+from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
+
+LOOK_EVERY: Final = 5.0
+"""Seconds between looks at the wall clock (a laptop that slept wakes up late) and, after a failure, at the Secrets."""
+
+
+class Keeper:
+    """One mailer's token, in one directory."""
+
+    def __init__(
+        self,
+        mailer: Mailer,
+        *,
+        source: SecretSource,
+        entra: Entra,
+        directory: SwappedDirectory,
+        progress: Progress,
+        now: Callable[[], datetime.datetime],
+        random: Callable[[], float],
+    ) -> None:
+        self.mailer, self.source, self.entra = mailer, source, entra
+        self.directory, self.progress = directory, progress
+        self.now, self.random = now, random
+
+    def grant(self) -> Grant:
+        """What would be sent to Entra now. Raises WrongSecret: with the place where the Secret would have to be."""
+        try:
+            return grant_of(self.mailer.spec, self.source.read, allowed=hosts_of(self.mailer.spec))
+        except CredentialError as error:
+            place = self.source.place(error.secret, error.key) if error.key else ""
+            raise WrongSecret(f"{error} Here that is {place}." if place else str(error)) from error
+
+    async def keep(self) -> None:
+        """Never returns. What fails is told and tried again."""
+        failures = 0
+        while True:
+            before = self._secrets()
+            try:
+                token = await self._mint()
+            except TokenError as error:
+                failures += 1
+                wait = wait_after_failure(error, failures=failures, random=self.random())
+                self.progress.failed(error, wait=wait)
+                await self._until(self.now() + datetime.timedelta(seconds=wait), unless_changed=before)
+                continue
+            failures = 0
+            self.progress.token(token)
+            await self._until(
+                refresh_due(
+                    issued_at=token.issued_at,
+                    expires_at=token.expires_at,
+                    refresh_at=token.refresh_at,
+                    uid=self.mailer.name,
+                )
+            )
+
+    async def _mint(self) -> Token:
+        grant = grant_of(self.mailer.spec, self.source.read, allowed=hosts_of(self.mailer.spec))
+        token = await self.entra.mint(grant)
+        document = settings_of(self.mailer.spec, expires_at=token.expires_at, revision=self.directory.revision() + 1)
+        files = files_of(document, token=token.value, authorities=grant.submission_authorities)
+        try:
+            self.directory.replace(files, now=self.now())
+        except OSError as error:
+            raise DirectoryNotWritten(
+                f"The token cannot be written to {self.directory.path}: {error.strerror}. It is tried again."
+            ) from None
+        return token
+
+    async def _until(
+        self, due: datetime.datetime, *, unless_changed: Mapping[str, Mapping[str, bytes] | None] | None = None
+    ) -> None:
+        while (left := (due - self.now()).total_seconds()) > 0:
+            await asyncio.sleep(min(left, LOOK_EVERY))
+            if unless_changed is not None and self._secrets() != unless_changed:
+                return
+
+    def _secrets(self) -> Mapping[str, Mapping[str, bytes] | None]:
+        """Everything that is read for a mint, to see whether it changes."""
+        try:
+            return {name: self.source.read(name) for name in secrets_needed(self.mailer.spec)}
+        except CredentialError:
+            return {}

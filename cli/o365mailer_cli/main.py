@@ -1,0 +1,87 @@
+"""The command `o365mailer`.
+
+Exit status of `run`: 0 after SIGINT or SIGTERM, 2 for a flag, a file or a Secret that cannot be used, 1 when the relay
+could not start or ended by itself.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from o365mailer_cli.errors import CliError
+from o365mailer_cli.run import RunOptions, run
+
+ENV_HTTPS_PROXY: Final = "O365MAILER_HTTPS_PROXY"
+DEFAULT_LISTEN: Final = "127.0.0.1:2525"
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Run a subcommand; what goes wrong is one line on standard error."""
+    known = os.environ if environment is None else environment
+    given = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+    try:
+        run(_options(given, known), environment=known)
+    except CliError as error:
+        sys.stdout.flush()
+        sys.stderr.write(f"o365mailer: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The subcommands and their flags."""
+    made = argparse.ArgumentParser(
+        prog="o365mailer", description="Mail through Office 365, without Kubernetes.", allow_abbrev=False
+    )
+    subcommands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    flag = subcommands.add_parser(
+        "run",
+        help="keep a token fresh and relay mail on this machine",
+        description="Keep the token of one O365Mailer fresh, and relay mail on loopback with it, until Ctrl-C.",
+        allow_abbrev=False,
+    ).add_argument
+    flag("-f", "--file", required=True, metavar="FILE", help="the O365Mailer, YAML or JSON; - for standard input")
+    flag(
+        "--listen",
+        action="append",
+        metavar="HOST:PORT",
+        help=f"where apps connect, may be repeated; port 0 takes a free one (default {DEFAULT_LISTEN})",
+    )
+    flag(
+        "--listen-anywhere",
+        action="store_true",
+        help="allow --listen beyond loopback: whoever reaches the port can send as the mailbox, without a password",
+    )
+    flag(
+        "--secrets-dir",
+        type=Path,
+        metavar="DIR",
+        help="a file for each key: DIR/<secret>/<key> (default: variables O365MAILER_SECRET_<SECRET>_<KEY>)",
+    )
+    flag("--directory", type=Path, metavar="DIR", help="where the token is kept (default: a private temporary one)")
+    flag("--health", default="127.0.0.1:0", metavar="HOST:PORT", help="probes and metrics (default: a free port)")
+    flag("--grace", default="25s", metavar="DURATION", help="how long stopping waits for mail in flight (default 25s)")
+    flag(
+        "--https-proxy", metavar="URL", help=f"the proxy on the way to Entra (default: the variable {ENV_HTTPS_PROXY})"
+    )
+    return made
+
+
+def _options(given: argparse.Namespace, environment: Mapping[str, str]) -> RunOptions:
+    return RunOptions(
+        file=given.file,
+        listen=tuple(given.listen or [DEFAULT_LISTEN]),
+        listen_anywhere=given.listen_anywhere,
+        health=given.health,
+        grace=given.grace,
+        secrets_dir=given.secrets_dir,
+        directory=given.directory,
+        https_proxy=given.https_proxy or environment.get(ENV_HTTPS_PROXY) or None,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

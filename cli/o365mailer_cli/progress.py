@@ -1,0 +1,134 @@
+"""What a human sees: a few lines, and on a terminal one that keeps changing. Never a secret, never a mail's content."""
+
+import datetime
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TextIO
+
+from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.errors import TokenError
+
+CLEAR_LINE: Final = "\r\x1b[K"
+
+
+@dataclass
+class Tally:
+    """What the status line tells."""
+
+    valid_until: datetime.datetime | None = None
+    refreshed: int = 0
+    relayed: int = 0
+    refused: int = 0
+    waiting: str = ""
+
+    def __str__(self) -> str:
+        if self.valid_until is None:
+            return self.waiting or "asking Entra for a token"
+        parts = [
+            f"token valid until {moment(self.valid_until)}",
+            f"refreshed {times(self.refreshed)}",
+            f"{mails(self.relayed)} relayed",
+        ]
+        if self.refused:
+            parts.append(f"{self.refused} not")
+        if self.waiting:
+            parts.append(self.waiting)
+        return ", ".join(parts)
+
+
+class Progress:
+    """Writes to `out`; `now` is only used to tell whether a token is still valid."""
+
+    def __init__(self, out: TextIO, *, now: Callable[[], datetime.datetime]) -> None:
+        self.out = out
+        self.now = now
+        self.terminal = out.isatty()
+        self.tally = Tally()
+        self.told: tuple[str, str] | None = None
+
+    def line(self, text: str) -> None:
+        """One line that stays."""
+        self.out.write(f"{CLEAR_LINE if self.terminal else ''}{text}\n")
+        self.status()
+
+    def status(self) -> None:
+        """The line that changes; nothing where it could not."""
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self.out.write(f"{CLEAR_LINE}{str(self.tally)[:width]}")
+        self.out.flush()
+
+    def listening(self, protocol: str, address: str) -> None:
+        """The relay has bound an address."""
+        if protocol == "smtp":
+            self.line(f"listening on {address}: send mail there, without TLS and without a login")
+        else:
+            self.line(f"health and metrics on http://{address}/metrics")
+
+    def token(self, token: Token) -> None:
+        """A token is in the mailer directory."""
+        first = self.tally.valid_until is None
+        self.tally.refreshed += not first
+        self.tally.valid_until, self.tally.waiting, self.told = token.expires_at, "", None
+        for warning in token.warnings:
+            self.line(f"warning: {warning}")
+        if first or not self.terminal:
+            verb = "obtained" if first else "refreshed"
+            self.line(f"token {verb} with {token.credential_ref}, valid until {moment(token.expires_at)}")
+        else:
+            self.status()
+
+    def failed(self, error: TokenError, *, wait: float) -> None:
+        """No token; said once for each thing that is wrong."""
+        told = (error.reason, str(error).split(" [correlation id ")[0])
+        lost = self.tally.valid_until is None or self.tally.valid_until <= self.now()
+        if told != self.told:
+            self.told = told
+            self.line(f"no token ({error.reason}): {error}")
+            if lost:
+                self.line("the relay answers 451 until there is one; apps that retry lose nothing")
+        self.tally.waiting = f"{error.reason}, trying again in {_span(wait)}"
+        self.status()
+
+    def message(self, outcome: str) -> None:
+        """The relay has answered an app's message."""
+        if outcome == "accepted":
+            self.tally.relayed += 1
+        else:
+            self.tally.refused += 1
+        self.status()
+
+    def relay_event(self, event: Mapping[str, Any]) -> None:
+        """Something the relay warns of, in its own words."""
+        told = ", ".join(f"{key} {value}" for key, value in event.items() if key not in {"time", "level", "event"})
+        name = str(event.get("event", "message")).replace("_", " ")
+        self.line(f"relay: {name}{': ' if told else ''}{told}")
+
+    def stopping(self) -> None:
+        """A signal came."""
+        self.line("stopping: what is in flight is finished first (again to stop at once)")
+
+    def stopped(self) -> None:
+        """The last line."""
+        self.out.write(f"{CLEAR_LINE if self.terminal else ''}stopped: {mails(self.tally.relayed)} relayed\n")
+        self.out.flush()
+
+
+def moment(instant: datetime.datetime) -> str:
+    """To the second, in the machine's own zone, which it names."""
+    return f"{instant.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def times(count: int) -> str:
+    """`once`, `3 times`."""
+    return "once" if count == 1 else f"{count} times"
+
+
+def mails(count: int) -> str:
+    """`1 mail`, `3 mails`."""
+    return f"{count} mail{'' if count == 1 else 's'}"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,94 @@
+"""The relay as a process of its own: `o365mailer-sidecar`, started, listened to, stopped.
+
+Its log comes as one JSON object a line on standard error. Two events are an interface: `listening` (protocol, host,
+port), and `message` (outcome).
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from o365mailer_cli.errors import CliError, RelayFailed, WrongInput
+
+MODULE: Final = "o365mailer_sidecar.main"
+PROGRAM: Final = "o365mailer-sidecar: "
+WRONG_COMMAND_LINE: Final = 2
+"""Its exit status for a flag that cannot be used, which is one that the user gave to us."""
+LONGEST_LINE: Final = 2**16
+"""Octets of one log line."""
+
+
+class Relay:
+    """A running relay."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.last_words = ""
+        self.stopping = False
+
+    @classmethod
+    async def start(cls, *, directory: Path, flags: Sequence[str]) -> "Relay":
+        """Start it. It gets no secret: neither its command line nor its environment holds one."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("O365MAILER_")}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # the directory that the user happens to be in holds no module of ours
+            "-m",
+            MODULE,
+            "--mailer-dir",
+            str(directory),
+            *flags,
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            limit=LONGEST_LINE,
+            # A Ctrl-C in the terminal goes to the whole process group; the relay is told by us, with its grace.
+            start_new_session=True,
+        )
+        return cls(process)
+
+    async def lines(self) -> AsyncIterator[tuple[bytes, Mapping[str, Any]]]:
+        """Each line of its log as it came, and as an event (empty for what is none); ends when the relay does."""
+        reader = self.process.stderr
+        while reader is not None:
+            try:
+                line = await reader.readline()
+            except ValueError:  # longer than the limit: the reader has dropped it
+                continue
+            if not line:
+                return
+            event = _event_in(line)
+            if not event:
+                self.last_words = line.decode(errors="replace").strip()
+            yield line, event
+
+    async def ended(self) -> CliError | None:
+        """Wait for its end; what to tell about it, None when it was asked to stop and did."""
+        status = await self.process.wait()
+        if self.stopping and status in (0, -signal.SIGTERM, -signal.SIGKILL):
+            return None
+        words = self.last_words.removeprefix(PROGRAM) or "it left no message"
+        if status == WRONG_COMMAND_LINE:
+            return WrongInput(words)
+        return RelayFailed(f"the relay ended with status {status}: {words}")
+
+    def stop(self) -> None:
+        """Ask it to finish what is in flight and end; the second time, end it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGKILL if self.stopping else signal.SIGTERM)
+        self.stopping = True
+
+
+def _event_in(line: bytes) -> Mapping[str, Any]:
+    try:
+        decoded = msgspec.json.decode(line)
+    except ValueError:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}

@@ -1,0 +1,161 @@
+"""`o365mailer run`: a keeper of the mailer directory, a relay that reads it, and a human who watches."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from o365mailer_cli.errors import CliError
+from o365mailer_cli.keeper import Keeper
+from o365mailer_cli.mailer_file import load_mailer
+from o365mailer_cli.progress import Progress
+from o365mailer_cli.relay import Relay
+from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
+from o365mailer_cli.swap import SwappedDirectory, kept_directory, temporary_directory
+from o365mailer_operator.token.cloud import resolve
+from o365mailer_operator.token.credential import secrets_needed
+from o365mailer_operator.token.document import Mailer
+from o365mailer_operator.token.entra import Entra, utc_now
+
+GRAVE: Final = frozenset({"warning", "error"})
+OWN_DIRECTORY: Final = frozenset({"mailer_directory_problem", "waiting_for_mailer"})
+"""What the relay says about the directory that we keep: why it has no token we tell better."""
+
+Signals = asyncio.Queue[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The command line of `o365mailer run`."""
+
+    file: str
+    listen: tuple[str, ...]
+    listen_anywhere: bool
+    health: str
+    grace: str
+    secrets_dir: Path | None
+    directory: Path | None
+    https_proxy: str | None
+
+    def relay_flags(self) -> list[str]:
+        """What the relay is told of it."""
+        flags = [part for address in self.listen for part in ("--listen", address)]
+        flags += ["--health", self.health, "--grace", self.grace]
+        return [*flags, "--listen-anywhere"] if self.listen_anywhere else flags
+
+
+def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
+    """Until a signal. Raises CliError."""
+    mailer = load_mailer(options.file)
+    source = _source(options, mailer, environment)
+    progress = Progress(sys.stdout, now=utc_now)
+    place: AbstractContextManager[SwappedDirectory] = (
+        kept_directory(options.directory) if options.directory else temporary_directory()
+    )
+    with place as directory:
+        keeper = Keeper(
+            mailer,
+            source=source,
+            entra=Entra(proxy=options.https_proxy),
+            directory=directory,
+            progress=progress,
+            now=utc_now,
+            random=random.random,
+        )
+        keeper.grant()  # what is missing now is told now, before anything listens
+        asyncio.run(_serve(options, keeper))
+
+
+def _source(options: RunOptions, mailer: Mailer, environment: Mapping[str, str]) -> SecretSource:
+    if options.secrets_dir:
+        return SecretFiles(options.secrets_dir)
+    return SecretVariables(environment, secrets_needed(mailer.spec))
+
+
+async def _serve(options: RunOptions, keeper: Keeper) -> None:
+    progress, spec = keeper.progress, keeper.mailer.spec
+    endpoints = resolve(spec)
+    progress.line(
+        f"{keeper.mailer.name}: mail goes as {spec.mailbox} "
+        f"through {endpoints.submission_host}:{endpoints.submission_port}"
+    )
+    with _signals() as signals:
+        relay = await Relay.start(directory=keeper.directory.path, flags=options.relay_flags())
+        problem = await _together(relay, keeper, signals)
+    if problem:
+        raise problem
+    progress.stopped()
+
+
+async def _together(relay: Relay, keeper: Keeper, signals: Signals) -> CliError | None:
+    """Relay and keeper, until the relay has ended; what to tell about its end."""
+    listening = asyncio.Event()
+    telling = asyncio.create_task(_tell(relay, keeper.progress, listening))
+    keeping = asyncio.create_task(_keep(keeper, listening))
+    stopping = asyncio.create_task(_stop(relay, keeper.progress, signals))
+    ending = asyncio.create_task(relay.ended())
+    try:
+        await asyncio.wait({keeping, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if keeping.done():  # it never returns: a defect, which must not leave a relay without tokens behind
+            relay.stop()
+        await telling
+        return await ending
+    finally:
+        stopping.cancel()
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Signals]:
+    """Whatever asks us to stop, in order of arrival; taken before the relay starts, so that it is never left behind."""
+    loop = asyncio.get_running_loop()
+    queue = Signals()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, queue.put_nowait, number)
+    yield queue
+
+
+async def _stop(relay: Relay, progress: Progress, signals: Signals) -> None:
+    """The first signal stops the relay with its grace, the second at once."""
+    while True:
+        await signals.get()
+        if not relay.stopping:
+            progress.stopping()
+        relay.stop()
+
+
+async def _keep(keeper: Keeper, listening: asyncio.Event) -> None:
+    """No token is asked for a relay that cannot listen."""
+    await listening.wait()
+    await keeper.keep()
+
+
+async def _tell(relay: Relay, progress: Progress, listening: asyncio.Event) -> None:
+    """Everything that the relay logs: its events as progress, and the lines themselves where no human looks."""
+    readable = sys.stderr.isatty()
+    async for line, event in relay.lines():
+        name = event.get("event")
+        if name == "listening":
+            progress.listening(str(event.get("protocol")), _address(event))
+            if event.get("protocol") == "smtp":
+                listening.set()
+        elif name == "message":
+            progress.message(str(event.get("outcome")))
+        elif readable and event.get("level") in GRAVE and name not in OWN_DIRECTORY:
+            progress.relay_event(event)
+        if event and not readable:
+            sys.stderr.buffer.write(line)
+            sys.stderr.buffer.flush()
+
+
+def _address(event: Mapping[str, Any]) -> str:
+    host, port = str(event.get("host")), event.get("port")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
