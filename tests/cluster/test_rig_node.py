@@ -33,7 +33,10 @@ def eventually(question: Callable[[], bool], seconds: float) -> bool:
 
 
 def server_pod(image: str) -> list[dict[str, Any]]:
-    """A pod that serves a mounted Secret over HTTP, under `restricted` Pod Security, and a Service before it."""
+    """A pod that serves a mounted Secret over HTTP, under `restricted` Pod Security, and a Service before it.
+
+    The Service has another name than the pod: a pod finds its own name in its /etc/hosts and asks no DNS.
+    """
     secure = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -60,7 +63,7 @@ def server_pod(image: str) -> list[dict[str, Any]]:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": enforce}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": "word"}, "stringData": {"word": "old"}},
         {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "labels": labels}, "spec": spec},
-        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {**metadata, "name": "front"}, "spec": service},
     ]
 
 
@@ -73,18 +76,18 @@ def pod(node_cluster: Cluster, python_image: str) -> Iterator[Callable[..., str]
     kubectl.apply(*server_pod(python_image)[1:])
     kubectl("wait", "--for=condition=Ready", "pod/server", f"--namespace={NAMESPACE}", "--timeout=60s")
     enter = ("exec", f"--namespace={NAMESPACE}", "server", "--", "python3", "-c")
-    served = ("import urllib.request as u; u.urlopen('http://server/word')",)
+    served = ("import urllib.request as u; u.urlopen('http://front/word')",)
     # A pod is Ready a moment before kube-proxy has its address.
     assert eventually(lambda: kubectl.process(*enter, *served).returncode == 0, seconds=20)
     yield lambda program: kubectl(*enter, program)
     kubectl("delete", "namespace", NAMESPACE, timeout=90)
 
 
-@pytest.mark.parametrize("name", ["server", f"server.{NAMESPACE}.svc", f"server.{NAMESPACE}.svc.cluster.local"])
+@pytest.mark.parametrize("name", ["front", f"front.{NAMESPACE}.svc", f"front.{NAMESPACE}.svc.cluster.local"])
 def test_a_pod_resolves_a_service_and_reaches_its_address(
     name: str, pod: Callable[..., str], node_cluster: Cluster
 ) -> None:
-    address = node_cluster.kubectl.json("get", "service", "server", f"--namespace={NAMESPACE}")["spec"]["clusterIP"]
+    address = node_cluster.kubectl.json("get", "service", "front", f"--namespace={NAMESPACE}")["spec"]["clusterIP"]
     program = f"import socket, urllib.request as u; print(socket.gethostbyname({name!r}), u.urlopen('http://{name}/word').status)"
     assert pod(program).split() == [address, "200"]
 

@@ -227,16 +227,19 @@ class NodeCluster:
             StartError: something of it is still in use after 20 seconds.
         """
         state = self.state
+        deadline = time.monotonic() + STOP_SECONDS
         if self.is_running():
             os.kill(int(state["pid"]), signal.SIGKILL)
-            deadline = time.monotonic() + STOP_SECONDS
             while self.is_running() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
         if state:
             traces.remove_link(state["link"])
             traces.remove_cgroup(state["cgroup"])
-        if self.directory.exists():
-            shutil.rmtree(self.directory)
+        # Another run may sweep the same remains at the same moment.
+        while self.directory.exists():
+            shutil.rmtree(self.directory, ignore_errors=True)
+            if time.monotonic() > deadline:
+                raise StartError(f"{self.directory} cannot be removed: something of the cluster still uses it")
 
 
 def sweep() -> None:
