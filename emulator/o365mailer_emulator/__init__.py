@@ -12,5 +12,6 @@ Errors, all in ``errors``::
     ├── ConfigurationError   a flag, a file or a control request is wrong; its text says where and how to fix it
     ├── EntraRefusal         the token endpoint says no; carries the AADSTS entry
     ├── TokenRefused         Exchange does not take the bearer token; carries why, for the events and the page
+    ├── LineTooLong          an SMTP line or the data is over its limit
     └── ConnectionEnded      an SMTP client is gone, or a script cut it off
 """

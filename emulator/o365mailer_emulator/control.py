@@ -21,7 +21,7 @@ from o365mailer_emulator.ledger import Message
 from o365mailer_emulator.replies import NAMED
 from o365mailer_emulator.script import Rule, shown
 from o365mailer_emulator.service import Service
-from o365mailer_emulator.tenancy import Document, decode, patched, read_tenancy
+from o365mailer_emulator.tenancy import MASK, Document, decode, patched, read_tenancy
 
 LONGEST_WAIT = 300.0  # seconds that a long poll may ask for
 
@@ -71,6 +71,7 @@ class Control:
                 web.get("/config", self.configuration),
                 web.put("/config", self.replace_configuration),
                 web.patch("/settings", self.change_settings),
+                web.patch("/tenants/{id}", self.change_tenant),
                 web.patch("/applications/{client_id}", self.change_application),
                 web.patch("/mailboxes/{address}", self.change_mailbox),
             ]
@@ -188,7 +189,7 @@ class Control:
         document = msgspec.to_builtins(self.service.tenancy)
         for application in document["applications"]:
             for secret in application["secrets"]:
-                secret["value"] = "…"
+                secret["value"] = MASK
         return web.json_response(document)
 
     async def replace_configuration(self, request: web.Request) -> web.Response:
@@ -201,6 +202,10 @@ class Control:
         settings = patched(self.service.tenancy.settings, await request.read(), source="the request")
         self.service.tenancy.settings = settings
         return await self.configuration(request)
+
+    async def change_tenant(self, request: web.Request) -> web.Response:
+        """Changes a tenant's domains or adds it."""
+        return await self._change(request, "tenants", "id", request.match_info["id"])
 
     async def change_application(self, request: web.Request) -> web.Response:
         """Changes an application's members, its secrets for example, or adds it."""
@@ -216,7 +221,7 @@ class Control:
         name = _camel(key)
         entry = next((entry for entry in document[kind] if entry[name].lower() == value.lower()), None)
         if entry is None:
-            entry = {name: value, "tenant": document["tenants"][0]["id"]}
+            entry = {name: value} if kind == "tenants" else {name: value, "tenant": document["tenants"][0]["id"]}
             document[kind].append(entry)
         entry.update(changes)
         self.service.adopt(read_tenancy(msgspec.json.encode(document), source="the request"))

@@ -38,5 +38,9 @@ class TokenRefused(EmulatorError):
         self.expired = expired
 
 
+class LineTooLong(EmulatorError):
+    """A line or the data went over its limit."""
+
+
 class ConnectionEnded(EmulatorError, ConnectionError):
     """The client is gone, or a script closed or reset its connection."""

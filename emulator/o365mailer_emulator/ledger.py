@@ -68,17 +68,17 @@ class Tally:
 class Ledger:
     """Keeps everything since the last reset; all of it in one event loop, so without locks."""
 
-    def __init__(self, *, clock: Callable[[], float], kept_messages: int) -> None:
+    def __init__(self, *, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.tally = Tally()
         self._changed = asyncio.Event()
-        self.clear(kept_messages=kept_messages)
+        self.clear()
 
-    def clear(self, *, kept_messages: int) -> None:
+    def clear(self) -> None:
         """Forgets everything; numbers start again at 1."""
         open_now = self.tally.open_now
         self.tally = Tally(open_now=open_now, open_peak=open_now)
-        self.messages: deque[Message] = deque(maxlen=kept_messages)
+        self.messages: deque[Message] = deque()
         self.tokens: list[IssuedToken] = []
         self.events: list[dict[str, Any]] = []
         self._notify()
@@ -88,10 +88,12 @@ class Ledger:
         self.events.append({"n": len(self.events) + 1, "at": self.clock(), "kind": kind, **details})
         self._notify()
 
-    def keep(self, message: Message) -> None:
-        """Puts a message into its mailbox."""
+    def keep(self, message: Message, *, kept: int) -> None:
+        """Puts a message into its mailbox; of all mailboxes' messages only the latest ``kept`` stay."""
         self.tally.messages += 1
         self.messages.append(message)
+        while len(self.messages) > kept:
+            self.messages.popleft()
         self.note("message", message=message.number, mailbox=message.mailbox, session=message.session)
 
     def issue(self, token: IssuedToken) -> None:

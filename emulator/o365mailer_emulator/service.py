@@ -33,7 +33,7 @@ class Service:
         self.clock = clock
         self.tls_context = tls_context
         self.started = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
-        self.ledger = Ledger(clock=clock, kept_messages=tenancy.settings.kept_messages)
+        self.ledger = Ledger(clock=clock)
         self.script = Script()
         self.mint = Mint(clock=clock, fresh_id=fresh_id)
         self.submission = Submission(
@@ -57,4 +57,4 @@ class Service:
         self.script.clear()
         await self.submission.drop()
         self.adopt(self._initial.copy())
-        self.ledger.clear(kept_messages=self.tenancy.settings.kept_messages)
+        self.ledger.clear()

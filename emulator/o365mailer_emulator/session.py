@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 from o365mailer_emulator import replies, verdict
 from o365mailer_emulator.bearer import Grant, admit, parse_xoauth2
 from o365mailer_emulator.envelope import Transaction, parse_chunk, parse_path
-from o365mailer_emulator.errors import ConnectionEnded, TokenRefused
+from o365mailer_emulator.errors import ConnectionEnded, LineTooLong, TokenRefused
 from o365mailer_emulator.ledger import Message
-from o365mailer_emulator.wire import LineTooLong, Wire
+from o365mailer_emulator.wire import Wire
 
 if TYPE_CHECKING:
     from o365mailer_emulator.script import Rule
@@ -38,6 +38,7 @@ class Session:
         self.grant: Grant | None = None
         self.transaction: Transaction | None = None
         self._started = service.clock()
+        self._sender = "unknown"
         self._verbs: dict[str, Callable[[str], Awaitable[str]]] = {
             "EHLO": self._ehlo,
             "HELO": self._helo,
@@ -135,7 +136,9 @@ class Session:
     async def say(self, reply: str, *, extra: str = "", **values: str) -> None:
         """Sends one reply and counts it by its code."""
         self.service.ledger.tally.replies[reply[:3]] += 1
-        text = replies.fill(reply, now=self.service.clock(), identifier=self.service.fresh_id(8).upper(), **values)
+        mailbox = self.grant.mailbox.address if self.grant else "unknown"
+        known = {"mailbox": mailbox, "sender": self._sender, **values}
+        text = replies.fill(reply, now=self.service.clock(), identifier=self.service.fresh_id(8).upper(), **known)
         await self.wire.write(f"{text}\r\n".encode() + extra.encode("latin-1"))
 
     async def _ehlo(self, argument: str) -> str:
@@ -236,6 +239,7 @@ class Session:
             return replies.BAD_ARGUMENTS
         if size is not None and size > self.service.tenancy.settings.service_size:
             return replies.TOO_LARGE
+        self._sender = path.address
         self.transaction = Transaction(path.address, path.parameters)
         return replies.SENDER_OK
 
@@ -337,7 +341,8 @@ class Session:
                 tls=self.wire.tls,
                 chunked=transaction.chunked,
                 session=self.number,
-            )
+            ),
+            kept=self.service.tenancy.settings.kept_messages,
         )
 
     async def _rset(self, argument: str) -> str:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
+from cryptography import x509
 
 from o365mailer_emulator.errors import ConfigurationError
 
@@ -19,6 +20,7 @@ DEFAULT_CLIENT = "22222222-2222-4222-8222-222222222222"
 DEFAULT_SECRET = "emulator-client-secret-not-a-secret"
 DEFAULT_MAILBOX = "noreply@contoso.com"
 
+MASK = "…"  # what is shown in place of a secret
 SEND_AS_APP = "SMTP.SendAsApp"
 AUDIENCES = ("https://outlook.office365.com", "https://outlook.office.com")
 
@@ -145,6 +147,8 @@ def read_tenancy(text: bytes, *, source: str) -> Tenancy:
             )
     for index, tenant in enumerate(tenancy.tenants):
         _require_guid(tenant.id, f"{source}: tenants[{index}].id")
+    for index, application in enumerate(tenancy.applications):
+        _require_credentials(application, f"{source}: applications[{index}]")
     return tenancy
 
 
@@ -161,6 +165,22 @@ def patched(entry: Shape, text: bytes, *, source: str) -> Shape:
     changes = decode(text, dict[str, Any], source=source)
     merged = {**msgspec.to_builtins(entry), **changes}
     return decode(msgspec.json.encode(merged), type(entry), source=source)
+
+
+def _require_credentials(application: Application, where: str) -> None:
+    for index, secret in enumerate(application.secrets):
+        if secret.value in {"", MASK}:
+            raise ConfigurationError(
+                f"{where}.secrets[{index}].value is {secret.value!r}: it must be a text of one character or more, and "
+                "not what GET /config shows in place of a secret; PATCH /applications changes one without it"
+            )
+    for index, pem in enumerate(application.certificates):
+        try:
+            x509.load_pem_x509_certificate(pem.encode())
+        except ValueError as wrong:
+            raise ConfigurationError(
+                f"{where}.certificates[{index}] is no certificate in PEM; start it with -----BEGIN CERTIFICATE-----"
+            ) from wrong
 
 
 def _require_guid(text: str, where: str) -> None:

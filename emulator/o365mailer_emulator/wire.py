@@ -11,15 +11,11 @@ import socket
 import ssl
 import struct
 
-from o365mailer_emulator.errors import ConnectionEnded
+from o365mailer_emulator.errors import ConnectionEnded, LineTooLong
 
 CRLF = b"\r\n"
 END_OF_DATA = b"\r\n.\r\n"
 HIGH_WATER = 1 << 20  # octets kept unread before the client is made to wait
-
-
-class LineTooLong(ConnectionError):
-    """A line or a body went over its limit; what came of it has been thrown away."""
 
 
 class Wire(asyncio.Protocol):
@@ -66,8 +62,15 @@ class Wire(asyncio.Protocol):
         return len(self._buffer)
 
     async def line(self, *, limit: int) -> bytes:
-        """The next line without its CRLF. A lone LF or CR ends nothing. LineTooLong over ``limit`` octets."""
-        return await self._until(CRLF, limit=limit)
+        """The next line without its CRLF. A lone LF or CR ends nothing.
+
+        Over ``limit`` octets it is thrown away to its end, and LineTooLong raised once.
+        """
+        try:
+            return await self._until(CRLF, limit=limit)
+        except LineTooLong:
+            await self._skip(CRLF)
+            raise
 
     async def data(self, *, limit: int) -> bytes:
         """What follows 354 up to CRLF.CRLF, dots unstuffed (RFC 5321 §4.5.2). LineTooLong over ``limit`` octets."""
@@ -131,15 +134,20 @@ class Wire(asyncio.Protocol):
         searched = 0
         while (found := self._buffer.find(mark, searched)) < 0:
             if len(self._buffer) > limit:
-                self._buffer.clear()
                 raise LineTooLong
             searched = max(0, len(self._buffer) - len(mark) + 1)
             await self._more()
-        taken = bytes(self._buffer[:found])
-        del self._buffer[: found + len(mark)]
         if found > limit:
             raise LineTooLong
+        taken = bytes(self._buffer[:found])
+        del self._buffer[: found + len(mark)]
         return taken
+
+    async def _skip(self, mark: bytes) -> None:
+        while (found := self._buffer.find(mark)) < 0:
+            del self._buffer[: max(0, len(self._buffer) - len(mark) + 1)]
+            await self._more()
+        del self._buffer[: found + len(mark)]
 
     async def _more(self) -> None:
         if self.ended.is_set():

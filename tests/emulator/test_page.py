@@ -1,0 +1,118 @@
+"""The page: everything visible without scripts, and nothing of a message taken for HTML."""
+
+import html.parser
+import urllib.error
+import urllib.request
+
+import pytest
+from emulator_client import EmulatorClient
+from emulator_dialogue import authenticated
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+CONTENT = (
+    f"From: noreply@contoso.com\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= {EVIL}\r\n"
+    f"Content-Type: text/plain; charset=utf-8\r\n\r\nHello {EVIL}\r\n"
+)
+
+
+class Tags(html.parser.HTMLParser):
+    """Collects the elements and the text of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def look(emulator: EmulatorClient, path: str) -> Tags:
+    with urllib.request.urlopen(emulator.control_url + path, timeout=10) as answer:
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        tags = Tags()
+        tags.feed(answer.read().decode())
+    return tags
+
+
+def send(emulator: EmulatorClient, content: str = CONTENT) -> None:
+    with authenticated(emulator) as dialogue:
+        dialogue.ask(f"MAIL FROM:<{emulator.mailbox}>")
+        dialogue.ask("RCPT TO:<someone@b.example>")
+        dialogue.ask("DATA")
+        dialogue.send_octets(content.encode() + b".\r\n")
+        assert dialogue.reply().startswith("250 ")
+
+
+@pytest.mark.parametrize("path", ["/", "/message/1"])
+def test_what_a_message_brings_is_text_and_never_html(emulator: EmulatorClient, path: str) -> None:
+    send(emulator)
+    page = look(emulator, path)
+    assert f"Grüße {EVIL}" in page.text
+    assert not {"script", "img", "iframe", "object"} & set(page.names)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+
+
+def test_the_overview_shows_mailboxes_messages_tokens_and_what_is_simulated(emulator: EmulatorClient) -> None:
+    send(emulator)
+    assert "everything behaves as Office 365 does" in look(emulator, "/").text
+    emulator.script("rcpt", reply="550 5.1.10 no such recipient", times=None)
+    emulator.settings(tokenLifetime=90)
+    page = look(emulator, "/")
+    for expected in (
+        *(emulator.mailbox, "someone@b.example", emulator.tokens()[0]["uti"], "550 5.1.10 no such recipient"),
+        *("always", "tokenLifetime", f"{emulator.authority}/{emulator.tenant}", f"port: {emulator.smtp_port}"),
+        *("kind: O365Mailer", "1 accepted, 0 refused, 0 with an expired token"),
+    ):
+        assert expected in page.text, expected
+    assert ("href", "/message/1") in page.attributes
+
+
+def test_the_page_refreshes_itself_unless_told_not_to(emulator: EmulatorClient) -> None:
+    assert ("http-equiv", "refresh") in look(emulator, "/").attributes
+    assert ("http-equiv", "refresh") not in look(emulator, "/?refresh=off").attributes
+
+
+def test_a_message_can_be_read_and_saved(emulator: EmulatorClient) -> None:
+    send(emulator)
+    page = look(emulator, "/message/1")
+    assert f"Hello {EVIL}" in page.text
+    assert "someone@b.example" in page.text
+    with urllib.request.urlopen(f"{emulator.control_url}/message/1.eml", timeout=10) as answer:
+        assert answer.headers["Content-Type"] == "message/rfc822"
+        assert answer.read() == CONTENT.encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "no header at all\r\n",
+        "Subject: =?nonsense?q?x?=\r\nContent-Type: text/plain; charset=nonsense\r\n\r\nx\r\n",
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\nnever begun\r\n",
+        "Content-Transfer-Encoding: base64\r\n\r\n!!!\r\n",
+        "Subject: \udcff\r\n\r\n\udcff\r\n".encode("utf-8", "surrogateescape").decode("latin-1"),
+    ],
+)
+def test_a_broken_message_has_a_page_too(emulator: EmulatorClient, content: str) -> None:
+    send(emulator, content)
+    assert "Envelope" in look(emulator, "/message/1").text
+    assert "Messages" in look(emulator, "/").text
+
+
+def test_attachments_are_named(emulator: EmulatorClient) -> None:
+    part = "--b\r\nContent-Disposition: attachment; filename=bill.pdf\r\n\r\nx\r\n--b--\r\n"
+    send(emulator, f"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n{part}")
+    assert "Attached: bill.pdf" in look(emulator, "/message/1").text
+
+
+def test_a_message_that_is_not_there_is_404(emulator: EmulatorClient) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        look(emulator, "/message/7")
+    assert refused.value.code == 404
+    assert refused.value.read() == b"There is no message 7; it may have been forgotten by a reset."
