@@ -1,0 +1,181 @@
+"""`make demo`: an emulated Office 365, `o365mailer run`, three mails, and a token that changes between them.
+
+Exit status 0 only if all three mails are in the mailbox, each sent with another token. KEEP=1 in the environment leaves
+everything running until Ctrl-C.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import smtplib
+import string
+import sys
+import tempfile
+import time
+import urllib.request
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, Final
+
+from program import Failed, Program
+
+TOKEN_LIFETIME: Final = 6
+"""Seconds: short enough to watch a token being replaced, long enough for a busy machine to use it."""
+KEPT_LIFETIME: Final = 3600
+MAILS: Final = 3
+PATIENCE: Final = 60.0
+"""Seconds for any one thing to happen."""
+SECRET: Final = "emulator-client-secret-not-a-secret"
+"""The emulator's own; nothing in it is a credential of anything else."""
+
+
+class Emulator:
+    """The emulated Office 365 and its control API."""
+
+    def __init__(self, folder: Path) -> None:
+        state, self.ca = folder / "state.json", folder / "ca.crt"
+        command = [sys.executable, "-m", "o365mailer_emulator.main", "--state-file", str(state)]
+        command += ["--ca-file", str(self.ca)]
+        command += [part for name in ("entra", "smtp", "control") for part in (f"--{name}", "127.0.0.1:0")]
+        self.program = Program("the emulator", command, log=folder / "emulator.log")
+        try:
+            self.program.hear("Office 365 emulator", within=PATIENCE)
+        except BaseException:
+            self.program.stop()
+            raise
+        self.state: dict[str, Any] = json.loads(state.read_text())
+        self.page = f"{self.state['controlUrl']}/"
+
+    def ask(self, method: str, path: str, document: Any = None) -> Any:
+        """One request of the control API."""
+        body = None if document is None else json.dumps(document).encode()
+        request = urllib.request.Request(self.state["controlUrl"] + path, data=body, method=method)  # noqa: S310 - ours
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(request, timeout=PATIENCE) as answer:
+            return json.loads(answer.read())
+
+    def token_lifetime(self, seconds: int) -> None:
+        """Of the tokens from now on."""
+        self.ask("PATCH", "/settings", {"tokenLifetime": seconds})
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What has arrived."""
+        listed: list[dict[str, Any]] = self.ask("GET", "/messages?content=0")["messages"]
+        return listed
+
+
+def start_relay(folder: Path, emulator: Emulator) -> Program:
+    """`o365mailer run`, with the mailer of mailer.yaml and its Secrets as files."""
+    template = string.Template((Path(__file__).parent / "mailer.yaml").read_text(encoding="utf-8"))
+    state = emulator.state
+    mailer = folder / "mailer.yaml"
+    mailer.write_text(
+        template.substitute(
+            tenant=state["tenant"],
+            client=state["clientId"],
+            mailbox=state["mailbox"],
+            authority=state["authority"],
+            smtp_host=state["smtp"]["host"],
+            smtp_port=state["smtp"]["port"],
+        ),
+        encoding="utf-8",
+    )
+    for name, content in {"demo/secret": SECRET.encode(), "emulator/ca.crt": emulator.ca.read_bytes()}.items():
+        file = folder / "secrets" / name
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)
+    command = [sys.executable, "-m", "o365mailer_cli.main", "run", "-f", str(mailer)]
+    command += ["--secrets-dir", str(folder / "secrets"), "--listen", "127.0.0.1:0"]
+    return Program("o365mailer run", command, log=folder / "relay.log")
+
+
+def send(port: int, number: int, mailbox: str) -> None:
+    """What an application does: plain SMTP, no TLS, no login. A 451 is tried again, as mail programs do."""
+    mail = EmailMessage()
+    mail["From"], mail["To"] = mailbox, "you@example.com"
+    mail["Subject"] = f"Mail {number} of the demo"
+    mail.set_content(f"Hello from mail {number}.\n")
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as smtp:
+                smtp.send_message(mail)
+        except smtplib.SMTPResponseException as refused:
+            if refused.smtp_code >= 500 or time.monotonic() > deadline:
+                raise Failed(f"mail {number} was refused: {refused}") from None
+            time.sleep(0.2)
+        else:
+            return
+
+
+def show(emulator: Emulator) -> None:
+    """What is in the mailbox. Raises Failed unless it is all there, each mail with its own token."""
+    messages = emulator.messages()
+    print(f"\n  In the mailbox {emulator.state['mailbox']}:")
+    for message in messages:
+        subject = next((value for name, value in message["headers"] if name.lower() == "subject"), "")
+        print(f"    {subject}   to {', '.join(message['recipients'])}   token {message['token'][:8]}")
+    if len(messages) != MAILS:
+        raise Failed(f"{len(messages)} of {MAILS} mails arrived")
+    if len({message["token"] for message in messages}) != MAILS:
+        raise Failed("two mails were sent with the same token: no rotation happened between them")
+
+
+def play(folder: Path, stack: contextlib.ExitStack) -> tuple[Emulator, int]:
+    """The demo itself. Raises Failed."""
+    print("O365 Mailer: three mails through an emulated Office 365. Nothing leaves this machine.\n")
+    emulator = Emulator(folder)
+    stack.callback(emulator.program.stop)
+    emulator.token_lifetime(TOKEN_LIFETIME)
+    print(f"  Office 365 (emulated)   {emulator.page}   shows mailboxes, messages and tokens")
+    relay = start_relay(folder, emulator)
+    stack.callback(relay.stop)
+    address = relay.hear("listening on ", within=PATIENCE).removeprefix("listening on ").partition(": ")[0]
+    port = int(address.rpartition(":")[2])
+    print(f"  o365mailer run          {address}          takes mail without TLS and without a login\n")
+    for number in range(1, MAILS + 1):
+        relay.hear("token ", within=PATIENCE)
+        print("  a token is there" if number == 1 else "  the token was replaced; the relay kept running", flush=True)
+        send(port, number, emulator.state["mailbox"])
+        relay.forget()  # what counts is a token that came after this mail
+        print(
+            f"  mail {number} sent" + (f"; tokens live {TOKEN_LIFETIME} s here …" if number < MAILS else ""), flush=True
+        )
+    show(emulator)
+    return emulator, port
+
+
+def keep(emulator: Emulator, port: int) -> None:
+    """Leave it running until Ctrl-C."""
+    emulator.token_lifetime(KEPT_LIFETIME)
+    print(f"\n  Still running. The page: {emulator.page}")
+    print(f"  Send your own as {emulator.state['mailbox']} to 127.0.0.1:{port}; Ctrl-C ends it.", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.pause()
+    print()
+
+
+def main() -> int:
+    """The exit status: 0 when everything that the demo promises was seen."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="o365mailer-demo-") as folder, contextlib.ExitStack() as stack:
+        try:
+            emulator, port = play(Path(folder), stack)
+            print(f"\n  All {MAILS} mails arrived, each with another token, in {time.monotonic() - began:.0f} s.")
+            if os.environ.get("KEEP") == "1":
+                keep(emulator, port)
+            else:
+                print("  To look around: make demo KEEP=1")
+        except (Failed, OSError, smtplib.SMTPException) as error:
+            print(f"\n  The demo failed: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\n  Interrupted.", file=sys.stderr)
+            return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
