@@ -1,0 +1,194 @@
+"""`make cluster`: a cluster on this machine with the product installed and an example app whose mail arrives.
+
+Everything a user would type by hand, in the same order and with the same files (examples/, charts/). A second run finds
+what is there: images by their content, the cluster by its name, objects by `apply` and `helm upgrade`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from cluster_rig import cache, images
+from cluster_rig.choice import Cluster
+from cluster_rig.clients import ClientError
+from cluster_rig.errors import StartError
+
+EXAMPLES = images.ROOT / "examples"
+CHART = images.ROOT / "charts" / "o365mailer"
+OPERATOR = "o365mailer-system"
+EMULATOR = "office365"
+EMULATOR_HOST = f"{EMULATOR}.{EMULATOR}.svc.cluster.local"
+APP = "shop"
+MAILER = "noreply"
+APP_IMAGE = "docker.io/library/python:3.13-slim-bookworm"
+"""What examples/app.yaml names; replaced where no registry is at hand."""
+
+LOADED = "example.com/loaded"
+"""On the operator's namespace: the archives that the cluster has, so that a second run loads what changed alone."""
+BUILT_FROM = "example.com/built-from"
+"""On pod templates: their image's content. A rebuilt image keeps its name, and this change rolls its pods."""
+
+ROLLOUT = "180s"
+MAIL_SECONDS = 120
+ASK_SECONDS = 5
+
+NEXT = """
+A cluster runs on this machine; the app {app} in it has a mail in the mailbox (there are {count}). Type next:
+
+  export KUBECONFIG={kubeconfig}
+  PATH={programs}:$PATH
+
+  kubectl get o365mailers --all-namespaces            the mailer, Ready
+  kubectl --namespace {app} get pods                     the app's pod, with its sidecar
+  kubectl --namespace {app} logs deployment/shop         the app, sending every 10 seconds
+  kubectl --namespace {app} logs deployment/shop --container o365mailer
+  kubectl --namespace {emulator} port-forward service/office365 8080
+                                                      the mailboxes, at http://localhost:8080/
+
+  kubectl --namespace {app} create deployment more --image={app_image} -- sleep infinity
+  kubectl --namespace {app} annotate deployment more o365mailer.dev/inject={mailer}
+                                                      gives any other app its relay
+
+`make cluster` again installs what you changed; `make cluster-down` removes every trace.
+"""
+
+
+def run(cluster: Cluster) -> str:
+    """Brings everything up and returns what to type next, once a mail has arrived.
+
+    Raises:
+        RigError: as its kind says; the text ends with what the cluster says about it.
+    """
+    archives = images.build()
+    app_image, app_archive = images.python_image()
+    with cache.timed("starting the cluster, or finding it"):
+        cluster.up()
+    step = "applying examples/namespaces.yaml"
+    try:
+        cluster.kubectl("apply", "--filename", EXAMPLES / "namespaces.yaml")
+        step = "loading images"
+        load(cluster, [*archives.values(), app_archive])
+        step = "installing the chart"
+        contents = {name.split("/")[-1].split(":")[0]: archive.stem for name, archive in archives.items()}
+        with cache.timed("installing the chart and the emulator"):
+            install_chart(cluster, contents)
+            step = "installing the emulator"
+            install_emulator(cluster, contents)
+        step = "waiting for the first mail"
+        with cache.timed("applying the example mailer and app, and waiting for the first mail"):
+            apply_example(cluster, app_image=app_image, sidecar=contents["o365mailer-sidecar"])
+            count = wait_for_mail(cluster)
+    except ClientError as error:
+        raise StartError(f"{step} failed: {error}\n{diagnosis(cluster)}") from error
+    return next_steps(cluster, count=count, app_image=app_image)
+
+
+def load(cluster: Cluster, archives: list[Path]) -> None:
+    """Loads the archives that the cluster does not have yet."""
+    annotations = cluster.kubectl.json("get", "namespace", OPERATOR)["metadata"].get("annotations", {})
+    loaded = set(annotations.get(LOADED, "").split())
+    missing = [archive for archive in archives if archive.stem not in loaded]
+    if missing:
+        with cache.timed(f"loading {len(missing)} images into the cluster"):
+            cluster.load(*missing)
+        stems = " ".join(sorted(archive.stem for archive in archives))
+        cluster.kubectl("annotate", "namespace", OPERATOR, f"{LOADED}={stems}", "--overwrite")
+
+
+def install_chart(cluster: Cluster, contents: dict[str, str]) -> None:
+    """Installs or upgrades the chart, and waits until both of its Deployments are there."""
+    operator, sidecar = contents["o365mailer-operator"], contents["o365mailer-sidecar"]
+    values = {
+        "allowedHosts": [EMULATOR_HOST],
+        "controller": {"podAnnotations": {BUILT_FROM: operator}},
+        # The webhook is told of the sidecar's image by name: a rebuilt one changes nothing for it but this.
+        "webhook": {"podAnnotations": {BUILT_FROM: f"{operator}.{sidecar}"}},
+    }
+    arguments = ("upgrade", "--install", "o365mailer", CHART, "--namespace", OPERATOR, "--values", "-")
+    cluster.helm(*arguments, "--wait", "--timeout", ROLLOUT, stdin=json.dumps(values), timeout=240)
+
+
+def install_emulator(cluster: Cluster, contents: dict[str, str]) -> None:
+    """Applies the emulator, and hands its authority to the app's namespace as the Secret that the mailer names."""
+    cluster.kubectl("apply", "--filename", EXAMPLES / "emulator.yaml")
+    built_from(cluster, EMULATOR, "office365", contents["o365mailer-emulator"])
+    authority = ask_emulator(cluster, "/ca.crt")
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "office365-ca"},
+        "stringData": {"ca.crt": authority},
+    }
+    cluster.kubectl.apply(manifest, namespace=APP)
+
+
+def apply_example(cluster: Cluster, *, app_image: str, sidecar: str) -> None:
+    """Applies the mailer and the app, with an image of the app that the cluster has."""
+    cluster.kubectl("apply", "--filename", EXAMPLES / "mailer.yaml")
+    cluster.kubectl("wait", "o365mailer", MAILER, "--namespace", APP, "--for=condition=Ready", "--timeout=90s", timeout=120)
+    app = (EXAMPLES / "app.yaml").read_text(encoding="utf-8").replace(APP_IMAGE, app_image)
+    cluster.kubectl("apply", "--filename", "-", stdin=app)
+    built_from(cluster, APP, "shop", sidecar)
+
+
+def built_from(cluster: Cluster, namespace: str, deployment: str, content: str) -> None:
+    """Rolls the Deployment if its image's content changed, and waits until its pods are there."""
+    patch = {"spec": {"template": {"metadata": {"annotations": {BUILT_FROM: content}}}}}
+    where = ("--namespace", namespace)
+    cluster.kubectl("patch", "deployment", deployment, *where, "--patch", json.dumps(patch))
+    cluster.kubectl("rollout", "status", f"deployment/{deployment}", *where, f"--timeout={ROLLOUT}", timeout=240)
+
+
+def ask_emulator(cluster: Cluster, path: str) -> str:
+    """What the emulator's control API answers, asked through the API server."""
+    service = f"/api/v1/namespaces/{EMULATOR}/services/http:office365:control/proxy"
+    return cluster.kubectl("get", "--raw", f"{service}{path}")
+
+
+def wait_for_mail(cluster: Cluster) -> int:
+    """The number of mails in the emulator's mailbox, once there is one.
+
+    Raises:
+        ClientError: none came in time.
+    """
+    deadline = time.monotonic() + MAIL_SECONDS
+    while time.monotonic() < deadline:
+        answer: dict[str, Any] = json.loads(
+            ask_emulator(cluster, f"/messages?atleast=1&wait={ASK_SECONDS}&content=0&mailbox=")
+        )
+        if answer["messages"]:
+            return len(answer["messages"])
+    raise ClientError(f"no mail within {MAIL_SECONDS} s")
+
+
+def diagnosis(cluster: Cluster) -> str:
+    """What a person would look at next: pods, mailers, and the last lines of the parts."""
+    where = ("--namespace", OPERATOR)
+    commands = (
+        ("get", "pods,o365mailers", "--all-namespaces"),
+        ("get", "events", "--all-namespaces", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"),
+        ("logs", *where, "--selector=app.kubernetes.io/component=controller", "--tail=15"),
+        ("logs", *where, "--selector=app.kubernetes.io/component=webhook", "--tail=10"),
+        ("logs", "--namespace", APP, "deployment/shop", "--all-containers", "--tail=15"),
+    )
+    said = []
+    for command in commands:
+        done = cluster.kubectl.process(*command)
+        said.append(f"$ kubectl {' '.join(command)}\n{(done.stdout + done.stderr).strip()}")
+    return "\n\n".join(said)
+
+
+def next_steps(cluster: Cluster, *, count: int, app_image: str) -> str:
+    """What to type, with this cluster's own names in it."""
+    return NEXT.format(
+        app=APP,
+        app_image=app_image,
+        count=count,
+        emulator=EMULATOR,
+        kubeconfig=cluster.kubeconfig,
+        mailer=MAILER,
+        programs=cluster.kubectl.program.parent,
+    )

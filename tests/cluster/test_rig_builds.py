@@ -1,0 +1,97 @@
+"""What is built is built once, from pins, and what cannot be built is said with the tool's own words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster_rig import cache, pip_settings, programs, requirements
+from cluster_rig.errors import BuildError, MachineLacksError
+
+RIG = Path(__file__).parent / "rig"
+
+
+def rig(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """One call of the rig's command line."""
+    command = [sys.executable, "-m", "cluster_rig", *arguments]
+    everything = {**os.environ, "PYTHONPATH": str(RIG), **environ}
+    return subprocess.run(command, env=everything, capture_output=True, text=True)
+
+
+def test_a_built_program_is_found_without_building(control_plane: object) -> None:
+    first = rig("path", "kubectl")
+    assert Path(first.stdout.strip()).is_file()
+    assert first.stderr == ""
+
+
+def test_an_unknown_program_is_refused_with_the_known_ones() -> None:
+    done = rig("build", "etcdd")
+    assert done.returncode == 1
+    assert "no such program: etcdd (there are coredns, etcd, helm," in done.stderr
+
+
+def test_a_program_that_does_not_compile_says_what_go_said(control_plane: object) -> None:
+    broken = programs.Program(name="broken", group="pki", package="./not-there", seconds=1)
+    with pytest.raises(BuildError, match=r"broken did not build:\n.*not-there"):
+        programs.build([broken])
+
+
+def test_a_cache_that_cannot_be_written_says_which_variable_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineLacksError, match="set O365MAILER_CACHE to one you may write"):
+        cache.directory({"O365MAILER_CACHE": str(tmp_path / "file" / "below")})
+
+
+def test_the_cache_follows_the_users_setting(tmp_path: Path) -> None:
+    assert cache.directory({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "o365mailer"
+    assert cache.directory({"O365MAILER_CACHE": str(tmp_path / "x")}) == tmp_path / "x"
+
+
+@pytest.mark.parametrize("changed", [[b"a", b"c"], [b"b", b"a"], [b"ab"], [b"a", b"b", b""]])
+def test_the_fingerprint_changes_with_every_part_and_their_order(changed: list[bytes]) -> None:
+    assert cache.fingerprint([b"a", b"b"]) == cache.fingerprint([b"a", b"b"])
+    assert cache.fingerprint(changed) != cache.fingerprint([b"a", b"b"])
+
+
+def test_a_second_run_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from cluster_rig import cache\nwith cache.locked(pathlib.Path(sys.argv[1])): print('in')"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(RIG)}
+    command = [sys.executable, "-c", program, str(tmp_path / "build.lock")]
+    with cache.locked(tmp_path / "build.lock"):
+        second = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stderr
+        assert second.stderr.readline() == "cluster: another run holds build.lock: waiting for it\n"
+        assert second.poll() is None
+    assert second.communicate(timeout=20)[0] == "in\n"
+
+
+def test_what_the_node_lacks_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = requirements.Package(name="absent-package", brings="absent-program", reason="nothing")
+    monkeypatch.setattr(requirements, "PACKAGES", (absent,))
+    with pytest.raises(MachineLacksError, match=r"missing: absent-package \(`make setup-node` as root on Debian"):
+        requirements.check_node()
+
+
+def test_pips_settings_reach_a_build_whatever_they_are() -> None:
+    listed = [
+        "global.index-url='https://index.example/simple'",
+        "global.cert='/etc/corporate.pem'",
+        "install.find-links='/opt/one\\n/opt/two'",
+        "global.target='/home/someone'",
+        ":env:.default-timeout='180'",
+        ":env:.index-url='https://other.example/simple'",
+        "not a setting",
+    ]
+    assert pip_settings.render(pip_settings.parse(listed)) == (
+        "[global]\n"
+        "index-url = https://other.example/simple\n"
+        "cert = /run/pip-ca.crt\n"
+        "default-timeout = 180\n"
+        "[install]\n"
+        "find-links = /opt/one /opt/two\n"
+    )
