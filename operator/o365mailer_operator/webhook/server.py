@@ -114,7 +114,7 @@ class Server:
         """A kept connection ends with the leaf that it began with: the API server then sees the new one, and its
         connections spread over the replicas again."""
         serial = self._keeper.leaf.serial if self._keeper.leaf else 0
-        if self._began_with.setdefault(http.protocol, serial) != serial:
+        if http.transport is not None and self._began_with.setdefault(http.transport, serial) != serial:
             answer.force_close()
 
     async def _livez(self, _: web.Request) -> web.Response:

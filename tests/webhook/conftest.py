@@ -1,0 +1,20 @@
+"""The webhook installed on the session's API server, for the modules that ask for it."""
+
+from collections.abc import Iterator
+
+import pytest
+from cluster_rig.control_plane import ControlPlane
+from webhook.installation import Installation
+
+
+@pytest.fixture(scope="module")
+def installation(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One replica by URL, for one module; the configuration is cluster-wide and goes with the module."""
+    with Installation(plane=control_plane, directory=tmp_path_factory.mktemp("webhook")) as installed:
+        yield installed
+
+
+@pytest.fixture
+def namespace(installation: Installation) -> str:
+    """A namespace of the test's own."""
+    return installation.new_namespace()

@@ -1,0 +1,201 @@
+"""What a real API server makes of the injection."""
+
+import json
+from typing import Any
+
+import pytest
+from webhook.examples import Manifest, app, pod, sidecar
+from webhook.installation import Installation
+from webhook.process import eventually
+from webhook.test_denials import CASES
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.verdict import Reason
+
+TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+RESTRICTED_APP = app(
+    securityContext={
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+)
+
+
+def created(installation: Installation, namespace: str, manifest: Manifest) -> Manifest:
+    """The pod as the API server would store it."""
+    answer = installation.api.create_pod(namespace, manifest)
+    assert answer.status == 201, answer.message
+    return answer.document
+
+
+def token_mounts(container: Manifest) -> list[str]:
+    return [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == TOKEN_MOUNT]
+
+
+@pytest.mark.promise("W1")
+def test_an_annotated_pod_is_created_with_the_sidecar_first(installation: Installation, namespace: str) -> None:
+    result = created(installation, namespace, pod(spec={"initContainers": [{"name": "migrate", "image": "app"}]}))
+    assert [each["name"] for each in result["spec"]["initContainers"]] == ["o365mailer", "migrate"]
+    assert result["metadata"]["labels"] == {"o365mailer.dev/mailer": "noreply"}
+    assert result["spec"]["securityContext"]["sysctls"] == [
+        {"name": "net.ipv4.ip_unprivileged_port_start", "value": "25"}
+    ]
+
+
+def test_an_unannotated_pod_is_created_as_it_is(installation: Installation, namespace: str) -> None:
+    result = created(installation, namespace, {"metadata": {"name": "web"}, "spec": app()})
+    assert "initContainers" not in result["spec"]
+
+
+@pytest.mark.promise("W3")
+def test_the_service_account_plugin_mounts_its_token_into_the_app_only(
+    installation: Installation, namespace: str
+) -> None:
+    result = created(installation, namespace, pod())
+    (token,) = token_mounts(result["spec"]["containers"][0])
+    assert token.startswith("kube-api-access-")
+    assert token_mounts(sidecar(result)) == ["o365mailer-no-api-access"]
+
+
+@pytest.mark.promise("W4")
+def test_a_restricted_namespace_takes_the_injected_pod(installation: Installation) -> None:
+    namespace = installation.new_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
+    assert sidecar(created(installation, namespace, pod(spec=RESTRICTED_APP)))
+    refused = installation.api.create_pod(namespace, pod(spec=app()))
+    assert refused.status == 403
+    assert 'container "app" must set' in refused.message
+    assert "o365mailer" not in refused.message
+
+
+def test_a_pod_that_runs_as_root_gets_a_sidecar_that_does_not(installation: Installation, namespace: str) -> None:
+    security = {"runAsUser": 0, "runAsGroup": 0, "fsGroup": 2000}
+    result = created(installation, namespace, pod(spec={"securityContext": security}))
+    assert sidecar(result)["securityContext"]["runAsUser"] == 65532
+    stored = result["spec"]["securityContext"]
+    assert {key: stored[key] for key in security} == security
+
+
+@pytest.mark.promise("W5")
+@pytest.mark.parametrize(
+    ("resources", "qos"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+    ],
+)
+def test_the_api_server_gives_the_qos_class_that_it_gave_before(
+    installation: Installation, namespace: str, resources: Manifest, qos: str
+) -> None:
+    plain = created(installation, namespace, {"metadata": {"name": "web"}, "spec": app(resources=resources)})
+    result = created(installation, namespace, pod(spec=app(resources=resources)))
+    assert plain["status"]["qosClass"] == result["status"]["qosClass"] == qos
+
+
+def test_a_quota_on_limits_takes_the_injected_pod(installation: Installation, namespace: str) -> None:
+    hard = {"limits.cpu": "4", "limits.memory": "4Gi", "requests.cpu": "4", "requests.memory": "4Gi"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "all"}, "spec": {"hard": hard}}
+    installation.plane.kubectl.apply(quota, namespace=namespace)
+    path = f"/api/v1/namespaces/{namespace}/resourcequotas/all"
+    eventually(lambda: installation.api.request("GET", path).document["status"].get("hard"), "the quota is counted")
+    resources = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
+    assert sidecar(created(installation, namespace, pod(spec=app(resources=resources))))
+    control = installation.api.create_pod(namespace, {"metadata": {"name": "web"}, "spec": app()})
+    assert "must specify limits.cpu for: app" in control.message
+
+
+def limit_range(**limits: Any) -> Manifest:
+    """A LimitRange for containers."""
+    spec = {"limits": [{"type": "Container", **limits}]}
+    return {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "all"}, "spec": spec}
+
+
+def test_a_limit_range_gives_the_app_its_defaults_and_the_sidecar_keeps_its_own(
+    installation: Installation, namespace: str
+) -> None:
+    amounts = {"cpu": "500m", "memory": "512Mi"}
+    limits = limit_range(default=amounts, defaultRequest={"cpu": "100m", "memory": "128Mi"})
+    installation.plane.kubectl.apply(limits, namespace=namespace)
+    result = eventually(
+        lambda: (found := created(installation, namespace, pod()))["spec"]["containers"][0]["resources"] and found,
+        "the LimitRange is known",
+    )
+    assert result["spec"]["containers"][0]["resources"]["limits"] == amounts
+    assert sidecar(result)["resources"]["limits"] == {"cpu": "250m", "memory": "256Mi"}
+    assert result["status"]["qosClass"] == "Burstable"
+
+
+def test_what_a_limit_range_forbids_is_changed_by_an_annotation(installation: Installation, namespace: str) -> None:
+    installation.plane.kubectl.apply(limit_range(max={"memory": "128Mi"}), namespace=namespace)
+    resources = {"requests": {"cpu": "1"}, "limits": {"memory": "100Mi"}}
+
+    def refusal() -> str | None:
+        answer = installation.api.create_pod(namespace, pod(spec=app(resources=resources)))
+        return answer.message if answer.status == 403 else None
+
+    assert "maximum memory usage per Container is 128Mi, but limit is 256Mi" in eventually(refusal, "the LimitRange")
+    annotations = {f"{names.GROUP}/memory-limit": "128Mi"}
+    result = created(installation, namespace, pod(annotations, spec=app(resources=resources)))
+    assert sidecar(result)["resources"]["limits"]["memory"] == "128Mi"
+
+
+def test_a_manifest_copied_from_an_injected_pod_is_created_unchanged(
+    installation: Installation, namespace: str
+) -> None:
+    first = created(installation, namespace, pod())
+    copied = {"metadata": {**pod()["metadata"], "annotations": first["metadata"]["annotations"]}, "spec": first["spec"]}
+    second = created(installation, namespace, copied)
+    assert second["spec"] == first["spec"]
+    assert second["metadata"]["annotations"] == first["metadata"]["annotations"]
+
+
+def test_a_pod_that_a_deployment_makes_is_injected_in_the_requests_namespace(
+    installation: Installation, namespace: str
+) -> None:
+    template = {"metadata": {"labels": {"app": "web"}, **_annotated("noreply")}, "spec": app()}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template},
+    }
+    installation.plane.kubectl.apply(deployment, namespace=namespace)
+    pods = eventually(
+        lambda: installation.plane.kubectl.json("get", "pods", "-n", namespace, "-l", f"{names.MAILER_LABEL}=noreply")[
+            "items"
+        ],
+        "the ReplicaSet's pod",
+    )
+    assert sidecar(pods[0])["restartPolicy"] == "Always"
+    (logged,) = [line for line in installation.webhook.logged("patched") if line["namespace"] == namespace]
+    assert logged["object"].startswith("web-")
+
+
+def _annotated(mailer: str) -> Manifest:
+    return {"annotations": {names.INJECT_ANNOTATION: mailer}}
+
+
+@pytest.mark.promise("W6")
+@pytest.mark.parametrize(("reason", "manifest", "message"), CASES, ids=[case[0] for case in CASES])
+def test_kubectl_shows_the_denial(
+    installation: Installation, namespace: str, reason: Reason, manifest: Manifest, message: str
+) -> None:
+    document = json.dumps({"apiVersion": "v1", "kind": "Pod", **manifest})
+    done = installation.plane.kubectl.process(
+        "create", "--namespace", namespace, "--dry-run=server", "--validate=false", "--filename", "-", stdin=document
+    )
+    assert done.returncode == 1
+    expected = message.replace("namespace shop", f"namespace {namespace}")
+    assert f'admission webhook "pods.admission.o365mailer.dev" denied the request: {expected} ({reason})' in done.stderr
+
+
+def test_kubectl_shows_that_587_was_left_out(installation: Installation, namespace: str) -> None:
+    manifest = pod(spec=app(ports=[{"containerPort": 587}]))
+    document = json.dumps({"apiVersion": "v1", "kind": "Pod", **manifest})
+    done = installation.plane.kubectl.process(
+        "create", "--namespace", namespace, "--dry-run=server", "--filename", "-", stdin=document
+    )
+    assert done.returncode == 0
+    assert "Warning: o365mailer: port 587 is left to container app" in done.stderr
