@@ -81,6 +81,8 @@ def parse_address(flag: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65_535:
         raise ConfigurationError(f"--{flag} is {text!r}; write HOST:PORT, 127.0.0.1:0 for a free port")
+    if not host and port == "0":
+        raise ConfigurationError(f"--{flag} is {text!r}; port 0 needs a host, 127.0.0.1:0 for example")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 

@@ -136,10 +136,13 @@ class Session:
     async def say(self, reply: str, *, extra: str = "", **values: str) -> None:
         """Sends one reply and counts it by its code."""
         self.service.ledger.tally.replies[reply[:3]] += 1
+        text = self._filled(reply, values) if "{" in reply else reply
+        await self.wire.write(f"{text}\r\n".encode() + extra.encode("latin-1"))
+
+    def _filled(self, reply: str, values: dict[str, str]) -> str:
         mailbox = self.grant.mailbox.address if self.grant else "unknown"
         known = {"mailbox": mailbox, "sender": self._sender, **values}
-        text = replies.fill(reply, now=self.service.clock(), identifier=self.service.fresh_id(8).upper(), **known)
-        await self.wire.write(f"{text}\r\n".encode() + extra.encode("latin-1"))
+        return replies.fill(reply, now=self.service.clock(), identifier=self.service.fresh_id(8).upper(), **known)
 
     async def _ehlo(self, argument: str) -> str:
         if not argument.strip():

@@ -101,6 +101,7 @@ def test_a_configuration_file_says_what_exists(tmp_path: Path) -> None:
     ("arguments", "complaint"),
     [
         (("--smtp", "localhost"), "--smtp is 'localhost'; write HOST:PORT, 127.0.0.1:0 for a free port"),
+        (("--entra", ":0"), "--entra is ':0'; port 0 needs a host, 127.0.0.1:0 for example"),
         (("--control", "127.0.0.1:99999"), "--control is '127.0.0.1:99999'; write HOST:PORT"),
         (
             ("--config", "/nowhere.json"),

@@ -152,6 +152,22 @@ def test_sending_as_someone_else_is_denied_after_the_data(emulator: EmulatorClie
         assert re.fullmatch(ACCEPTED, send(dialogue, content, sender=sender))
 
 
+@pytest.mark.parametrize(
+    "author",
+    ['"Doe, Jane" <noreply@contoso.com>', "=?utf-8?q?J=C3=B6rg?=\r\n <NoReply@Contoso.com>", "(x) noreply@contoso.com"],
+)
+def test_the_author_may_be_written_in_any_form(emulator: EmulatorClient, author: str) -> None:
+    content = HEADER.replace("From: noreply@contoso.com", f"FROM : {author}") + "From: ceo@contoso.com\r\n"
+    with authenticated(emulator) as dialogue:
+        assert re.fullmatch(ACCEPTED, send(dialogue, content))
+
+
+def test_the_null_reverse_path_is_taken_and_the_author_still_judged(emulator: EmulatorClient) -> None:
+    with authenticated(emulator) as dialogue:
+        assert re.fullmatch(ACCEPTED, send(dialogue, sender=""))
+        assert send(dialogue, HEADER.replace("noreply", "ceo"), sender="").startswith("554 5.2.252 ")
+
+
 def test_several_authors_need_a_sender(emulator: EmulatorClient) -> None:
     several = HEADER.replace("From: noreply", "From: a@contoso.com, noreply") + "hello\r\n"
     with authenticated(emulator) as dialogue:
