@@ -1,0 +1,100 @@
+"""Fixtures of the controller's tests: the real API server with our CRD, the controller as a process, the emulator."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cluster_rig.control_plane import ControlPlane
+from controller_process import ControllerProcess, Namespace
+from emulator_client import EmulatorClient
+
+CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
+
+
+@pytest.fixture(scope="package")
+def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The API server with the CRD, which goes again for the other suites' sake."""
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", CRD)
+    control_plane.kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
+    yield control_plane
+    control_plane.kubectl("delete", "-f", CRD, "--timeout=30s")
+
+
+def arguments_for(namespace: str) -> list[str]:
+    """A controller of one namespace, whose mailers may name the emulator."""
+    return ["--namespace", namespace, "--watch-namespace", namespace, "--allowed-host", "127.0.0.1"]
+
+
+def _namespace(cluster: ControlPlane) -> str:
+    name = f"controller-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    return name
+
+
+@pytest.fixture(scope="package")
+def shared_namespace(cluster: ControlPlane) -> str:
+    """One namespace for all tests that share a controller."""
+    return _namespace(cluster)
+
+
+@pytest.fixture(scope="package")
+def controller(
+    cluster: ControlPlane, shared_namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControllerProcess]:
+    """One controller for all tests that do not restart it."""
+    with ControllerProcess(
+        kubeconfig=cluster.kubeconfig,
+        directory=tmp_path_factory.mktemp("controller"),
+        arguments=[
+            "--namespace",
+            shared_namespace,
+            "--watch-namespace",
+            shared_namespace,
+            "--allowed-host",
+            "127.0.0.1",
+        ],
+    ) as process:
+        process.wait_until_leading()
+        yield process
+
+
+@pytest.fixture
+def namespace(
+    cluster: ControlPlane, shared_namespace: str, controller: ControllerProcess, emulator: EmulatorClient
+) -> Iterator[Namespace]:
+    """The shared controller's namespace, with good credentials and no mailer."""
+    space = Namespace(name=shared_namespace, kubectl=cluster.kubectl, emulator=emulator)
+    space.credentials()
+    yield space
+    space.tidy()
+
+
+@pytest.fixture
+def own_namespace(cluster: ControlPlane, emulator: EmulatorClient) -> Namespace:
+    """A namespace that no controller watches yet, with good credentials."""
+    space = Namespace(name=_namespace(cluster), kubectl=cluster.kubectl, emulator=emulator)
+    space.credentials()
+    return space
+
+
+@pytest.fixture
+def start_controller(
+    cluster: ControlPlane, own_namespace: Namespace, tmp_path: Path
+) -> Iterator[Callable[..., ControllerProcess]]:
+    """Starts controllers for `own_namespace`; they end with the test."""
+    started: list[ControllerProcess] = []
+
+    def start(*arguments: str, name: str = "controller", kubeconfig: Path | None = None) -> ControllerProcess:
+        process = ControllerProcess(
+            kubeconfig=kubeconfig or cluster.kubeconfig,
+            directory=tmp_path,
+            name=name,
+            arguments=[*arguments_for(own_namespace.name), *arguments],
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.__exit__()

@@ -1,0 +1,244 @@
+"""A mailer that cannot work says why, and what to do, in its condition; nothing is written for it."""
+
+import datetime
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from controller_process import Namespace
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+UNKNOWN = "99999999-9999-4999-8999-999999999999"
+
+
+def refs(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """A credential of client secrets."""
+    return {"clientSecret": {"secretRefs": [{"name": name, "key": key} for name, key in pairs]}}
+
+
+def pair(key: Key, *, days: int = 30) -> dict[str, str]:
+    """A kubernetes.io/tls Secret's data: a certificate that ends in `days`, and its key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mailer")])
+    end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(end - datetime.timedelta(days=60))
+        .not_valid_after(end)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {"tls.crt": certificate.public_bytes(serialization.Encoding.PEM).decode(), "tls.key": private.decode()}
+
+
+def closed_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+CERTIFICATE = {"certificate": {"secretRef": {"name": "pair"}}}
+
+
+def with_secret(name: str, data: dict[str, str], spec: dict[str, Any]) -> Callable[[Namespace], dict[str, Any]]:
+    """A case that needs a Secret of its own."""
+
+    def prepare(namespace: Namespace) -> dict[str, Any]:
+        namespace.secret(name, data)
+        return spec
+
+    return prepare
+
+
+def entra_says(spec: dict[str, Any], **rule: Any) -> Callable[[Namespace], dict[str, Any]]:
+    """A case in which Entra is scripted."""
+
+    def prepare(namespace: Namespace) -> dict[str, Any]:
+        namespace.emulator.script("token", times=None, **rule)
+        return spec
+
+    return prepare
+
+
+def expired_secret(namespace: Namespace) -> dict[str, Any]:
+    """The application's secret has ended."""
+    change = {"secrets": [{"value": namespace.emulator.client_secret, "expiresAt": "2020-01-01T00:00:00Z"}]}
+    namespace.emulator.control("PATCH", f"/applications/{namespace.emulator.client_id}", change)
+    return {}
+
+
+CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] = {
+    "there is no Secret": (
+        lambda _: {"credential": refs(("nowhere", "secret"))},
+        "SecretNotFound",
+        ["no Secret nowhere", "Create it", "key secret"],
+    ),
+    "the Secret has no such key": (
+        lambda _: {"credential": refs(("entra", "password"))},
+        "SecretKeyMissing",
+        ["entra has no key password", "it has: secret"],
+    ),
+    "the key is empty": (
+        with_secret("blank", {"secret": " \n"}, {"credential": refs(("blank", "secret"))}),
+        "SecretKeyEmpty",
+        ["key secret of the Secret blank is empty", "Put the value in"],
+    ),
+    "the authority's host is not allowed": (
+        lambda _: {"authority": {"url": "https://login.example.test"}},
+        "HostNotAllowed",
+        ["spec.authority.url", "login.example.test:443", "allowedHosts"],
+    ),
+    "the submission host is not allowed": (
+        lambda _: {"submission": {"host": "smtp.example.test"}},
+        "HostNotAllowed",
+        ["spec.submission.host", "smtp.example.test:587", "allowedHosts"],
+    ),
+    "the certificate's key is not RSA": (
+        with_secret("pair", pair(ec.generate_private_key(ec.SECP256R1())), {"credential": CERTIFICATE}),
+        "CertificateKeyNotRSA",
+        ["tls.key of the Secret pair is not RSA", "algorithm: RSA"],
+    ),
+    "the certificate has expired": (
+        with_secret("pair", pair(RSA_KEY, days=-1), {"credential": CERTIFICATE}),
+        "CertificateExpired",
+        ["Secret pair expired at", "Renew it"],
+    ),
+    "the certificate is not registered": (
+        with_secret("pair", pair(RSA_KEY), {"credential": CERTIFICATE}),
+        "AADSTS700027",
+        ["AADSTS700027", "Upload tls.crt"],
+    ),
+    "the authority's CA is no certificate": (
+        with_secret("no-ca", {"ca.crt": "nothing"}, {"submission": {"caSecretRef": {"name": "no-ca"}}}),
+        "AuthoritiesInvalid",
+        ["ca.crt of the Secret no-ca holds no PEM certificate"],
+    ),
+    "the client secret is wrong": (
+        with_secret("wrong", {"secret": "wrong-not-a-secret"}, {"credential": refs(("wrong", "secret"))}),
+        "AADSTS7000215",
+        ["AADSTS7000215", "the secret wrong/secret", "Value, not its ID"],
+    ),
+    "the client secret has expired": (expired_secret, "AADSTS7000222", ["AADSTS7000222", "expired", "Create a new"]),
+    "the application is unknown": (lambda _: {"clientId": UNKNOWN}, "AADSTS700016", ["AADSTS700016", "spec.clientId"]),
+    "the tenant is unknown": (lambda _: {"tenantId": UNKNOWN}, "AADSTS90002", ["AADSTS90002", "spec.tenantId"]),
+    "Entra cannot be reached": (
+        lambda _: {"authority": {"url": f"https://127.0.0.1:{closed_port()}", "caSecretRef": {"name": "emulator-ca"}}},
+        "EntraUnreachable",
+        ["No connection to 127.0.0.1", "egress"],
+    ),
+    "Entra's certificate is not trusted": (
+        lambda namespace: {"authority": {"url": namespace.emulator.authority}},
+        "EntraNotTrusted",
+        ["127.0.0.1", "caSecretRef"],
+    ),
+    "Entra has a fault": (entra_says({}, status=503), "EntraUnreachable", ["HTTP 503", "tried again"]),
+    "Entra asks to wait": (entra_says({}, status=429, retryAfter=40), "EntraThrottled", ["40 s", "429"]),
+}
+
+
+@pytest.mark.promise("C4")
+@pytest.mark.parametrize("case", CASES)
+def test_a_mailer_that_cannot_work_says_why_and_what_to_do(namespace: Namespace, case: str) -> None:
+    prepare, reason, parts = CASES[case]
+    namespace.apply_mailer(**prepare(namespace))
+    ready = namespace.await_condition(reason)
+    issued = namespace.await_condition(reason, kind="TokenIssued")
+    assert (ready["status"], issued["status"]) == ("False", "False")
+    for part in parts:
+        assert part in ready["message"]
+    assert namespace.files() is None
+    line = namespace.kubectl("get", "o365m", "noreply", "-n", namespace.name, "--no-headers")
+    assert line.split()[1:3] == ["False", reason]
+
+
+@pytest.mark.promise("C4")
+def test_a_registered_certificate_gets_a_token(namespace: Namespace) -> None:
+    data = pair(RSA_KEY)
+    namespace.secret("pair", data)
+    namespace.emulator.control(
+        "PATCH", f"/applications/{namespace.emulator.client_id}", {"certificates": [data["tls.crt"]]}
+    )
+    namespace.apply_mailer(credential=CERTIFICATE)
+    namespace.await_ready()
+
+
+@pytest.mark.promise("C4")
+def test_of_two_secrets_the_one_that_works_is_used_and_the_other_named(namespace: Namespace) -> None:
+    namespace.secret("wrong", {"secret": "wrong-not-a-secret"})
+    namespace.apply_mailer(credential=refs(("wrong", "secret"), ("entra", "secret")))
+    namespace.await_ready()
+    issued = namespace.condition("TokenIssued")
+    assert issued is not None
+    assert "Obtained with the Secret entra/secret" in issued["message"]
+    assert "the secret wrong/secret" in issued["message"]
+
+
+@pytest.mark.promise("C5")
+def test_a_secret_of_somebody_else_is_left_alone_and_reported(namespace: Namespace) -> None:
+    namespace.secret("o365mailer.taken", {"theirs": "not-a-secret"})
+    before = namespace.find("secret", "o365mailer.taken")
+    namespace.apply_mailer("taken")
+    ready = namespace.await_condition("SecretNotOurs", mailer="taken")
+    assert ready["status"] == "False"
+    assert "Delete or rename that Secret" in ready["message"]
+    assert namespace.find("secret", "o365mailer.taken") == before
+    assert namespace.emulator.counters()["tokensIssued"] == 0
+    namespace.kubectl("delete", "secret", "o365mailer.taken", "-n", namespace.name)
+    namespace.await_ready("taken")
+
+
+@pytest.mark.promise("C4")
+def test_a_suspended_mailer_asks_for_no_token_until_it_goes_on(namespace: Namespace) -> None:
+    namespace.apply_mailer(suspend=True)
+    ready = namespace.await_condition("Suspended")
+    assert ready["status"] == "False"
+    assert namespace.emulator.counters()["tokensIssued"] == 0
+    namespace.apply_mailer(suspend=False)
+    namespace.await_ready()
+
+
+@pytest.mark.promise("C4")
+def test_a_refused_token_secret_is_reported_and_not_minted_for_again_and_again(namespace: Namespace) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "full"},
+        "spec": {"hard": {"count/secrets": "0"}},
+    }
+    namespace.kubectl.apply(quota, namespace=namespace.name)
+    try:
+        namespace.apply_mailer()
+        ready = namespace.await_condition("SecretWriteRefused")
+        assert "quota" in ready["message"]
+        minted = namespace.emulator.counters()["tokensIssued"]
+        other = namespace.manifest("later", credential=refs(("nowhere", "secret")))
+        namespace.kubectl.apply(other, namespace=namespace.name)
+        namespace.made.append("later")
+        namespace.await_condition("SecretNotFound", mailer="later")
+        assert namespace.emulator.counters()["tokensIssued"] == minted == 1
+    finally:
+        namespace.kubectl("delete", "resourcequota", "full", "-n", namespace.name)
+
+
+@pytest.mark.promise("C6")
+def test_a_wrong_mailer_disturbs_no_other(namespace: Namespace) -> None:
+    namespace.emulator.script("token", match=UNKNOWN, stall=True, times=None)
+    for number in range(4):
+        namespace.apply_mailer(f"hanging-{number}", tenantId="contoso.com", clientId=UNKNOWN)
+    namespace.emulator.events("stalled", atleast=1)
+    namespace.apply_mailer("right")
+    namespace.await_ready("right", within=8)
+    namespace.emulator.release()

@@ -1,0 +1,206 @@
+"""Restarts, two replicas, kill -9, and an API server that goes away: nothing is minted twice, nothing is forgotten."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cluster_rig.control_plane import ControlPlane
+from controller_process import ControllerProcess, Namespace, eventually
+from emulator_client import EmulatorClient
+
+CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
+LEASE_DURATION = 5.0
+Start = Callable[..., ControllerProcess]
+
+
+def minted(namespace: Namespace) -> int:
+    """Tokens that Entra has issued since the test began."""
+    return int(namespace.emulator.counters()["tokensIssued"])
+
+
+def visits(process: ControllerProcess) -> float:
+    """Visits that the process has made."""
+    return process.metric('o365mailer_visits_total{result="done"}') or 0.0
+
+
+def holder(namespace: Namespace) -> str:
+    """Who holds the Lease."""
+    lease = namespace.find("lease", "o365mailer-controller")
+    return str(lease["spec"]["holderIdentity"]).partition("_")[0] if lease else ""
+
+
+@pytest.mark.promise("C13")
+def test_a_restart_mints_nothing_again(own_namespace: Namespace, start_controller: Start) -> None:
+    first = start_controller(name="first")
+    first.wait_until_leading()
+    for name in ("a", "b", "c"):
+        own_namespace.apply_mailer(name)
+        own_namespace.await_ready(name)
+    before = [own_namespace.files(name) for name in ("a", "b", "c")]
+    assert first.stop() == 0
+    second = start_controller(name="second")
+    eventually(lambda: visits(second) >= 6, what="two visits to each")
+    assert minted(own_namespace) == 3
+    assert [own_namespace.files(name) for name in ("a", "b", "c")] == before
+
+
+@pytest.mark.promise("C13")
+def test_a_restart_does_not_shorten_a_backoff(own_namespace: Namespace, start_controller: Start) -> None:
+    own_namespace.emulator.script("token", aadsts=7000222, times=None)
+    first = start_controller(name="first")
+    first.wait_until_leading()
+    own_namespace.apply_mailer()
+    own_namespace.await_condition("AADSTS7000222")
+    first.kill()
+    second = start_controller(name="second")
+    eventually(lambda: visits(second) >= 3, what="three visits")
+    assert own_namespace.emulator.counters()["tokensRefused"] == 1
+
+
+@pytest.mark.promise("C14")
+def test_sigterm_hands_the_lease_over_at_once(own_namespace: Namespace, start_controller: Start) -> None:
+    first = start_controller("--lease-duration", "60s", name="first")
+    first.wait_until_leading()
+    second = start_controller("--lease-duration", "10s", name="second")
+    eventually(lambda: second.http("/readyz")[0] == 200, what="a standby that is ready")
+    assert second.metric("o365mailer_leading") == 0
+    assert first.stop() == 0
+    began = time.monotonic()
+    second.wait_until_leading()
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.promise("C14")
+def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_twice(
+    own_namespace: Namespace, start_controller: Start
+) -> None:
+    first = start_controller(name="first")
+    first.wait_until_leading()
+    second = start_controller(name="second")
+    eventually(lambda: second.http("/readyz")[0] == 200)
+    for number in range(5):
+        own_namespace.apply_mailer(f"before-{number}")
+    for number in range(5):
+        own_namespace.await_ready(f"before-{number}")
+    assert second.said("leading") is None
+    first.kill()
+    killed = time.monotonic()
+    own_namespace.apply_mailer("after")
+    own_namespace.await_ready("after", within=LEASE_DURATION + 3)
+    line = second.said("leading")
+    assert line is not None
+    assert time.monotonic() - killed < LEASE_DURATION + 3
+    eventually(lambda: visits(second) >= 12, what="two visits to each")
+    assert minted(own_namespace) == 6
+    assert holder(own_namespace) == "second"
+
+
+@pytest.mark.promise("C14")
+def test_a_replica_that_was_frozen_past_its_lease_ends_without_touching_anything(
+    own_namespace: Namespace, start_controller: Start
+) -> None:
+    first = start_controller(name="first")
+    first.wait_until_leading()
+    second = start_controller(name="second")
+    first.process.send_signal(signal.SIGSTOP)
+    second.wait_until_leading()
+    own_namespace.apply_mailer()
+    own_namespace.await_ready()
+    first.process.send_signal(signal.SIGCONT)
+    assert first.process.wait(timeout=10) == 1
+    assert first.said("lost what it takes to go on")
+    assert minted(own_namespace) == 1
+
+
+@pytest.mark.promise("C15")
+@pytest.mark.timeout(180)
+def test_the_controller_outlives_an_api_server_that_goes_away(tmp_path: Path, emulator: EmulatorClient) -> None:
+    with ControlPlane(directory=tmp_path / "plane") as plane:
+        plane.kubectl("apply", "-f", CRD)
+        plane.kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
+        namespace = Namespace(name="default", kubectl=plane.kubectl, emulator=emulator)
+        namespace.credentials()
+        with ControllerProcess(
+            kubeconfig=plane.kubeconfig,
+            directory=tmp_path,
+            arguments=["--allowed-host", "127.0.0.1", "--lease-duration", "60s"],
+        ) as process:
+            process.wait_until_leading()
+            namespace.apply_mailer("before")
+            namespace.await_ready("before")
+            flags = plane.processes.running["kube-apiserver"].args
+            plane.processes.stop("kube-apiserver")
+            eventually(lambda: (process.metric('o365mailer_visits_total{result="cluster"}') or 0) >= 1, within=30)
+            assert process.http("/livez")[0] == 200
+            assert isinstance(flags, list)
+            plane.processes.start("kube-apiserver", flags)
+            plane.processes.wait("kube-apiserver", plane.api_is_ready, 60)
+            namespace.apply_mailer("after")
+            namespace.await_ready("after", within=60)
+            assert process.process.poll() is None
+            assert minted(namespace) == 2
+
+
+@pytest.mark.promise("C16")
+def test_the_rights_that_the_chart_grants_are_enough(
+    cluster: ControlPlane, own_namespace: Namespace, start_controller: Start, tmp_path: Path
+) -> None:
+    cluster.kubectl.apply(*rights(own_namespace.name), namespace=own_namespace.name)
+    token = cluster.kubectl("create", "token", "controller", "-n", own_namespace.name).strip()
+    kubeconfig = tmp_path / "account.kubeconfig"
+    document = cluster.kubectl.json("config", "view", "--raw", "--minify")
+    document["users"][0]["user"] = {"token": token}
+    kubeconfig.write_text(json.dumps(document))
+    process = start_controller(kubeconfig=kubeconfig)
+    process.wait_until_leading()
+    own_namespace.apply_mailer()
+    own_namespace.await_ready()
+    own_namespace.apply_mailer(suspend=True)
+    own_namespace.await_condition("Suspended")
+    own_namespace.apply_mailer(suspend=False)
+    eventually(lambda: len(own_namespace.events()) >= 4, what="Events")
+    assert process.stop() == 0
+    assert holder(own_namespace) == ""
+    assert [line for line in process.lines() if line["level"] != "info"] == []
+
+
+@pytest.mark.promise("C16")
+def test_a_secret_that_may_not_be_read_is_reported(
+    cluster: ControlPlane, own_namespace: Namespace, start_controller: Start, tmp_path: Path
+) -> None:
+    manifests = rights(own_namespace.name)
+    manifests[1]["rules"][2]["resourceNames"] = ["o365mailer.noreply", "emulator-ca"]
+    cluster.kubectl.apply(*manifests, namespace=own_namespace.name)
+    token = cluster.kubectl("create", "token", "controller", "-n", own_namespace.name).strip()
+    kubeconfig = tmp_path / "account.kubeconfig"
+    document = cluster.kubectl.json("config", "view", "--raw", "--minify")
+    document["users"][0]["user"] = {"token": token}
+    kubeconfig.write_text(json.dumps(document))
+    start_controller(kubeconfig=kubeconfig).wait_until_leading()
+    own_namespace.apply_mailer()
+    ready = own_namespace.await_condition("SecretForbidden")
+    assert "may not read the Secret entra" in ready["message"]
+    assert "watchNamespaces" in ready["message"]
+
+
+def rights(namespace: str) -> list[dict[str, object]]:
+    """A ServiceAccount with what docs/mailer.md says that the controller needs, and nothing else."""
+    rules = [
+        {"apiGroups": ["o365mailer.dev"], "resources": ["o365mailers"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["o365mailer.dev"], "resources": ["o365mailers/status"], "verbs": ["patch"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "update"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "get", "patch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+    ]
+    group = "rbac.authorization.k8s.io"
+    subject = {"kind": "ServiceAccount", "name": "controller", "namespace": namespace}
+    role = {"apiGroup": group, "kind": "Role", "name": "controller"}
+    named = {"metadata": {"name": "controller"}}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", **named},
+        {"apiVersion": f"{group}/v1", "kind": "Role", **named, "rules": rules},
+        {"apiVersion": f"{group}/v1", "kind": "RoleBinding", **named, "subjects": [subject], "roleRef": role},
+    ]

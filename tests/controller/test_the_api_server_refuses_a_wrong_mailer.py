@@ -1,0 +1,111 @@
+"""What `kubectl` says about a mailer that is written wrong: the text names the member."""
+
+import json
+from typing import Any
+
+import pytest
+from cluster_rig.control_plane import ControlPlane
+from controller_process import CREDENTIAL
+
+SECRET_REF = {"name": "a", "key": "b"}
+
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "unknown field": ({"mailbux": "a@b.example"}, ['unknown field "spec.mailbux"']),
+    "unknown field deep inside": ({"limits": {"conections": 2}}, ['unknown field "spec.limits.conections"']),
+    "wrong type": ({"limits": {"connections": "two"}}, ["spec.limits.connections", "must be of type integer"]),
+    "two credentials": (
+        {"credential": {**CREDENTIAL, "certificate": {"secretRef": {"name": "a"}}}},
+        ["spec.credential", "exactly one of clientSecret and certificate"],
+    ),
+    "no credential": ({"credential": {}}, ["spec.credential", "exactly one of clientSecret and certificate"]),
+    "credential left out": ({"credential": None}, ["spec.credential: Required value"]),
+    "three client secrets": (
+        {"credential": {"clientSecret": {"secretRefs": [SECRET_REF] * 3}}},
+        ["spec.credential.clientSecret.secretRefs", "at most 2 items"],
+    ),
+    "malformed tenant": ({"tenantId": "con toso"}, ["spec.tenantId", "Tenant ID", "contoso.onmicrosoft.com"]),
+    "tenant that is no tenant": ({"tenantId": "common"}, ["spec.tenantId", "Tenant ID"]),
+    "client id that is a name": ({"clientId": "mailer"}, ["spec.clientId", "Application (client) ID"]),
+    "mailbox without @": ({"mailbox": "noreply"}, ["spec.mailbox", "with one @"]),
+    "mailbox with a display name": ({"mailbox": "No Reply <a@b.example>"}, ["spec.mailbox", "display name"]),
+    "unknown cloud": ({"cloud": "Germany"}, ["spec.cloud", '"Global"']),
+    "authority in clear text": ({"authority": {"url": "http://a.example"}}, ["spec.authority.url", "https://host"]),
+    "authority with a path": ({"authority": {"url": "https://a.example/t"}}, ["spec.authority.url", "without a path"]),
+    "authority with user info": ({"authority": {"url": "https://a@b.example"}}, ["spec.authority.url", "https://host"]),
+    "submission host with a port": ({"submission": {"host": "a:587"}}, ["spec.submission.host", "submission.port"]),
+    "submission port out of range": ({"submission": {"port": 70000}}, ["spec.submission.port", "65535"]),
+    "too many connections": ({"limits": {"connections": 4}}, ["spec.limits.connections", "less than or equal to 3"]),
+    "size without a number": ({"limits": {"messageSize": "big"}}, ["spec.limits.messageSize", "35Mi"]),
+    "duration without a unit": ({"delivery": {"confirmWithin": "10"}}, ["spec.delivery.confirmWithin", "10s"]),
+    "unknown line endings": ({"delivery": {"lineEndings": "LF"}}, ["spec.delivery.lineEndings", '"Normalize"']),
+    "unknown log level": ({"logLevel": "loud"}, ["spec.logLevel", '"info"']),
+    "key that cannot be one": (
+        {"credential": {"clientSecret": {"secretRefs": [{"name": "a", "key": "b c"}]}}},
+        ["spec.credential.clientSecret.secretRefs[0].key", "must be a key of a Secret"],
+    ),
+}
+
+
+def mailer(name: str = "right", **spec: Any) -> dict[str, Any]:
+    """A mailer that is right in everything but what `spec` says."""
+    right = {
+        "tenantId": "contoso.onmicrosoft.com",
+        "clientId": "22222222-2222-4222-8222-222222222222",
+        "mailbox": "noreply@contoso.com",
+        "credential": CREDENTIAL,
+    }
+    return {
+        "apiVersion": "o365mailer.dev/v1alpha1",
+        "kind": "O365Mailer",
+        "metadata": {"name": name},
+        "spec": {member: value for member, value in {**right, **spec}.items() if value is not None},
+    }
+
+
+def create(cluster: ControlPlane, document: dict[str, Any]) -> tuple[int, str]:
+    """Exit status and stderr of `kubectl create`, as a user sees them; nothing is stored."""
+    done = cluster.kubectl.process("create", "--dry-run=server", "-f", "-", stdin=json.dumps(document))
+    return done.returncode, done.stderr
+
+
+@pytest.mark.promise("C7")
+@pytest.mark.parametrize("case", CASES)
+def test_a_wrong_member_is_refused_by_name(cluster: ControlPlane, case: str) -> None:
+    spec, parts = CASES[case]
+    status, text = create(cluster, mailer(**spec))
+    assert status != 0
+    for part in parts:
+        assert part in text
+
+
+@pytest.mark.promise("C7")
+@pytest.mark.parametrize("name", ["a" * 41, "no.reply"])
+def test_a_name_that_no_label_can_hold_is_refused(cluster: ControlPlane, name: str) -> None:
+    status, text = create(cluster, mailer(name))
+    assert status != 0
+    assert "metadata.name" in text
+    assert "40 characters" in text
+
+
+@pytest.mark.promise("C7")
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"tenantId": "11111111-1111-4111-8111-111111111111"},
+        {"authority": {"url": "https://127.0.0.1:8443/", "caSecretRef": {"name": "a", "key": "root.pem"}}},
+        {"submission": {"host": "smtp.example.test.", "port": 2587}},
+        {"credential": {"certificate": {"secretRef": {"name": "a"}}}},
+        {"credential": {"clientSecret": {"secretRefs": [SECRET_REF] * 2, "expiresAt": "2027-01-01T00:00:00Z"}}},
+        {"limits": {"connections": 1, "messageSize": "10M"}, "delivery": {"confirmWithin": "500ms"}},
+        {"cloud": "China", "suspend": True, "logLevel": "debug"},
+    ],
+)
+def test_what_is_right_is_taken(cluster: ControlPlane, spec: dict[str, Any]) -> None:
+    assert create(cluster, mailer("a" * 40, **spec)) == (0, "")
+
+
+def test_a_mailer_is_found_by_its_short_name_and_its_category(cluster: ControlPlane) -> None:
+    listed = cluster.kubectl("api-resources", "--api-group=o365mailer.dev", "-o", "wide", "--no-headers")
+    assert "o365m " in listed
+    assert listed.split()[-1] == "mail"

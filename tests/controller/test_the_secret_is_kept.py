@@ -1,0 +1,214 @@
+"""The token Secret comes back, is refreshed, follows the spec, and is taken over from whoever had it before."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from controller_process import ControllerProcess, Namespace, eventually
+
+
+def uid(namespace: Namespace) -> str:
+    """The mailer's UID."""
+    return str(namespace.find("o365mailer", "noreply")["metadata"]["uid"])
+
+
+def owners(namespace: Namespace) -> list[str]:
+    """The UIDs of the token Secret's owners."""
+    secret = namespace.find("secret", "o365mailer.noreply")
+    return [owner["uid"] for owner in secret["metadata"].get("ownerReferences", [])]
+
+
+def minted(namespace: Namespace) -> int:
+    """Tokens that Entra has issued since the test began."""
+    return int(namespace.emulator.counters()["tokensIssued"])
+
+
+def restore(namespace: Namespace, secret: Any, **metadata: Any) -> None:
+    """What a backup tool does: the object again, without what the API server had given it."""
+    kept = {key: secret["metadata"][key] for key in ("name", "labels", "annotations")}
+    namespace.kubectl.apply({**secret, "metadata": {**kept, **metadata}}, namespace=namespace.name)
+
+
+@pytest.mark.promise("C8")
+def test_a_deleted_token_secret_is_back_and_counts_on(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    namespace.kubectl("delete", "secret", "o365mailer.noreply", "-n", namespace.name)
+    document = eventually(namespace.settings, what="the Secret")
+    assert document["revision"] == 2
+
+
+@pytest.mark.promise("C8")
+def test_a_spoilt_token_secret_is_mended(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    patch = json.dumps({"data": {"mailer.json": base64.b64encode(b'{"revision": 8,').decode()}})
+    namespace.kubectl("patch", "secret", "o365mailer.noreply", "-n", namespace.name, "--type=merge", "-p", patch)
+
+    def mended() -> bool:
+        try:
+            return bool(namespace.settings()["mailbox"])
+        except ValueError:
+            return False
+
+    assert eventually(mended)
+    assert minted(namespace) == 2
+
+
+@pytest.mark.promise("C9")
+def test_a_changed_limit_is_written_without_a_new_token(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    before = namespace.files()
+    namespace.apply_mailer(limits={"connections": 1})
+    document = eventually(lambda: (found := namespace.settings())["revision"] == 2 and found)
+    assert document["limits"]["connections"] == 1
+    after = namespace.files()
+    assert before is not None
+    assert after is not None
+    assert before["access_token"] == after["access_token"]
+    assert minted(namespace) == 1
+    eventually(lambda: namespace.await_ready()["status"]["tokenRevision"] == 2)
+
+
+@pytest.mark.promise("C9")
+def test_a_changed_secret_is_tried_at_once(namespace: Namespace) -> None:
+    namespace.secret("rotated", {"secret": "wrong-not-a-secret"})
+    credential = {"clientSecret": {"secretRefs": [{"name": "rotated", "key": "secret"}]}}
+    namespace.apply_mailer(credential=credential)
+    namespace.await_condition("AADSTS7000215")
+    namespace.secret("rotated", {"secret": namespace.emulator.client_secret})
+    namespace.await_ready(within=5)
+
+
+@pytest.mark.promise("C9")
+def test_a_changed_application_gets_a_token_of_its_own(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    before = namespace.files()
+    namespace.apply_mailer(tenantId="contoso.com")  # another authority, as far as anybody can tell from here
+    eventually(lambda: minted(namespace) == 2)
+    eventually(lambda: namespace.files() != before)
+    namespace.await_ready()
+
+
+@pytest.mark.promise("C10")
+def test_a_refresh_that_fails_keeps_the_token_to_its_end(namespace: Namespace) -> None:
+    namespace.emulator.settings(tokenLifetime=12)
+    namespace.apply_mailer()
+    namespace.await_ready()
+    before = namespace.files()
+    namespace.emulator.script("token", aadsts=7000222, times=None)
+    failing = namespace.await_condition("RefreshFailing", within=15)
+    assert failing["status"] == "True"
+    assert "AADSTS7000222" in failing["message"]
+    assert namespace.condition("TokenIssued")["reason"] == "AADSTS7000222"  # type: ignore[index]
+    assert namespace.files() == before
+    ended = namespace.await_condition("AADSTS7000222", within=15)
+    assert ended["status"] == "False"
+    assert namespace.files() == before
+
+
+@pytest.mark.promise("C10")
+def test_a_token_is_refreshed_in_time_and_no_earlier(namespace: Namespace) -> None:
+    namespace.emulator.settings(tokenLifetime=8)
+    namespace.apply_mailer()
+    namespace.await_ready()
+    seen: dict[int, Any] = {}
+
+    def three_revisions() -> bool:
+        found = namespace.settings()
+        seen[found["revision"]] = found
+        return len(seen) >= 3
+
+    eventually(three_revisions, within=30)
+    assert minted(namespace) <= max(seen)
+    assert [event for event in namespace.events() if event["type"] == "Warning"] == []
+
+
+@pytest.mark.promise("C11")
+def test_the_refresh_annotation_bypasses_a_backoff_and_a_valid_token(namespace: Namespace) -> None:
+    namespace.emulator.script("token", aadsts=7000222, times=1)
+    namespace.apply_mailer()
+    namespace.await_condition("AADSTS7000222")
+    namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "1"})
+    namespace.await_ready(within=5)
+    assert minted(namespace) == 1
+    namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "2"})
+    eventually(lambda: minted(namespace) == 2)
+    eventually(lambda: namespace.settings()["revision"] == 2)
+    namespace.apply_mailer()  # the annotation is taken away: nobody asks for anything
+    namespace.apply_mailer(logLevel="debug")
+    eventually(lambda: namespace.settings()["revision"] == 3)
+    assert minted(namespace) == 2
+
+
+@pytest.mark.promise("C12")
+def test_an_orphaned_secret_is_taken_over_with_its_token(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    before = namespace.files()
+    namespace.kubectl("delete", "o365mailer", "noreply", "-n", namespace.name, "--cascade=orphan")
+    eventually(lambda: owners(namespace) == [])
+    namespace.apply_mailer()
+    eventually(lambda: owners(namespace) == [uid(namespace)])
+    namespace.await_ready()
+    assert namespace.files() == before
+    assert minted(namespace) == 1
+
+
+@pytest.mark.promise("C12")
+def test_a_mailer_that_is_made_again_is_ready_and_owns_its_secret(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    namespace.kubectl("replace", "--force", "-f", "-", "-n", namespace.name, stdin=json.dumps(namespace.manifest()))
+
+    def owned() -> bool:
+        secret = namespace.find("secret", "o365mailer.noreply")
+        return secret is not None and owners(namespace) == [uid(namespace)]
+
+    assert eventually(owned)
+    namespace.await_ready()
+
+
+@pytest.mark.promise("C12")
+def test_a_restored_secret_is_taken_over(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    backup = namespace.find("secret", "o365mailer.noreply")
+    namespace.kubectl("delete", "secret", "o365mailer.noreply", "-n", namespace.name)
+    restore(namespace, backup)
+    eventually(lambda: owners(namespace) == [uid(namespace)])
+    files = {key: base64.b64decode(value) for key, value in backup["data"].items()}
+    assert namespace.files() == files
+
+
+@pytest.mark.promise("C12")
+def test_a_secret_that_was_made_for_another_mailer_is_not_taken_over(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    stranger = namespace.find("secret", "o365mailer.noreply")
+    restore(namespace, stranger, name="o365mailer.other")
+    before = namespace.find("secret", "o365mailer.other")
+    namespace.apply_mailer("other")
+    namespace.await_condition("SecretNotOurs", mailer="other")
+    assert namespace.find("secret", "o365mailer.other") == before
+
+
+@pytest.mark.promise("C12")
+def test_deleting_the_mailer_deletes_its_secret(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    namespace.kubectl("delete", "o365mailer", "noreply", "-n", namespace.name)
+    assert eventually(lambda: namespace.files() is None)
+
+
+@pytest.mark.promise("C12")
+def test_what_others_wrote_on_the_secret_stays(namespace: Namespace, controller: ControllerProcess) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    namespace.kubectl("label", "secret", "o365mailer.noreply", "-n", namespace.name, "backup=yes")
+    namespace.apply_mailer(limits={"connections": 1})
+    eventually(lambda: namespace.settings()["revision"] == 2)
+    assert namespace.find("secret", "o365mailer.noreply")["metadata"]["labels"]["backup"] == "yes"

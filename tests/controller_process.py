@@ -1,0 +1,219 @@
+"""The controller as a process, and a namespace for its mailers: what the controller's tests are written with.
+
+Standard library only. Nothing here reads the controller's memory: all that a test sees is what a user could see.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cluster_rig.clients import Client
+from emulator_client import EmulatorClient
+
+Found = TypeVar("Found")
+
+POLL = 0.1
+WITHIN = 20.0
+"""Seconds for what should take one or two; the machine may be busy."""
+CREDENTIAL = {"clientSecret": {"secretRefs": [{"name": "entra", "key": "secret"}]}}
+
+
+def eventually(question: Callable[[], Found | None], *, within: float = WITHIN, what: str = "it") -> Found:
+    """The first answer that is not None or False. AssertionError after `within` seconds."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        answer = question()
+        if answer is not None and answer is not False:
+            return answer
+        time.sleep(POLL)
+    raise AssertionError(f"{what} did not happen within {within:g} s")
+
+
+class ControllerProcess:
+    """`o365mailer-controller` as a process of its own. A context manager; its log is in `directory`."""
+
+    def __init__(
+        self,
+        *,
+        kubeconfig: Path,
+        directory: Path,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        name: str = "controller",
+    ) -> None:
+        self.log_path = directory / f"{name}.log"
+        self.log_file = self.log_path.open("ab")
+        command = [sys.executable, "-m", "o365mailer_operator.controller", "--health", "127.0.0.1:0"]
+        command += ["--identity", name, "--lease-duration", "5s", "--visit-interval", "6s", *arguments]
+        environ = {**os.environ, "KUBECONFIG": str(kubeconfig), **(environment or {})}
+        self.process = subprocess.Popen(command, stderr=self.log_file, stdout=self.log_file, env=environ)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log, decoded. A line that is no JSON fails the test: collectors would choke on it."""
+        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+
+    def said(self, message: str) -> dict[str, Any] | None:
+        """The first log line with this message."""
+        return next((line for line in self.lines() if line["message"] == message), None)
+
+    def wait_until_leading(self) -> None:
+        """Returns when it holds the Lease."""
+        eventually(lambda: self.said("leading") or self._gone(), what="leading")
+        assert self.process.poll() is None, self.log_path.read_text()
+
+    def _gone(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def health(self) -> str:
+        """The address of its probes and metrics."""
+        line = eventually(lambda: self.said("listening") or (self._gone() and {}), what="listening")
+        assert line, self.log_path.read_text()
+        return f"http://{line['health'][0]}"
+
+    def http(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(self.health + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read().decode()
+
+    def metric(self, sample: str) -> float | None:
+        """The value of a sample such as `o365mailer_ready{name="a",namespace="b"}`; None where there is none."""
+        for line in self.http("/metrics")[1].splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        return None
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.terminate()
+        return self.process.wait(timeout=20)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(timeout=20)
+
+    def __enter__(self) -> ControllerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self.log_file.close()
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace with helpers for mailers whose Entra is the emulator."""
+
+    name: str
+    kubectl: Client
+    emulator: EmulatorClient
+    made: list[str] = field(default_factory=list)
+
+    def secret(self, name: str, data: Mapping[str, str], **metadata: Any) -> None:
+        """Creates or changes a Secret."""
+        manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, **metadata}, "stringData": data}
+        self.kubectl.apply(manifest, namespace=self.name)
+
+    def credentials(self) -> None:
+        """The Secrets that a mailer needs which is right in everything."""
+        self.secret("entra", {"secret": self.emulator.client_secret})
+        self.secret("emulator-ca", {"ca.crt": Path(self.emulator.ca_file).read_text()})
+
+    def manifest(self, name: str = "noreply", *, annotations: Mapping[str, str] | None = None, **spec: Any) -> Any:
+        """A mailer that is right in everything but what `spec` says."""
+        trust = {"caSecretRef": {"name": "emulator-ca"}}
+        right = {
+            "tenantId": self.emulator.tenant,
+            "clientId": self.emulator.client_id,
+            "mailbox": self.emulator.mailbox,
+            "authority": {"url": self.emulator.authority, **trust},
+            "submission": {"host": self.emulator.smtp_host, "port": self.emulator.smtp_port, **trust},
+            "credential": CREDENTIAL,
+        }
+        return {
+            "apiVersion": "o365mailer.dev/v1alpha1",
+            "kind": "O365Mailer",
+            "metadata": {"name": name, "annotations": dict(annotations or {})},
+            "spec": {member: value for member, value in {**right, **spec}.items() if value is not None},
+        }
+
+    def apply_mailer(self, name: str = "noreply", *, annotations: Mapping[str, str] | None = None, **spec: Any) -> None:
+        """Creates or changes a mailer."""
+        self.kubectl.apply(self.manifest(name, annotations=annotations, **spec), namespace=self.name)
+        if name not in self.made:
+            self.made.append(name)
+
+    def find(self, kind: str, name: str) -> Any:
+        """The object, or None."""
+        found = self.kubectl("get", kind, name, "-n", self.name, "-o", "json", "--ignore-not-found")
+        return json.loads(found) if found else None
+
+    def condition(self, kind: str = "Ready", mailer: str = "noreply") -> dict[str, Any] | None:
+        """One condition of a mailer."""
+        status = (self.find("o365mailer", mailer) or {}).get("status", {})
+        return next((each for each in status.get("conditions", []) if each["type"] == kind), None)
+
+    def await_condition(
+        self, reason: str, *, kind: str = "Ready", mailer: str = "noreply", within: float = WITHIN
+    ) -> dict[str, Any]:
+        """The condition, once it has this reason for the mailer's present generation."""
+
+        def reached() -> dict[str, Any] | None:
+            generation = self.find("o365mailer", mailer)["metadata"]["generation"]
+            condition = self.condition(kind, mailer)
+            if condition and (condition["reason"], condition["observedGeneration"]) == (reason, generation):
+                return condition
+            return None
+
+        try:
+            return eventually(reached, within=within)
+        except AssertionError:
+            found = self.find("o365mailer", mailer).get("status")
+            raise AssertionError(f"{kind} did not become {reason}; status: {json.dumps(found, indent=1)}") from None
+
+    def await_ready(self, mailer: str = "noreply", *, within: float = WITHIN) -> dict[str, Any]:
+        """The mailer, once it is Ready."""
+        self.await_condition("TokenValid", mailer=mailer, within=within)
+        return dict(self.find("o365mailer", mailer))
+
+    def files(self, mailer: str = "noreply") -> dict[str, bytes] | None:
+        """The mailer directory in the token Secret, or None where there is no Secret."""
+        secret = self.find("secret", f"o365mailer.{mailer}")
+        return {key: base64.b64decode(value) for key, value in secret.get("data", {}).items()} if secret else None
+
+    def settings(self, mailer: str = "noreply") -> Any:
+        """The settings document, decoded; None where there is none."""
+        files = self.files(mailer)
+        return json.loads(files["mailer.json"]) if files else None
+
+    def events(self, mailer: str = "noreply") -> list[dict[str, Any]]:
+        """The mailer's Events."""
+        selector = f"regarding.name={mailer}"
+        found = self.kubectl.json("get", "events.events.k8s.io", "-n", self.name, "--field-selector", selector)
+        return list(found["items"])
+
+    def tidy(self) -> None:
+        """Removes the mailers that were made, with their Secrets, so that the next test finds nothing."""
+        if self.made:
+            self.kubectl("delete", "o365mailer", *self.made, "-n", self.name, "--ignore-not-found")
+            secrets = [f"o365mailer.{name}" for name in self.made]
+            self.kubectl("delete", "secret", *secrets, "-n", self.name, "--ignore-not-found")
+            self.made.clear()
