@@ -64,18 +64,16 @@ class Sidecar:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         listen: Sequence[str] = ("127.0.0.1:0",),
-        user: int | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        command = [sys.executable, "-m", "o365mailer_sidecar.main", "--mailer-dir", str(directory)]
+        command = [*prefix, sys.executable, "-m", "o365mailer_sidecar.main", "--mailer-dir", str(directory)]
         for address in listen:
             command += ["--listen", address]
         command += ["--health", "127.0.0.1:0", *arguments]
         self.lines: list[dict[str, Any]] = []
         self.raw = b""
         self.changed = threading.Condition()
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})}, user=user
-        )
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})})
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         for _ in listen:

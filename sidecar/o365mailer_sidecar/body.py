@@ -71,7 +71,7 @@ class BodyReader:
             return
         octets = self.line_ends(self.before + piece)
         decoded = octets.replace(b"\r\n.", b"\r\n")[len(self.before) + self.cut :]
-        self.before, self.cut = octets[-2:], 0
+        self.before, self.cut = (b"\r\n" if octets.endswith(b"\r\n") else b""), 0
         self.size += len(decoded)
         self.eight_bit = self.eight_bit or not decoded.isascii()
         if self.size > self.size_limit or self.fault:

@@ -15,7 +15,7 @@ from aiosmtplib import SMTPResponse
 
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.envelope import Envelope, Recipient
-from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused
+from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.parameters import mail_arguments, rcpt_arguments
 from o365mailer_sidecar.reply import Reply, upstream_reply
@@ -78,12 +78,15 @@ async def _reach(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str,
         await client.connect()
         await upgrade(client, context=context, host=host, name=name, timeout=CONNECT_TIMEOUT)
         await client.ehlo()
+    except UpstreamError:
+        raise
     except ssl.SSLCertVerificationError as error:
         raise Distrusted(f"the certificate of {host} is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
         raise Distrusted(f"TLS with {host} failed: {error.reason}") from None
     except aiosmtplib.SMTPResponseException as error:
-        raise Away(f"{host} answered {error.code} instead of a greeting") from None
+        words = f"answered {error.code}" if error.code > 0 else "spoke no SMTP"
+        raise Away(f"{host} {words} instead of a greeting") from None
     except (aiosmtplib.SMTPException, OSError) as error:
         raise Away(_reason(error, f"{host}:{client.port}")) from None
 
@@ -204,6 +207,8 @@ class Connection:
     async def _translated(self, step: Callable[[], Awaitable[Result]]) -> Result:
         try:
             return await step()
+        except UpstreamError:
+            raise
         except (TimeoutError, OSError, aiosmtplib.SMTPException) as error:
             self.in_step = False
             raise Lost(_reason(error, "Office 365")) from None

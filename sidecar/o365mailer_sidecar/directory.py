@@ -93,12 +93,13 @@ class MailerDirectory:
 
     def _signature(self) -> object:
         """What changes whenever a file does: kubelet's swap, or a write in place."""
-        return [self._stat(self._data() / name) for name in ("", TOKEN_FILE, SETTINGS_FILE, CA_FILE)]
+        data = self._data()
+        return [self._stat(f"{data}/{name}") for name in ("", TOKEN_FILE, SETTINGS_FILE, CA_FILE)]
 
     @staticmethod
-    def _stat(path: Path) -> tuple[int, ...] | int | None:
+    def _stat(path: str) -> tuple[int, ...] | int | None:
         try:
-            found = path.stat()
+            found = os.stat(path)  # noqa: PTH116  # pathlib doubles the cost, and this runs for every message
         except OSError as error:
             return error.errno
         return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

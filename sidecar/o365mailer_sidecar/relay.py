@@ -41,7 +41,6 @@ class Relay:
 
     def terms(self) -> Terms:
         """What the settings in use say, or their defaults while there are none."""
-        self.directory.look()
         settings = self.directory.settings
         limits, delivery = (settings.limits, settings.delivery) if settings else (Limits(), Delivery())
         return Terms(size_limit=octets(limits.message_size), line_endings=delivery.line_endings)
@@ -73,7 +72,9 @@ class Relay:
             task.cancel()
             return replies.filled(replies.NOT_CONFIRMED, within=limit)
         await asyncio.wait({task})
-        return replies.UNFINISHED if task.cancelled() else task.result()
+        if not task.cancelled():
+            return task.result()
+        return replies.filled(replies.NO_VERDICT, reason="stopping") if attempt.committed else replies.UNFINISHED
 
     async def _reply(self, envelope: Envelope, body: Body, attempt: Attempt) -> Reply:
         """What Exchange says, or why it says nothing, as one reply."""
@@ -89,7 +90,8 @@ class Relay:
         except Away as error:
             return replies.filled(replies.AWAY, reason=shortened(str(error)))
         except Lost as error:
-            return replies.filled(replies.LOST, reason=shortened(str(error)))
+            reply = replies.NO_VERDICT if attempt.committed else replies.LOST
+            return replies.filled(reply, reason=shortened(str(error)))
         except Withdrawn:
             return replies.UNFINISHED
         except Exception as error:  # noqa: BLE001  # the app must get a reply, and never a 250 for a defect of ours

@@ -64,10 +64,10 @@ NO_SMTPUTF8: Final = Reply(553, "5.6.7", "The submission host takes ASCII addres
 # --- No verdict: time, or somebody else, heals it ---------------------------------------------------------------------
 
 NOT_READY: Final = Reply(451, "4.3.5", "The relay waits for its mailer: {reason}")
-NO_TOKEN: Final = Reply(451, "4.7.0", "The relay waits for an access token: {reason}")
 TOKEN_REFUSED: Final = Reply(451, "4.7.8", "Office 365 refuses the mailer's token for {mailbox}: {answer}")
 AWAY: Final = Reply(451, "4.4.1", "Office 365 cannot be reached: {reason}; nothing was sent, try again later")
-LOST: Final = Reply(451, "4.4.2", "The connection to Office 365 broke ({reason}); no confirmation, try again later")
+LOST: Final = Reply(451, "4.4.2", "The connection to Office 365 broke ({reason}); nothing was sent, try again later")
+NO_VERDICT: Final = Reply(451, "4.4.2", "No verdict from Office 365 ({reason}); it may have taken the message")
 NOT_CONFIRMED: Final = Reply(
     451, "4.4.7", "No verdict from Office 365 within {within}; nothing was sent, try again later"
 )

@@ -33,6 +33,10 @@ REMIND_EVERY: Final = 60.0
 """Seconds between lines that say what is waited for."""
 
 
+FAREWELL: Final = 1.0
+"""Seconds beyond the grace in which a withdrawn message's 451 may leave."""
+
+
 class Service:
     """Everything one process holds."""
 
@@ -154,7 +158,8 @@ class Service:
         if self.sessions:
             await asyncio.wait({session.over for session in self.sessions}, timeout=self.options.grace)
         unknown = await self.relay.drain(within=deadline - loop.time())
-        await asyncio.sleep(0)
+        if self.sessions:  # their last reply is on its way
+            await asyncio.wait({session.over for session in self.sessions}, timeout=FAREWELL)
         for session in list(self.sessions):
             session.abort()
         await self.upstream.pool.close()

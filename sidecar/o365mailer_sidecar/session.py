@@ -168,10 +168,10 @@ class Session(SMTP):
         while self.bad_commands < BAD_COMMAND_LIMIT:
             if self.stopping and not self.transaction:
                 raise Refused(replies.STOPPING)
-            self.waiting_for_command = True
-            line = await self._line(LINE_LIMIT)
-            self.waiting_for_command = False
             try:
+                self.waiting_for_command = True
+                line = await self._line(LINE_LIMIT)
+                self.waiting_for_command = False
                 await self._obey(line)
             except Refused as refusal:
                 if refusal.close:
@@ -212,12 +212,10 @@ class Session(SMTP):
         if not line.endswith(b"\r\n"):
             raise Refused(replies.LINE_LONE_LF, close=True)
         if len(line) > limit and line[:5].upper() != b"AUTH ":
-            return b""
+            raise Refused(replies.LINE_TOO_LONG)
         return line[:-2]
 
     async def _obey(self, line: bytes) -> None:
-        if not line:
-            raise Refused(replies.LINE_TOO_LONG)
         verb, argument = commands.command(line)
         method = self._smtp_methods.get(verb)
         if method is None:

@@ -1,8 +1,10 @@
 """One message to Exchange and its answers, or why there are none: pool, fresh token, and when not even to ask."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.availability import Availability, RefusedTokens
@@ -18,7 +20,10 @@ from o365mailer_sidecar.pool import Pool
 from o365mailer_sidecar.trust import Authorities
 from o365mailer_sidecar.verdict import Answers
 
-CLOSING = 421
+PATIENCE: Final = 3.0
+"""Seconds without a connection after which an attempt that is given up says something about the host."""
+
+CLOSING: Final = 421
 """The host ends the session (RFC 5321 §3.8): on a connection that was idle that is its right, and no verdict."""
 
 
@@ -83,11 +88,17 @@ class Upstream:
     async def _connect(self, mailer: Mailer) -> Connection:
         # Asked again: whoever waited for its turn in the pool may have learned meanwhile that there is no point.
         self._check_worth_asking(mailer)
+        began = self.clock.monotonic()
         try:
             context = self.authorities(mailer.ca)
             connection = await connect(mailer, context=context, name=self.name, now=self.clock.now())
         except UpstreamError as error:
             self._failed(error, mailer)
+            raise
+        except asyncio.CancelledError:
+            # The app was told to try again while nothing answered: the next one should be told at once.
+            if self.clock.monotonic() - began > PATIENCE:
+                self._failed(Away(f"{mailer.settings.submission.host} does not answer"), mailer)
             raise
         self.gauges.count("upstream_connections_total", 'result="opened"')
         self.refused_tokens.accepted()

@@ -1,0 +1,170 @@
+"""How long an app waits, and what is true when it does not wait to the end."""
+
+import time
+
+import pytest
+from emulator_client import EmulatorClient
+from scratch_submission import Peer, ScratchHost
+from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+
+TEXT = b"Subject: x\r\n\r\nbody\r\n"
+
+
+def begin_data(app: Wire) -> None:
+    """A message whose verdict nobody has read yet."""
+    app.begin()
+    assert app.ask("DATA").startswith("354")
+    app.send(TEXT + b".\r\n")
+
+
+@pytest.mark.promise("R3")
+@pytest.mark.parametrize("step", ["connect", "ehlo", "auth", "mail", "rcpt", "data"])
+def test_a_message_that_is_not_out_in_time_is_withdrawn_for_good(
+    emulator: EmulatorClient, directory: MailerDirectory, step: str
+) -> None:
+    directory.write_for(emulator, delivery={"confirmWithin": "500ms"})
+    emulator.script(step, stall=True)
+    with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        began = time.monotonic()
+        begin_data(app)
+        assert app.reply().startswith(
+            "451 4.4.7 No verdict from Office 365 within 500ms; nothing was sent, try again later ["
+        )
+        assert 0.4 < time.monotonic() - began < 5
+        emulator.release()
+        begin_data(app)
+        assert app.reply().startswith("250")
+    assert len(emulator.messages()) == 1
+
+
+@pytest.mark.promise("R3")
+def test_a_message_that_is_out_is_waited_for_beyond_the_time(
+    emulator: EmulatorClient, directory: MailerDirectory
+) -> None:
+    directory.write_for(emulator, delivery={"confirmWithin": "300ms"})
+    emulator.script("body", delay=1.5)
+    with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        begin_data(app)
+        assert app.reply().startswith("250 2.0.0 Office 365 has it")
+    assert len(emulator.messages()) == 1
+
+
+@pytest.mark.promise("R3")
+def test_an_app_that_goes_before_its_message_is_out_takes_it_along(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    emulator.script("data", stall=True)
+    app = Wire(sidecar.port)
+    begin_data(app)
+    emulator.events("stalled", atleast=1, wait=10)
+    app.socket.close()
+    assert sidecar.event("message", outcome="dropped")["code"] == 0
+    emulator.release()
+    with Wire(sidecar.port) as another:
+        begin_data(another)
+        assert another.reply().startswith("250")
+    assert len(emulator.messages()) == 1
+    assert sidecar.metric('o365mailer_messages_total{outcome="dropped"}') == 1
+
+
+@pytest.mark.promise("R3")
+def test_an_app_that_goes_after_its_message_is_out_leaves_an_orphan_in_the_audit(
+    emulator: EmulatorClient, sidecar: Sidecar
+) -> None:
+    emulator.script("body", stall=True)
+    app = Wire(sidecar.port)
+    begin_data(app)
+    emulator.events("stalled", atleast=1, wait=10)
+    app.socket.close()
+    until(lambda: sidecar.metric("o365mailer_sessions") == 0)
+    emulator.release()
+    assert sidecar.event("message", outcome="orphaned")["code"] == 250
+    assert len(emulator.messages()) == 1
+
+
+@pytest.mark.promise("R4")
+def test_while_upstream_is_away_the_answer_is_immediate_and_the_log_is_short(directory: MailerDirectory) -> None:
+    with ScratchHost(lambda _: None) as host:
+        host.describe(directory)
+        port = host.port
+    with running(directory.path) as sidecar:
+        began, replies = time.monotonic(), []
+        while time.monotonic() - began < 2:
+            with Wire(sidecar.port) as app:
+                begin_data(app)
+                replies.append(app.reply())
+        assert len(replies) > 20, "nobody waits"
+        assert {reply.partition(" [")[0] for reply in replies} == {
+            f"451 4.4.1 Office 365 cannot be reached: 127.0.0.1:{port}: Connection refused; "
+            "nothing was sent, try again later"
+        }
+        assert sidecar.metric('o365mailer_upstream_connections_total{result="away"}') <= 3
+        assert len(sidecar.events("upstream_away")) == 1
+        assert sidecar.metric("o365mailer_upstream_up") == 0
+
+
+@pytest.mark.promise("R4")
+def test_a_host_that_swallows_connections_makes_only_the_first_app_wait(directory: MailerDirectory) -> None:
+    with ScratchHost(lambda peer: peer.line()) as host, running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        host.describe(directory, delivery={"confirmWithin": "4s"})
+        begin_data(app)
+        assert app.reply().startswith("451 4.4.7 ")
+        began = time.monotonic()
+        begin_data(app)
+        assert app.reply().startswith("451 4.4.1 Office 365 cannot be reached: 127.0.0.1 does not answer")
+        assert time.monotonic() - began < 1
+
+
+def test_a_connection_that_died_while_idle_is_replaced_unseen(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    with Wire(sidecar.port) as app:
+        begin_data(app)
+        assert app.reply().startswith("250")
+        emulator.script("mail", close=True)
+        begin_data(app)
+        assert app.reply().startswith("250")
+        emulator.script("mail", reply="421 4.4.1 Connection timed out", close=True)
+        begin_data(app)
+        assert app.reply().startswith("250")
+    assert emulator.counters()["connections"] == 3
+    assert len(emulator.messages()) == 3
+
+
+def test_a_fresh_connection_that_dies_is_not_tried_again(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    emulator.script("mail", close=True, times=None)
+    with Wire(sidecar.port) as app:
+        begin_data(app)
+        assert app.reply().startswith("451 4.4.2 The connection to Office 365 broke (")
+    assert emulator.counters()["connections"] == 1
+
+
+def test_a_reply_that_was_lost_is_said_to_be_unknown(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    emulator.script("body", close=True, record=True)
+    with Wire(sidecar.port) as app:
+        begin_data(app)
+        assert app.reply().startswith("451 4.4.2 No verdict from Office 365 (")
+    assert len(emulator.messages()) == 1
+
+
+def test_an_idle_connection_is_given_up_soon(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    with Wire(sidecar.port) as app:
+        begin_data(app)
+        assert app.reply().startswith("250")
+        assert emulator.counters()["openNow"] == 1
+        until(lambda: emulator.counters()["openNow"] == 0, within=15)
+        assert emulator.counters()["commands"]["QUIT"] == 1
+
+
+def test_a_verdict_before_the_end_of_data_is_taken(directory: MailerDirectory) -> None:
+    def impatient(peer: Peer) -> None:
+        peer.authenticate()
+        for reply in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            peer.line()
+            peer.say(reply)
+        peer.line()
+        peer.say(b"552 5.3.4 too big\r\n")
+        peer.message()
+
+    with ScratchHost(impatient) as host, running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        host.describe(directory)
+        app.begin()
+        assert app.ask("DATA").startswith("354")
+        app.send(b"x" * 76 * 200_000 + b"\r\n.\r\n")
+        assert app.reply().startswith("552 5.3.4 too big [")
