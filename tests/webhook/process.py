@@ -22,11 +22,11 @@ Found = TypeVar("Found")
 
 
 def eventually(look: Callable[[], Found | None], what: str, *, within: float = 20.0) -> Found:
-    """What `look` finds, asked until it is neither None nor False; fails with `what` was awaited."""
+    """What `look` finds, asked until it is something; fails with `what` was awaited."""
     deadline = time.monotonic() + within
     while True:
         found = look()
-        if found is not None and found is not False:
+        if found:
             return found
         assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
         time.sleep(0.02)
