@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_rig import images, traces
+from cluster_rig import cache, images, traces
 from cluster_rig.choice import Cluster
 from cluster_rig.errors import StartError
 from cluster_rig.node import NodeCluster, sweep
@@ -145,37 +145,28 @@ def test_a_pod_reaches_a_server_of_the_test_on_this_machine(pod: Callable[..., s
     assert answer.strip() == "200"
 
 
-def seen_on_the_machine() -> dict[str, list[str]]:
+PLACES = ("/run", "/run/netns", "/var/lib", "/var/lib/cni", "/var/lib/kubelet", "/var/log", "/var/log/pods", "/etc/cni")
+SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
+MOUNTS = ("/clusters/", "/netns", "kubelet", "containerd")
+
+
+def of_other_clusters(mine: str) -> set[str]:
+    """The names of links and cgroups that belong to the machine's other clusters, which come and go as they please."""
+    states = [path for path in (cache.directory() / "clusters").glob("*/state.json") if path.parent.name != mine]
+    return {json.loads(path.read_text())["link"] for path in states}
+
+
+def seen_on_the_machine(mine: str) -> dict[str, list[str]]:
     """What a kubelet, containerd and a container network leave behind when nobody cleans up."""
-    places = (
-        "/run",
-        "/run/netns",
-        "/var/lib",
-        "/var/lib/cni",
-        "/var/lib/kubelet",
-        "/var/log",
-        "/var/log/pods",
-        "/etc/cni",
-    )
-    found = {place: sorted(entry.name for entry in Path(place).glob("*")) for place in places}
-    found["cgroups"] = sorted(
-        str(path)
-        for root in traces.hierarchies()
-        for path in root.rglob("*")
-        if path.is_dir() and "o365m-" in str(path)
-    )
-    found["kubepods"] = sorted(str(path) for root in traces.hierarchies() for path in root.rglob("kubepods*"))
-    links = subprocess.run(["ip", "-json", "link"], capture_output=True, text=True, check=True).stdout
-    found["links"] = sorted(link["ifname"] for link in json.loads(links))
-    found["mounts"] = sorted(Path("/proc/self/mounts").read_text().splitlines())
-    settings = (
-        "vm/overcommit_memory",
-        "vm/panic_on_oom",
-        "kernel/panic",
-        "kernel/panic_on_oops",
-        "net/ipv4/ip_forward",
-    )
-    found["settings"] = [Path("/proc/sys", name).read_text().strip() for name in settings]
+    found = {place: sorted(entry.name for entry in Path(place).glob("*")) for place in PLACES}
+    shown = subprocess.run(["ip", "-json", "link"], capture_output=True, text=True, check=True).stdout
+    others = of_other_clusters(mine)
+    found["links"] = sorted({link["ifname"] for link in json.loads(shown)} - others)
+    cgroups = [path for root in traces.hierarchies() for name in ("o365m-*", "kubepods*") for path in root.glob(name)]
+    found["cgroups"] = sorted(str(path) for path in cgroups if path.name not in others)
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    found["mounts"] = sorted(line for line in mounts if any(word in line for word in MOUNTS))
+    found["settings"] = [Path("/proc/sys", name).read_text().strip() for name in SETTINGS]
     return found
 
 
@@ -199,19 +190,19 @@ def run_a_pod(cluster: NodeCluster, image: str) -> None:
 
 
 def test_down_leaves_no_trace(another_cluster: NodeCluster, python_image: str) -> None:
-    before = seen_on_the_machine()
+    before = seen_on_the_machine(another_cluster.name)
     another_cluster.up()
     run_a_pod(another_cluster, python_image)
-    during = seen_on_the_machine()
+    during = seen_on_the_machine(another_cluster.name)
     assert during["links"] != before["links"]  # the comparison sees something
     assert during["cgroups"] != before["cgroups"]
     another_cluster.down()
-    assert seen_on_the_machine() == before
+    assert seen_on_the_machine(another_cluster.name) == before
     assert not another_cluster.directory.exists()
 
 
 def test_a_cluster_whose_starter_was_killed_is_gone_and_swept(another_cluster: NodeCluster, python_image: str) -> None:
-    before = seen_on_the_machine()
+    before = seen_on_the_machine(another_cluster.name)
     program = (
         "import sys, signal; from cluster_rig.node import NodeCluster\n"
         "with NodeCluster(name=sys.argv[1]): print('up', flush=True); signal.pause()"
@@ -225,7 +216,7 @@ def test_a_cluster_whose_starter_was_killed_is_gone_and_swept(another_cluster: N
         starter.send_signal(signal.SIGKILL)
     assert eventually(lambda: not another_cluster.is_running(), seconds=20)
     sweep()
-    assert seen_on_the_machine() == before
+    assert seen_on_the_machine(another_cluster.name) == before
 
 
 def test_using_a_cluster_that_is_not_up_says_how_to_bring_one_up(tmp_path: Path) -> None:

@@ -83,7 +83,11 @@ class Engine:
             options += [word for path in mounts for word in ("--volume", f"{path}:{path}:ro")]
         verb = "bud" if self.name == "buildah" else "build"
         self.run(verb, *options, "--file", dockerfile, "--tag", name, context)
-        return self.save(name, archive)
+        self.save(name, archive)
+        if self.name == "buildah":
+            # The image of the same name that this one replaced; the storage is ours alone.
+            self.run("rmi", "--prune")
+        return archive
 
     def save(self, name: str, archive: Path) -> Path:
         """Writes an image it knows to an archive; the archive appears when it is complete."""

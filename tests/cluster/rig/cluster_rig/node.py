@@ -45,6 +45,8 @@ class NodeCluster:
     name: str = DEFAULT_NAME
     kubectl: Client = field(init=False)
     helm: Client = field(init=False)
+    started: subprocess.Popen[bytes] | None = field(init=False, default=None)
+    """The process that holds the namespaces, if this object started it."""
 
     @property
     def directory(self) -> Path:
@@ -130,6 +132,7 @@ class NodeCluster:
                 env=environ,
                 start_new_session=not bound,
             )
+        self.started = unshare
         first = self.wait_for_child(unshare)
         order = self.furnish(first)
         assert unshare.stdin
@@ -232,6 +235,10 @@ class NodeCluster:
             os.kill(int(state["pid"]), signal.SIGKILL)
             while self.is_running() and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
+        if self.started:
+            self.started.kill()
+            self.started.wait(STOP_SECONDS)
+            self.started = None
         if state:
             traces.remove_link(state["link"])
             traces.remove_cgroup(state["cgroup"])

@@ -59,18 +59,33 @@ def hierarchies() -> list[Path]:
 
 
 def make_cgroup(name: str) -> None:
-    """The cgroup, in every hierarchy, under which the kubelet puts its pods."""
-    for root in hierarchies():
-        made = root / name
-        made.mkdir(exist_ok=True)
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            # In version 1 a new cpuset is empty, and nothing can run in it.
-            if (root / file).exists() and (made / file).exists() and root != CGROUPS:
-                (made / file).write_text((root / file).read_text())
-        if (controllers := root / "cgroup.controllers").exists() and root == CGROUPS:
-            wanted = " ".join(f"+{controller}" for controller in controllers.read_text().split())
-            (root / "cgroup.subtree_control").write_text(wanted)
-            (made / "cgroup.subtree_control").write_text(wanted)
+    """The cgroup, in every hierarchy, under which the kubelet puts its pods.
+
+    Raises:
+        MachineLacksError: this machine lets nobody make one, as in most containers.
+    """
+    try:
+        for root in hierarchies():
+            make_in(root, name)
+    except OSError as error:
+        raise MachineLacksError(
+            f"no cgroup for pods can be made here ({error}): the node needs a real machine"
+        ) from error
+
+
+def make_in(root: Path, name: str) -> None:
+    """The cgroup in one hierarchy, with its parent's processors and controllers."""
+    made = root / name
+    made.mkdir(exist_ok=True)
+    if (controllers := root / "cgroup.controllers").exists() and root == CGROUPS:
+        wanted = " ".join(f"+{controller}" for controller in controllers.read_text().split())
+        (root / "cgroup.subtree_control").write_text(wanted)
+        (made / "cgroup.subtree_control").write_text(wanted)
+        return
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        # In version 1 a new cpuset is empty, and nothing can run in it.
+        if (root / file).exists():
+            (made / file).write_text((root / file).read_text())
 
 
 def remove_cgroup(name: str) -> None:
