@@ -1,0 +1,107 @@
+"""A human sees one line that changes; a log gets plain lines."""
+
+import datetime
+import io
+
+from o365mailer_cli.progress import Progress
+from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.errors import EntraRefused, EntraUnreachable
+
+NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
+HOUR = datetime.timedelta(hours=1)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def token(*, until: datetime.datetime = NOW + HOUR, warnings: tuple[str, ...] = ()) -> Token:
+    return Token(
+        value="not-a-secret",
+        issued_at=NOW,
+        expires_at=until,
+        refresh_at=None,
+        credential_ref="noreply/secret",
+        warnings=warnings,
+    )
+
+
+def progress(out: io.StringIO) -> Progress:
+    return Progress(out, now=lambda: NOW)
+
+
+def until(instant: datetime.datetime) -> str:
+    return f"{instant.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def test_a_log_gets_a_line_for_each_token_and_none_for_mails() -> None:
+    out = io.StringIO()
+    told = progress(out)
+
+    told.token(token())
+    told.message("accepted")
+    told.token(token(until=NOW + 2 * HOUR))
+    told.stopped()
+
+    assert out.getvalue().splitlines() == [
+        f"token obtained with noreply/secret, valid until {until(NOW + HOUR)}",
+        f"token refreshed with noreply/secret, valid until {until(NOW + 2 * HOUR)}",
+        "stopped: 1 mail relayed",
+    ]
+
+
+def test_a_terminal_gets_one_line_that_is_written_again() -> None:
+    out = Terminal()
+    told = progress(out)
+
+    told.token(token())
+    told.token(token())
+    told.message("accepted")
+    told.message("accepted")
+    told.message("deferred")
+
+    last = out.getvalue().split("\r\x1b[K")[-1]
+    assert last == f"token valid until {until(NOW + HOUR)}, refreshed once, 2 mails relayed, 1 not"[:79]
+    assert out.getvalue().count("\n") == 1
+
+
+def test_the_same_failure_is_told_once_and_another_one_again() -> None:
+    out = io.StringIO()
+    told = progress(out)
+
+    told.failed(EntraUnreachable("away", correlation_id="1"), wait=5)
+    told.failed(EntraUnreachable("away", correlation_id="2"), wait=7.5)
+    told.failed(EntraRefused("no", code=7000222), wait=900)
+
+    assert out.getvalue().splitlines() == [
+        "no token (EntraUnreachable): away [correlation id 1]",
+        "the relay answers 451 until there is one; apps that retry lose nothing",
+        "no token (AADSTS7000222): no",
+        "the relay answers 451 until there is one; apps that retry lose nothing",
+    ]
+    assert str(told.tally) == "AADSTS7000222, trying again in 15 min"
+
+
+def test_a_failure_while_the_last_token_is_good_does_not_speak_of_451() -> None:
+    out = io.StringIO()
+    told = progress(out)
+
+    told.token(token())
+    told.failed(EntraUnreachable("away"), wait=5)
+
+    assert out.getvalue().splitlines()[1:] == ["no token (EntraUnreachable): away"]
+
+
+def test_warnings_stand_before_the_token() -> None:
+    out = io.StringIO()
+    progress(out).token(token(warnings=("the old secret is no good",)))
+
+    assert out.getvalue().splitlines()[0] == "warning: the old secret is no good"
+
+
+def test_the_relays_own_warnings_are_words_on_a_terminal() -> None:
+    out = Terminal()
+    progress(out).relay_event({"time": "x", "level": "warning", "event": "upstream_away", "reason": "refused"})
+
+    assert "relay: upstream away: reason refused\n" in out.getvalue()

@@ -1,0 +1,81 @@
+"""The mailer directory changes as a whole: a reader sees the old files or the new ones."""
+
+import datetime
+import os
+from pathlib import Path
+
+import pytest
+
+from o365mailer_cli.swap import SwappedDirectory, kept_directory
+
+NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> SwappedDirectory:
+    return SwappedDirectory(tmp_path)
+
+
+def test_files_are_read_by_their_names(directory: SwappedDirectory) -> None:
+    directory.replace({"access_token": b"one", "mailer.json": b"{}"}, now=NOW)
+
+    assert (directory.path / "access_token").read_bytes() == b"one"
+    assert (directory.path / "access_token").readlink() == Path("..data/access_token")
+
+
+@pytest.mark.promise("C81")
+def test_a_reader_that_holds_the_old_version_keeps_a_whole_one(directory: SwappedDirectory) -> None:
+    directory.replace({"access_token": b"one", "mailer.json": b"1"}, now=NOW)
+    held = os.open(directory.path / "..data", os.O_RDONLY)
+    reading = os.open("access_token", os.O_RDONLY, dir_fd=held)
+
+    directory.replace({"access_token": b"two", "mailer.json": b"2"}, now=NOW)
+
+    assert os.read(reading, 10) == b"one"
+    assert (directory.path / "access_token").read_bytes() == b"two"
+    assert (directory.path / "mailer.json").read_bytes() == b"2"
+    os.close(reading)
+    os.close(held)
+
+
+def test_only_the_newest_version_stays(directory: SwappedDirectory) -> None:
+    for content in (b"one", b"two", b"three"):
+        directory.replace({"access_token": content}, now=NOW)
+
+    versions = [path for path in directory.path.iterdir() if path.is_dir() and not path.is_symlink()]
+    assert [path.name.startswith("..2026_11_23_12_00_00.") for path in versions] == [True]
+
+
+def test_a_file_that_is_no_longer_there_loses_its_name(directory: SwappedDirectory) -> None:
+    directory.replace({"access_token": b"one", "ca.crt": b"ca"}, now=NOW)
+    directory.replace({"access_token": b"two"}, now=NOW)
+
+    assert not os.path.lexists(directory.path / "ca.crt")
+    assert (directory.path / "access_token").read_bytes() == b"two"
+
+
+def test_what_a_user_keeps_there_is_left_alone(directory: SwappedDirectory) -> None:
+    (directory.path / "README").write_text("mine")
+    directory.replace({"access_token": b"one"}, now=NOW)
+
+    assert (directory.path / "README").read_text() == "mine"
+
+
+def test_a_plain_file_in_the_way_is_replaced(directory: SwappedDirectory) -> None:
+    (directory.path / "access_token").write_text("by hand")
+    directory.replace({"access_token": b"one"}, now=NOW)
+
+    assert (directory.path / "access_token").read_bytes() == b"one"
+
+
+def test_a_swap_that_was_cut_off_is_taken_up(directory: SwappedDirectory) -> None:
+    (directory.path / "..data_tmp").symlink_to("nowhere")
+    directory.replace({"access_token": b"one"}, now=NOW)
+
+    assert (directory.path / "access_token").read_bytes() == b"one"
+
+
+def test_a_kept_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    with kept_directory(tmp_path / "a" / "b") as made:
+        assert made.path.stat().st_mode & 0o777 == 0o700
+        assert made.revision() == 0
