@@ -205,8 +205,8 @@ class Namespace:
         return json.loads(files["mailer.json"]) if files else None
 
     def events(self, mailer: str = "noreply") -> list[dict[str, Any]]:
-        """The mailer's Events."""
-        selector = f"regarding.name={mailer}"
+        """The mailer's Events, without those of an earlier mailer of its name."""
+        selector = f"regarding.uid={self.find('o365mailer', mailer)['metadata']['uid']}"
         found = self.kubectl.json("get", "events.events.k8s.io", "-n", self.name, "--field-selector", selector)
         return list(found["items"])
 

@@ -57,7 +57,7 @@ def test_a_restart_does_not_shorten_a_backoff(own_namespace: Namespace, start_co
     first.kill()
     second = start_controller(name="second")
     eventually(lambda: visits(second) >= 3, what="three visits")
-    assert own_namespace.emulator.counters()["tokensRefused"] == 1
+    assert own_namespace.emulator.counters()["requests"]["token"] == 1
 
 
 @pytest.mark.promise("C14")
@@ -181,7 +181,7 @@ def test_a_secret_that_may_not_be_read_is_reported(
     kubeconfig.write_text(json.dumps(document))
     start_controller(kubeconfig=kubeconfig).wait_until_leading()
     own_namespace.apply_mailer()
-    ready = own_namespace.await_condition("SecretForbidden")
+    ready = own_namespace.await_condition("SecretUnreadable")
     assert "may not read the Secret entra" in ready["message"]
     assert "watchNamespaces" in ready["message"]
 

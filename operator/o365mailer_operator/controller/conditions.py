@@ -16,7 +16,7 @@ import msgspec
 
 from o365mailer_operator.controller.mailer import Condition, Status
 from o365mailer_operator.token.errors import REASONS as TOKEN_REASONS
-from o365mailer_operator.token.errors import CredentialError, TokenError
+from o365mailer_operator.token.errors import TokenError
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
@@ -26,7 +26,6 @@ ISSUED: Final = "TokenIssued"
 REFRESH_FAILING: Final = "RefreshFailing"
 SUSPENDED: Final = "Suspended"
 SECRET_NOT_OURS: Final = "SecretNotOurs"
-SECRET_FORBIDDEN: Final = "SecretForbidden"
 SECRET_WRITE_REFUSED: Final = "SecretWriteRefused"
 
 REASONS: Final = TOKEN_REASONS | {
@@ -35,16 +34,9 @@ REASONS: Final = TOKEN_REASONS | {
     REFRESH_FAILING,
     SUSPENDED,
     SECRET_NOT_OURS,
-    SECRET_FORBIDDEN,
     SECRET_WRITE_REFUSED,
 }
 """Every reason that a condition, an Event or a metric's label can have; docs/troubleshooting.md explains each."""
-
-
-class SecretForbidden(CredentialError):
-    """The API server does not let the controller read a Secret that the spec names."""
-
-    reason = SECRET_FORBIDDEN
 
 
 class SecretWriteRefused(TokenError):

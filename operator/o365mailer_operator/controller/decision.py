@@ -17,12 +17,11 @@ from o365mailer_operator.controller.conditions import (
     SUSPENDED,
     TOKEN_ISSUED,
     Problem,
-    SecretForbidden,
 )
 from o365mailer_operator.controller.mailer import Mailer
 from o365mailer_operator.controller.token_secret import Directory, Origin, is_ours, read_directory, secret_files
 from o365mailer_operator.token.credential import secrets_needed
-from o365mailer_operator.token.errors import InvalidSpec, TokenError
+from o365mailer_operator.token.errors import InvalidSpec, SecretUnreadable, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of, token_identity
 from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.spec import Spec, decode_spec
@@ -186,7 +185,7 @@ def _version(situation: Situation, name: str) -> str:
 
 def _read(situation: Situation, name: str) -> Mapping[str, bytes] | None:
     if name in situation.forbidden:
-        raise SecretForbidden(
+        raise SecretUnreadable(
             f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's value "
             "watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
             secret=name,
