@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import re
 import socket
 from typing import Final, NamedTuple
@@ -9,7 +10,10 @@ from typing import Final, NamedTuple
 from o365mailer_sidecar.errors import CannotListen, WrongCommandLine
 
 NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""What binding to ::1 says on a machine without IPv6."""
+"""What binding says on a machine without IPv6."""
+
+OPTIONAL: Final = frozenset({"::1", "::"})
+"""Addresses that a machine without IPv6 may lack."""
 
 BACKLOG: Final = 128
 
@@ -43,7 +47,7 @@ def parse(text: str, *, source: str) -> Address:
 
 
 def bind(address: Address, *, dual_stack: bool = False) -> socket.socket | None:
-    """A listening socket; None where the machine has no such address. Raises CannotListen, which says the remedy."""
+    """A listening socket; None for IPv6 loopback where there is none. Raises CannotListen, which says the remedy."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         return socket.create_server(
@@ -53,21 +57,21 @@ def bind(address: Address, *, dual_stack: bool = False) -> socket.socket | None:
             dualstack_ipv6=dual_stack and family == socket.AF_INET6 and address.host == "::",
         )
     except OSError as error:
-        if error.errno in NO_SUCH_ADDRESS:
+        if error.errno in NO_SUCH_ADDRESS and address.host in OPTIONAL:
             return None
         hints = {
             errno.EACCES: "a port below 1024 needs the sysctl net.ipv4.ip_unprivileged_port_start, or another port",
             errno.EADDRINUSE: "another process listens there; choose another port",
         }
         hint = hints.get(error.errno or 0, "choose another address")
-        raise CannotListen(f"cannot listen on {address}: {error.strerror}; {hint}") from None
+        raise CannotListen(f"cannot listen on {address}: {os.strerror(error.errno or 0)}; {hint}") from None
 
 
 def bind_health(address: Address) -> socket.socket:
     """As `bind`, on both IP versions for `[::]`, and on IPv4 alone where there is no IPv6. Raises CannotListen."""
+    if address.host == "::" and not socket.has_dualstack_ipv6():
+        address = Address("0.0.0.0", address.port)
     bound = bind(address, dual_stack=True)
-    if not bound and address.host == "::":
-        bound = bind(Address("0.0.0.0", address.port))
     if not bound:
         raise CannotListen(f"cannot listen on {address}: this machine has no such address")
     return bound

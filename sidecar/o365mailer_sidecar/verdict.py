@@ -86,7 +86,7 @@ class Answers:
 def verdict(envelope: Envelope, answers: Answers) -> Reply:
     """The one reply for the app. Without a spool nothing was sent unless every recipient was taken."""
     if answers.final is not None:
-        return told(answers.final)
+        return accepted(answers.final) if answers.final.code == 250 else told(answers.final)
     if outcome(answers.sender) is not Outcome.ACCEPTED:
         return told(answers.sender)
     refused = [(to, reply) for to, reply in _by_recipient(envelope, answers) if outcome(reply) is not Outcome.ACCEPTED]
@@ -94,7 +94,7 @@ def verdict(envelope: Envelope, answers: Answers) -> Reply:
         for address, reply in refused:
             if outcome(reply) is wanted:
                 return told(reply._replace(text=_named(address, reply.text, others=len(envelope.recipients) - 1)))
-    return told(answers.start or Reply(451, "4.3.0", "No answer to DATA"))
+    return told(answers.start or Reply(451, "4.3.0", "nothing to DATA"))
 
 
 def _by_recipient(envelope: Envelope, answers: Answers) -> list[tuple[str, Reply]]:
@@ -106,14 +106,15 @@ def _named(address: str, text: str, *, others: int) -> str:
     return f"<{address}>: {text}{rest}"
 
 
+def accepted(final: Reply) -> Reply:
+    """The one way to a 250: Exchange's own to the end of data."""
+    return Reply(250, final.enhanced or "2.0.0", f"Office 365 has it: {final.text}")
+
+
 def told(reply: Reply) -> Reply:
-    """Exchange's reply as the app gets it."""
-    match outcome(reply):
-        case Outcome.ACCEPTED:
-            return Reply(250, reply.enhanced or "2.0.0", f"Office 365 has it: {reply.text}")
-        case Outcome.PERMANENT:
-            return reply
-        case Outcome.TEMPORARY:
-            detail = reply.enhanced.partition(".")[2] or "3.0"
-            code = f"{reply.code} {reply.enhanced}".strip()
-            return Reply(451, f"4.{detail}", f"Office 365 said {code} {reply.text}; try again later")
+    """A reply that is no acceptance, as the app gets it. A 2xx where none belongs is one of them."""
+    if outcome(reply) is Outcome.PERMANENT:
+        return reply
+    detail = reply.enhanced.partition(".")[2] or "3.0"
+    code = f"{reply.code} {reply.enhanced}".strip()
+    return Reply(451, f"4.{detail}", f"Office 365 said {code} {reply.text}; try again later")

@@ -93,8 +93,10 @@ def test_while_upstream_is_away_the_answer_is_immediate_and_the_log_is_short(dir
                 replies.append(app.reply())
         assert len(replies) > 20, "nobody waits"
         assert {reply.partition(" [")[0] for reply in replies} == {
-            f"451 4.4.1 Office 365 cannot be reached: 127.0.0.1:{port}: Connection refused; "
-            "nothing was sent, try again later"
+            (
+                f"451 4.4.1 Office 365 cannot be reached: 127.0.0.1:{port}: Connection refused; "
+                "nothing was sent, try again later"
+            )
         }
         assert sidecar.metric('o365mailer_upstream_connections_total{result="away"}') <= 3
         assert len(sidecar.events("upstream_away")) == 1

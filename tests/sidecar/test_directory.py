@@ -51,10 +51,10 @@ def dangling(directory: MailerDirectory, name: str) -> None:
      (b"\xff", TOKEN, "mailer.json cannot be used: "),
      (edited(submission={"host": "x", "port": 0}), TOKEN,
       "mailer.json cannot be used: Expected `int` >= 1 - at `$.submission.port`"),
-     (edited(schemaVersion=2), TOKEN, "mailer.json cannot be used: schemaVersion is 2 and this version reads 1: "
-      "restart the pod to get a newer sidecar"),
-     (edited(requires=["redirectTo"]), TOKEN, "mailer.json requires redirectTo, which this version does not know: "
-      "restart the pod to get a newer sidecar"),
+     (edited(schemaVersion=2), TOKEN, ("mailer.json cannot be used: schemaVersion is 2 and this version reads 1: "
+      "restart the pod to get a newer sidecar")),
+     (edited(requires=["redirectTo"]), TOKEN, ("mailer.json requires redirectTo, which this version does not know: "
+      "restart the pod to get a newer sidecar")),
      (None, TOKEN, "mailer.json is not there yet"),
      (GOOD, "", "access_token is empty"),
      (GOOD, " \n", "access_token is empty"),
@@ -120,7 +120,7 @@ def test_a_plain_directory_is_valid_and_files_written_in_place_are_noticed(direc
     [{"mailer_json": GOOD[:40], "access_token": TOKEN}, {"mailer_json": edited(schemaVersion=2), "access_token": TOKEN},
      {"access_token": ""}, {"mailer_json": GOOD, "access_token": TOKEN, "ca_crt": "nothing"}, {}],
 )  # fmt: skip
-def test_the_last_good_stays_in_use_whatever_comes(directory: MailerDirectory, files: dict[str, str]) -> None:
+def test_the_last_good_stays_in_use_whatever_comes(directory: MailerDirectory, files: dict[str, Any]) -> None:
     authority = trustme.CA().cert_pem.bytes()
     directory.write(mailer_json=edited(revision=7), access_token=TOKEN, ca_crt=authority)
     read = reader(directory)

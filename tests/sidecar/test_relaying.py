@@ -82,11 +82,11 @@ def test_one_received_line_carries_the_queue_id_and_no_client(emulator: Emulator
 @pytest.mark.parametrize(
     ("refusal", "expected"),
     [("550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found",
-      "550 5.1.10 <b@example.com>: RESOLVER.ADR.RecipientNotFound; Recipient not found; "
-      "nothing was sent to the other 2 "),
+      ("550 5.1.10 <b@example.com>: RESOLVER.ADR.RecipientNotFound; Recipient not found; "
+      "nothing was sent to the other 2 ")),
      ("450 4.2.1 Try later",
-      "451 4.2.1 Office 365 said 450 4.2.1 <b@example.com>: Try later; nothing was sent to the other 2; "
-      "try again later ")],
+      ("451 4.2.1 Office 365 said 450 4.2.1 <b@example.com>: Try later; nothing was sent to the other 2; "
+      "try again later "))],
 )  # fmt: skip
 def test_one_refused_recipient_means_nothing_was_sent(
     emulator: EmulatorClient, sidecar: Sidecar, refusal: str, expected: str

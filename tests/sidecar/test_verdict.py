@@ -1,0 +1,95 @@
+"""Exchange's replies, weighed."""
+
+import pytest
+
+from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.reply import Reply, shortened, upstream_reply
+from o365mailer_sidecar.verdict import HEALING, Answers, Outcome, outcome, verdict
+
+OK = Reply(250, "2.1.0", "OK")
+
+
+def envelope(*recipients: str) -> Envelope:
+    """To these."""
+    to = tuple(Recipient(address=address) for address in recipients)
+    return Envelope(queue_id="Q", sender=Sender(address="a@b.c"), recipients=to)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [(250, "2.0.0 OK", Outcome.ACCEPTED),
+     (251, "2.1.5 forwarded", Outcome.ACCEPTED),
+     (421, "4.4.1 Connection timed out.", Outcome.TEMPORARY),
+     (432, "4.3.2 Concurrent connections limit exceeded.", Outcome.TEMPORARY),
+     (451, "4.7.0 Temporary server error. PRX4", Outcome.TEMPORARY),
+     (334, "what", Outcome.TEMPORARY),
+     (-1, "", Outcome.TEMPORARY),
+     (503, "5.5.1 Bad sequence", Outcome.TEMPORARY),
+     (530, "5.7.57 Client not authenticated to send mail.", Outcome.TEMPORARY),
+     (535, "5.7.3 Authentication unsuccessful", Outcome.TEMPORARY),
+     (550, "5.7.30 Basic authentication is not supported for Client Submission.", Outcome.TEMPORARY),
+     (554, "5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException", Outcome.TEMPORARY),
+     (554, "5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException", Outcome.TEMPORARY),
+     (550, "5.1.90 daily limit for message recipients", Outcome.TEMPORARY),
+     (550, "5.7.236 limit", Outcome.TEMPORARY),
+     (550, "5.2.252 Sender throttled due to continuous send as denied errors.", Outcome.TEMPORARY),
+     (550, "5.2.255 Sender throttled due to continuous invalid recipients errors.", Outcome.TEMPORARY),
+     (550, "5.7.705 Access denied, tenant has exceeded threshold", Outcome.TEMPORARY),
+     (550, "5.1.8 Access denied, bad outbound sender", Outcome.TEMPORARY),
+     (554, "5.2.252 SendAsDenied; a@x not allowed to send as b@y", Outcome.PERMANENT),
+     (554, "5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException", Outcome.PERMANENT),
+     (550, "5.7.60 SMTP; Client does not have permissions to send as this sender", Outcome.PERMANENT),
+     (550, "5.1.10 RESOLVER.ADR.RecipientNotFound", Outcome.PERMANENT),
+     (550, "5.1.80 something else", Outcome.PERMANENT),
+     (552, "5.3.4 Message size exceeds fixed maximum message size", Outcome.PERMANENT),
+     (501, "5.1.3 Invalid address", Outcome.PERMANENT),
+     (550, "no enhanced code", Outcome.PERMANENT)],
+)  # fmt: skip
+def test_a_reply_is_weighed(code: int, text: str, expected: Outcome) -> None:
+    assert outcome(upstream_reply(code, text)) is expected
+
+
+def test_every_rule_heals_a_5xx_and_says_why() -> None:
+    for rule in HEALING:
+        assert rule.why
+        assert rule.code or rule.enhanced or rule.text
+        assert rule.text == rule.text.lower()
+
+
+@pytest.mark.promise("R6")
+def test_the_permanent_refusal_is_named_before_the_temporary_one() -> None:
+    answers = Answers(sender=OK, recipients=(OK, Reply(450, "4.2.1", "later"), Reply(550, "5.1.1", "unknown")))
+    expected = Reply(550, "5.1.1", "<z@b.c>: unknown; nothing was sent to the other 2")
+    assert verdict(envelope("x@b.c", "y@b.c", "z@b.c"), answers) == expected
+
+
+def test_a_recipient_whose_refusal_heals_is_451_and_named() -> None:
+    answers = Answers(sender=OK, recipients=(Reply(550, "5.7.233", "limit"),))
+    assert verdict(envelope("x@b.c"), answers) == Reply(
+        451, "4.7.233", "Office 365 said 550 5.7.233 <x@b.c>: limit; try again later"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [(Answers(sender=Reply(550, "5.7.1", "no")), 550),
+     (Answers(sender=Reply(421, "4.3.2", "no")), 451),
+     (Answers(sender=OK, recipients=(OK,), start=Reply(554, "5.5.1", "no")), 554),
+     (Answers(sender=OK, recipients=(OK,), start=Reply(250, "", "what")), 451),
+     (Answers(sender=OK, recipients=(OK,), start=Reply(354, "", ""), final=OK), 250),
+     (Answers(sender=OK, recipients=(OK,), start=Reply(354, "", ""), final=Reply(432, "4.3.2", "limit")), 451)],
+)  # fmt: skip
+def test_250_needs_the_final_250(answers: Answers, code: int) -> None:
+    assert verdict(envelope("x@b.c"), answers).code == code
+
+
+def test_a_reply_of_several_lines_is_one_line_and_short() -> None:
+    reply = upstream_reply(554, "5.2.0 one\n5.2.0 two\x07\n5.2.0 " + "x" * 500)
+    assert (reply.code, reply.enhanced) == (554, "5.2.0")
+    assert reply.text.startswith("one two xxx")
+    assert len(reply.text) == 200
+    assert reply.line("ID").endswith(b"... [ID]\r\n")
+
+
+def test_diagnostics_are_cut() -> None:
+    assert shortened("Cannot send [BeginDiagnosticData]secret internals") == "Cannot send"
