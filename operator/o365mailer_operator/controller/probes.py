@@ -6,6 +6,7 @@ once. A replica that waits for the Lease is ready: it does all that is asked of 
 
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
@@ -48,9 +49,14 @@ async def serving(
 
 async def _listen(runner: web.AppRunner, address: tuple[str, int]) -> None:
     host, port = address
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError:
-        if host != "::":
-            raise
-        await web.TCPSite(runner, "0.0.0.0", port).start()  # a node without IPv6
+    await web.SockSite(runner, _bound(host, port)).start()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """`::` answers on IPv4 too, which asyncio would switch off: the kubelet probes the address that the pod has."""
+    if host != "::":
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("0.0.0.0", port))  # a node without IPv6
