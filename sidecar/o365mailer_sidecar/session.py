@@ -37,6 +37,9 @@ RECIPIENT_LIMIT: Final = 1000
 BAD_COMMAND_LIMIT: Final = 20
 """Refused commands in a session without a message in between."""
 
+TURN: Final = 50
+"""Commands after which a session that pipelines them lets others have their turn."""
+
 IDLE_LIMIT: Final = 300.0
 """Seconds without an octet from the app (RFC 5321 §4.5.3.2.7)."""
 
@@ -91,7 +94,7 @@ class Session(SMTP):
         self.greeted = self.authenticated = self.stopping = False
         self.protocol_name = ""
         self.transaction: Transaction | None = None
-        self.bad_commands = 0
+        self.bad_commands = self.lines = 0
         self.waiting_for_command = False
         self.relaying = False
         self.heard_at = loop.time()
@@ -199,8 +202,10 @@ class Session(SMTP):
 
     async def _line(self, limit: int) -> bytes:
         """One command without its CRLF. Raises Refused: what does not end with CRLF could mean two things."""
-        if not len(self.inbox):
-            await self._writer.drain()
+        await self._writer.drain()  # an app that does not read is not answered without end
+        self.lines += 1
+        if self.lines % TURN == 0:
+            await asyncio.sleep(0)
         self._check_foreign(await self.inbox.first())  # a TLS hello may hold no LF to wait for
         line = await self.inbox.line(limit=AUTH_LINE_LIMIT)
         self._check_foreign(line)

@@ -1,0 +1,36 @@
+"""When not even to ask."""
+
+from o365mailer_sidecar.availability import Availability, RefusedTokens
+
+
+def test_the_pause_doubles_to_its_limit_and_ends_with_a_success() -> None:
+    upstream = Availability()
+    now, pauses = 100.0, []
+    for _ in range(5):
+        assert upstream.away(now=now) == ""
+        upstream.failed("refused", now=now)
+        pauses.append(upstream.until - now)
+        assert upstream.away(now=upstream.until - 0.01) == "refused"
+        now = upstream.until
+    assert pauses == [1, 2, 4, 5, 5]
+    assert upstream.succeeded()
+    assert upstream.away(now=now) == ""
+    upstream.failed("refused", now=now)
+    assert upstream.until - now == 1
+
+
+def test_only_news_is_news() -> None:
+    upstream = Availability()
+    assert [upstream.failed(reason, now=0) for reason in ("a", "a", "b")] == [True, False, True]
+    assert [upstream.succeeded(), upstream.succeeded()] == [True, False]
+
+
+def test_a_refused_token_rests_for_a_minute_and_another_does_not() -> None:
+    refused = RefusedTokens()
+    assert refused.refused("one", "535 no", now=100)
+    assert refused.answer_for("one", now=159.9) == "535 no"
+    assert refused.answer_for("one", now=160) == ""
+    assert refused.answer_for("two", now=100) == ""
+    assert not refused.refused("one", "535 no", now=160)
+    refused.accepted()
+    assert refused.answer_for("one", now=161) == ""

@@ -1,0 +1,162 @@
+"""A session by itself: silence, floods, and any sequence of octets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.envelope import Envelope
+from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.session import Session, Terms
+
+
+class Counter:
+    """An office that takes everything, or fails as it is told."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.taken: list[tuple[Envelope, bytes]] = []
+        self.failure = failure
+
+    def terms(self) -> Terms:
+        return Terms(size_limit=10_000, line_endings="Normalize")
+
+    async def submit(self, envelope: Envelope, body: Body) -> Reply:
+        if self.failure:
+            raise self.failure
+        self.taken.append((envelope, bytes(body.content)))
+        return Reply(250, "2.0.0", "taken")
+
+    def dropped(self, envelope: Envelope) -> None:
+        self.taken.append((envelope, b""))
+
+
+class Desk:
+    """A server of sessions, and what they wrote to the log."""
+
+    def __init__(self, port: int, office: Counter, sessions: set[Session], lines: list[bytes]) -> None:
+        self.port, self.office, self.sessions, self.lines = port, office, sessions, lines
+
+    async def exchange(self, octets: bytes) -> bytes:
+        """Everything that is answered to these octets and the end of the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        await reader.readuntil(b"\r\n")
+        writer.write(octets)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+
+@asynccontextmanager
+async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -> AsyncIterator[Desk]:
+    """Open for the block."""
+    loop = asyncio.get_running_loop()
+    office, sessions, lines = Counter(failure), set[Session](), list[bytes]()
+    journal = Journal(write=lines.append, now=lambda: datetime.now(UTC))
+
+    def session() -> Session:
+        return Session(
+            office=office,
+            journal=journal,
+            queue_id=lambda: "QUEUE",
+            sessions=sessions,
+            session_limit=10,
+            idle_limit=idle_limit,
+            loop=loop,
+        )
+
+    server = await loop.create_server(session, "127.0.0.1", 0)
+    async with server:
+        yield Desk(server.sockets[0].getsockname()[1], office, sessions, lines)
+
+
+@pytest.mark.promise("R15")
+async def test_a_silent_app_is_let_go_after_the_idle_limit() -> None:
+    async with desk(idle_limit=0.3) as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+        loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        await reader.readuntil(b"\r\n")
+        writer.write(b"NOOP\r\n")
+        assert await reader.readuntil(b"\r\n") == b"250 2.0.0 OK\r\n"
+        assert await reader.read() == b"421 4.4.2 No command for too long; closing\r\n"
+        assert loop.time() - began >= 0.3
+        writer.close()
+
+
+@pytest.mark.promise("R15")
+async def test_a_defect_of_ours_ends_one_session_and_says_nothing_of_its_text() -> None:
+    message = b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n"
+    async with desk(failure=RuntimeError("canary")) as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+        writer.write(b"")
+        await reader.readuntil(b"\r\n")
+        writer.write(message)
+        await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+        writer.write(b"x\r\n.\r\n")
+        assert await reader.read() == (b"421 4.3.0 Internal error, written to the relay's log; try again later\r\n")
+        writer.close()
+        assert b"RuntimeError" in counter.lines[0]
+        assert b"canary" not in counter.lines[0]
+        assert (await counter.exchange(b"NOOP\r\n")).startswith(b"250")
+
+
+async def test_a_message_that_never_ends_is_not_read_for_ever() -> None:
+    async with desk() as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+        await reader.readuntil(b"\r\n")
+        writer.write(b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n")
+        await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+        writer.write(b"x" * 30_000)
+        assert (await reader.read()).startswith(b"552 5.3.4 Message too big: the limit is 10000 octets")
+        writer.close()
+
+
+async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_have_their_turn() -> None:
+    async with desk() as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port, limit=1024)
+        await reader.readuntil(b"\r\n")
+        (session,) = counter.sessions
+        for _ in range(1000):
+            writer.write(b"HELP\r\n" * 2000)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(writer.drain(), 2)
+        assert session.transport is not None
+        assert session.transport.get_write_buffer_size() < 2**18  # type: ignore[attr-defined]
+        assert len(session.inbox) <= 2**19
+        answer = await asyncio.wait_for(counter.exchange(b"NOOP\r\n"), 5)
+        assert answer.startswith(b"250 2.0.0 OK")
+        writer.transport.abort()
+
+
+fragment = st.one_of(
+    st.sampled_from(
+        [b"EHLO x\r\n", b"MAIL FROM:<a@b.c>\r\n", b"RCPT TO:<d@e.f>\r\n", b"DATA\r\n", b".\r\n", b"\r\n.\r\n",
+         b"RSET\r\n", b"QUIT\r\n", b"AUTH LOGIN\r\n", b"AUTH PLAIN x\r\n", b"\n", b"\r", b"\0", b"*\r\n",
+         b"STARTTLS\r\n", b"NOOP\r\n"]
+    ),
+    st.binary(max_size=40),
+)  # fmt: skip
+
+
+@pytest.mark.promise("R15")
+@pytest.mark.timeout(120)
+@settings(max_examples=150, deadline=None)
+@given(octets=st.lists(fragment, max_size=25).map(b"".join))
+def test_any_octets_get_replies_and_an_end(octets: bytes) -> None:
+    async def attempt() -> None:
+        async with desk() as counter:
+            answer = await asyncio.wait_for(counter.exchange(octets), 10)
+            for line in answer.split(b"\r\n")[:-1]:
+                assert line[:3].isdigit(), line
+                assert line[3:4] in b" -"
+            assert answer.endswith(b"\r\n") or not answer
+            assert not [line for line in counter.lines if b"_failed" in line]
+            assert (await counter.exchange(b"NOOP\r\n")).startswith(b"250")
+
+    asyncio.run(attempt())
