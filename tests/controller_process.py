@@ -77,7 +77,8 @@ class ControllerProcess:
     @property
     def health(self) -> str:
         """The address of its probes and metrics."""
-        line = eventually(lambda: self.said("listening") or (self._gone() and {}), what="listening")
+        eventually(lambda: self.said("listening") or self._gone(), what="listening")
+        line = self.said("listening")
         assert line, self.log_path.read_text()
         return f"http://{line['health'][0]}"
 

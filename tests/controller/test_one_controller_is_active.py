@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
@@ -186,7 +187,7 @@ def test_a_secret_that_may_not_be_read_is_reported(
     assert "watchNamespaces" in ready["message"]
 
 
-def rights(namespace: str) -> list[dict[str, object]]:
+def rights(namespace: str) -> list[Any]:
     """A ServiceAccount with what docs/mailer.md says that the controller needs, and nothing else."""
     rules = [
         {"apiGroups": ["o365mailer.dev"], "resources": ["o365mailers"], "verbs": ["get", "list", "watch"]},

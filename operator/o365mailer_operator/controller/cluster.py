@@ -203,7 +203,7 @@ async def connect(environment: Mapping[str, str] = os.environ) -> Cluster:
             await config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=environment.get("KUBECONFIG"), client_configuration=configuration, persist_config=False
             )
-    except (config.ConfigException, OSError) as problem:
+    except Exception as problem:  # noqa: BLE001 - the loader raises whatever a broken file leads it to
         raise Refused(
             f"cannot find the API server: {problem}; run in a pod with a ServiceAccount, or set KUBECONFIG to a file"
         ) from None

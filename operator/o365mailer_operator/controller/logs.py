@@ -46,4 +46,5 @@ def start_logging(level: str, *, stream: TextIO = sys.stderr) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)  # its warnings are those errors once more
     logging.getLogger(OWN).setLevel(level.upper())

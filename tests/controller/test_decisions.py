@@ -1,0 +1,268 @@
+"""The pure core: what is decided from a mailer, its Secrets and the clock, and what is written after it."""
+
+import base64
+import datetime
+from typing import Any
+
+import pytest
+
+from o365mailer_contract import names
+from o365mailer_operator.controller.conclusion import Conclusion, Outcome, conclude
+from o365mailer_operator.controller.conditions import REFRESH_FAILING, SECRET_NOT_OURS, SUSPENDED, changes
+from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Situation, Step, decide, read_spec
+from o365mailer_operator.controller.mailer import Mailer, decode_mailer, encode_status
+from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.errors import EntraUnreachable
+from o365mailer_operator.token.hosts import AllowedHosts
+
+NOON = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
+MINUTE = datetime.timedelta(minutes=1)
+HOUR = 60 * MINUTE
+Object = dict[str, Any]
+
+
+def mailer(*, status: Object | None = None, annotations: dict[str, str] | None = None, **spec: Any) -> Mailer:
+    """A mailer as the API server holds it."""
+    metadata = {"name": "noreply", "namespace": "app", "uid": "u-1", "resourceVersion": "7", "generation": 3}
+    right = {
+        "tenantId": "contoso.com",
+        "clientId": "22222222-2222-4222-8222-222222222222",
+        "mailbox": "noreply@contoso.com",
+        "credential": {"clientSecret": {"secretRefs": [{"name": "entra", "key": "secret"}]}},
+    }
+    return decode_mailer(
+        {"metadata": metadata | {"annotations": annotations or {}}, "spec": right | spec, "status": status or {}}
+    )
+
+
+def credential(*, version: str = "100") -> Object:
+    """The credential Secret."""
+    data = {"secret": base64.b64encode(b"not-a-secret").decode()}
+    return {"metadata": {"name": "entra", "resourceVersion": version}, "data": data}
+
+
+def situation(
+    subject: Mailer, *, token_secret: Object | None = None, now: datetime.datetime = NOON, version: str = "100"
+) -> Situation:
+    """All that a decision rests on."""
+    return Situation(
+        mailer=subject,
+        spec=read_spec(subject),
+        secrets={"entra": credential(version=version)},
+        forbidden=frozenset(),
+        token_secret=token_secret,
+        now=now,
+    )
+
+
+def token(*, issued_at: datetime.datetime = NOON) -> Token:
+    """A token of an hour."""
+    return Token(
+        value="header.claims.signature",
+        issued_at=issued_at,
+        expires_at=issued_at + HOUR,
+        refresh_at=None,
+        credential_ref="entra/secret",
+    )
+
+
+def step(subject: Situation) -> Step:
+    """The decision, with Microsoft's own hosts allowed."""
+    return decide(subject, allowed=AllowedHosts())
+
+
+def settled(subject: Situation, outcome: Outcome = None) -> Conclusion:
+    """The conclusion of the decision."""
+    decided = step(subject)
+    assert not isinstance(decided, Leave)
+    return conclude(subject, decided, outcome, random=0.5)
+
+
+def stored(secret: Object | None, *, version: str = "200") -> Object:
+    """The Secret as the API server would hold it."""
+    assert secret is not None
+    return secret | {"metadata": secret["metadata"] | {"resourceVersion": version}}
+
+
+def written(conclusion: Conclusion) -> Object:
+    """The status as the API server holds it after the merge patch: null means absent."""
+    return {member: value for member, value in encode_status(conclusion.status).items() if value is not None}
+
+
+def issued(**spec: Any) -> tuple[Object, Object]:
+    """The token Secret and the status of a mailer that got its first token at noon."""
+    conclusion = settled(situation(mailer(**spec)), token())
+    return stored(conclusion.secret), written(conclusion)
+
+
+@pytest.mark.promise("C8")
+def test_without_a_token_secret_a_token_is_asked_for() -> None:
+    assert isinstance(step(situation(mailer())), Mint)
+
+
+@pytest.mark.promise("C13")
+def test_with_a_token_in_time_nothing_is_asked_for_and_nothing_is_written() -> None:
+    secret, status = issued()
+    later = situation(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
+    assert isinstance(step(later), Keep)
+    conclusion = settled(later)
+    assert conclusion.secret is None
+    assert conclusion.status == later.mailer.status
+
+
+@pytest.mark.promise("C10")
+def test_a_token_is_asked_for_once_it_is_due_and_not_a_second_before() -> None:
+    secret, status = issued()
+    due = datetime.datetime.fromisoformat(secret["metadata"]["annotations"]["o365mailer.dev/refresh-at"])
+    assert NOON + 0.6 * HOUR <= due <= NOON + 0.75 * HOUR
+    second = datetime.timedelta(seconds=1)
+    subject = mailer(status=status)
+    assert isinstance(step(situation(subject, token_secret=secret, now=due - second)), Keep)
+    assert isinstance(step(situation(subject, token_secret=secret, now=due)), Mint)
+
+
+@pytest.mark.promise("C10")
+def test_a_failure_is_waited_out_by_the_status_alone_and_a_changed_secret_is_not() -> None:
+    first = situation(mailer())
+    failed = settled(first, EntraUnreachable("away"))
+    status = written(failed)
+    assert failed.status.next_refresh is not None
+    assert datetime.timedelta(seconds=3) < failed.status.next_refresh - NOON < datetime.timedelta(seconds=7)
+    again = mailer(status=status)
+    waiting = step(situation(again, now=NOON + datetime.timedelta(seconds=1)))
+    assert isinstance(waiting, Keep)
+    assert waiting.problem is not None
+    assert isinstance(step(situation(again, now=NOON + MINUTE)), Mint)
+    assert isinstance(step(situation(again, version="101")), Mint)
+    asked = mailer(status=status, annotations={names.REFRESH_ANNOTATION: "now"})
+    assert isinstance(step(situation(asked)), Mint)
+
+
+@pytest.mark.promise("C10")
+def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
+    status: Object = {}
+    for count in (1, 2, 3):
+        failed = settled(situation(mailer(status=status), now=NOON + count * HOUR), EntraUnreachable("away"))
+        status = written(failed)
+        assert status["failures"] == count
+    got = settled(situation(mailer(status=status), now=NOON + 4 * HOUR), token(issued_at=NOON + 4 * HOUR))
+    assert (got.status.failures, got.status.attempt) == (0, None)
+
+
+@pytest.mark.promise("C10")
+def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
+    secret, status = issued()
+    failing = settled(
+        situation(mailer(status=status), token_secret=secret, now=NOON + 55 * MINUTE), EntraUnreachable("away")
+    )
+    assert failing.ready
+    assert [c.reason for c in failing.status.conditions] == [REFRESH_FAILING, "EntraUnreachable"]
+    over = situation(mailer(status=written(failing)), token_secret=secret, now=NOON + 61 * MINUTE)
+    ended = settled(over, EntraUnreachable("away"))
+    assert not ended.ready
+    assert ended.secret is None
+
+
+@pytest.mark.promise("C9")
+def test_what_needs_no_token_is_written_beside_the_old_one() -> None:
+    secret, status = issued()
+    changed = situation(mailer(status=status, mailbox="other@contoso.com"), token_secret=secret)
+    conclusion = settled(changed)
+    assert conclusion.secret is not None
+    assert conclusion.secret["data"]["access_token"] == secret["data"]["access_token"]
+    assert conclusion.secret["data"]["mailer.json"] != secret["data"]["mailer.json"]
+    assert conclusion.secret["metadata"]["resourceVersion"] == "200"
+    assert conclusion.status.token_revision == 2
+
+
+@pytest.mark.promise("C9")
+def test_a_token_of_another_application_is_not_passed_off_as_the_new_ones() -> None:
+    secret, status = issued()
+    changed = situation(mailer(status=status, tenantId="fabrikam.com", mailbox="a@fabrikam.com"), token_secret=secret)
+    assert isinstance(step(changed), Mint)
+    failed = settled(changed, EntraUnreachable("away"))
+    assert failed.secret is None
+    assert not failed.ready
+
+
+@pytest.mark.promise("C9")
+def test_a_submission_host_that_is_not_allowed_leaves_the_directory_alone() -> None:
+    secret, status = issued()
+    changed = situation(mailer(status=status, submission={"host": "evil.example"}), token_secret=secret)
+    conclusion = settled(changed)
+    assert conclusion.secret is None
+    assert not conclusion.ready
+    assert conclusion.status.conditions[0].reason == "HostNotAllowed"
+
+
+@pytest.mark.promise("C8")
+def test_the_revision_counts_on_when_the_secret_is_gone() -> None:
+    _, status = issued()
+    status["tokenRevision"] = 41
+    conclusion = settled(situation(mailer(status=status)), token())
+    assert conclusion.status.token_revision == 42
+
+
+@pytest.mark.promise("C12")
+def test_a_secret_of_an_earlier_mailer_changes_its_owner_and_keeps_its_token() -> None:
+    secret, status = issued()
+    secret["metadata"]["ownerReferences"][0]["uid"] = "u-0"
+    conclusion = settled(situation(mailer(status=status), token_secret=secret))
+    assert conclusion.secret is not None
+    assert conclusion.secret["data"] == secret["data"]
+    assert conclusion.secret["metadata"]["ownerReferences"][0]["uid"] == "u-1"
+
+
+@pytest.mark.promise("C5")
+@pytest.mark.parametrize("labels", [{}, {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MAILER_LABEL: "other"}])
+def test_a_secret_without_our_labels_is_somebody_elses(labels: dict[str, str]) -> None:
+    secret, _ = issued()
+    secret["metadata"]["labels"] = labels
+    decided = step(situation(mailer(), token_secret=secret))
+    assert isinstance(decided, Hold)
+    assert decided.problem.reason == SECRET_NOT_OURS
+    assert settled(situation(mailer(), token_secret=secret)).secret is None
+
+
+def test_a_mailer_that_is_being_deleted_is_left_alone() -> None:
+    manifest = {
+        "metadata": {
+            "name": "noreply",
+            "namespace": "app",
+            "uid": "u-1",
+            "resourceVersion": "7",
+            "deletionTimestamp": "2026-11-23T12:00:00Z",
+        },
+        "spec": {},
+    }
+    assert isinstance(step(situation(decode_mailer(manifest))), Leave)
+
+
+def test_suspension_holds_everything_but_says_that_mail_flows() -> None:
+    secret, status = issued()
+    conclusion = settled(situation(mailer(status=status, suspend=True), token_secret=secret))
+    assert conclusion.ready
+    assert {condition.reason for condition in conclusion.status.conditions} == {SUSPENDED}
+    assert conclusion.secret is None
+
+
+def test_a_spec_that_only_an_older_crd_took_is_reported_by_its_member() -> None:
+    conclusion = settled(situation(mailer(mailbox="nobody")))
+    assert conclusion.status.conditions[0].reason == "InvalidSpec"
+    assert conclusion.status.conditions[0].message.startswith("spec.mailbox:")
+
+
+def test_a_status_that_somebody_spoilt_counts_as_none() -> None:
+    assert mailer(status={"conditions": [{"type": 5}]}).status.conditions == ()
+
+
+def test_a_transition_time_moves_only_with_the_status() -> None:
+    failed = settled(situation(mailer()), EntraUnreachable("away"))
+    again = situation(mailer(status=written(failed)), now=NOON + MINUTE)
+    still = settled(again, EntraUnreachable("still away"))
+    assert still.status.conditions[0].message == "still away"
+    assert still.status.conditions[0].last_transition_time == NOON
+    assert changes(failed.status, still.status) == ()
+    got = settled(situation(mailer(status=written(still)), now=NOON + HOUR), token(issued_at=NOON + HOUR))
+    assert got.status.conditions[0].last_transition_time == NOON + HOUR
+    assert len(changes(still.status, got.status)) == 2
