@@ -122,30 +122,41 @@ async def test_a_token_of_seconds_is_minted_too(emulator: EmulatorClient, emulat
     assert 8 <= (token.expires_at - token.issued_at).total_seconds() <= 10
 
 
+OTHER = "44444444-4444-4444-8444-444444444444"
+
+
+@pytest.fixture
+def other(emulator: EmulatorClient) -> str:
+    """A second application with the same secret."""
+    members = {"name": "other", "secrets": [{"value": emulator.client_secret}]}
+    emulator.control("PATCH", f"/applications/{OTHER}", members)
+    return OTHER
+
+
 @pytest.mark.promise("C67")
 async def test_of_one_application_one_request_is_under_way_at_a_time(
-    emulator: EmulatorClient, emulated: Emulated
+    emulator: EmulatorClient, emulated: Emulated, other: str
 ) -> None:
     entra = Entra()
-    emulator.script("token", stall=True)
-    one, other = (asyncio.create_task(entra.mint(emulated())) for _ in range(2))
+    emulator.script("token", match=emulator.client_id, stall=True)
+    both = [asyncio.create_task(entra.mint(emulated())) for _ in range(2)]
     await asyncio.to_thread(emulator.events, "stalled")
+    await entra.mint(emulated(clientId=other))  # by now the second would have been under way, had it been let
 
-    assert emulator.counters()["requests"] == {"discovery": 1, "token": 1}
+    assert emulator.counters()["requests"] == {"discovery": 2, "token": 2}
 
     emulator.release()
-    await asyncio.gather(one, other)
-    assert emulator.counters()["requests"]["token"] == 2
+    await asyncio.gather(*both)
+    assert emulator.counters()["requests"]["token"] == 3
 
 
 @pytest.mark.promise("C67")
-async def test_a_slow_application_does_not_delay_another(emulator: EmulatorClient, emulated: Emulated) -> None:
-    slow = "44444444-4444-4444-8444-444444444444"
-    secrets = [{"value": emulator.client_secret}]
-    emulator.control("PATCH", f"/applications/{slow}", {"name": "slow", "secrets": secrets})
-    emulator.script("token", match=slow, stall=True)
+async def test_a_slow_application_does_not_delay_another(
+    emulator: EmulatorClient, emulated: Emulated, other: str
+) -> None:
+    emulator.script("token", match=other, stall=True)
     entra = Entra()
-    waiting = asyncio.create_task(entra.mint(emulated(clientId=slow)))
+    waiting = asyncio.create_task(entra.mint(emulated(clientId=other)))
     await asyncio.to_thread(emulator.events, "stalled")
 
     await entra.mint(emulated())

@@ -1,14 +1,20 @@
 """The HTTPS client goes where it is allowed, trusts whom it was told, waits as long as it was told, and no further."""
 
+import base64
+import dataclasses
 import json
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
+import jwt
 import pytest
 import trustme
+from cryptography.hazmat.primitives import hashes
 from emulator_client import EmulatorClient
 from foreign_entra import Reply, closed, discovery, foreign, silent
 
+from o365mailer_operator.token.certificate import read_certificate
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import (
     EntraAnswerInvalid,
@@ -50,6 +56,25 @@ async def test_a_good_answer_from_such_a_server_is_taken(grant_at: Any) -> None:
 
         assert token.value == "a.b.c"
         assert [method for method, _, _ in server.asked] == ["GET", "POST"]
+
+
+@pytest.mark.promise("C65")
+async def test_a_certificates_assertion_is_signed_with_ps256_and_names_the_certificate_by_sha256(
+    grant_at: Any, pair_of: Any
+) -> None:
+    """Microsoft, "Certificate credentials": RS256 and the SHA-1 thumbprint are the legacy form."""
+    pair = pair_of()
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        certificate = read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
+        await Entra().mint(dataclasses.replace(grant_at(server.base, server.ca), credential=certificate))
+        form = urllib.parse.parse_qs(server.asked[-1][2])
+
+    (assertion,) = form["client_assertion"]
+    header = jwt.get_unverified_header(assertion)
+    thumbprint = base64.urlsafe_b64decode(header["x5t#S256"])
+    assert (header["alg"], thumbprint) == ("PS256", pair.certificate.fingerprint(hashes.SHA256()))
+    claims = jwt.decode(assertion, pair.private.public_key(), ["PS256"], audience=f"{server.base}/token")
+    assert claims["iss"] == claims["sub"] == "22222222-2222-4222-8222-222222222222"
 
 
 @pytest.mark.promise("C70")
@@ -95,6 +120,20 @@ async def test_another_authoritys_certificate_is_not_trusted(grant_at: Any) -> N
         assert "unable to get local issuer certificate" in str(error)
         assert "spec.authority.caSecretRef" in str(error)
         assert server.asked == []
+
+
+@pytest.mark.promise("C70")
+async def test_the_public_authorities_are_not_trusted_beside_the_named_ones(
+    grant_at: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """requests adds its bundle of public authorities to whatever context it is given, unless it is kept from it."""
+    other = trustme.CA().cert_pem.bytes()
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        bundle = tmp_path / "public.pem"
+        bundle.write_bytes(server.ca)
+        monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(bundle))
+
+        assert isinstance(await failure_of(grant_at(server.base, other)), EntraNotTrusted)
 
 
 async def test_a_private_authority_is_not_trusted_unless_it_is_named(grant_at: Any) -> None:
