@@ -6,12 +6,13 @@ subject and authority key identifiers.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,7 @@ class CertificateAuthority:
         leaf = self._leaf(key, list(dict.fromkeys([*ALWAYS, *names])), now)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        with tempfile.TemporaryDirectory() as folder:  # OpenSSL's Python interface takes a key from files only
-            chain = Path(folder, "chain.pem")
-            chain.touch(mode=0o600)
-            chain.write_bytes(_key_pem(key) + leaf.public_bytes(serialization.Encoding.PEM))
+        with _as_file(_key_pem(key) + leaf.public_bytes(serialization.Encoding.PEM)) as chain:
             context.load_cert_chain(chain)
         return context
 
@@ -80,7 +78,7 @@ def create(*, now: datetime.datetime) -> CertificateAuthority:
 def keep(folder: Path, *, now: datetime.datetime) -> CertificateAuthority:
     """The authority in ``folder`` (ca.crt, ca.key); made there when neither is. The key is readable by its owner only.
 
-    Raises ConfigurationError when only one of the two is there or they cannot be read.
+    Raises ConfigurationError when only one of the two is there, or they cannot be read or written.
     """
     certificate_file, key_file = folder / "ca.crt", folder / "ca.key"
     if certificate_file.exists() and key_file.exists():
@@ -88,11 +86,14 @@ def keep(folder: Path, *, now: datetime.datetime) -> CertificateAuthority:
     if certificate_file.exists() or key_file.exists():
         raise ConfigurationError(f"{folder}: only one of ca.crt and ca.key is there; restore the other or remove both")
     authority = create(now=now)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_key_pem(authority.key))
-    certificate_file.write_bytes(authority.pem)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_key_pem(authority.key))
+        certificate_file.write_bytes(authority.pem)
+    except OSError as wrong:
+        raise ConfigurationError(f"--ca-dir {folder}: {wrong.strerror}; name a place that can be written") from wrong
     return authority
 
 
@@ -105,6 +106,24 @@ def _load(certificate_file: Path, key_file: Path) -> CertificateAuthority:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise ConfigurationError(f"{key_file}: not the EC key of {certificate_file}; remove both to have new ones made")
     return CertificateAuthority(certificate, key)
+
+
+@contextlib.contextmanager
+def _as_file(octets: bytes) -> Iterator[str]:
+    """A path to read the octets from: Python's OpenSSL takes a key from files only.
+
+    In memory where the system can (Linux), because in a container nothing may be writable.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("chain"), "wb") as file:
+            file.write(octets)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(octets)
+        file.flush()
+        yield file.name
 
 
 def _builder(

@@ -77,25 +77,15 @@ class Mint:
         issued = self._clock() + started
         expires = issued + lifetime
         uti = self._fresh_id(16)
-        claims: dict[str, Any] = {
+        claims = {
+            **_identity(application, tenant),
             "aud": audience,
-            "iss": f"https://sts.windows.net/{tenant.id}/",
             "iat": int(issued),
             "nbf": int(issued),
             "exp": int(expires),
-            "app_displayname": application.name,
-            "appid": application.client_id,
             "appidacr": "2" if credential == "certificate" else "1",
-            "idp": f"https://sts.windows.net/{tenant.id}/",
-            "idtyp": "app",
-            "oid": application.object_id,
-            "sub": application.object_id,
-            "tid": tenant.id,
             "uti": uti,
-            "ver": "1.0",
         }
-        if application.roles:
-            claims["roles"] = list(application.roles)
         key = self.foreign if foreign else self.key
         text = jwt.encode(claims, key.private, algorithm="RS256", headers={"kid": key.kid, "x5t": key.kid})
         record = IssuedToken(
@@ -108,6 +98,23 @@ class Mint:
             credential=credential,
         )
         return Minted(access_token=text, record=record)
+
+
+def _identity(application: Application, tenant: Tenant) -> dict[str, Any]:
+    """The claims that say who the token is for; without roles there is no such claim."""
+    issuer = f"https://sts.windows.net/{tenant.id}/"
+    return {
+        "iss": issuer,
+        "idp": issuer,
+        "idtyp": "app",
+        "app_displayname": application.name,
+        "appid": application.client_id,
+        "oid": application.object_id,
+        "sub": application.object_id,
+        "tid": tenant.id,
+        "ver": "1.0",
+        **({"roles": list(application.roles)} if application.roles else {}),
+    }
 
 
 def _b64url(octets: bytes) -> str:

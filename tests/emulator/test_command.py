@@ -1,6 +1,7 @@
 """The command: flags and environment, the state file, the line it prints, how it stops, what it says when it cannot."""
 
 import contextlib
+import datetime
 import json
 import signal
 import socket
@@ -8,10 +9,13 @@ import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from emulator_client import EmulatorClient
+
+from o365mailer_emulator import certificates
 
 FREE = ("--entra", "127.0.0.1:0", "--smtp", "127.0.0.1:0", "--control", "127.0.0.1:0")
 
@@ -82,6 +86,14 @@ def test_a_kept_ca_is_used_again_and_its_key_is_private(tmp_path: Path) -> None:
         handshake(entra["host"], entra["port"], ca=str(folder / "ca.crt"), name="localhost")
 
 
+def test_its_certificates_need_no_place_to_write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError):
+        tempfile.mkdtemp()
+    now = datetime.datetime.now(datetime.UTC)
+    assert certificates.create(now=now).server_context([], now=now).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
 def test_a_configuration_file_says_what_exists(tmp_path: Path) -> None:
     config = tmp_path / "fabrikam.json"
     tenant = "99999999-9999-4999-8999-999999999999"
@@ -107,6 +119,7 @@ def test_a_configuration_file_says_what_exists(tmp_path: Path) -> None:
             ("--config", "/nowhere.json"),
             "--config /nowhere.json: No such file or directory; name a file that can be read",
         ),
+        (("--ca-dir", "/proc/ca"), "--ca-dir /proc/ca: No such file or directory; name a place that can be written"),
         (("--state-file", "/nowhere/state"), "--state-file /nowhere/state: No such file or directory; name a place"),
         (("--ca-file", "/nowhere/ca.crt"), "--ca-file /nowhere/ca.crt: No such file or directory; name a place"),
     ],

@@ -9,6 +9,7 @@ from email.message import EmailMessage
 
 import aiosmtplib
 import pytest
+from completeness import lacking
 from emulator_client import EmulatorClient
 
 
@@ -26,7 +27,7 @@ def swaks() -> str:
     """The path of swaks, a Debian package of the same name."""
     found = shutil.which("swaks")
     if found is None:
-        pytest.skip("swaks is not installed (Debian package swaks; make setup-node installs it)")
+        lacking("swaks is not installed", "as root on Debian: apt-get install swaks")
     return found
 
 
