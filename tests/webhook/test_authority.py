@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from cryptography import x509
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from o365mailer_contract import names
@@ -143,6 +143,7 @@ class Replica:
 
 @pytest.mark.promise("W13")
 @settings(max_examples=15, deadline=None)
+@example(0, [0, 6], 2)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 6), min_size=1, max_size=3), st.integers(0, 2))
 def test_whatever_a_late_replica_shows_is_trusted_at_every_minute(seed: int, delays: list[int], lag: int) -> None:
     """Three lives of an authority: replicas up to 6 minutes late, the API server up to 2, publication 3 minutes; the

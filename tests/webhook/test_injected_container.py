@@ -9,6 +9,7 @@ from webhook.examples import SETTINGS, app, injected, pod, sidecar, verdict
 from o365mailer_contract import names
 from o365mailer_operator.webhook.injection import SAFE_TO_EVICT
 from o365mailer_operator.webhook.verdict import Patch, Untouched
+from o365mailer_sidecar import arguments
 
 SYSCTL = "net.ipv4.ip_unprivileged_port_start"
 
@@ -50,9 +51,17 @@ def test_it_listens_on_the_loopback_of_both_families_on_25_and_587() -> None:
         "O365MAILER_MAILER_DIR": "/var/run/o365mailer",
         "O365MAILER_LISTEN": "127.0.0.1:25,[::1]:25,127.0.0.1:587,[::1]:587",
         "O365MAILER_HEALTH": "[::]:9025",
-        "O365MAILER_SCRATCH_DIR": "/var/lib/o365mailer",
     }
     assert container["ports"] == [{"name": "o365m-health", "containerPort": 9025, "protocol": "TCP"}]
+
+
+def test_the_sidecar_understands_what_it_is_told() -> None:
+    told = environment(sidecar(injected(pod({names.PORTS_ANNOTATION: "2525", names.HEALTH_PORT_ANNOTATION: "9999"}))))
+    assert set(told) <= set(arguments.ENVIRONMENT.values())
+    understood = arguments.options([], told)
+    assert str(understood.mailer_dir) == "/var/run/o365mailer"
+    assert [str(address) for address in understood.listen] == ["127.0.0.1:2525", "[::1]:2525"]
+    assert str(understood.health) == "[::]:9999"
 
 
 @pytest.mark.promise("W2")

@@ -19,13 +19,13 @@ Secret and the configuration's `caBundle`, start it again.
 """
 
 import base64
-import binascii
 import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -126,7 +126,7 @@ def read(data: Mapping[str, str]) -> Authorities | None:
         signer = _read_pair(data, names.CA_SECRET_SIGNER, names.CA_SECRET_KEY)
         successor = _read_pair(data, NEXT_CERTIFICATE, NEXT_KEY) if NEXT_CERTIFICATE in data else None
         bundle = parse_bundle(data[names.CA_SECRET_CERTIFICATE])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
     own = {signer.certificate} | ({successor.certificate} if successor else set())
     return Authorities(signer=signer, successor=successor, retired=tuple(each for each in bundle if each not in own))
@@ -159,7 +159,7 @@ def trusted_by(configuration: Mapping[str, Any] | None) -> tuple[x509.Certificat
     for webhook in (configuration or {}).get("webhooks") or []:
         try:
             found |= dict.fromkeys(parse_bundle(webhook["clientConfig"].get("caBundle", "")))
-        except (ValueError, binascii.Error):
+        except (ValueError, UnsupportedAlgorithm):
             continue
     return tuple(found)
 

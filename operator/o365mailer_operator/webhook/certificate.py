@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -79,7 +80,7 @@ def read_authority(directory: Path) -> Authority:
     try:
         certificate = x509.load_pem_x509_certificate(_read(descriptor, names.CA_SECRET_SIGNER, directory))
         key = serialization.load_pem_private_key(_read(descriptor, names.CA_SECRET_KEY, directory), password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise UnusableAuthority(f"{directory}: {names.CA_SECRET_SIGNER} or {names.CA_SECRET_KEY} is not PEM") from None
     finally:
         os.close(descriptor)
