@@ -47,9 +47,20 @@ class EmulatorClient:
         free = f"[{host}]:0" if ":" in host else f"{host}:0"
         command = [sys.executable, "-m", "o365mailer_emulator.main"]
         command += ["--entra", free, "--smtp", free, "--control", free]
-        command += ["--state-file", str(state_file), "--ca-file", str(self.folder / "ca.crt"), *arguments]
+        command += [
+            "--until-stdin-closes",
+            "--state-file",
+            str(state_file),
+            "--ca-file",
+            str(self.folder / "ca.crt"),
+            *arguments,
+        ]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._errors, env={**os.environ, **(environment or {})}
+            command,
+            stdin=subprocess.PIPE,  # never written to: its end tells the emulator that this process has died
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **(environment or {})},
         )
         try:
             self.announcement = self._first_line()
@@ -164,8 +175,9 @@ class EmulatorClient:
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._errors.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         return status

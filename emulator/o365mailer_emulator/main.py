@@ -62,6 +62,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
     flag("ca-file", "writes the CA's certificate here")
     flag("state-file", "writes the bound addresses here, as JSON, once everything listens")
     flag("config", "tenants, applications, mailboxes and settings, as JSON (docs/emulator.md)")
+    parser.add_argument(
+        "--until-stdin-closes",
+        action="store_true",
+        default=bool(environment.get(f"{PREFIX}UNTIL_STDIN_CLOSES")),
+        help="also stop when standard input (a pipe) ends: with the process that started it, however that dies",
+    )
     return parser.parse_args(arguments)
 
 
@@ -71,6 +77,8 @@ async def serve(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if arguments.until_stdin_closes:
+        loop.add_reader(sys.stdin.fileno(), _at_end_of_input, stop)
     now = datetime.datetime.now(datetime.UTC)
     authority = certificates.keep(Path(arguments.ca_dir), now=now) if arguments.ca_dir else certificates.create(now=now)
     service = Service(
@@ -99,6 +107,12 @@ def announce(addresses: dict[str, Any], state_file: str | None) -> None:
         f"SMTP {smtp['host']}:{smtp['port']}, control and page {addresses['controlUrl']}/",
         flush=True,
     )
+
+
+def _at_end_of_input(stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stop.set()
 
 
 def _tenancy(config: str | None) -> Tenancy:

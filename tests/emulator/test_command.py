@@ -44,6 +44,13 @@ def test_a_signal_stops_it_cleanly_even_with_a_client_connected(number: signal.S
         assert emulator.stderr() == ""
 
 
+def test_it_ends_with_the_process_that_started_it() -> None:
+    with EmulatorClient() as emulator:
+        assert emulator.process.stdin is not None
+        emulator.process.stdin.close()
+        assert emulator.process.wait(10) == 0
+
+
 def test_one_line_says_where_everything_is(emulator_process: EmulatorClient) -> None:
     state = emulator_process.state
     assert emulator_process.announcement == (
