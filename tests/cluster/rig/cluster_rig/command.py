@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster_rig import cache, images, programs, requirements
+from cluster_rig import cache, images, programs, requirements, tryout
 from cluster_rig.choice import choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import BuildError, MachineLacksError, RigError
@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
         ("up", run_up, "bring a cluster with a node up (root); prints its kubeconfig's path"),
         ("down", run_down, "end it and remove every trace"),
         ("status", run_status, "say whether it runs"),
+        ("try", run_try, "a cluster with the product, the emulator and an example app in it; prints what to type next"),
     ):
         cluster = verbs.add_parser(verb, help=text)
         cluster.add_argument("--name", default=DEFAULT_NAME, help="one of several clusters on this machine")
@@ -110,6 +111,11 @@ def run_status(chosen: argparse.Namespace) -> None:
     """`status`: `running` with the kubeconfig's path, or `not running`."""
     cluster = choose(chosen.name)
     print(f"running {cluster.kubeconfig}" if cluster.is_running() else "not running")
+
+
+def run_try(chosen: argparse.Namespace) -> None:
+    """`try`: says what to type once a mail has arrived."""
+    print(tryout.run(choose(chosen.name)))
 
 
 def run_images(_: argparse.Namespace) -> None:

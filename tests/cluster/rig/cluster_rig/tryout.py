@@ -29,9 +29,9 @@ APP_IMAGE = "docker.io/library/python:3.13-slim-bookworm"
 LOADED = "example.com/loaded"
 """On the operator's namespace: the archives that the cluster has, so that a second run loads what changed alone."""
 BUILT_FROM = "example.com/built-from"
-"""On pod templates: their image's content. A rebuilt image keeps its name, and this change rolls its pods."""
+"""On the chart's pods, and on Deployments: their image's content, because a rebuilt image keeps its name."""
 
-ROLLOUT = "180s"
+ROLLOUT = "120s"
 MAIL_SECONDS = 120
 ASK_SECONDS = 5
 
@@ -48,9 +48,10 @@ A cluster runs on this machine; the app {app} in it has a mail in the mailbox (t
   kubectl --namespace {emulator} port-forward service/office365 8080
                                                       the mailboxes, at http://localhost:8080/
 
-  kubectl --namespace {app} create deployment more --image={app_image} -- sleep infinity
-  kubectl --namespace {app} annotate deployment more o365mailer.dev/inject={mailer}
-                                                      gives any other app its relay
+  kubectl --namespace {app} annotate o365mailer {mailer} o365mailer.dev/refresh=1
+                                                      a fresh token now; no pod restarts for it
+  kubectl --namespace {app} annotate deployment YOURS o365mailer.dev/inject={mailer}
+                                                      gives another app of that namespace its relay
 
 `make cluster` again installs what you changed; `make cluster-down` removes every trace.
 """
@@ -83,7 +84,7 @@ def run(cluster: Cluster) -> str:
             count = wait_for_mail(cluster)
     except ClientError as error:
         raise StartError(f"{step} failed: {error}\n{diagnosis(cluster)}") from error
-    return next_steps(cluster, count=count, app_image=app_image)
+    return next_steps(cluster, count=count)
 
 
 def load(cluster: Cluster, archives: list[Path]) -> None:
@@ -108,7 +109,7 @@ def install_chart(cluster: Cluster, contents: dict[str, str]) -> None:
         "webhook": {"podAnnotations": {BUILT_FROM: f"{operator}.{sidecar}"}},
     }
     arguments = ("upgrade", "--install", "o365mailer", CHART, "--namespace", OPERATOR, "--values", "-")
-    cluster.helm(*arguments, "--wait", "--timeout", ROLLOUT, stdin=json.dumps(values), timeout=240)
+    cluster.helm(*arguments, "--wait", "--timeout", ROLLOUT, stdin=json.dumps(values), timeout=150)
 
 
 def install_emulator(cluster: Cluster, contents: dict[str, str]) -> None:
@@ -128,18 +129,22 @@ def install_emulator(cluster: Cluster, contents: dict[str, str]) -> None:
 def apply_example(cluster: Cluster, *, app_image: str, sidecar: str) -> None:
     """Applies the mailer and the app, with an image of the app that the cluster has."""
     cluster.kubectl("apply", "--filename", EXAMPLES / "mailer.yaml")
-    cluster.kubectl("wait", "o365mailer", MAILER, "--namespace", APP, "--for=condition=Ready", "--timeout=90s", timeout=120)
+    cluster.kubectl(
+        "wait", "o365mailer", MAILER, "--namespace", APP, "--for=condition=Ready", "--timeout=90s", timeout=120
+    )
     app = (EXAMPLES / "app.yaml").read_text(encoding="utf-8").replace(APP_IMAGE, app_image)
     cluster.kubectl("apply", "--filename", "-", stdin=app)
     built_from(cluster, APP, "shop", sidecar)
 
 
 def built_from(cluster: Cluster, namespace: str, deployment: str, content: str) -> None:
-    """Rolls the Deployment if its image's content changed, and waits until its pods are there."""
-    patch = {"spec": {"template": {"metadata": {"annotations": {BUILT_FROM: content}}}}}
+    """Restarts the Deployment if its image was rebuilt since the last run, and waits until its pods are there."""
     where = ("--namespace", namespace)
-    cluster.kubectl("patch", "deployment", deployment, *where, "--patch", json.dumps(patch))
-    cluster.kubectl("rollout", "status", f"deployment/{deployment}", *where, f"--timeout={ROLLOUT}", timeout=240)
+    annotations = cluster.kubectl.json("get", "deployment", deployment, *where)["metadata"].get("annotations", {})
+    if annotations.get(BUILT_FROM, content) != content:
+        cluster.kubectl("rollout", "restart", f"deployment/{deployment}", *where)
+    cluster.kubectl("annotate", "deployment", deployment, *where, f"{BUILT_FROM}={content}", "--overwrite")
+    cluster.kubectl("rollout", "status", f"deployment/{deployment}", *where, f"--timeout={ROLLOUT}", timeout=150)
 
 
 def ask_emulator(cluster: Cluster, path: str) -> str:
@@ -172,6 +177,7 @@ def diagnosis(cluster: Cluster) -> str:
         ("get", "events", "--all-namespaces", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"),
         ("logs", *where, "--selector=app.kubernetes.io/component=controller", "--tail=15"),
         ("logs", *where, "--selector=app.kubernetes.io/component=webhook", "--tail=10"),
+        ("logs", "--namespace", EMULATOR, "deployment/office365", "--tail=10"),
         ("logs", "--namespace", APP, "deployment/shop", "--all-containers", "--tail=15"),
     )
     said = []
@@ -181,11 +187,10 @@ def diagnosis(cluster: Cluster) -> str:
     return "\n\n".join(said)
 
 
-def next_steps(cluster: Cluster, *, count: int, app_image: str) -> str:
+def next_steps(cluster: Cluster, *, count: int) -> str:
     """What to type, with this cluster's own names in it."""
     return NEXT.format(
         app=APP,
-        app_image=app_image,
         count=count,
         emulator=EMULATOR,
         kubeconfig=cluster.kubeconfig,
