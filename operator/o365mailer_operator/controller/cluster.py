@@ -18,7 +18,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster_errors import Absent, Refused, Unavailable, error
+from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, Refused, Unavailable, error
 
 Manifest = dict[str, Any]
 """An object as the API server writes it."""
@@ -228,6 +228,6 @@ def _translated(request: str) -> Any:
     except TimeoutError:
         raise Unavailable(f"{request}: no answer within {REQUEST_TIMEOUT:g} s") from None
     except (aiohttp.ClientError, ssl.SSLError, OSError, json.JSONDecodeError) as problem:
-        if isinstance(problem, Unavailable | Absent | PermissionError):
+        if isinstance(problem, ClusterError):  # two of ours are OSErrors
             raise
         raise Unavailable(f"{request}: {type(problem).__name__}: {problem}") from None

@@ -108,14 +108,18 @@ class Watch:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
         kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)(self._event)
-        await kopf.operator(
-            registry=registry,
-            settings=settings_for_watching(),
-            standalone=True,
-            clusterwide=not self.namespaces,
-            namespaces=self.namespaces,
-            stop_flag=self.stop,
-        )
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=settings_for_watching(),
+                standalone=True,
+                clusterwide=not self.namespaces,
+                namespaces=self.namespaces,
+                stop_flag=self.stop,
+            )
+        finally:
+            # kopf waits for the flag in a thread that nothing cancels, and the event loop waits for that thread.
+            self.stop.set()
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         login = await self.cluster.login()
