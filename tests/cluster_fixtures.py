@@ -6,6 +6,7 @@ should have to allow for that. What the machine lacks is named in one place, `no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import secrets
 from collections.abc import Callable, Iterator
@@ -67,9 +68,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    for fixture in PREPARATIONS:
-        if fixture in wanted:
-            prepared(fixture)
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    # Minutes without a word would look like a hang.
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        for fixture in PREPARATIONS:
+            if fixture in wanted:
+                prepared(fixture)
 
 
 @pytest.fixture(scope="session")
