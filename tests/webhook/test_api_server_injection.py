@@ -1,5 +1,6 @@
 """What a real API server makes of the injection."""
 
+import functools
 import json
 from typing import Any
 
@@ -30,6 +31,12 @@ def created(installation: Installation, namespace: str, manifest: Manifest) -> M
     return answer.document
 
 
+def has_account(installation: Installation, namespace: str) -> bool:
+    """Whether pods can be created in the namespace."""
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+    return installation.api.request("GET", path).status == 200
+
+
 def token_mounts(container: Manifest) -> list[str]:
     return [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == TOKEN_MOUNT]
 
@@ -47,6 +54,15 @@ def test_an_annotated_pod_is_created_with_the_sidecar_first(installation: Instal
 def test_an_unannotated_pod_is_created_as_it_is(installation: Installation, namespace: str) -> None:
     result = created(installation, namespace, {"metadata": {"name": "web"}, "spec": app()})
     assert "initContainers" not in result["spec"]
+
+
+@pytest.mark.promise("W10")
+def test_pods_of_the_system_are_never_asked_about(installation: Installation, namespace: str) -> None:
+    """Their namespaces are left out by name, so that a cluster can always start."""
+    for excluded in ("kube-system", "kube-public", "kube-node-lease"):
+        eventually(functools.partial(has_account, installation, excluded), "the default ServiceAccount")
+        assert "initContainers" not in created(installation, excluded, pod())["spec"]
+    assert "initContainers" in created(installation, namespace, pod())["spec"]
 
 
 @pytest.mark.promise("W3")
