@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,15 +42,21 @@ PACKAGES = (
     Package(name="buildah", brings="buildah", reason="builds images where neither docker nor podman answers"),
 )
 
+PEERS = (
+    Package(name="swaks", brings="swaks", reason="one of the SMTP clients that the tests send with"),
+    Package(name="libnet-ssleay-perl", brings="/usr/share/doc/libnet-ssleay-perl", reason="swaks' TLS"),
+)
+"""Real programs that tests talk to; the node does without them."""
+
 
 def search_path() -> str:
     """PATH with the system directories, which a user's PATH may lack."""
     return f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
 
 
-def missing_packages() -> list[Package]:
-    """What `setup-node` would install."""
-    return [package for package in PACKAGES if not package.is_installed()]
+def missing(packages: Iterable[Package]) -> list[Package]:
+    """Those of them that `setup-node` would install."""
+    return [package for package in packages if not package.is_installed()]
 
 
 def check_node() -> None:
@@ -65,8 +72,8 @@ def check_node() -> None:
         reasons.append("the node needs root")
     if not Path("/sys/fs/cgroup").is_dir():
         reasons.append("there is no /sys/fs/cgroup")
-    if missing := missing_packages():
-        named = ", ".join(package.name for package in missing)
+    if lacking := missing(PACKAGES):
+        named = ", ".join(package.name for package in lacking)
         reasons.append(f"missing: {named} (`make setup-node` as root on Debian installs them)")
     if reasons:
         raise MachineLacksError("; ".join(reasons))
@@ -78,17 +85,17 @@ def install() -> None:
     Raises:
         MachineLacksError: not root, not Debian, or apt-get failed.
     """
-    missing = missing_packages()
-    if not missing:
-        cache.say("nothing to install: the machine has all that the node needs")
+    lacking = missing((*PACKAGES, *PEERS))
+    if not lacking:
+        cache.say("nothing to install: the machine has all that the node and the tests need")
         return
-    for package in missing:
+    for package in lacking:
         cache.say(f"will install {package.name}: {package.reason}")
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise MachineLacksError("setup-node needs root and apt-get (Debian, Ubuntu): install the packages named above")
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     options = ["--quiet=2", "--yes", "--no-install-recommends", "--option=Dpkg::Options::=--force-confold"]
-    for step in (["update", "--quiet=2"], ["install", *options, *(package.name for package in missing)]):
+    for step in (["update", "--quiet=2"], ["install", *options, *(package.name for package in lacking)]):
         with cache.timed(f"apt-get {step[0]}"):
             done = subprocess.run(
                 ["apt-get", *step], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
