@@ -20,6 +20,7 @@ from typing import Any, Self
 import yaml
 from cluster_rig.control_plane import ControlPlane
 from webhook.process import MountedSecret, WebhookProcess, eventually
+from webhook.rights import controller_kubeconfig
 
 from o365mailer_contract import names
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
@@ -98,6 +99,8 @@ class KeptAuthority:
     """The controller's keeper, and a kubelet of our own that mounts the Secret `delay` seconds late; in one thread."""
 
     kubeconfig: Path
+    """The kubelet's; the controller's is `controller`."""
+    controller: Path
     namespace: str
     mount: MountedSecret
     delay: float = 0.0
@@ -117,7 +120,10 @@ class KeptAuthority:
         self._loop.close()
 
     async def _run(self) -> None:
-        async with await connect({"KUBECONFIG": str(self.kubeconfig)}) as cluster:
+        async with (
+            await connect({"KUBECONFIG": str(self.kubeconfig)}) as kubelet,
+            await connect({"KUBECONFIG": str(self.controller)}) as cluster,
+        ):
             keeper = AuthorityKeeper(
                 cluster=cluster,
                 namespace=self.namespace,
@@ -125,7 +131,7 @@ class KeptAuthority:
                 clock=lambda: datetime.datetime.now(datetime.UTC),
                 **self.options,
             )
-            tasks = [asyncio.create_task(keeper.keep()), asyncio.create_task(self._mount(cluster))]
+            tasks = [asyncio.create_task(keeper.keep()), asyncio.create_task(self._mount(kubelet))]
             await self._stop.wait()
             for task in tasks:
                 task.cancel()
@@ -159,10 +165,12 @@ class Installation:
         with contextlib.ExitStack() as stack:
             self.api = Api(self.plane.kubeconfig)
             self.plane.kubectl("create", "namespace", self.namespace)
+            controller = stack.enter_context(controller_kubeconfig(self.plane, self.namespace, self.directory))
             mount = MountedSecret(self.directory / "ca")
             stack.enter_context(
                 KeptAuthority(
                     kubeconfig=self.plane.kubeconfig,
+                    controller=controller,
                     namespace=self.namespace,
                     mount=mount,
                     delay=self.delay,
