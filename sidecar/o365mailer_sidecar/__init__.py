@@ -2,7 +2,7 @@
 
 The way of a mail, in the order of the files::
 
-    app ── inbox ─ session ─ commands ─ body ──► envelope + body
+    app ── inbox ─ session ─ dialogue ─ commands ─ body ──► envelope + body
                                                      │
                                                    relay ── directory   (settings, token, authorities)
                                                      │
@@ -10,7 +10,7 @@ The way of a mail, in the order of the files::
                                                      │
     app ◄── reply ◄──────────────────────────── verdict
 
-`session` knows nothing of Exchange, `connection` nothing of the app; `relay` is the port between them, and the only
-place that weighs what was sent against who still waits. `commands`, `body`, `message`, `parameters`, `verdict` and
-`reply` are pure: data in, data out. `service` puts the parts together, `main` reads the command line.
+`session` and `dialogue` know nothing of Exchange, `connection` nothing of the app; `relay` is the port between them and
+the only place that weighs what was sent against who still waits. `commands`, `body`, `message`, `parameters`, `verdict`
+and `reply` are pure: data in, data out. `service` puts the parts together, `main` reads the command line.
 """

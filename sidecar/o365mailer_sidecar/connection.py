@@ -5,6 +5,8 @@ whether a broken connection broke before or after the message was out.
 """
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
@@ -39,6 +41,14 @@ EXPIRY_MARGIN: Final = 10.0
 
 AUTH_DEFECTS: Final = frozenset({530, 534, 535})
 """Codes of AUTH that speak of the token or the mailbox, not of the moment."""
+
+WORDS: Final[dict[type[BaseException], str]] = {
+    aiosmtplib.SMTPServerDisconnected: "connection closed",
+    aiosmtplib.SMTPReadTimeoutError: "no answer in time",
+    aiosmtplib.SMTPConnectTimeoutError: "no answer in time",
+    TimeoutError: "no answer in time",
+}
+"""For failures that have no number of the system's."""
 
 Result = TypeVar("Result")
 
@@ -88,13 +98,17 @@ async def _reach(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str,
         words = f"answered {error.code}" if error.code > 0 else "spoke no SMTP"
         raise Away(f"{host} {words} instead of a greeting") from None
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise Away(_reason(error, f"{host}:{client.port}")) from None
+        raise Away(_reason(error, f"{host}:{client.port}: ")) from None
 
 
-def _reason(error: BaseException, where: str) -> str:
+def _reason(error: BaseException, where: str = "") -> str:
+    """The system's words for what happened; asyncio's own name the address, and differ with the number of them."""
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    words = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
-    return f"{where}: {words}"
+    if isinstance(cause, socket.gaierror):
+        return f"{where}{cause.strerror}"
+    if isinstance(cause, OSError) and cause.errno:
+        return f"{where}{os.strerror(cause.errno)}"
+    return f"{where}{WORDS.get(type(cause), 'no connection')}"
 
 
 async def _authenticate(client: aiosmtplib.SMTP, mailer: Mailer) -> None:
@@ -107,7 +121,7 @@ async def _authenticate(client: aiosmtplib.SMTP, mailer: Mailer) -> None:
         words = f"{reply.code} {reply.enhanced} {reply.text}"
         raise (TokenRefused if reply.code in AUTH_DEFECTS else Away)(words) from None
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise Away(_reason(error, "AUTH")) from None
+        raise Away(_reason(error, "AUTH: ")) from None
 
 
 class Connection:
@@ -211,7 +225,7 @@ class Connection:
             raise
         except (TimeoutError, OSError, aiosmtplib.SMTPException) as error:
             self.in_step = False
-            raise Lost(_reason(error, "Office 365")) from None
+            raise Lost(_reason(error)) from None
 
     async def quit(self) -> None:
         """Say goodbye, one second at most, and close."""

@@ -12,19 +12,19 @@ from o365mailer_contract.settings import Delivery, Limits
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.dialogue import Terms
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Lost, NotReady, Refused, TokenRefused, Withdrawn
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.reply import Reply, shortened
-from o365mailer_sidecar.session import Terms
 from o365mailer_sidecar.upstream import Upstream
 from o365mailer_sidecar.verdict import Outcome, verdict
 
 
 class Relay:
-    """Takes messages from sessions (`session.Office`)."""
+    """Takes messages from sessions (`dialogue.Office`)."""
 
     def __init__(
         self,

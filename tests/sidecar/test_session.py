@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.dialogue import Terms
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.session import Session, Terms
+from o365mailer_sidecar.session import Session
 
 
 class Counter:

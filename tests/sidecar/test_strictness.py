@@ -4,7 +4,14 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from sidecar_process import Sidecar, Wire, until
+from sidecar_process import Sidecar, Wire, running, until
+
+
+@pytest.fixture(scope="module")
+def idle_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """One for all of these tests: it must survive them."""
+    with running(tmp_path_factory.mktemp("mailer")) as sidecar:
+        yield sidecar
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """No token before verified TLS, and nothing left over from before it."""
 
+import json
 from collections.abc import Callable
 
 import pytest
 import trustme
 from scratch_submission import CLEAR_EHLO, Peer, ScratchHost
-from sidecar_process import MailerDirectory, Wire, running
+from sidecar_process import MailerDirectory, Wire, document, running
 
 TOKEN_SEEN = b"AUTH"
 
@@ -143,3 +144,12 @@ def test_the_same_host_gets_the_token_over_tls(directory: MailerDirectory) -> No
         app.begin()
         assert app.deliver(b"Subject: x\r\n\r\n").startswith("550 5.7.1 no [")
         assert b"AUTH XOAUTH2 " in host.peers[0].heard
+
+
+def test_a_name_that_does_not_resolve_is_away(directory: MailerDirectory) -> None:
+    directory.write(access_token="token-not-a-secret", mailer_json=json.dumps(document("nowhere.invalid", 587)))
+    with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        app.begin()
+        reply = app.deliver(b"Subject: x\r\n\r\n")
+    assert reply.startswith("451 4.4.1 Office 365 cannot be reached: nowhere.invalid:587: ")
+    assert "resolution" in reply or "not known" in reply
