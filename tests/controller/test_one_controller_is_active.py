@@ -134,8 +134,12 @@ def test_the_controller_outlives_an_api_server_that_goes_away_but_not_its_crd(
             process.wait_until_leading()
             namespace.apply_mailer("before")
             namespace.await_ready("before")
+            emulator.script("token", stall=True)
+            namespace.apply_mailer("during")
+            emulator.events("stalled")
             flags = plane.processes.running["kube-apiserver"].args
             plane.processes.stop("kube-apiserver")
+            emulator.release()
             eventually(lambda: (process.metric('o365mailer_visits_total{result="cluster"}') or 0) >= 1, within=30)
             assert process.http("/livez")[0] == 200
             assert isinstance(flags, list)
@@ -144,10 +148,39 @@ def test_the_controller_outlives_an_api_server_that_goes_away_but_not_its_crd(
             namespace.apply_mailer("after")
             namespace.await_ready("after", within=60)
             assert process.process.poll() is None
-            assert minted(namespace) == 2
+            namespace.await_ready("during")
+            assert minted(namespace) == 3, "the token that could not be written at once was not kept"
             # A watch of something that is gone for good would see nothing for ever: better to end and be restarted.
             plane.kubectl("delete", "-f", CRD)
             assert process.process.wait(timeout=30) == 1
+
+
+@pytest.mark.promise("C13")
+def test_what_is_being_minted_at_sigterm_is_still_written(own_namespace: Namespace, start_controller: Start) -> None:
+    process = start_controller()
+    process.wait_until_leading()
+    own_namespace.emulator.script("token", delay=2)
+    own_namespace.apply_mailer()
+    eventually(lambda: own_namespace.emulator.counters()["requests"].get("token"), what="a token request")
+    assert process.stop() == 0
+    assert own_namespace.files() is not None
+    assert minted(own_namespace) == 1
+
+
+@pytest.mark.promise("C16")
+def test_without_a_choice_of_namespaces_all_are_served(
+    cluster: ControlPlane, own_namespace: Namespace, emulator: EmulatorClient, tmp_path: Path
+) -> None:
+    other = Namespace(name=f"{own_namespace.name}-other", kubectl=cluster.kubectl, emulator=emulator)
+    cluster.kubectl("create", "namespace", other.name)
+    other.credentials()
+    arguments = ["--namespace", own_namespace.name, "--allowed-host", "127.0.0.1"]
+    with ControllerProcess(kubeconfig=cluster.kubeconfig, directory=tmp_path, arguments=arguments) as process:
+        process.wait_until_leading()
+        for namespace in (own_namespace, other):
+            namespace.apply_mailer()
+        for namespace in (own_namespace, other):
+            namespace.await_ready()
 
 
 @pytest.mark.promise("C16")
