@@ -200,7 +200,7 @@ def test_the_rights_that_the_chart_grants_are_enough(
     own_namespace.apply_mailer(suspend=True)
     own_namespace.await_condition("Suspended")
     own_namespace.apply_mailer(suspend=False)
-    eventually(lambda: len(own_namespace.events()) >= 4, what="Events")
+    eventually(lambda: len(own_namespace.events()) >= 3, what="Events")
     assert process.stop() == 0
     assert holder(own_namespace) == ""
     assert [line for line in process.lines() if line["level"] != "info"] == []

@@ -88,13 +88,15 @@ def carried(wanted: Condition, *, before: Status, generation: int, now: datetime
 
 
 def changes(before: Status, after: Status) -> tuple[Condition, ...]:
-    """The conditions whose status or reason is news; nothing is news about a mailer that only got its first Unknown."""
+    """The conditions whose status or reason is news. What both say with the same words is told once, as Ready's."""
 
     def is_news(condition: Condition) -> bool:
         old = before.condition(condition.type)
         return old is None or (old.status, old.reason) != (condition.status, condition.reason)
 
-    return tuple(condition for condition in after.conditions if is_news(condition))
+    news = [condition for condition in after.conditions if is_news(condition)]
+    told = {condition.reason for condition in news if condition.type == READY}
+    return tuple(condition for condition in news if condition.type == READY or condition.reason not in told)
 
 
 _UNSET: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
