@@ -77,10 +77,11 @@ def run(cluster: Cluster) -> str:
         with cache.timed("installing the chart and the emulator"):
             install_chart(cluster, contents)
             step = "installing the emulator"
-            install_emulator(cluster, contents)
+            authority = install_emulator(cluster, contents)
         step = "waiting for the first mail"
         with cache.timed("applying the example mailer and app, and waiting for the first mail"):
-            apply_example(cluster, app_image=app_image, sidecar=contents["o365mailer-sidecar"])
+            apply_mailer(cluster, authority)
+            apply_app(cluster, app_image=app_image, sidecar=contents["o365mailer-sidecar"])
             count = wait_for_mail(cluster)
     except ClientError as error:
         raise StartError(f"{step} failed: {error}\n{diagnosis(cluster)}") from error
@@ -112,7 +113,7 @@ def install_chart(cluster: Cluster, contents: dict[str, str]) -> None:
     cluster.helm(*arguments, "--wait", "--timeout", ROLLOUT, stdin=json.dumps(values), timeout=150)
 
 
-def install_emulator(cluster: Cluster, contents: dict[str, str]) -> None:
+def install_emulator(cluster: Cluster, contents: dict[str, str]) -> str:
     """Applies the emulator, and hands its authority to the app's namespace as the Secret that the mailer names."""
     cluster.kubectl("apply", "--filename", EXAMPLES / "emulator.yaml")
     built_from(cluster, EMULATOR, "office365", contents["o365mailer-emulator"])
@@ -124,14 +125,24 @@ def install_emulator(cluster: Cluster, contents: dict[str, str]) -> None:
         "stringData": {"ca.crt": authority},
     }
     cluster.kubectl.apply(manifest, namespace=APP)
+    return authority
 
 
-def apply_example(cluster: Cluster, *, app_image: str, sidecar: str) -> None:
-    """Applies the mailer and the app, with an image of the app that the cluster has."""
+def apply_mailer(cluster: Cluster, authority: str) -> None:
+    """Applies the mailer and waits until it is Ready, with a token of the emulator that runs now.
+
+    A replaced emulator has new keys, and takes no token of the one before it: a service that never ends has no such
+    moment, so the mailer cannot know and is told.
+    """
     cluster.kubectl("apply", "--filename", EXAMPLES / "mailer.yaml")
-    cluster.kubectl(
-        "wait", "o365mailer", MAILER, "--namespace", APP, "--for=condition=Ready", "--timeout=90s", timeout=120
-    )
+    mailer = ("o365mailer", MAILER, "--namespace", APP)
+    fresh = f"o365mailer.dev/refresh={cache.fingerprint([authority.encode()])}"
+    cluster.kubectl("annotate", *mailer, fresh, "--overwrite")
+    cluster.kubectl("wait", *mailer, "--for=condition=Ready", "--timeout=90s", timeout=120)
+
+
+def apply_app(cluster: Cluster, *, app_image: str, sidecar: str) -> None:
+    """Applies the app, with an image of Python that the cluster has."""
     app = (EXAMPLES / "app.yaml").read_text(encoding="utf-8").replace(APP_IMAGE, app_image)
     cluster.kubectl("apply", "--filename", "-", stdin=app)
     built_from(cluster, APP, "shop", sidecar)
