@@ -27,7 +27,7 @@ check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
 	$$($(RIG) path helm) lint --strict charts/o365mailer
 	$(BIN)/python -m pytest -q tests/chart/test_manifests.py
 
-mutants: .venv/.dev ## break the code in ten named ways; each must turn a named test red
+mutants: .venv/.dev ## break the code in named ways; each must turn a named test red
 	$(BIN)/python -m pytest tests/mutations
 
 setup-node: .venv/.dev ## install what a real node needs (root, Debian)

@@ -19,6 +19,7 @@ from cluster_rig.choice import Cluster, choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import MachineLacksError
 from cluster_rig.node import NodeCluster
+from completeness import lacking
 
 
 def build_node() -> None:
@@ -41,7 +42,7 @@ PREPARATIONS: dict[str, Callable[[], object]] = {
 
 def not_run(error: MachineLacksError) -> NoReturn:
     """The one place where a test of the cluster gives up, naming what the machine lacks."""
-    pytest.skip(f"not run on this machine: {error}")
+    lacking("no cluster here", str(error))
 
 
 @functools.cache
