@@ -1,10 +1,12 @@
 """`o365mailer-controller`'s flags, their environment variables, and what it says when one is wrong."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
+from cluster_rig.control_plane import ControlPlane
 
 from o365mailer_operator.controller.options import parse
 from o365mailer_operator.token.hosts import PRESET_HOSTS
@@ -46,6 +48,22 @@ def test_a_wrong_flag_is_named(arguments: list[str], text: str, capsys: pytest.C
         parse(arguments, {})
     assert ended.value.code == 2
     assert text in capsys.readouterr().err
+
+
+def test_a_health_port_that_is_taken_is_named(cluster: ControlPlane) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "o365mailer_operator.controller", "--health", f"127.0.0.1:{port}"],
+            env={"PATH": os.environ["PATH"], "KUBECONFIG": str(cluster.kubeconfig)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"o365mailer-controller: cannot listen on 127.0.0.1 port {port}: ")
+    assert "give --health another HOST:PORT" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("kubeconfig", ["/nowhere/kubeconfig", "/dev/null"])

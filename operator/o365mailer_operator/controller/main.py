@@ -21,7 +21,7 @@ from o365mailer_operator.controller.lease import Lease, LeaseLost
 from o365mailer_operator.controller.logs import start_logging
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
-from o365mailer_operator.controller.probes import serving
+from o365mailer_operator.controller.probes import CannotListen, serving
 from o365mailer_operator.controller.queue import DueQueue, Key, work
 from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.controller.watch import Watch, WatchEnded
@@ -61,10 +61,14 @@ async def control(options: Options) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with cluster:
-        return await _Controller(options, cluster).run(stop)
+        try:
+            return await Controller(options, cluster).run(stop)
+        except CannotListen as error:
+            print(f"o365mailer-controller: {error}; give --health another HOST:PORT", file=sys.stderr)
+            return WRONG
 
 
-class _Controller:
+class Controller:
     """The parts of one process, put together."""
 
     def __init__(self, options: Options, cluster: Cluster) -> None:
@@ -110,6 +114,8 @@ class _Controller:
                 log.info("stopped")
             except* (LeaseLost, WatchEnded) as losses:
                 log.error("lost what it takes to go on", extra={"error": str(losses.exceptions[0])})
+            except* Exception:
+                log.exception("ended by a fault of this program")
             await self.lease.release()
             return status
 

@@ -14,6 +14,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from o365mailer_contract import names
 
+
+class CannotListen(OSError):
+    """The address of the health port is taken, or not ours."""
+
+
 log = logging.getLogger(__name__)
 
 
@@ -21,7 +26,10 @@ log = logging.getLogger(__name__)
 async def serving(
     address: tuple[str, int], *, ready: Callable[[], bool], exposition: Callable[[], bytes]
 ) -> AsyncIterator[None]:
-    """Serves for as long as the context lasts. Port 0 takes a free one, which the log names."""
+    """Serves for as long as the context lasts. Port 0 takes a free one, which the log names.
+
+    Raises CannotListen.
+    """
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -49,7 +57,10 @@ async def serving(
 
 async def _listen(runner: web.AppRunner, address: tuple[str, int]) -> None:
     host, port = address
-    await web.SockSite(runner, _bound(host, port)).start()
+    try:
+        await web.SockSite(runner, _bound(host, port)).start()
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host} port {port}: {error.strerror}") from None
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -115,6 +115,8 @@ class Watch:
                 standalone=True,
                 clusterwide=not self.namespaces,
                 namespaces=self.namespaces,
+                # Or it would look our user up, and no uid that a pod may run as has an entry in /etc/passwd.
+                identity="o365mailer-controller",  # type: ignore[arg-type]  # kopf's name for str is private
                 stop_flag=self.stop,
             )
         finally:
