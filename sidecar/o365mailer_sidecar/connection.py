@@ -208,14 +208,18 @@ class Connection:
     ) -> bool:
         """Whether the verdict came before the end of data was sent."""
         progress.begin_body()
+        held = b""
         for block in blocks:
-            self.transport.write(block)
-            async with asyncio.timeout(BLOCK_TIMEOUT):
-                await self.writer.drain()
-            if response.done():
-                return True
+            if held:
+                self.transport.write(held)
+                async with asyncio.timeout(BLOCK_TIMEOUT):
+                    await self.writer.drain()
+                if response.done():
+                    return True
+            held = block
+        # The last block leaves together with the end of data: a small message is one write.
         progress.commit()
-        self.transport.write(b".\r\n")
+        self.transport.write(held + b".\r\n")
         return False
 
     async def _translated(self, step: Callable[[], Awaitable[Result]]) -> Result:

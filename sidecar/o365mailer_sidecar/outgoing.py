@@ -41,7 +41,7 @@ class Outgoing:
             before = octets[-2:]
 
     def _pieces(self) -> Iterator[bytes]:
-        yield self.head
         content = memoryview(self.body.content)
-        for start in range(0, len(content), BLOCK):
+        yield self.head + content[:BLOCK]
+        for start in range(BLOCK, len(content), BLOCK):
             yield bytes(content[start : start + BLOCK])

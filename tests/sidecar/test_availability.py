@@ -1,6 +1,10 @@
-"""When not even to ask."""
+"""When not even to ask, and when not to send any more."""
 
+import pytest
+
+from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.availability import Availability, RefusedTokens
+from o365mailer_sidecar.errors import Withdrawn
 
 
 def test_the_pause_doubles_to_its_limit_and_ends_with_a_success() -> None:
@@ -34,3 +38,15 @@ def test_a_refused_token_rests_for_a_minute_and_another_does_not() -> None:
     assert not refused.refused("one", "535 no", now=160)
     refused.accepted()
     assert refused.answer_for("one", now=161) == ""
+
+
+def test_a_message_is_withdrawn_or_committed_never_both() -> None:
+    withdrawn, committed = Attempt(), Attempt()
+    withdrawn.begin_body()
+    assert withdrawn.withdraw()
+    with pytest.raises(Withdrawn):
+        withdrawn.commit()
+    assert not withdrawn.committed
+    committed.commit()
+    assert not committed.withdraw()
+    assert not committed.withdrawn

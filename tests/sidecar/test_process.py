@@ -15,7 +15,7 @@ from completeness import lacking
 from emulator_client import EmulatorClient
 from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
-from o365mailer_sidecar.address import Address, bind_health, bound_address
+from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
 from o365mailer_sidecar.arguments import options
 from o365mailer_sidecar.errors import WrongCommandLine
 
@@ -105,6 +105,13 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         status, text = run("--listen", f"127.0.0.1:{port}", "--health", "127.0.0.1:0", "--mailer-dir", str(tmp_path))
     assert status == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use; another process listens there" in text
+
+
+def test_a_reply_never_waits_for_an_acknowledgement() -> None:
+    bound = bind(Address("127.0.0.1", 0))
+    assert bound is not None
+    with bound:
+        assert bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.promise("R10")

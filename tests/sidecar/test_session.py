@@ -14,7 +14,7 @@ from o365mailer_sidecar.dialogue import Terms
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.session import Session
+from o365mailer_sidecar.session import TURN, Session
 
 
 class Counter:
@@ -133,6 +133,22 @@ async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_
         answer = await asyncio.wait_for(counter.exchange(b"NOOP\r\n"), 5)
         assert answer.startswith(b"250 2.0.0 OK")
         writer.transport.abort()
+
+
+async def test_an_app_that_floods_commands_lets_others_have_their_turn() -> None:
+    async with desk() as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+        await reader.readuntil(b"\r\n")
+        (session,) = counter.sessions
+        writer.write(b"NOOP\r\n" * 30_000 + b"QUIT\r\n")
+        answers = asyncio.ensure_future(reader.read())
+        longest = before = 0
+        while not answers.done():
+            await asyncio.sleep(0)
+            longest, before = max(longest, session.lines - before), session.lines
+        assert answers.result().count(b"250 2.0.0 OK\r\n") == 30_000
+        assert longest <= TURN
+        writer.close()
 
 
 fragment = st.one_of(
