@@ -1,0 +1,123 @@
+"""What is in the images: what runs, and nothing else."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from cluster_fixtures import need
+from cluster_rig import images
+
+pytestmark = pytest.mark.timeout(600)
+
+COMMANDS = {
+    "sidecar": {"o365mailer-sidecar"},
+    "operator": {"o365mailer-controller", "o365mailer-webhook"},
+    "emulator": {"o365mailer-emulator"},
+}
+OURS = {
+    "sidecar": {"o365mailer_contract", "o365mailer_sidecar"},
+    "operator": {"o365mailer_contract", "o365mailer_operator"},
+    "emulator": {"o365mailer_emulator"},
+}
+HEAVY = {"kopf", "kubernetes", "msal", "aiohttp", "cryptography", "requests"}
+IMAGE_NAMES = tuple(COMMANDS)
+
+
+def archive_of(name: str) -> Path:
+    """The image's archive, built if its files changed."""
+    need("project_images")
+    (archive,) = (
+        path for full, path in images.build().items() if full.split("/")[-1].startswith(f"o365mailer-{name}:")
+    )
+    return archive
+
+
+def members(archive: tarfile.TarFile, layers: list[str]) -> set[str]:
+    """The paths that a container sees: the layers over one another (OCI image layer specification, "Whiteouts")."""
+    found: set[str] = set()
+    for layer in layers:
+        stream = archive.extractfile(layer)
+        assert stream
+        with tarfile.open(fileobj=stream) as content:
+            paths = {PurePosixPath("/", member.name) for member in content if not member.isdir()}
+        for path in sorted(paths):
+            if path.name == ".wh..wh..opq":
+                found = {name for name in found if not name.startswith(f"{path.parent}/")}
+            elif path.name.startswith(".wh."):
+                gone = str(path.with_name(path.name.removeprefix(".wh.")))
+                found = {name for name in found if name != gone and not name.startswith(f"{gone}/")}
+        found |= {str(path) for path in paths if not path.name.startswith(".wh.")}
+    return found
+
+
+@cache
+def content_of(name: str) -> tuple[frozenset[str], dict[str, Any]]:
+    """An image's paths and its configuration."""
+    with tarfile.open(archive_of(name)) as archive:
+        (manifest,) = json.load(archive.extractfile("manifest.json") or pytest.fail("no manifest.json"))
+        configuration = json.load(archive.extractfile(manifest["Config"]) or pytest.fail("no configuration"))
+        return frozenset(members(archive, manifest["Layers"])), configuration["config"]
+
+
+def packages(paths: frozenset[str]) -> Iterator[str]:
+    """The names in the site-packages of our environment."""
+    for path in paths:
+        parts = PurePosixPath(path).parts
+        if parts[:3] == ("/", "app", "lib") and "site-packages" in parts:
+            yield parts[parts.index("site-packages") + 1]
+
+
+@pytest.fixture(params=IMAGE_NAMES)
+def image(request: pytest.FixtureRequest) -> str:
+    """The name of one image after the other."""
+    return str(request.param)
+
+
+def test_an_image_runs_without_root_and_without_a_shell(image: str) -> None:
+    _, configuration = content_of(image)
+    assert configuration["User"] == "65532:65532"
+    command = configuration.get("Entrypoint") or configuration["Cmd"]
+    assert command[0] in COMMANDS[image]
+
+
+def test_an_image_has_its_own_commands_and_no_other(image: str) -> None:
+    paths, _ = content_of(image)
+    commands = {PurePosixPath(path).name for path in paths if path.startswith("/app/bin/")}
+    assert {name for name in commands if not name.startswith("python")} == COMMANDS[image]
+
+
+def test_an_image_has_the_packages_that_it_runs_and_no_other_of_ours(image: str) -> None:
+    paths, _ = content_of(image)
+    assert {name for name in packages(paths) if name.startswith("o365mailer_")} == OURS[image]
+
+
+def test_the_sidecars_image_has_only_what_a_mail_needs() -> None:
+    paths, _ = content_of("sidecar")
+    found = set(packages(paths))
+    assert {"aiosmtpd", "aiosmtplib", "msgspec"} <= found
+    assert found.isdisjoint(HEAVY)
+    operators, _ = content_of("operator")
+    assert {"kopf", "kubernetes", "msal", "aiohttp"} <= set(packages(operators))
+
+
+def test_nothing_in_an_image_installs_anything(image: str) -> None:
+    paths, _ = content_of(image)
+    assert any(path.endswith("/asyncio/__init__.py") for path in paths)
+    assert [path for path in paths if path.endswith(("/pip/__init__.py", "/ensurepip/__init__.py"))] == []
+    assert [path for path in paths if "/site-packages/setuptools/" in path] == []
+
+
+def test_the_builds_own_settings_stay_in_no_layer(image: str) -> None:
+    paths, configuration = content_of(image)
+    assert "/etc/passwd" in paths
+    assert paths.isdisjoint({"/etc/pip.conf", "/run/pip-ca.crt"})
+    assert not [entry for entry in configuration["Env"] if entry.startswith("PIP_")]
+
+
+def test_bytecode_is_there_and_is_not_checked_against_sources(image: str) -> None:
+    paths, _ = content_of(image)
+    assert [path for path in paths if "/o365mailer_" in path and path.endswith(".pyc")]
