@@ -1,0 +1,66 @@
+"""The active controller keeps the webhook's authority, and gives the API server what it has to trust."""
+
+import base64
+from collections.abc import Callable, Iterator
+
+import pytest
+from cluster_rig.control_plane import ControlPlane
+from controller_process import ControllerProcess, Namespace, eventually
+
+from o365mailer_contract import names
+
+
+@pytest.fixture
+def configuration(cluster: ControlPlane, own_namespace: Namespace) -> Iterator[str]:
+    """A webhook configuration that matches nothing."""
+    name = f"{own_namespace.name}.o365mailer.dev"
+    webhook = {
+        "name": f"pods.{name}",
+        "clientConfig": {"url": "https://localhost:9/pods"},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "objectSelector": {"matchLabels": {"no-pod-has-this": name}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    cluster.kubectl.apply(
+        {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [webhook],
+        }
+    )
+    yield name
+    cluster.kubectl("delete", "mutatingwebhookconfiguration", name)
+
+
+def bundle(cluster: ControlPlane, configuration: str) -> bytes:
+    """What the API server trusts; empty where nothing is said."""
+    found = cluster.kubectl.json("get", "mutatingwebhookconfiguration", configuration)
+    return base64.b64decode(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
+
+
+@pytest.mark.promise("C18")
+def test_the_configuration_trusts_the_secrets_authority_and_is_mended_when_it_is_wiped(
+    cluster: ControlPlane,
+    own_namespace: Namespace,
+    configuration: str,
+    start_controller: Callable[..., ControllerProcess],
+) -> None:
+    start_controller("--webhook-configuration", configuration).wait_until_leading()
+    trusted = eventually(lambda: bundle(cluster, configuration), what="a caBundle")
+    secret = own_namespace.find("secret", names.CA_SECRET)
+    assert base64.b64decode(secret["data"][names.CA_SECRET_CERTIFICATE]) == trusted
+    wipe = '[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
+    cluster.kubectl("patch", "mutatingwebhookconfiguration", configuration, "--type=json", "-p", wipe)
+    assert eventually(lambda: bundle(cluster, configuration), within=5, what="the caBundle again") == trusted
+
+
+@pytest.mark.promise("C18")
+def test_without_the_flag_nothing_is_kept(
+    own_namespace: Namespace, start_controller: Callable[..., ControllerProcess]
+) -> None:
+    start_controller().wait_until_leading()
+    own_namespace.apply_mailer()
+    own_namespace.await_ready()
+    assert own_namespace.find("secret", names.CA_SECRET) is None
