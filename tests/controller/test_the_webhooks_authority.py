@@ -40,7 +40,7 @@ def bundle(cluster: ControlPlane, configuration: str) -> bytes:
     return base64.b64decode(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
 
 
-@pytest.mark.promise("C18")
+@pytest.mark.promise("W12")
 def test_the_configuration_trusts_the_secrets_authority_and_is_mended_when_it_is_wiped(
     cluster: ControlPlane,
     own_namespace: Namespace,
@@ -56,7 +56,7 @@ def test_the_configuration_trusts_the_secrets_authority_and_is_mended_when_it_is
     assert eventually(lambda: bundle(cluster, configuration), within=5, what="the caBundle again") == trusted
 
 
-@pytest.mark.promise("C18")
+@pytest.mark.promise("W12")
 def test_without_the_flag_nothing_is_kept(
     own_namespace: Namespace, start_controller: Callable[..., ControllerProcess]
 ) -> None:
