@@ -36,22 +36,24 @@ MAIL_SECONDS = 120
 ASK_SECONDS = 5
 
 NEXT = """
-A cluster runs on this machine; the app {app} in it has a mail in the mailbox (there are {count}). Type next:
+A cluster runs on this machine, and the example app's mail is in the mailbox ({count} so far). Type next:
 
-  export KUBECONFIG={kubeconfig}
-  PATH={programs}:$PATH
+  export KUBECONFIG={kubeconfig} PATH={programs}:$PATH
 
-  kubectl get o365mailers --all-namespaces            the mailer, Ready
-  kubectl --namespace {app} get pods                     the app's pod, with its sidecar
-  kubectl --namespace {app} logs deployment/shop         the app, sending every 10 seconds
+  kubectl get o365mailers --all-namespaces
+      the mailer, Ready
+  kubectl --namespace {app} get pods
+      the app's pod: the app and its relay
+  kubectl --namespace {app} logs deployment/shop
+      the app, which sends every 10 seconds
   kubectl --namespace {app} logs deployment/shop --container o365mailer
+      its relay
   kubectl --namespace {emulator} port-forward service/office365 8080
-                                                      the mailboxes, at http://localhost:8080/
-
-  kubectl --namespace {app} annotate o365mailer {mailer} o365mailer.dev/refresh=1
-                                                      a fresh token now; no pod restarts for it
+      the mailboxes, at http://localhost:8080/
+  kubectl --namespace {app} annotate o365mailer {mailer} --overwrite o365mailer.dev/refresh=now
+      a fresh token; no pod restarts for it
   kubectl --namespace {app} annotate deployment YOURS o365mailer.dev/inject={mailer}
-                                                      gives another app of that namespace its relay
+      gives another app of that namespace its relay
 
 `make cluster` again installs what you changed; `make cluster-down` removes every trace.
 """

@@ -1,0 +1,75 @@
+"""`make cluster`, as a stranger types it: it ends when a mail has arrived, and what it says to type works."""
+
+import re
+import secrets
+import shlex
+from collections.abc import Iterator
+
+import pytest
+from cluster_fixtures import need
+from cluster_rig import tryout
+from cluster_rig.choice import Cluster, choose
+from cluster_rig.errors import StartError
+from cluster_rig.given import GivenCluster
+from completeness import lacking
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster of its own: the other tests' has the product already."""
+    for preparation in ("node_cluster", "project_images", "python_image"):
+        need(preparation)
+    chosen = choose(f"tryout-{secrets.token_hex(3)}")
+    if isinstance(chosen, GivenCluster):
+        lacking("only one cluster was given", "the try-out needs one of its own: unset O365MAILER_TEST_KUBECONFIG")
+    with chosen as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def said(cluster: Cluster) -> str:
+    """What the first run printed."""
+    return tryout.run(cluster)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The kubectl commands that it says to type."""
+    lines = (line.strip() for line in text.splitlines())
+    return [shlex.split(line)[1:] for line in lines if line.startswith("kubectl ")]
+
+
+def test_it_ends_with_a_mail_in_the_mailbox_and_says_what_to_type(cluster: Cluster, said: str) -> None:
+    assert re.search(r"the example app's mail is in the mailbox \([1-9]\d* so far\)", said)
+    assert f"export KUBECONFIG={cluster.kubeconfig}" in said
+    assert "Order 1 has shipped" in tryout.ask_emulator(cluster, "/")
+
+
+def test_every_command_that_it_says_to_type_works(cluster: Cluster, said: str) -> None:
+    typed = [command for command in commands(said) if "port-forward" not in command and "YOURS" not in command]
+    assert len(typed) == 5
+    for command in typed:
+        assert cluster.kubectl(*command).strip(), command
+
+
+def test_a_second_run_loads_nothing_restarts_nothing_and_ends_the_same(
+    cluster: Cluster, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = cluster.kubectl("get", "pods", "--all-namespaces", "--output", "name")
+    again = tryout.run(cluster)
+    assert "loading" not in capfd.readouterr().err
+    assert cluster.kubectl("get", "pods", "--all-namespaces", "--output", "name") == before
+    assert commands(again) == commands(said)
+
+
+def test_a_failure_ends_with_what_the_cluster_says_about_it(
+    cluster: Cluster, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tryout, "MAILER", "no-such-mailer")
+    with pytest.raises(StartError) as failed:
+        tryout.run(cluster)
+    text = str(failed.value)
+    assert text.startswith("waiting for the first mail failed: kubectl annotate o365mailer no-such-mailer")
+    assert "$ kubectl get pods,o365mailers --all-namespaces" in text
+    assert "o365mailer-controller-" in text
