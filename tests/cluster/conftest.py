@@ -13,8 +13,8 @@ from cluster_rig import tryout
 from cluster_rig.choice import Cluster
 
 HERE = Path(__file__).parent
-LAST = ("test_nothing_leaks.py", "test_five_rotations.py", "test_uninstall.py")
-"""What looks back on the other tests, what waits for minutes to pass, and what ends the installation."""
+LAST = ("test_five_rotations.py", "test_nothing_leaks.py", "test_uninstall.py")
+"""What waits for minutes to pass, what looks back on the other tests, and what ends the installation."""
 
 
 @pytest.hookimpl(trylast=True)

@@ -15,14 +15,14 @@ KINDS = "pods,deployments,replicasets,jobs,o365mailers,leases"
 
 @dataclass(kw_only=True)
 class Record:
-    """Texts by where they were said, and canaries by what they are."""
+    """Texts by where they were said, and what each canary is."""
 
     texts: dict[str, str] = field(default_factory=dict)
     canaries: dict[str, str] = field(default_factory=dict)
 
     def forbid(self, canaries: dict[str, str]) -> None:
-        """These must stand nowhere. A token may become known several times over: each value is kept."""
-        self.canaries.update({f"{what} ({len(self.canaries)})": text for what, text in canaries.items()})
+        """These must stand nowhere: texts by what they are. Of one kind there may be many, such as a team's tokens."""
+        self.canaries.update({text: what for what, text in canaries.items()})
 
     def keep_namespace(self, kubectl: Client, namespace: str) -> None:
         """Keeps the logs of every container (and of those before a restart), Events, status and metrics."""
@@ -56,7 +56,7 @@ class Record:
         """What stands where it must not."""
         return [
             f"{what} in the {where}"
-            for what, canary in self.canaries.items()
+            for canary, what in self.canaries.items()
             for where, text in self.texts.items()
             if any(form in text for form in forms(canary))
         ]
