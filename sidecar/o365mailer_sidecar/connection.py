@@ -18,6 +18,7 @@ from aiosmtplib import SMTPResponse
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.envelope import Envelope, Recipient
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
+from o365mailer_sidecar.hearing import Hearing
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.parameters import mail_arguments, rcpt_arguments
 from o365mailer_sidecar.reply import Reply, upstream_reply
@@ -29,6 +30,9 @@ CONNECT_TIMEOUT: Final = 30.0
 
 COMMAND_TIMEOUT: Final = 300.0
 """Seconds for the reply to MAIL, RCPT, DATA (RFC 5321 §4.5.3.2.2 to 4)."""
+
+RESET_TIMEOUT: Final = 3.0
+"""Seconds for the reply to RSET: the verdict is known already, and the app waits for it."""
 
 BLOCK_TIMEOUT: Final = 180.0
 """Seconds until a block of the message is taken (RFC 5321 §4.5.3.2.5)."""
@@ -44,6 +48,7 @@ AUTH_DEFECTS: Final = frozenset({530, 534, 535})
 
 WORDS: Final[dict[type[BaseException], str]] = {
     aiosmtplib.SMTPServerDisconnected: "connection closed",
+    aiosmtplib.SMTPResponseException: "it spoke no SMTP",
     aiosmtplib.SMTPReadTimeoutError: "no answer in time",
     aiosmtplib.SMTPConnectTimeoutError: "no answer in time",
     TimeoutError: "no answer in time",
@@ -88,6 +93,8 @@ async def _reach(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str,
         await client.connect()
         await upgrade(client, context=context, host=host, name=name, timeout=CONNECT_TIMEOUT)
         await client.ehlo()
+        if not isinstance(client.protocol, Hearing) or client.protocol.out_of_turn:
+            raise Distrusted(f"{host} spoke out of turn")
     except UpstreamError:
         raise
     except ssl.SSLCertVerificationError as error:
@@ -129,7 +136,7 @@ class Connection:
 
     def __init__(self, client: aiosmtplib.SMTP, mailer: Mailer, *, lifetime: float) -> None:
         protocol, transport = client.protocol, client.transport
-        if protocol is None or not isinstance(transport, asyncio.Transport):
+        if not isinstance(protocol, Hearing) or not isinstance(transport, asyncio.Transport):
             raise Away("the connection ended after AUTH")
         self.client, self.mailer = client, mailer
         self.protocol, self.transport = protocol, transport
@@ -144,7 +151,7 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another message may be tried on it."""
-        return self.in_step and self.client.is_connected
+        return self.in_step and not self.protocol.out_of_turn and self.client.is_connected
 
     async def transact(self, envelope: Envelope, outgoing: Outgoing, progress: Progress) -> Answers:
         """Offer one message; it is sent only if every recipient was taken.
@@ -175,14 +182,17 @@ class Connection:
     async def _recipient(self, recipient: Recipient) -> Reply:
         return await self._command(b"RCPT", *rcpt_arguments(recipient, extensions=self.client.esmtp_extensions))
 
-    async def _command(self, *words: bytes) -> Reply:
-        response = await self._translated(lambda: self.client.execute_command(*words, timeout=COMMAND_TIMEOUT))
+    async def _command(self, *words: bytes, timeout: float = COMMAND_TIMEOUT) -> Reply:
+        response = await self._translated(lambda: self.client.execute_command(*words, timeout=timeout))
+        if self.protocol.out_of_turn:
+            self.in_step = False
+            raise Lost("it spoke out of turn")
         return upstream_reply(response.code, response.message)
 
     async def _unsent(self, answers: Answers) -> Answers:
         """Reset the transaction, so that nothing of it is left; a connection where that fails is not used again."""
         try:
-            self.in_step = self.client.is_connected and (await self._command(b"RSET")).code == 250
+            self.in_step = self.usable and (await self._command(b"RSET", timeout=RESET_TIMEOUT)).code == 250
         except Lost:
             self.in_step = False
         return answers
@@ -197,8 +207,8 @@ class Connection:
             reply = await self._translated(lambda: asyncio.wait_for(response, FINAL_TIMEOUT))
         finally:
             response.cancel()
-        self.in_step = not early and self.client.is_connected
         answer = upstream_reply(reply.code, reply.message)
+        self.in_step = not early and (answer.code == 250 or answer.code >= 400)
         if early and outcome(answer) is Outcome.ACCEPTED:
             raise Lost("the message was accepted before it was sent")
         return answer
@@ -212,15 +222,23 @@ class Connection:
         for block in blocks:
             if held:
                 self.transport.write(held)
-                async with asyncio.timeout(BLOCK_TIMEOUT):
-                    await self.writer.drain()
-                if response.done():
-                    return True
+                await self._taken(response)
+            if response.done() or self.protocol.answered:
+                return True
             held = block
         # The last block leaves together with the end of data: a small message is one write.
         progress.commit()
         self.transport.write(held + b".\r\n")
         return False
+
+    async def _taken(self, response: "asyncio.Future[SMTPResponse]") -> None:
+        """Wait until what was written has left. A host that ends the connection behind its verdict has given one."""
+        try:
+            async with asyncio.timeout(BLOCK_TIMEOUT):
+                await self.writer.drain()
+        except OSError:
+            if not (response.done() or self.protocol.answered):
+                raise
 
     async def _translated(self, step: Callable[[], Awaitable[Result]]) -> Result:
         try:

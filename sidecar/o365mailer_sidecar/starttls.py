@@ -9,12 +9,14 @@ import ssl
 from typing import Final
 
 import aiosmtplib
-from aiosmtplib.protocol import SMTPProtocol
 
 from o365mailer_sidecar.errors import Away, Distrusted
+from o365mailer_sidecar.hearing import Hearing
 
 REPLY_LIMIT: Final = 2**15
 """Octets of one reply in clear."""
+
+OUT_OF_TURN: Final = "the submission host spoke out of turn before TLS"
 
 
 class ClearTalk(asyncio.Protocol):
@@ -41,7 +43,7 @@ class ClearTalk(asyncio.Protocol):
     async def ask(self, command: bytes, *, timeout: float) -> tuple[int, str]:
         """Code and text of the reply. Raises Away, or Distrusted for octets that nobody asked for."""
         if self.octets:
-            raise Distrusted("the submission host spoke out of turn before TLS")
+            raise Distrusted(OUT_OF_TURN)
         self.complete = asyncio.get_running_loop().create_future()
         self.transport.write(command + b"\r\n")
         try:
@@ -79,6 +81,8 @@ async def upgrade(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str
     transport = client.transport
     assert isinstance(transport, asyncio.Transport)  # noqa: S101  # connected a moment ago
     talk = ClearTalk(transport)
+    if client.protocol and client.protocol._buffer:  # noqa: SLF001  # what came behind the greeting is only there
+        raise Distrusted(OUT_OF_TURN)
     transport.set_protocol(talk)
     code, text = await talk.ask(b"EHLO " + name.encode(), timeout=timeout)
     if code != 250:
@@ -89,7 +93,7 @@ async def upgrade(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str
     if code != 220:
         raise Away(f"{code} to STARTTLS")
     loop = asyncio.get_running_loop()
-    protocol = SMTPProtocol(loop=loop, connection_lost_callback=lambda _: client.close())
+    protocol = Hearing(loop=loop, connection_lost_callback=lambda _: client.close())
     secured = await loop.start_tls(transport, protocol, context, server_hostname=host, ssl_handshake_timeout=timeout)
     if secured is None:
         raise Away("the connection ended during the TLS handshake")
