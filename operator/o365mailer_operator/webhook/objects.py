@@ -84,7 +84,8 @@ class OperatingSystem(Part, frozen=True):
 class PodSpec(Part, frozen=True):
     """What a pod runs."""
 
-    containers: list[Container] = []
+    containers: list[Container] | None = None
+    """None: the API server refuses the pod, after it has asked us."""
     init_containers: list[Container] | None = None
     volumes: list[Named] | None = None
     image_pull_secrets: list[Reference] | None = None
@@ -99,7 +100,7 @@ class PodSpec(Part, frozen=True):
     def every_container(self) -> Iterator[Container]:
         """Init containers first, then containers: all that share the pod's network and its QoS class."""
         yield from self.init_containers or ()
-        yield from self.containers
+        yield from self.containers or ()
 
 
 class Pod(Part, frozen=True):

@@ -87,7 +87,7 @@ def _sysctl(spec: PodSpec, *, lowest: int) -> str | None:
         return None
     present = spec.security_context.sysctls if spec.security_context else None
     for sysctl in present or ():
-        if sysctl.name != SYSCTL:
+        if sysctl.name.replace("/", ".") != SYSCTL:  # kubelet takes both ways of writing it
             continue
         if sysctl.value.isascii() and sysctl.value.isdigit() and int(sysctl.value) <= lowest:
             return None

@@ -13,12 +13,13 @@ An annotation is the user's own word and goes before all of this, except that it
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
 
 from o365mailer_contract import names
 from o365mailer_operator.webhook.objects import PodSpec, ResourceRequirements
-from o365mailer_operator.webhook.quantity import amount
+from o365mailer_operator.webhook.quantity import InvalidQuantity, amount
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
 QOS_RESOURCES: Final = ("cpu", "memory")
@@ -129,13 +130,21 @@ def _says_something(part: ResourceRequirements | None) -> bool:
         return False
     amounts = [(part.requests or {}).get(name, "0") for name in QOS_RESOURCES]
     amounts += [(part.limits or {}).get(name, "0") for name in QOS_RESOURCES]
-    return any(amount(each) for each in amounts)
+    return any(_stated(each) for each in amounts)
+
+
+def _stated(text: str | int | float) -> Fraction:
+    """An amount in the pod itself; 0 for a negative one, which the API server refuses after it has asked us."""
+    try:
+        return amount(text)
+    except InvalidQuantity:
+        return Fraction(0)
 
 
 def _limits_are_requests(part: ResourceRequirements | None) -> bool:
     limits = (part.limits if part else None) or {}
     requests = (part.requests if part else None) or {}
     return all(
-        name in limits and amount(limits[name]) and amount(requests.get(name, limits[name])) == amount(limits[name])
+        name in limits and _stated(limits[name]) and _stated(requests.get(name, limits[name])) == _stated(limits[name])
         for name in QOS_RESOURCES
     )
