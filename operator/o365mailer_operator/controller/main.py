@@ -18,13 +18,13 @@ from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
 from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.lease import Lease, LeaseLost
-from o365mailer_operator.controller.logs import start_logging
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
 from o365mailer_operator.controller.probes import CannotListen, serving
 from o365mailer_operator.controller.queue import DueQueue, Key, work
 from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.controller.watch import Watch, WatchEnded
+from o365mailer_operator.logs import start_logging
 from o365mailer_operator.token.entra import Entra, utc_now
 from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.schedule import FIRST_WAIT

@@ -5,14 +5,12 @@ import dataclasses
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from o365mailer_contract import names
 from o365mailer_contract.quantities import InvalidQuantity, seconds
 from o365mailer_operator.controller.lease import SHORTEST
+from o365mailer_operator.logs import LEVELS
 from o365mailer_operator.token.hosts import PRESET_HOSTS
-
-LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 @dataclasses.dataclass(frozen=True)

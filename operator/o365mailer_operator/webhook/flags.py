@@ -11,8 +11,8 @@ from typing import Final, TypeVar, cast
 import msgspec
 
 from o365mailer_contract import names, quantities
+from o365mailer_operator.logs import LEVELS
 from o365mailer_operator.webhook.certificate import service_names
-from o365mailer_operator.webhook.logs import LEVELS
 from o365mailer_operator.webhook.quantity import amount
 from o365mailer_operator.webhook.resources import DEFAULTS, Amounts
 from o365mailer_operator.webhook.settings import PULL_POLICIES, PullPolicy, Settings

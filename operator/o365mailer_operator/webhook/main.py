@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import Final
 
-from o365mailer_operator.webhook import logs
+from o365mailer_operator.logs import start_logging
 from o365mailer_operator.webhook.flags import Flags, bind, parse
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import Metrics
@@ -26,7 +26,7 @@ LOGGER: Final = logging.getLogger(__name__)
 def main() -> None:
     """The console script."""
     flags = parse(None, os.environ)
-    logs.configure(flags.log_level)
+    start_logging(flags.log_level)
     try:
         health, admission = bind(flags.health), bind(flags.listen)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 Only our own loggers write at the level that is asked for. Libraries write warnings at most: at debug they log requests
 and answers, and with them secrets and tokens. A traceback is given as places in the code, without the exception's text
-and without the lines of code, for the same reason.
+and without the lines of code, for the same reason. What is in an object is logged member by member, never whole.
 """
 
 import datetime
@@ -13,6 +13,7 @@ import traceback
 from types import TracebackType
 from typing import Final, TextIO
 
+LEVELS: Final = ("debug", "info", "warning", "error")
 OWN: Final = "o365mailer_operator"
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -30,21 +31,19 @@ class JsonFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
-            line["at"] = places(record.exc_info[2])
+            line["at"] = _places(record.exc_info[2])
         return json.dumps(line, default=str)
 
 
-def places(trace: TracebackType | None) -> list[str]:
-    """Where a traceback went through, the outermost first: `file:line function`."""
-    return [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in traceback.walk_tb(trace)]
-
-
 def start_logging(level: str, *, stream: TextIO = sys.stderr) -> None:
-    """Sends all logs to `stream`. `level` is debug, info, warning or error, and holds for our own."""
+    """Sends all logs to `stream`. `level` is one of LEVELS, and holds for our own."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("kubernetes").setLevel(logging.ERROR)  # its warnings are those errors once more
     logging.getLogger(OWN).setLevel(level.upper())
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    """Where a traceback went through, the outermost first: `file:line function`."""
+    return [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in traceback.walk_tb(trace)]
