@@ -104,6 +104,8 @@ def decode(document: bytes) -> Settings:
         raise InvalidSettings(str(error)) from None
     except UnicodeDecodeError as error:
         raise InvalidSettings(f"not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise InvalidSettings("nested too deeply") from None
     unknown = sorted(set(settings.requires) - RESTRICTIONS)
     if unknown:
         raise UnknownRestriction(

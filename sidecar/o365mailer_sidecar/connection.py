@@ -142,7 +142,7 @@ class Connection:
         self.protocol, self.transport = protocol, transport
         # Its `drain` is the public way to a protocol's flow control; kept, because a writer closes what it wrote to.
         self.writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
-        self.opened_at = asyncio.get_running_loop().time()
+        self.opened_at = self.idle_since = asyncio.get_running_loop().time()
         self.ends_at = self.opened_at + lifetime
         self.messages = 0
         self.in_step = True

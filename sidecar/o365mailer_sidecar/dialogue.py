@@ -49,6 +49,9 @@ class Office(Protocol):
     async def submit(self, envelope: Envelope, body: Body) -> Reply:
         """The final reply. Cancelled when the app has gone."""
 
+    def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
+        """The message cannot be handed on as it is. `size` in octets, as far as it was read."""
+
     def dropped(self, envelope: Envelope) -> None:
         """The app has gone before its message could be submitted."""
 
@@ -145,15 +148,17 @@ class Dialogue(SMTP):
         if self.inbox.ended:
             self.office.dropped(envelope)
             raise EOFError
+        self.bad_commands = 0
+        try:
+            body = reader.body()
+        except Refused as refusal:
+            self.office.refused(envelope, refusal.reply, size=reader.size)
+            return refusal.reply
         self.relaying = True
         try:
-            reply = await self.office.submit(envelope, reader.body())
-        except Refused as refusal:
-            reply = refusal.reply
+            return await self.office.submit(envelope, body)
         finally:
             self.relaying, self.heard_at = False, self.loop.time()
-        self.bad_commands = 0
-        return reply
 
     def _protocol(self) -> str:
         return self.protocol_name + "A" if self.authenticated and self.protocol_name == "ESMTP" else self.protocol_name

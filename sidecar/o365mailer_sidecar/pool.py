@@ -104,15 +104,21 @@ class Pool:
         )
 
     def _keep(self, connection: Connection) -> None:
+        connection.idle_since = asyncio.get_running_loop().time()
         self.idle.append(connection)
-        if self.closer:
-            self.closer.cancel()
-        self.closer = asyncio.get_running_loop().call_later(self.idle_limit, self.close_idle)
+        if not self.closer:
+            self.closer = asyncio.get_running_loop().call_later(self.idle_limit, self._look)
 
-    def close_idle(self) -> None:
-        """Say goodbye to every connection that nobody uses."""
-        while self.idle:
-            goodbye = asyncio.ensure_future(self.idle.pop().quit())
+    def _look(self) -> None:
+        """Close those whose time is over, though others are in use: the last used is lent first."""
+        loop = asyncio.get_running_loop()
+        self.close_idle(since=loop.time() - self.idle_limit)
+        self.closer = loop.call_at(self.idle[0].idle_since + self.idle_limit, self._look) if self.idle else None
+
+    def close_idle(self, *, since: float = float("inf")) -> None:
+        """Say goodbye to every connection that nobody has used since then, a time of the event loop."""
+        while self.idle and self.idle[0].idle_since <= since:  # appended when used: the oldest is first
+            goodbye = asyncio.ensure_future(self.idle.pop(0).quit())
             self.goodbyes.add(goodbye)
             goodbye.add_done_callback(self.goodbyes.discard)
 

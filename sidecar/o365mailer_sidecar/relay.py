@@ -45,6 +45,11 @@ class Relay:
         limits, delivery = (settings.limits, settings.delivery) if settings else (Limits(), Delivery())
         return Terms(size_limit=octets(limits.message_size), line_endings=delivery.line_endings)
 
+    def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
+        """The session has refused the message itself: it is in the audit like those that Exchange refuses."""
+        now = self.monotonic()
+        self._audit(envelope, size=size, outcome="refused", code=reply.code, enhanced=reply.enhanced, since=now)
+
     def dropped(self, envelope: Envelope) -> None:
         """The app went away before its message was complete enough to try."""
         self._audit(envelope, size=0, outcome="dropped", code=0, since=self.monotonic())

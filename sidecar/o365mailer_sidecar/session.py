@@ -29,6 +29,9 @@ TURN: Final = 50
 IDLE_LIMIT: Final = 300.0
 """Seconds without an octet from the app (RFC 5321 §4.5.3.2.7)."""
 
+FAREWELL: Final = 10.0
+"""Seconds for an app that was told goodbye to read it; one that never does would keep its place for ever."""
+
 HTTP_METHODS: Final = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"})
 
 TLS_HANDSHAKE: Final = b"\x16"
@@ -92,8 +95,12 @@ class Session(Dialogue):
         if silent < self.idle_limit:
             self._timeout_handle = self.loop.call_later(self.idle_limit - silent, self._timeout_cb)
             return
+        if self._writer.is_closing():  # it does not even take our last words
+            self.abort()
+            return
         self._writer.write(replies.IDLE.line())
         self._writer.close()
+        self._timeout_handle = self.loop.call_later(min(FAREWELL, self.idle_limit), self._timeout_cb)
 
     def stop(self) -> None:
         """End the session as soon as it has no message in hand."""

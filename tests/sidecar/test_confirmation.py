@@ -154,6 +154,30 @@ def test_an_idle_connection_is_given_up_soon(emulator: EmulatorClient, sidecar: 
         assert emulator.counters()["commands"]["QUIT"] == 1
 
 
+def test_connections_that_a_peak_left_are_given_up_while_others_are_used(
+    emulator: EmulatorClient, sidecar: Sidecar
+) -> None:
+    emulator.script("body", stall=True, times=3)
+    apps = [Wire(sidecar.port) for _ in range(3)]
+    for app in apps:
+        begin_data(app)
+    emulator.events("stalled", atleast=3, wait=10)
+    emulator.release()
+    for app in apps:
+        assert app.reply().startswith("250")
+        app.socket.close()
+    assert emulator.counters()["openNow"] == 3
+
+    def one_is_left() -> bool:
+        with Wire(sidecar.port) as app:
+            begin_data(app)
+            assert app.reply().startswith("250")
+        return bool(emulator.counters()["openNow"] == 1)
+
+    until(one_is_left, within=10)
+    assert emulator.counters()["connections"] == 3, "the one that is used stays"
+
+
 def test_a_verdict_before_the_end_of_data_is_taken(directory: MailerDirectory) -> None:
     def impatient(peer: Peer) -> None:
         peer.authenticate()

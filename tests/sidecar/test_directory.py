@@ -48,6 +48,7 @@ def dangling(directory: MailerDirectory, name: str) -> None:
     ("settings", "token", "text"),
     [(GOOD[:40], TOKEN, "mailer.json cannot be used: Input data was truncated"),
      ("", TOKEN, "mailer.json cannot be used: Input data was truncated"),
+     (GOOD[:-1] + ', "x": ' + "[" * 9999 + "]" * 9999 + "}", TOKEN, "mailer.json cannot be used: nested too deeply"),
      (b"\xff", TOKEN, "mailer.json cannot be used: "),
      (edited(submission={"host": "x", "port": 0}), TOKEN,
       "mailer.json cannot be used: Expected `int` >= 1 - at `$.submission.port`"),

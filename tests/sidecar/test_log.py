@@ -5,7 +5,7 @@ import smtplib
 
 import pytest
 from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire
+from sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 CANARIES = {
     "body": "canary-body-not-a-secret",
@@ -88,3 +88,19 @@ def test_every_line_is_json(emulator: EmulatorClient, sidecar: Sidecar) -> None:
         provoke(app)
     sidecar.event("message")
     assert [json.loads(line)["event"] for line in sidecar.raw.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "enhanced"), [(b"a lone \r here\r\n", 554, "5.6.0"), (b"x" * 2000 + b"\r\n", 552, "5.3.4")]
+)
+def test_a_message_that_the_relay_itself_refuses_is_in_the_audit(
+    emulator: EmulatorClient, directory: MailerDirectory, body: bytes, code: int, enhanced: str
+) -> None:
+    directory.write_for(emulator, limits={"messageSize": "1Ki"})
+    with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        app.begin()
+        assert app.deliver(body).startswith(f"{code} {enhanced} ")
+        line = sidecar.event("message")
+        assert (line["outcome"], line["code"], line["enhanced"], line["size"]) == ("refused", code, enhanced, len(body))
+        assert sidecar.metric('o365mailer_messages_total{outcome="refused"}') == 1
+    assert emulator.messages() == []

@@ -33,6 +33,9 @@ class Counter:
         self.taken.append((envelope, bytes(body.content)))
         return Reply(250, "2.0.0", "taken")
 
+    def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
+        """Nothing to hand on."""
+
     def dropped(self, envelope: Envelope) -> None:
         self.taken.append((envelope, b""))
 
@@ -132,6 +135,20 @@ async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_
         assert len(session.inbox) <= 2**19
         answer = await asyncio.wait_for(counter.exchange(b"NOOP\r\n"), 5)
         assert answer.startswith(b"250 2.0.0 OK")
+        writer.transport.abort()
+
+
+@pytest.mark.promise("R15")
+async def test_an_app_that_never_reads_does_not_keep_its_place() -> None:
+    async with desk(idle_limit=0.5) as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port, limit=1024)
+        await reader.readuntil(b"\r\n")
+        (session,) = counter.sessions
+        for _ in range(1000):
+            writer.write(b"HELP\r\n" * 2000)
+        async with asyncio.timeout(10):
+            await session.over
+        assert not counter.sessions
         writer.transport.abort()
 
 
