@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from o365mailer_cli.death_signal import told_of_our_death
 from o365mailer_cli.errors import CliError, RelayFailed, WrongInput
 
 MODULE: Final = "o365mailer_sidecar.main"
@@ -51,6 +52,7 @@ class Relay:
             limit=LONGEST_LINE,
             # A Ctrl-C in the terminal goes to the whole process group; the relay is told by us, with its grace.
             start_new_session=True,
+            preexec_fn=told_of_our_death(signal.SIGTERM),
         )
         return cls(process)
 

@@ -1,0 +1,62 @@
+"""`o365mailer run` is killed: nothing of it stays behind."""
+
+import os
+import select
+import signal
+import smtplib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from emulator_client import EmulatorClient
+
+PATIENCE = 30.0
+
+
+@contextmanager
+def watched(process: int) -> Iterator[select.poll]:
+    """Becomes readable when the process, which is not our child, has ended."""
+    descriptor = os.pidfd_open(process)
+    ends = select.poll()
+    ends.register(descriptor, select.POLLIN)
+    try:
+        yield ends
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.promise("C84")
+def test_a_killed_run_leaves_no_relay_behind(files: Any, start: Any) -> None:
+    run = start(*files.arguments())
+    run.hear("token obtained")
+    with watched(run.relay_process()) as ends:
+        assert not ends.poll(0), "the relay must be running before"
+        run.signal(signal.SIGKILL)
+
+        assert ends.poll(PATIENCE * 1000), "the relay outlived `o365mailer run`"
+
+
+@pytest.mark.promise("C84")
+def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files: Any, start: Any) -> None:
+    run = start(*files.arguments())
+    port = run.port()
+    run.hear("token obtained")
+    emulator.script("body", delay=1)
+    accepted: list[bool] = []
+
+    def send() -> None:
+        with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as smtp:
+            smtp.sendmail(emulator.mailbox, ["you@example.com"], "Subject: in flight\r\n\r\nHello\r\n")
+            accepted.append(True)
+            smtp.close()  # the relay has already said goodbye
+
+    app = threading.Thread(target=send)
+    app.start()
+    emulator.events("scripted")
+    run.signal(signal.SIGKILL)
+    app.join()
+
+    assert accepted == [True]
+    assert len(emulator.messages(atleast=1)) == 1
