@@ -59,14 +59,24 @@ class Installation:
 
     @contextmanager
     def changed(self, *values: str) -> Iterator[None]:
-        """The chart with other values, `"webhook.replicas=0"`, for as long as the context lasts."""
+        """The chart with other values, `"webhook.replicas=0"`, for as long as the context lasts.
+
+        What the operator's pods have said until then is kept, because some of them will be gone.
+        """
+        self.keep_record()
         where, wait = ("--namespace", OPERATOR), ("--wait", "--timeout", "90s")
         sets = [part for value in values for part in ("--set", value)]
         self.cluster.helm("upgrade", RELEASE, tryout.CHART, *where, "--reuse-values", *sets, *wait, timeout=120)
         try:
             yield
         finally:
+            self.keep_record()
             self.cluster.helm("rollback", RELEASE, *where, *wait, timeout=120)
+
+    def keep_record(self) -> None:
+        """Keeps what was said in the namespaces that no team has."""
+        for namespace in (OPERATOR, tryout.EMULATOR):
+            self.record.keep_namespace(self.kubectl, namespace)
 
     def pods(self, role: str) -> list[str]:
         """The names of the controller's or the webhook's pods."""

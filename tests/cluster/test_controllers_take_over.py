@@ -77,7 +77,6 @@ def test_after_kill_9_of_the_active_controller_the_other_mints_in_time_and_nothi
         killed_pod = installation.kubectl.json("get", "pod", first, "--namespace", OPERATOR)
         (status,) = killed_pod["status"]["containerStatuses"]
         assert status["lastState"]["terminated"]["exitCode"] == 137
-        installation.record.keep_namespace(installation.kubectl, OPERATOR)
 
 
 def nothing_came_too_soon(installation: Installation) -> None:

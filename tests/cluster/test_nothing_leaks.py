@@ -37,8 +37,8 @@ def test_no_secret_token_or_body_is_in_any_log_event_status_or_metric(installati
     assert "SMTPDataError" in done.stderr or "SMTPSenderRefused" in done.stderr, done.stderr
     for each in (team, installation.steady):
         each.keep_record()
+    installation.keep_record()
     record = installation.record
-    record.keep_namespace(installation.kubectl, OPERATOR)
     record.forbid({"wrong client secret": WRONG, "webhook's key": key_of_the_webhook(installation)})
     everything_was_looked_at(installation, record, team)
     assert record.leaks() == []
