@@ -7,6 +7,7 @@ import yaml
 from chart.release import CHART, NAMESPACE, ROOT, Render, environment_of, of_kind, pod_of
 
 from o365mailer_contract import names
+from o365mailer_operator.webhook.resources import DEFAULTS
 
 VERSION = "0.1.0"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -124,6 +125,11 @@ def test_placement_and_pull_secrets_reach_the_pods(render: Render) -> None:
     assert pod["priorityClassName"] == "system-cluster-critical"
     assert pod["affinity"] == {"podAffinity": {"note": "x"}}
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_the_sidecars_usual_resources_are_those_that_the_webhook_has_without_a_chart() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert values["sidecar"]["resources"] == {"requests": dict(DEFAULTS.requests), "limits": dict(DEFAULTS.limits)}
 
 
 def test_what_the_sidecar_gets_is_told_to_the_webhook(render: Render) -> None:
