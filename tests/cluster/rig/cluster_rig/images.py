@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +43,16 @@ def available() -> tuple[Image, ...]:
 
 
 def key_of(image: Image, base: str) -> str:
-    """Changes with every file that goes into the image, committed or not."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *image.contents]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    files = [name for name in sorted(set(done.stdout.split("\0"))) if name and (ROOT / name).is_file()]
-    parts = [part for name in files for part in (name.encode(), (ROOT / name).read_bytes())]
+    """Changes with every file of the image, committed or not. Needs no git: a release archive will do."""
+    parts = [part for name in files(image) for part in (name.encode(), (ROOT / name).read_bytes())]
     return cache.fingerprint([base.encode(), *parts])
+
+
+def files(image: Image, root: Path = ROOT) -> list[str]:
+    """What goes into the image, and its Dockerfile: all below its contents but bytecode (as in .dockerignore)."""
+    tops = [root / name for name in image.contents]
+    found = [path for top in tops for path in ([top] if top.is_file() else top.rglob("*")) if path.is_file()]
+    return sorted(str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts)
 
 
 def build(wanted: tuple[Image, ...] | None = None) -> dict[str, Path]:
