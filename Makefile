@@ -31,16 +31,16 @@ mutants: .venv/.dev ## break the code in named ways; each must turn a named test
 	$(BIN)/python -m pytest tests/mutations
 
 setup-node: .venv/.dev ## install what a real node needs (root, Debian)
-	$(RIG) setup-node
+	@$(RIG) setup-node
 
 images: .venv/.dev ## build the images with docker, podman or buildah
-	$(RIG) images
+	@$(RIG) images
 
 cluster: .venv/.dev ## a real cluster on this machine with everything installed, to try out
-	$(RIG) try
+	@$(RIG) try
 
 cluster-down: .venv/.dev ## remove every trace of it
-	$(RIG) down
+	@$(RIG) down
 
 bench: .venv/.dev ## measure the relay beside a plain one, and print the table
 	$(BIN)/python -m benchmarks

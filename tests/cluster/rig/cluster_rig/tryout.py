@@ -44,13 +44,13 @@ A cluster runs on this machine, and the example app's mail is in the mailbox ({c
       the mailer, Ready
   kubectl --namespace {app} get pods
       the app's pod: the app and its relay
-  kubectl --namespace {app} logs deployment/shop
+  kubectl --namespace {app} logs deployment/shop --container shop
       the app, which sends every 10 seconds
   kubectl --namespace {app} logs deployment/shop --container o365mailer
       its relay
   kubectl --namespace {emulator} port-forward service/office365 8080
       the mailboxes, at http://localhost:8080/
-  kubectl --namespace {app} annotate o365mailer {mailer} --overwrite o365mailer.dev/refresh=now
+  kubectl --namespace {app} annotate o365mailer {mailer} --overwrite o365mailer.dev/refresh="$(date)"
       a fresh token; no pod restarts for it
   kubectl --namespace {app} annotate deployment YOURS o365mailer.dev/inject={mailer}
       gives another app of that namespace its relay
@@ -208,5 +208,5 @@ def next_steps(cluster: Cluster, *, count: int) -> str:
         emulator=EMULATOR,
         kubeconfig=cluster.kubeconfig,
         mailer=MAILER,
-        programs=cluster.kubectl.program.parent,
+        programs=f"{cluster.kubectl.program.parent}:{cluster.helm.program.parent}",
     )
