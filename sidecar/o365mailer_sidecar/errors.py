@@ -60,7 +60,7 @@ class Distrusted(Away):
 
 
 class TokenRefused(UpstreamError, PermissionError):
-    """AUTH was refused; `answer` is Exchange's own words, shortened, `retry_token` says whether a new one may help."""
+    """AUTH was refused; the message is Exchange's own words, shortened."""
 
 
 class Lost(UpstreamError, ConnectionError):

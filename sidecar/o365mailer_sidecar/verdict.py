@@ -13,6 +13,10 @@ from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 
 
+ADDRESS_SHOWN: Final = 200
+"""Characters of a refused recipient: with 200 of Exchange's text, a reply stays within 512 (RFC 5321 §4.5.3.1.5)."""
+
+
 class Outcome(Enum):
     """What a reply means for the message."""
 
@@ -103,7 +107,8 @@ def _by_recipient(envelope: Envelope, answers: Answers) -> list[tuple[str, Reply
 
 def _named(address: str, text: str, *, others: int) -> str:
     rest = f"; nothing was sent to the other {others}" if others else ""
-    return f"<{address}>: {text}{rest}"
+    shown = address if len(address) <= ADDRESS_SHOWN else f"{address[:ADDRESS_SHOWN]}..."
+    return f"<{shown}>: {text}{rest}"
 
 
 def accepted(final: Reply) -> Reply:

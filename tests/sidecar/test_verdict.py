@@ -93,3 +93,13 @@ def test_a_reply_of_several_lines_is_one_line_and_short() -> None:
 
 def test_diagnostics_are_cut() -> None:
     assert shortened("Cannot send [BeginDiagnosticData]secret internals") == "Cannot send"
+
+
+def test_a_reply_that_names_a_recipient_stays_within_the_length_of_a_reply_line() -> None:
+    message = envelope(*(f"{'a' * 1900}{number}@example.com" for number in range(1000)))
+    refusal = upstream_reply(550, "5.1.10 " + "x" * 3000)
+    answers = Answers(sender=Reply(250, "", ""), recipients=(refusal,))
+    line = verdict(message, answers).line("2990A37EA2F3")
+    assert line.startswith(b"550 5.1.10 <aaaa")
+    assert line.endswith(b"nothing was sent to the other 999 [2990A37EA2F3]\r\n")
+    assert len(line) <= 512
