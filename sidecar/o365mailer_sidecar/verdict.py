@@ -12,7 +12,6 @@ from typing import Final, NamedTuple
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 
-
 ADDRESS_SHOWN: Final = 200
 """Characters of a refused recipient: with 200 of Exchange's text, a reply stays within 512 (RFC 5321 §4.5.3.1.5)."""
 
