@@ -20,7 +20,9 @@ RESTRICTIONS: Final[frozenset[str]] = frozenset()
 Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN)]
 Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-Mailbox = Annotated[str, msgspec.Meta(pattern=r"^[^\s@<>]+@[^\s@<>]+$", max_length=254)]
+MAILBOX_PATTERN: Final = r"^[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+$"
+"""No control characters: \x01 ends a field of the XOAUTH2 response that the address stands in."""
+Mailbox = Annotated[str, msgspec.Meta(pattern=MAILBOX_PATTERN, max_length=254)]
 """An address; 254 octets at most (RFC 5321 §4.5.3.1.3 less the angle brackets)."""
 
 
@@ -63,7 +65,7 @@ class Settings(Part, frozen=True):
     mailbox: Mailbox
     """Who the relay authenticates as."""
     submission: Submission
-    expires_at: datetime.datetime | None = None
+    expires_at: Annotated[datetime.datetime, msgspec.Meta(tz=True)] | None = None
     """When the token beside this document ends, UTC."""
     limits: Limits = Limits()
     delivery: Delivery = Delivery()

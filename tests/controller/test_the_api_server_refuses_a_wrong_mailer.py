@@ -27,6 +27,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "tenant that is no tenant": ({"tenantId": "common"}, ["spec.tenantId", "Tenant ID"]),
     "client id that is a name": ({"clientId": "mailer"}, ["spec.clientId", "Application (client) ID"]),
     "mailbox without @": ({"mailbox": "noreply"}, ["spec.mailbox", "with one @"]),
+    "mailbox with the end of a field of XOAUTH2": ({"mailbox": "a\x01b@c.example"}, ["spec.mailbox", "with one @"]),
+    "mailbox with a space that is wide": ({"mailbox": "a\xa0b@c.example"}, ["spec.mailbox", "with one @"]),
     "mailbox with a display name": ({"mailbox": "No Reply <a@b.example>"}, ["spec.mailbox", "display name"]),
     "unknown cloud": ({"cloud": "Germany"}, ["spec.cloud", '"Global"']),
     "authority in clear text": ({"authority": {"url": "http://a.example"}}, ["spec.authority.url", "https://host"]),

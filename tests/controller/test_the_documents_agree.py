@@ -71,7 +71,7 @@ def test_the_crd_has_the_status_that_the_controller_writes() -> None:
     [
         ("tenantId", typed.TENANT_PATTERN),
         ("clientId", typed.CLIENT_ID_PATTERN),
-        ("mailbox", r"^[^\s@<>]+@[^\s@<>]+$"),
+        ("mailbox", settings.MAILBOX_PATTERN),
         ("authority.url", typed.AUTHORITY_PATTERN),
         ("submission.host", typed.HOST_PATTERN),
         ("authority.caSecretRef.name", typed.SECRET_NAME_PATTERN),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from o365mailer_contract.settings import Delivery, Limits, Mailbox, Port
+from o365mailer_contract.settings import MAILBOX_PATTERN, Delivery, Limits, Mailbox, Port
 from o365mailer_operator.token.errors import InvalidSpec
 
 _LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -147,7 +147,7 @@ _WORDS: Final = (
     (HOST_PATTERN, "a host name"),
     (SECRET_NAME_PATTERN, "a Secret's name"),
     (SECRET_KEY_PATTERN, "a key of a Secret"),
-    (r"^[^\s@<>]+@[^\s@<>]+$", "a mailbox's address, such as noreply@contoso.com"),
+    (MAILBOX_PATTERN, "a mailbox's address, such as noreply@contoso.com"),
     (r"^[0-9]+(ms|s|m|h|d)$", "a duration, such as 10s or 5m"),
     (r"^[0-9]+(Ki|Mi|Gi|k|M|G)?$", "a size, such as 35Mi"),
 )
