@@ -58,26 +58,38 @@ def test_what_changes_while_it_is_looked_at_is_looked_at_once_more() -> None:
     assert taken(queue) == []
 
 
-def test_what_is_forgotten_comes_no_more() -> None:
-    clock = Clock()
-    queue = DueQueue(clock=clock)
-    queue.put(key("a"), lane="t")
-    queue.forget(key("a"))
-    assert taken(queue) == []
-    queue.put(key("b"), lane="t")
-    assert taken(queue) == ["b"]
-    queue.forget(key("b"))
-    queue.done(key("b"), "t", delay=1)
-    clock.now += 10
-    assert (taken(queue), len(queue), queue.running) == ([], 0, 0)
-
-
 def test_what_is_done_for_good_is_gone() -> None:
     queue = DueQueue(clock=Clock())
     queue.put(key("a"), lane="t")
     taken(queue)
     queue.done(key("a"), "t", delay=None)
     assert len(queue) == 0
+
+
+def test_what_goes_while_it_is_looked_at_is_looked_at_once_more_and_leaves_nothing() -> None:
+    queue = DueQueue(clock=Clock())
+    for number in range(100):
+        lane = f"tenant-{number}"
+        queue.put(key("a"), lane=lane)
+        assert taken(queue) == ["a"]
+        queue.put(key("a"), lane=lane)
+        queue.done(key("a"), lane, delay=60)
+        assert taken(queue) == ["a"]
+        queue.done(key("a"), lane, delay=None)
+    assert (len(queue), len(queue.busy), len(queue.waiting), len(queue.heap)) == (0, 0, 0, 0)
+
+
+def test_what_is_told_twice_while_it_waits_is_looked_at_once() -> None:
+    queue = DueQueue(clock=Clock(), lane_workers=1)
+    queue.put(key("first"), lane="t")
+    assert taken(queue) == ["first"]
+    for _ in range(3):
+        queue.put(key("a"), lane="t")
+        assert taken(queue) == []
+    queue.done(key("first"), "t", delay=None)
+    assert taken(queue) == ["a"]
+    queue.done(key("a"), "t", delay=60)
+    assert taken(queue) == []
 
 
 @pytest.mark.promise("C6")

@@ -148,8 +148,8 @@ class Controller:
         """The watch, once the API server serves O365Mailers: one begun before that would never see any."""
         loop = asyncio.get_running_loop()
 
-        def notice(key: Key, lane: str, gone: bool) -> None:
-            loop.call_soon_threadsafe(self._notice, key, lane, gone)
+        def notice(key: Key, lane: str) -> None:
+            loop.call_soon_threadsafe(self._notice, key, lane)
 
         await self._served()
         await Watch(self.cluster, namespaces=self.options.watch_namespaces, notice=notice).run()
@@ -164,12 +164,9 @@ class Controller:
             else:
                 return
 
-    def _notice(self, key: Key, lane: str, gone: bool) -> None:
-        if gone:
-            self.queue.forget(key)
-            self.visitor.forget(key)
-        else:
-            self.queue.put(key, lane=lane)
+    def _notice(self, key: Key, lane: str) -> None:
+        # One that went is looked at too: the look finds nothing and forgets it, behind any that is under way.
+        self.queue.put(key, lane=lane)
         self.changed.set()
 
     async def _look(self, key: Key) -> float | None:

@@ -32,6 +32,7 @@ class Key(NamedTuple):
 class _Entry:
     due: float
     lane: str
+    waiting: bool = False
     running: bool = False
     again: bool = False
 
@@ -68,16 +69,12 @@ class DueQueue:
         entry = self.entries.get(key)
         if entry is None:
             entry = self.entries[key] = _Entry(due=due, lane=lane)
-        elif entry.running:
-            entry.again, entry.lane = True, lane
+        elif entry.running or entry.waiting:
+            entry.again, entry.lane = entry.running, lane
             return
         else:
             entry.due, entry.lane = min(due, entry.due), lane
         self._push(key, entry)
-
-    def forget(self, key: Key) -> None:
-        """Look at it no more."""
-        self.entries.pop(key, None)
 
     def take(self) -> list[tuple[Key, str]]:
         """What to look at now, with the lane of each. Every one must be handed back with `done`."""
@@ -85,7 +82,8 @@ class DueQueue:
         while self.heap and self.heap[0][0] <= now:
             due, _, key = heapq.heappop(self.heap)
             entry = self.entries.get(key)
-            if entry is not None and not entry.running and entry.due == due:
+            if entry is not None and not (entry.running or entry.waiting) and entry.due == due:
+                entry.waiting = True
                 self.waiting[entry.lane].append(key)
         taken: list[tuple[Key, str]] = []
         for lane in list(self.waiting):
@@ -95,9 +93,9 @@ class DueQueue:
     def done(self, key: Key, lane: str, *, delay: float | None) -> None:
         """A look has ended; the next is due in `delay` seconds, or never (None)."""
         self.busy[lane] -= 1
-        entry = self.entries.get(key)
-        if entry is None:
-            return
+        if not self.busy[lane]:
+            del self.busy[lane]  # tenants come and go
+        entry = self.entries[key]
         again, entry.running, entry.again = entry.again, False, False
         if delay is None and not again:
             del self.entries[key]
@@ -114,10 +112,8 @@ class DueQueue:
         taken: list[Key] = []
         while keys and self.busy[lane] < self.lane_workers and self.running < self.workers:
             key = keys.popleft()
-            entry = self.entries.get(key)
-            if entry is None or entry.running:
-                continue
-            entry.running = True
+            entry = self.entries[key]
+            entry.waiting, entry.running = False, True
             self.busy[lane] += 1
             taken.append(key)
         if not keys:

@@ -27,8 +27,8 @@ LOGIN_LIFETIME: Final = datetime.timedelta(minutes=5)
 LONGEST_BACKOFF: Final = 30.0
 STOP_TIMEOUT: Final = 5.0
 
-Notice = Callable[[Key, str, bool], None]
-"""Called with a mailer, its lane (its tenant), and whether it is gone. Called in the watch's own thread."""
+Notice = Callable[[Key, str], None]
+"""Called with a mailer that began, changed or went, and its lane (its tenant). Called in the watch's own thread."""
 
 
 class WatchEnded(Exception):
@@ -137,9 +137,10 @@ class Watch:
     async def _event(self, *, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002 - kopf passes it by this name
         metadata = body.get("metadata", {})
         key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
+        lane = str((body.get("spec") or {}).get("tenantId", ""))
         if type == "DELETED":
             self.seen.pop(key, None)
-            self.notice(key, "", True)
+            self.notice(key, lane)
             return
         # Our own writes of the status come back as events. What asks for a look is a change of one of these.
         asked = (
@@ -150,4 +151,4 @@ class Watch:
         )
         if type is None or self.seen.get(key) != asked:
             self.seen[key] = asked
-            self.notice(key, str((body.get("spec") or {}).get("tenantId", "")), False)
+            self.notice(key, lane)
