@@ -2,14 +2,24 @@
 
 import base64
 import datetime
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from o365mailer_contract import names
 from o365mailer_operator.controller.conclusion import Conclusion, Outcome, conclude
-from o365mailer_operator.controller.conditions import REFRESH_FAILING, SECRET_NOT_OURS, SUSPENDED, changes
+from o365mailer_operator.controller.conditions import (
+    MESSAGE_LIMIT,
+    READY,
+    REFRESH_FAILING,
+    SECRET_NOT_OURS,
+    SUSPENDED,
+    changes,
+)
 from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Situation, Step, decide, read_spec
+from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Mailer, decode_mailer, encode_status
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import EntraUnreachable
@@ -266,3 +276,72 @@ def test_a_transition_time_moves_only_with_the_status() -> None:
     got = settled(situation(mailer(status=written(still)), now=NOON + HOUR), token(issued_at=NOON + HOUR))
     assert got.status.conditions[0].last_transition_time == NOON + HOUR
     assert len(changes(still.status, got.status)) == 2
+
+
+def edited(secret: Object, **members: Any) -> Object:
+    """The token Secret after somebody wrote into its document."""
+    document = json.loads(base64.b64decode(secret["data"][names.SETTINGS_FILE])) | members
+    return with_document(secret, json.dumps(document))
+
+
+def with_document(secret: Object, document: str) -> Object:
+    """The token Secret with another document."""
+    return secret | {"data": secret["data"] | {names.SETTINGS_FILE: base64.b64encode(document.encode()).decode()}}
+
+
+@pytest.mark.promise("C8")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda secret: edited(secret, expiresAt="2026-12-23T12:00:00"),
+        lambda secret: edited(secret, revision=2**63 - 1),
+        lambda secret: edited(secret, revision=10**300),
+        lambda secret: with_document(secret, '{"schemaVersion": 1, "revision": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+    ],
+    ids=["an end without a zone", "the last revision that 64 bits hold", "a revision beyond", "nested deeply"],
+)
+def test_a_document_that_we_cannot_have_written_is_replaced(spoil: Callable[[Object], Object]) -> None:
+    secret, status = issued()
+    decided = situation(mailer(status=status), token_secret=spoil(secret), now=NOON + MINUTE)
+    assert isinstance(step(decided), Mint)
+    conclusion = settled(decided, token(issued_at=NOON + MINUTE))
+    assert conclusion.ready
+    assert conclusion.status.token_revision == 2
+
+
+@pytest.mark.promise("C8")
+@pytest.mark.parametrize("member", ["tokenRevision", "failures"])
+@pytest.mark.parametrize("value", [2**63 - 1, -1])
+def test_a_count_that_nobody_counted_is_not_counted_on(member: str, value: int) -> None:
+    _, status = issued()
+    conclusion = settled(situation(mailer(status=status | {member: value})), token())
+    assert (conclusion.status.token_revision, conclusion.status.failures) == (1, 0)
+
+
+@pytest.mark.promise("C10")
+def test_a_token_that_was_dated_by_a_clock_ahead_of_time_is_replaced() -> None:
+    ahead = NOON + 24 * HOUR
+    conclusion = settled(situation(mailer(), now=ahead), token(issued_at=ahead))
+    subject, secret = mailer(status=written(conclusion)), stored(conclusion.secret)
+    assert isinstance(step(situation(subject, token_secret=secret, now=NOON)), Mint)
+    assert isinstance(step(situation(subject, token_secret=secret, now=ahead - MINUTE)), Keep)  # clocks do differ
+
+
+@pytest.mark.promise("C62")
+def test_a_pause_that_was_counted_from_a_clock_ahead_of_time_is_not_waited_out() -> None:
+    ahead = NOON + 24 * HOUR
+    failed = settled(situation(mailer(), now=ahead), EntraUnreachable("away"))
+    subject = mailer(status=written(failed))
+    assert isinstance(step(situation(subject, now=ahead)), Keep)
+    assert isinstance(step(situation(subject, now=NOON)), Mint)
+
+
+@pytest.mark.promise("C4")
+def test_a_message_is_cut_to_what_a_status_and_an_event_take() -> None:
+    error = EntraUnreachable("ä" * 100_000)
+    ready = settled(situation(mailer()), error).status.condition(READY)
+    assert ready is not None
+    assert ready.message == "ä" * (MESSAGE_LIMIT - 1) + "…"
+    assert MESSAGE_LIMIT <= 32768  # the CRD's
+    note = event_of(mailer(), ready, now=NOON, instance="test")["note"]
+    assert note == "ä" * (NOTE_LIMIT // 2)

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from o365mailer_contract import names
+
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
@@ -231,6 +233,31 @@ def test_a_refused_token_secret_is_reported_and_not_minted_for_again_and_again(n
         assert namespace.emulator.counters()["tokensIssued"] == minted == 1
     finally:
         namespace.kubectl("delete", "resourcequota", "full", "-n", namespace.name)
+    namespace.await_ready()  # with the token that was obtained then
+    assert namespace.emulator.counters()["tokensIssued"] == 1
+
+
+@pytest.mark.promise("C4")
+@pytest.mark.parametrize("wrong", [{"immutable": True}, {"type": "kubernetes.io/tls"}], ids=["immutable", "type"])
+def test_a_token_secret_that_cannot_be_written_is_reported_and_ready_once_it_is_deleted(
+    namespace: Namespace, wrong: dict[str, object]
+) -> None:
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MAILER_LABEL: "noreply"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "o365mailer.noreply", "labels": labels}}
+    data = {"stringData": {"tls.crt": "", "tls.key": ""}}
+    namespace.kubectl.apply({**secret, **data, **wrong}, namespace=namespace.name)
+    namespace.apply_mailer()
+    assert "delete a Secret of this name" in namespace.await_condition("SecretWriteRefused")["message"]
+    namespace.kubectl("delete", "secret", "o365mailer.noreply", "-n", namespace.name)
+    namespace.await_ready()
+    assert namespace.emulator.counters()["tokensIssued"] == 1
+
+
+@pytest.mark.promise("C4")
+def test_a_secret_of_very_many_keys_is_reported_all_the_same(namespace: Namespace) -> None:
+    namespace.secret("crowded", {f"{number:03}{'x' * 240}": "" for number in range(500)})
+    namespace.apply_mailer(credential=refs(("crowded", "secret")))
+    namespace.await_condition("SecretKeyMissing")
 
 
 @pytest.mark.promise("C6")

@@ -185,15 +185,9 @@ def test_without_a_choice_of_namespaces_all_are_served(
 
 @pytest.mark.promise("C16")
 def test_the_rights_that_the_chart_grants_are_enough(
-    cluster: ControlPlane, own_namespace: Namespace, start_controller: Start, tmp_path: Path
+    own_namespace: Namespace, start_controller: Start, tmp_path: Path
 ) -> None:
-    cluster.kubectl.apply(*rights(own_namespace.name), namespace=own_namespace.name)
-    token = cluster.kubectl("create", "token", "controller", "-n", own_namespace.name).strip()
-    kubeconfig = tmp_path / "account.kubeconfig"
-    document = cluster.kubectl.json("config", "view", "--raw", "--minify")
-    document["users"][0]["user"] = {"token": token}
-    kubeconfig.write_text(json.dumps(document))
-    process = start_controller(kubeconfig=kubeconfig)
+    process = start_controller(kubeconfig=account(own_namespace, rights(own_namespace.name), tmp_path))
     process.wait_until_leading()
     own_namespace.apply_mailer()
     own_namespace.await_ready()
@@ -208,21 +202,47 @@ def test_the_rights_that_the_chart_grants_are_enough(
 
 @pytest.mark.promise("C16")
 def test_a_secret_that_may_not_be_read_is_reported(
-    cluster: ControlPlane, own_namespace: Namespace, start_controller: Start, tmp_path: Path
+    own_namespace: Namespace, start_controller: Start, tmp_path: Path
 ) -> None:
     manifests = rights(own_namespace.name)
     manifests[1]["rules"][2]["resourceNames"] = ["o365mailer.noreply", "emulator-ca"]
-    cluster.kubectl.apply(*manifests, namespace=own_namespace.name)
-    token = cluster.kubectl("create", "token", "controller", "-n", own_namespace.name).strip()
-    kubeconfig = tmp_path / "account.kubeconfig"
-    document = cluster.kubectl.json("config", "view", "--raw", "--minify")
-    document["users"][0]["user"] = {"token": token}
-    kubeconfig.write_text(json.dumps(document))
-    start_controller(kubeconfig=kubeconfig).wait_until_leading()
+    start_controller(kubeconfig=account(own_namespace, manifests, tmp_path)).wait_until_leading()
     own_namespace.apply_mailer()
     ready = own_namespace.await_condition("SecretUnreadable")
     assert "may not read the Secret entra" in ready["message"]
     assert "watchNamespaces" in ready["message"]
+
+
+@pytest.mark.promise("C62")
+def test_a_failure_that_cannot_be_written_down_is_waited_out_all_the_same(
+    own_namespace: Namespace, start_controller: Start, tmp_path: Path
+) -> None:
+    manifests = rights(own_namespace.name)
+    del manifests[1]["rules"][1]  # the status
+    process = start_controller(kubeconfig=account(own_namespace, manifests, tmp_path))
+    process.wait_until_leading()
+    own_namespace.emulator.script("token", aadsts=7000222, times=None)
+    own_namespace.apply_mailer()
+    other = own_namespace.manifest("waits", credential={"certificate": {"secretRef": {"name": "nowhere"}}})
+    own_namespace.kubectl.apply(other, namespace=own_namespace.name)
+
+    def looked(mailer: str) -> int:
+        refused = [line for line in process.lines() if line["message"] == "the status is refused"]
+        return sum(line["mailer"].endswith(f"/{mailer}") for line in refused)
+
+    eventually(lambda: looked("waits") >= 8, what="looks at the mailer that has no Secret")  # a second apart
+    assert looked("noreply") == process.metric('o365mailer_mints_total{reason="AADSTS7000222"}') == 1
+
+
+def account(namespace: Namespace, manifests: list[Any], directory: Path) -> Path:
+    """The kubeconfig of a ServiceAccount with the rights that the manifests grant."""
+    namespace.kubectl.apply(*manifests, namespace=namespace.name)
+    token = namespace.kubectl("create", "token", "controller", "-n", namespace.name).strip()
+    document = namespace.kubectl.json("config", "view", "--raw", "--minify")
+    document["users"][0]["user"] = {"token": token}
+    kubeconfig = directory / "account.kubeconfig"
+    kubeconfig.write_text(json.dumps(document))
+    return kubeconfig
 
 
 def rights(namespace: str) -> list[Any]:

@@ -39,10 +39,18 @@ REASONS: Final = TOKEN_REASONS | {
 """Every reason that a condition, an Event or a metric's label can have; docs/troubleshooting.md explains each."""
 
 
+MESSAGE_LIMIT: Final = 4096
+"""Characters of a message: one that names a Secret's thousand keys would be refused, and the whole status with it."""
+
+
 class SecretWriteRefused(TokenError):
-    """The API server does not take the token Secret: a quota, a policy, a right that is missing."""
+    """The API server does not take the token Secret: a quota, a policy, a right that is missing.
+
+    Tried again soon: the token is there already, so no other is asked for.
+    """
 
     reason = SECRET_WRITE_REFUSED
+    transient = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,5 +111,7 @@ _UNSET: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> Condition:
+    if len(message) > MESSAGE_LIMIT:
+        message = f"{message[: MESSAGE_LIMIT - 1]}…"
     document = {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": _UNSET}
     return msgspec.convert(document, Condition)

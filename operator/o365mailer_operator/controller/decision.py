@@ -10,6 +10,7 @@ import datetime
 import functools
 import hashlib
 from collections.abc import Mapping
+from typing import Final
 
 from o365mailer_operator.controller.cluster import Manifest
 from o365mailer_operator.controller.conditions import (
@@ -24,7 +25,14 @@ from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.errors import InvalidSpec, SecretUnreadable, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of, token_identity
 from o365mailer_operator.token.hosts import AllowedHosts
+from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 from o365mailer_operator.token.spec import Spec, decode_spec
+
+CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=5)
+"""How far the clocks of two nodes may differ. A token from further ahead was dated by a clock that was wrong: its end
+may long be over."""
+LONGEST_PAUSE: Final = datetime.timedelta(seconds=LONGEST_RETRY_AFTER) + CLOCK_TOLERANCE
+"""No pause after a failure is longer: one that is was counted from a wrong clock, or written by hand."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +172,7 @@ def credential_secrets(spec: Spec) -> frozenset[str]:
 def _token_wanted(directory: Directory | None, aim: Aim, now: datetime.datetime) -> bool:
     if directory is None or now >= directory.origin.refresh_at or now >= directory.expires_at:
         return True
-    return not aim.met_by(directory.origin)
+    return directory.origin.issued_at > now + CLOCK_TOLERANCE or not aim.met_by(directory.origin)
 
 
 def _failure_to_wait_out(situation: Situation, aim: Aim) -> Problem | None:
@@ -173,7 +181,7 @@ def _failure_to_wait_out(situation: Situation, aim: Aim) -> Problem | None:
     failed = status.condition(TOKEN_ISSUED)
     if status.attempt != aim.digest or status.next_refresh is None or failed is None or failed.status == "True":
         return None
-    if situation.now >= status.next_refresh:
+    if not situation.now < status.next_refresh <= situation.now + LONGEST_PAUSE:
         return None
     return Problem(reason=failed.reason, message=failed.message)
 

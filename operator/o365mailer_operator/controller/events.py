@@ -18,7 +18,7 @@ from o365mailer_operator.controller.mailer import Condition, Mailer
 REPORTER: Final = f"{names.GROUP}/controller"
 NOTE_LIMIT: Final = 1024
 INSTANCE_LIMIT: Final = 128
-"""Characters that the API server takes in `note` and `reportingInstance`."""
+"""What the API server takes in `note` (octets) and `reportingInstance`."""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def event_of(mailer: Mailer, condition: Condition, *, now: datetime.datetime, in
         "action": condition.type,
         "reason": condition.reason,
         "type": "Normal" if condition.status == "True" else "Warning",
-        "note": condition.message[:NOTE_LIMIT],
+        "note": condition.message.encode()[:NOTE_LIMIT].decode(errors="ignore"),
         "regarding": {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,

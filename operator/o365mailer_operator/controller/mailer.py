@@ -1,7 +1,7 @@
 """An O365Mailer as the API server holds it: who it is, what is asked of it, and what we last said about it."""
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -9,7 +9,11 @@ from o365mailer_contract import names
 from o365mailer_operator.controller.cluster import Manifest
 from o365mailer_operator.controller.queue import Key
 
+LARGEST_COUNT: Final = 2**53
+"""What every reader of JSON still counts exactly. More than that was not counted by us."""
+
 Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -34,10 +38,10 @@ class Status(Part, frozen=True):
     conditions: tuple[Condition, ...] = ()
     secret_name: str | None = None
     token_expiry: Instant | None = None
-    token_revision: int = 0
+    token_revision: Count = 0
     last_refresh: Instant | None = None
     next_refresh: Instant | None = None
-    failures: int = 0
+    failures: Count = 0
     attempt: str | None = None
 
     def condition(self, kind: str) -> Condition | None:

@@ -16,7 +16,7 @@ import msgspec
 
 from o365mailer_contract import names, settings
 from o365mailer_operator.controller.cluster import Manifest
-from o365mailer_operator.controller.mailer import Mailer
+from o365mailer_operator.controller.mailer import LARGEST_COUNT, Mailer
 
 IDENTITY_ANNOTATION: Final = f"{names.GROUP}/token-identity"
 """A digest of the spec's part that decides which token it gets."""
@@ -73,7 +73,7 @@ def read_directory(secret: Manifest) -> Directory | None:
         authorities = files.get(names.CA_FILE)
         return Directory(
             token=files[names.TOKEN_FILE].decode("ascii"),
-            settings=settings.decode(files[names.SETTINGS_FILE]),
+            settings=_settings(files[names.SETTINGS_FILE]),
             authorities=authorities.decode() if authorities is not None else None,
             origin=Origin(
                 identity=annotations[IDENTITY_ANNOTATION],
@@ -83,7 +83,7 @@ def read_directory(secret: Manifest) -> Directory | None:
                 refresh_at=_instant(annotations[REFRESH_AT_ANNOTATION]),
             ),
         )
-    except (KeyError, ValueError, msgspec.ValidationError):
+    except (KeyError, ValueError):
         return None
 
 
@@ -93,9 +93,10 @@ def revision_in(secret: Manifest | None) -> int:
         return 0
     try:
         document: Any = msgspec.json.decode(secret_files(secret)[names.SETTINGS_FILE])
-        return int(document["revision"])
-    except (KeyError, ValueError, TypeError):
+        revision = int(document["revision"])
+    except (KeyError, ValueError, TypeError, RecursionError):
         return 0
+    return revision if 0 <= revision <= LARGEST_COUNT else 0
 
 
 def compose(*, mailer: Mailer, files: Mapping[str, bytes], origin: Origin, replacing: Manifest | None) -> Manifest:
@@ -126,6 +127,14 @@ def secret_files(secret: Manifest) -> dict[str, bytes]:
         return {key: base64.b64decode(text) for key, text in (secret.get("data") or {}).items()}
     except binascii.Error:
         raise ValueError("a Secret with data that is not base64") from None
+
+
+def _settings(document: bytes) -> settings.Settings:
+    """The document, if it is one that we could have written: whoever may edit Secrets may have edited this one."""
+    read = settings.decode(document)
+    if read.revision > LARGEST_COUNT:
+        raise ValueError("a revision that nobody counted")
+    return read
 
 
 def _annotations(origin: Origin) -> dict[str, str]:

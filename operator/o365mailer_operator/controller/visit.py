@@ -52,7 +52,7 @@ class Visitor:
     clock: Callable[[], datetime.datetime]
     random: Callable[[], float] = random.random
     unwritten: dict[Key, tuple[Aim, Token]] = dataclasses.field(default_factory=dict, repr=False)
-    """Tokens that could not be written because the API server was away: written later, rather than minted again."""
+    """Tokens that the API server did not take, or was away for: written later, rather than minted again."""
 
     async def visit(self, key: Key) -> float | None:
         """Seconds until the next visit, or None where the mailer is gone. Raises ClusterError, LeaseLost."""
@@ -81,8 +81,11 @@ class Visitor:
         outcome = await self._mint(key, step) if isinstance(step, Mint) else None
         conclusion = conclude(situation, step, outcome, random=self.random())
         conclusion = await self._write_secret(situation, step, conclusion)
-        self.unwritten.pop(key, None)
-        await self._write_status(mailer, conclusion.status)
+        try:
+            await self._write_status(mailer, conclusion.status)
+        except (Forbidden, Refused) as error:
+            log.error("the status is refused", extra={"mailer": str(key), "error": str(error)})
+            return self._pause_unwritten(conclusion)
         self.metrics.tell(
             mailer, conclusion.status, ready=conclusion.ready, secret_expires_at=_secret_end(situation.spec)
         )
@@ -137,6 +140,7 @@ class Visitor:
             await write(SECRETS, conclusion.secret, namespace=namespace)
         except (Forbidden, Refused) as error:
             return self._refused(situation, step, str(error))
+        self.unwritten.pop(situation.mailer.key, None)
         log.info(
             "the token Secret is written",
             extra={"mailer": str(situation.mailer.key), "revision": conclusion.status.token_revision},
@@ -146,7 +150,7 @@ class Visitor:
     def _refused(self, situation: Situation, step: Hold | Keep | Mint, words: str) -> Conclusion:
         refusal = SecretWriteRefused(
             f"The API server does not take the token Secret ({words}). Check quotas, admission policies and the "
-            "controller's rights in this namespace."
+            "controller's rights in this namespace; delete a Secret of this name that is immutable or of another type."
         )
         log.warning("the token Secret is refused", extra={"mailer": str(situation.mailer.key), "error": words})
         if isinstance(step, Mint):
@@ -180,6 +184,12 @@ class Visitor:
         if due is None:
             return pause
         return min(pause, max(AT_ONCE, (due - self.clock()).total_seconds()))
+
+    def _pause_unwritten(self, conclusion: Conclusion) -> float:
+        """The status is where failed attempts are remembered; without it, their pause is kept by not looking."""
+        due = conclusion.status.next_refresh if conclusion.status.failures else None
+        wait = (due - self.clock()).total_seconds() if due is not None else 0.0
+        return max(self.interval * UNREADY_SHARE, wait)
 
     def _check_lease(self) -> None:
         if not self.leading():
