@@ -12,10 +12,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from cluster_rig import cache, programs
+from cluster_rig.bound import Bound
 from cluster_rig.clients import Client
 from cluster_rig.errors import BuildError, RefusedError
 
@@ -33,22 +32,13 @@ def clients(kubeconfig: Path, helm_home: Path) -> tuple[Client, Client]:
 
 
 @dataclass(kw_only=True)
-class GivenCluster:
+class GivenCluster(Bound):
     """Someone's cluster: used as it is, neither started nor ended."""
 
     kubeconfig: Path
     environ: Mapping[str, str]
     kubectl: Client = field(init=False)
     helm: Client = field(init=False)
-
-    def __enter__(self) -> Self:
-        self.up(bound=True)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.down()
 
     def up(self, *, bound: bool = False) -> None:
         """Prints the context and returns if the cluster may be used; `bound` changes nothing here.

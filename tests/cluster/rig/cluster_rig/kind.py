@@ -8,10 +8,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from cluster_rig import cache, engines
+from cluster_rig.bound import Bound
 from cluster_rig.clients import Client
 from cluster_rig.errors import BuildError, StartError
 from cluster_rig.given import clients
@@ -46,7 +46,7 @@ def configuration() -> dict[str, Any]:
 
 
 @dataclass(kw_only=True)
-class KindCluster:
+class KindCluster(Bound):
     """A kind cluster by its name."""
 
     name: str
@@ -58,15 +58,6 @@ class KindCluster:
     def kubeconfig(self) -> Path:
         """Its own file: kind would otherwise change the user's."""
         return cache.directory() / "kind" / f"{self.name}.kubeconfig"
-
-    def __enter__(self) -> Self:
-        self.up(bound=True)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.down()
 
     def run(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """One kind command; returns its stdout.

@@ -19,10 +19,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from cluster_rig import cache, node_files, programs, requirements, traces
+from cluster_rig.bound import Bound
 from cluster_rig.clients import Client, ClientError
 from cluster_rig.credentials import NODE_NAME
 from cluster_rig.errors import BuildError, StartError
@@ -36,7 +35,7 @@ POLL_SECONDS = 0.1
 
 
 @dataclass(kw_only=True)
-class NodeCluster:
+class NodeCluster(Bound):
     """A cluster by its name; `up` starts it or finds it running, `down` removes every trace of it.
 
     As a context manager it is bound to the starting thread: killed with it, even by kill -9.
@@ -79,15 +78,6 @@ class NodeCluster:
     def node_address(self) -> str:
         """The node, as this machine sees it."""
         return str(ipaddress.ip_network(self.state["network"])[2])
-
-    def __enter__(self) -> Self:
-        self.up(bound=True)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.down()
 
     def is_running(self) -> bool:
         """Whether its first process lives; a stranger that got the same number later has another start time."""
