@@ -6,7 +6,7 @@ import signal
 import smtplib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -17,13 +17,15 @@ PATIENCE = 30.0
 
 @contextmanager
 def watched(process: int) -> Iterator[select.poll]:
-    """Becomes readable when the process, which is not our child, has ended."""
+    """Becomes readable when the process, which is not our child, has ended; it never outlives the test."""
     descriptor = os.pidfd_open(process)
     ends = select.poll()
     ends.register(descriptor, select.POLLIN)
     try:
         yield ends
     finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         os.close(descriptor)
 
 
@@ -55,8 +57,10 @@ def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files:
     app = threading.Thread(target=send)
     app.start()
     emulator.events("scripted")
-    run.signal(signal.SIGKILL)
-    app.join()
+    with watched(run.relay_process()) as ends:
+        run.signal(signal.SIGKILL)
+        app.join()
+        assert ends.poll(PATIENCE * 1000), "the relay outlived `o365mailer run`"
 
     assert accepted == [True]
     assert len(emulator.messages(atleast=1)) == 1
