@@ -15,15 +15,38 @@ LARGEST_FILE: Final = 2**20
 """Octets; what a Kubernetes object may have at most."""
 
 
+class WithoutAliases(yaml.SafeLoader):
+    """YAML as people write it: an alias could make a small file endless, a key given twice would hide one of both."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Raises ComposerError for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            mark = parent.start_mark if parent else None
+            raise yaml.composer.ComposerError(None, None, "aliases are not supported; write it out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Raises ConstructorError for a key that is given twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_mailer(name: str) -> Mailer:
     """The mailer in the file `name`, or on standard input for `-`.
 
     Raises WrongFile, whose text names the file and the line and column, or the member that is wrong.
     """
     shown = "standard input" if name == STANDARD_INPUT else name
-    document = _parsed(_octets(name, shown), shown)
+    octets = _octets(name, shown)
     try:
-        mailer = decode_document(document)
+        mailer = decode_document(_parsed(octets, shown))
+    except RecursionError:
+        raise WrongFile(f"{shown}: is nested too deeply; an O365Mailer has no more than five levels.") from None
     except InvalidSpec as error:
         raise WrongFile(f"{shown}: {error}") from None
     if mailer.spec.suspend:
@@ -53,7 +76,7 @@ def _octets(name: str, shown: str) -> bytes:
 
 def _parsed(octets: bytes, shown: str) -> Any:
     try:
-        documents = [document for document in yaml.safe_load_all(octets.decode()) if document is not None]
+        documents = [document for document in yaml.load_all(octets.decode(), WithoutAliases) if document is not None]
     except UnicodeDecodeError:
         raise WrongFile(f"{shown}: is not UTF-8 text.") from None
     except yaml.MarkedYAMLError as error:
@@ -62,6 +85,8 @@ def _parsed(octets: bytes, shown: str) -> Any:
         raise WrongFile(f"{shown}: {where}{error.problem or error.context}.") from None
     except yaml.YAMLError as error:
         raise WrongFile(f"{shown}: is no YAML: {str(error).splitlines()[0]}.") from None
+    except (ValueError, OverflowError) as error:  # a date such as 2026-13-45, an integer that is none
+        raise WrongFile(f"{shown}: a date or a number in it cannot be: {error}.") from None
     if len(documents) != 1:
         found = f"{len(documents)} documents" if documents else "nothing"
         raise WrongFile(f"{shown}: holds {found}; expected one O365Mailer.")

@@ -18,6 +18,16 @@ WRONG_FILES = {
     ),
     "a tab": ("a:\n\tb: 1\n", "mailer.yaml: line 2, column 1: found character '\\t' that cannot start any token."),
     "an open bracket": ("a: [1, 2\n", "mailer.yaml: line 2, column 1: expected ',' or ']', but got '<stream end>'."),
+    "a month that is none": (
+        "expiresAt: 2026-13-45\n",
+        "mailer.yaml: a date or a number in it cannot be: month must be in 1..12.",
+    ),
+    "endless brackets": ("[" * 3000, "mailer.yaml: is nested too deeply; an O365Mailer has no more than five levels."),
+    "an alias": (
+        "a: &a [x]\nb: [*a, *a]\n",
+        "mailer.yaml: line 2, column 4: aliases are not supported; write it out.",
+    ),
+    "a key twice": ("spec: {}\nkind: x\nspec: {}\n", "mailer.yaml: line 3, column 1: spec is given twice."),
     "another kind": (
         "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n",
         "mailer.yaml: apiVersion: expected o365mailer.dev/v1alpha1, got 'v1'.",
