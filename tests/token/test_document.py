@@ -109,3 +109,22 @@ def test_a_document_without_spec_says_so(spec_of: Any) -> None:
 
     with pytest.raises(InvalidSpec, match=r"^spec: is missing\.$"):
         decode_document(document)
+
+
+@pytest.mark.parametrize(
+    ("members", "path"),
+    [
+        ({"mailbox": "noreply@contoso.com\n"}, "spec.mailbox"),
+        ({"tenantId": "contoso.com\n"}, "spec.tenantId"),
+        ({"submission": {"host": "smtp.office365.com\n"}}, "spec.submission.host"),
+        (
+            {"credential": {"clientSecret": {"secretRefs": [{"name": "noreply\n", "key": "secret"}]}}},
+            "spec.credential.clientSecret.secretRefs[0].name",
+        ),
+    ],
+)
+def test_a_line_break_is_told_where_it_is(members: dict[str, Any], path: str, spec_of: Any) -> None:
+    decode_document(document_of(spec_of()))
+    with pytest.raises(InvalidSpec) as told:
+        decode_document(document_of(spec_of(**members)))
+    assert str(told.value) == f"{path}: there is a line break in it. Write it on one line, without | or >."

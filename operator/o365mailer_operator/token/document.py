@@ -49,6 +49,8 @@ def decode_document(document: Any) -> Mailer:
     spec = document["spec"]
     for path in unknown_members(spec, Spec, "spec"):
         raise InvalidSpec(path)
+    for path in broken_lines(spec, "spec"):
+        raise InvalidSpec(path)
     return Mailer(name, namespace, decode_spec(spec))
 
 
@@ -76,6 +78,18 @@ def unknown_members(value: Any, kind: Any, path: str) -> Iterator[str]:
             yield from unknown_members(member, known[name], f"{path}.{name}")
         else:
             yield f"{path}.{name}: there is no such member{_meant(str(name), tuple(known))}."
+
+
+def broken_lines(value: Any, path: str) -> Iterator[str]:
+    """One text for each text with a line break: Python's `$` takes one at the end, the API server's does not.
+
+    YAML makes them of `|` and `>`; one in a host or a mailbox would only fail much later, and with other words.
+    """
+    if isinstance(value, str) and "\n" in value:
+        yield f"{path}: there is a line break in it. Write it on one line, without | or >."
+    members = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        yield from broken_lines(member, f"{path}.{name}" if isinstance(value, Mapping) else f"{path}[{name}]")
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
