@@ -230,3 +230,32 @@ async def test_an_answer_that_is_not_entras_is_told(grant_at: Any, case: str) ->
 async def test_a_discovery_document_that_makes_no_sense_is_told(grant_at: Any, body: str) -> None:
     with foreign({"openid-configuration": Reply(body=body)}) as server:
         assert isinstance(await failure_of(grant_at(server.base, server.ca)), EntraAnswerInvalid)
+
+
+def token_answer(**members: Any) -> Reply:
+    return Reply(body=json.dumps({"access_token": "a.b.c", "token_type": "Bearer", "expires_in": 3600, **members}))
+
+
+@pytest.mark.parametrize("lifetime", [0, -1, 8 * 86400, 10**12, 10**30])
+async def test_a_lifetime_that_cannot_be_is_told(grant_at: Any, lifetime: int) -> None:
+    with foreign({"openid-configuration": discovery(), "token": token_answer(expires_in=lifetime)}) as server:
+        error = await failure_of(grant_at(server.base, server.ca))
+
+    assert isinstance(error, EntraAnswerInvalid)
+
+
+@pytest.mark.parametrize("wish", [10**12, 10**30, -(10**12)])
+async def test_a_wish_to_refresh_at_no_possible_time_is_not_kept(grant_at: Any, wish: int) -> None:
+    with foreign({"openid-configuration": discovery(), "token": token_answer(refresh_in=wish)}) as server:
+        token = await Entra().mint(grant_at(server.base, server.ca))
+
+    assert token.refresh_at is None
+
+
+@pytest.mark.parametrize("claims", ['{"exp": 1e300}', '{"exp": ' + "9" * 400 + "}", "[" * 100_000, '{"exp": -1}'])
+async def test_claims_that_make_no_sense_do_not_cost_the_token(grant_at: Any, claims: str) -> None:
+    value = f"a.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.c"
+    with foreign({"openid-configuration": discovery(), "token": token_answer(access_token=value)}) as server:
+        token = await Entra().mint(grant_at(server.base, server.ca))
+
+    assert (token.warnings, token.roles) == ((), None)

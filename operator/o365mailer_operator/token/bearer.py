@@ -12,6 +12,8 @@ from o365mailer_operator.token.credential import Refusal
 
 CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=2)
 """A larger difference between our clock and the token's claims is worth a warning; Entra itself tolerates 5 minutes."""
+LATEST_INSTANT: Final = 253_402_300_800
+"""The year 10000 in seconds since 1970: beyond it a claim is no instant, and may be too large to reckon with."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def claims_of(value: str) -> dict[str, Any]:
         return {}
     try:
         decoded = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):  # the last: brackets without end
         return {}
     return decoded if isinstance(decoded, dict) else {}
 
@@ -61,7 +63,7 @@ def roles_in(claims: dict[str, Any]) -> frozenset[str] | None:
 def clock_warning(claims: dict[str, Any], expires_at: datetime.datetime) -> str | None:
     """A sentence where the token's own end is far from the one we computed: one of the clocks is wrong."""
     exp = claims.get("exp")
-    if not isinstance(exp, int | float):
+    if not isinstance(exp, int | float) or not 0 < exp < LATEST_INSTANT:
         return None
     off = exp - expires_at.timestamp()
     if abs(off) <= CLOCK_TOLERANCE.total_seconds():

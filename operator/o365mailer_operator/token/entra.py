@@ -35,6 +35,10 @@ READ_TIMEOUT: Final = 10.0
 ATTEMPT_LIMIT: Final = 30.0
 """Seconds for discovery and token request together, whatever the other side does."""
 
+LONGEST_LIFETIME: Final = 7 * 86400
+"""Seconds. Entra's longest token lives 28 hours (continuous access evaluation); a longer one is a mistake, and a number
+without bounds is more than dates can hold."""
+
 BEARER: Final = re.compile(r"[!-~]+")
 """One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
 
@@ -164,8 +168,10 @@ def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) 
     value, lifetime, refresh_on = result.get("access_token"), result.get("expires_in"), result.get("refresh_on")
     if not isinstance(value, str) or not BEARER.fullmatch(value):
         raise EntraAnswerInvalid("Entra's answer holds no token. It is tried again.")
-    if not isinstance(lifetime, int) or lifetime <= 0:
+    if not isinstance(lifetime, int) or not 0 < lifetime <= LONGEST_LIFETIME:
         raise EntraAnswerInvalid("Entra's answer does not say how long the token lives. It is tried again.")
+    if not isinstance(refresh_on, int) or not 0 < refresh_on <= asked_at.timestamp() + LONGEST_LIFETIME:
+        refresh_on = None
     claims = claims_of(value)
     expires_at = asked_at + datetime.timedelta(seconds=lifetime)
     warning = clock_warning(claims, expires_at)
@@ -173,7 +179,7 @@ def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) 
         value=value,
         issued_at=asked_at,
         expires_at=expires_at,
-        refresh_at=datetime.datetime.fromtimestamp(refresh_on, datetime.UTC) if isinstance(refresh_on, int) else None,
+        refresh_at=datetime.datetime.fromtimestamp(refresh_on, datetime.UTC) if refresh_on else None,
         credential_ref=ref,
         warnings=(warning,) if warning else (),
         roles=roles_in(claims),
