@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from o365mailer_emulator.ledger import Ledger
 from o365mailer_emulator.script import Script
+from o365mailer_emulator.session import Session
 from o365mailer_emulator.signing import Mint
 from o365mailer_emulator.submission import Submission
 from o365mailer_emulator.tenancy import Tenancy
@@ -44,6 +45,7 @@ class Service:
             verification_key=self.mint.key.private.public_key(),
             clock=clock,
             fresh_id=fresh_id,
+            session=Session,
         )
 
     def adopt(self, tenancy: Tenancy) -> None:

@@ -6,15 +6,27 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from o365mailer_emulator.bearer import Grant
 from o365mailer_emulator.errors import ConnectionEnded
 from o365mailer_emulator.ledger import Ledger
 from o365mailer_emulator.script import Script
-from o365mailer_emulator.session import Session
 from o365mailer_emulator.tenancy import Tenancy
 from o365mailer_emulator.wire import Wire
+
+
+class Session(Protocol):
+    """What is known here of a session; how it speaks is another module's."""
+
+    wire: Wire
+    number: int
+    grant: Grant | None
+
+    async def run(self) -> None:
+        """Speaks until one side ends it. Raises ConnectionEnded."""
 
 
 class Submission:
@@ -30,6 +42,7 @@ class Submission:
         verification_key: RSAPublicKey,
         clock: Callable[[], float],
         fresh_id: Callable[[int], str],
+        session: Callable[[Wire, Submission, int], Session],
     ) -> None:
         self.tenancy = tenancy
         self.ledger = ledger
@@ -38,6 +51,7 @@ class Submission:
         self.verification_key = verification_key
         self.clock = clock
         self.fresh_id = fresh_id
+        self._session = session
         self._sessions: dict[asyncio.Task[None], Session] = {}
         self._authenticated: list[Session] = []
         self._number = 0
@@ -78,7 +92,7 @@ class Submission:
     def begin(self, wire: Wire) -> None:
         """Starts the session of a connection that has just been made."""
         self._number += 1
-        session = Session(wire, self, self._number)
+        session = self._session(wire, self, self._number)
         task = asyncio.get_running_loop().create_task(self._serve(session))
         self._sessions[task] = session
         task.add_done_callback(self._sessions.pop)
