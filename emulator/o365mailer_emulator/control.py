@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -51,8 +52,8 @@ class Control:
         app.add_routes(
             [
                 web.get("/", routes.overview),
-                web.get("/message/{number:[0-9]+}", routes.message),
-                web.get("/message/{number:[0-9]+}.eml", routes.source),
+                web.get("/message/{number:[0-9]{1,9}}", routes.message),
+                web.get("/message/{number:[0-9]{1,9}}.eml", routes.source),
                 web.get("/healthz", self.healthz),
                 web.get("/state", self.state),
                 web.get("/ca.crt", self.ca_certificate),
@@ -221,6 +222,8 @@ class Control:
         name = _camel(key)
         entry = next((entry for entry in document[kind] if entry[name].lower() == value.lower()), None)
         if entry is None:
+            if kind != "tenants" and not document["tenants"]:
+                raise ConfigurationError("the request: there is no tenant to add it to; PATCH /tenants/<id> adds one")
             entry = {name: value} if kind == "tenants" else {name: value, "tenant": document["tenants"][0]["id"]}
             document[kind].append(entry)
         entry.update(changes)
@@ -251,9 +254,12 @@ def _message_document(message: Message, *, full: bool) -> dict[str, Any]:
 def _number(request: web.Request, name: str, default: float) -> float:
     text = request.query.get(name)
     try:
-        return float(text) if text is not None else default
+        number = float(text) if text is not None else default
     except ValueError as wrong:
         raise ConfigurationError(f"the query's {name} is {text!r}, not a number") from wrong
+    if not math.isfinite(number):
+        raise ConfigurationError(f"the query's {name} is {text!r}, not a finite number")
+    return number
 
 
 def _wait(request: web.Request) -> float:

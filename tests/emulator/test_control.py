@@ -168,3 +168,24 @@ def test_a_whole_configuration_can_be_put_in_force(emulator: EmulatorClient) -> 
     send(emulator, mailbox="info@fabrikam.example")
     assert emulator.messages()[0]["mailbox"] == "info@fabrikam.example"
     assert emulator.tokens()[0]["clientId"] == "app-1"
+
+
+@pytest.mark.parametrize("number", ["inf", "nan", "-inf", "many"])
+def test_a_query_that_is_no_number_is_told(emulator: EmulatorClient, number: str) -> None:
+    for path in ("/messages?atleast", "/messages?wait", "/events?after"):
+        with pytest.raises(ControlRefused) as refused:
+            emulator.control("GET", f"{path}={number}")
+        assert number in json.loads(str(refused.value))["error"]
+
+
+def test_a_mailbox_without_any_tenant_is_told(emulator: EmulatorClient) -> None:
+    emulator.control("PUT", "/config", {})
+    with pytest.raises(ControlRefused) as refused:
+        emulator.control("PATCH", "/mailboxes/info@fabrikam.example", {})
+    assert "there is no tenant to add it to" in json.loads(str(refused.value))["error"]
+
+
+def test_a_message_number_without_end_is_not_found(emulator: EmulatorClient) -> None:
+    with pytest.raises(ControlRefused) as refused:
+        emulator.control("GET", f"/message/{'9' * 5000}")
+    assert "404" in str(refused.value)
