@@ -218,7 +218,7 @@ async def _raise_refusal(answer: Any, request: str) -> None:
         message = str(json.loads(text).get("message"))
     except (ValueError, AttributeError):
         message = str(answer.reason)
-    raise error(status=answer.status, request=request, message=message, retry_after=answer.getheader("Retry-After"))
+    raise error(status=answer.status, request=request, message=message)
 
 
 @contextlib.contextmanager

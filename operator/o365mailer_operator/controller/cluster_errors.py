@@ -10,16 +10,14 @@
 Texts name the verb, the kind and the object, and carry the API server's own sentence; never what was sent.
 """
 
-from typing import ClassVar, Final
+from typing import Final
 
 MESSAGE_LIMIT: Final = 300
 """Characters of the API server's sentence that are kept: it can quote whole schemas."""
 
 
 class ClusterError(Exception):
-    """A request to the API server failed. `healing` says whether time alone may make it succeed."""
-
-    healing: ClassVar[bool] = False
+    """A request to the API server failed."""
 
 
 class Absent(ClusterError, LookupError):
@@ -28,8 +26,6 @@ class Absent(ClusterError, LookupError):
 
 class Conflict(ClusterError):
     """409: read again and decide again."""
-
-    healing = True
 
 
 class Forbidden(ClusterError, PermissionError):
@@ -41,13 +37,7 @@ class Refused(ClusterError, ValueError):
 
 
 class Unavailable(ClusterError, ConnectionError):
-    """No connection, a time-out, 429, 5xx. `retry_after` seconds where the API server named them."""
-
-    healing = True
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    """No connection, a time-out, 429, 5xx."""
 
 
 BY_STATUS: Final[dict[int, type[ClusterError]]] = {
@@ -61,11 +51,8 @@ BY_STATUS: Final[dict[int, type[ClusterError]]] = {
 """https://kubernetes.io/docs/reference/using-api/api-concepts/#api-status-codes, read 2026-11-23."""
 
 
-def error(*, status: int, request: str, message: str, retry_after: str | None = None) -> ClusterError:
+def error(*, status: int, request: str, message: str) -> ClusterError:
     """The error of an HTTP status of 400 or more; `request` is what was asked, in words."""
     text = f"{request}: {status} {message[:MESSAGE_LIMIT]}"
     kind = BY_STATUS.get(status, Unavailable if status >= 500 else Refused)
-    if kind is Unavailable:
-        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-        return Unavailable(text, retry_after=seconds)
     return kind(text)

@@ -69,8 +69,8 @@ class DueQueue:
         entry = self.entries.get(key)
         if entry is None:
             entry = self.entries[key] = _Entry(due=due, lane=lane)
-        elif entry.running or entry.waiting:
-            entry.again, entry.lane = entry.running, lane
+        elif entry.running:
+            entry.again, entry.lane = True, lane
             return
         else:
             entry.due, entry.lane = min(due, entry.due), lane
