@@ -167,6 +167,15 @@ def test_what_is_being_minted_at_sigterm_is_still_written(own_namespace: Namespa
     assert minted(own_namespace) == 1
 
 
+@pytest.mark.promise("C6")
+def test_a_hundred_mailers_are_noticed_at_once(own_namespace: Namespace, start_controller: Start) -> None:
+    mailers = [own_namespace.manifest(f"mailer-{number}", suspend=True) for number in range(100)]
+    own_namespace.kubectl.apply(*mailers, namespace=own_namespace.name)
+    process = start_controller()
+    process.wait_until_leading()
+    eventually(lambda: process.metric("o365mailer_mailers") == 100, within=10, what="noticing them")
+
+
 @pytest.mark.promise("C16")
 def test_without_a_choice_of_namespaces_all_are_served(
     cluster: ControlPlane, own_namespace: Namespace, emulator: EmulatorClient, tmp_path: Path

@@ -50,7 +50,7 @@ def settings_for_watching() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # or it would watch CRDs and namespaces, with the rights that needs
     settings.peering.standalone = True
     settings.process.ultimate_exiting_timeout = None  # or it would kill this process
-    settings.queueing.worker_limit = 20
+    settings.queueing.worker_limit = None  # a worker lingers for seconds: 20 of them would notice 4 mailers a second
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = Backoffs()
