@@ -9,7 +9,7 @@ LINE = b"x" * 76 + b"\r\n"
 
 def message(octets: int) -> bytes:
     """About so many octets, with headers, ending with the end of data."""
-    return b"From: a@b.c\r\nSubject: bench\r\n\r\n" + LINE * (octets // len(LINE)) + b".\r\n"
+    return b"From: noreply@contoso.com\r\nSubject: bench\r\n\r\n" + LINE * (octets // len(LINE)) + b".\r\n"
 
 
 class App:

@@ -14,8 +14,11 @@ from o365mailer_contract.quantities import DURATION_PATTERN, SIZE_PATTERN
 
 SCHEMA_VERSION: Final = 1
 
-RESTRICTIONS: Final[frozenset[str]] = frozenset()
-"""The restricting members that this version knows and obeys."""
+RESTRICTIONS: Final = frozenset({"senders.allowed", "recipients.allowedDomains", "recipients.redirectTo"})
+"""The restricting members that this version knows and obeys, by their paths."""
+
+SENDER_PATTERN: Final = r"^[^\s@<>]*@[^\s@<>]+$"
+DOMAIN_PATTERN: Final = r"^[^\s@<>*.]+(\.[^\s@<>*.]+)*$"
 
 Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN)]
 Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN)]
@@ -24,6 +27,10 @@ MAILBOX_PATTERN: Final = r"^[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+$
 """No control characters: \x01 ends a field of the XOAUTH2 response that the address stands in."""
 Mailbox = Annotated[str, msgspec.Meta(pattern=MAILBOX_PATTERN, max_length=254)]
 """An address; 254 octets at most (RFC 5321 §4.5.3.1.3 less the angle brackets)."""
+SenderPattern = Annotated[str, msgspec.Meta(pattern=SENDER_PATTERN, max_length=254)]
+"""An address, or `@domain` (also written `*@domain`) for all addresses of one domain."""
+Domain = Annotated[str, msgspec.Meta(pattern=DOMAIN_PATTERN, max_length=253)]
+"""One domain, its subdomains not included."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -56,6 +63,30 @@ class Delivery(Part, frozen=True):
     """What happens to a lone LF in a body: made CRLF before anything else looks at it, or refused."""
 
 
+class Senders(Part, frozen=True):
+    """Who may send, by reverse-path and by From."""
+
+    allowed: Annotated[tuple[SenderPattern, ...], msgspec.Meta(max_length=100)] = ()
+    """Beside the mailbox itself, which always may."""
+    on_mismatch: Literal["Reject", "Rewrite"] = "Reject"
+    """A message of another sender is refused, or sent as the mailbox, its author in Reply-To."""
+    null_reverse_path: Literal["Mailbox", "Keep"] = "Mailbox"
+    """What an app's `MAIL FROM:<>` becomes: the mailbox without notifications, or `<>` as it is.
+
+    Exchange takes what the mailbox may send as, and `<>` is nobody."""
+
+
+class Recipients(Part, frozen=True):
+    """Where mail may go."""
+
+    allowed_domains: Annotated[tuple[Domain, ...], msgspec.Meta(max_length=100)] = ()
+    """None: everywhere."""
+    redirect_to: Mailbox | None = None
+    """Every message goes here and nowhere else."""
+    max_per_message: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
+    """1000 is the most that Exchange Online can be set to take (Set-Mailbox -RecipientLimits)."""
+
+
 class Settings(Part, frozen=True):
     """The whole document."""
 
@@ -69,6 +100,8 @@ class Settings(Part, frozen=True):
     """When the token beside this document ends, UTC."""
     limits: Limits = Limits()
     delivery: Delivery = Delivery()
+    senders: Senders = Senders()
+    recipients: Recipients = Recipients()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     requires: tuple[str, ...] = ()
 
@@ -114,6 +147,16 @@ def decode(document: bytes) -> Settings:
             f"requires {', '.join(unknown)}, which this version does not know: restart the pod to get a newer sidecar"
         )
     return settings
+
+
+def restrictions(senders: Senders, recipients: Recipients) -> tuple[str, ...]:
+    """The restricting members that are set: what `requires` has to name."""
+    given = {
+        "senders.allowed": senders.allowed,
+        "recipients.allowedDomains": recipients.allowed_domains,
+        "recipients.redirectTo": recipients.redirect_to,
+    }
+    return tuple(name for name, value in given.items() if value)
 
 
 def encode(settings: Settings) -> bytes:

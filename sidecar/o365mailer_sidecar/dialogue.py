@@ -16,6 +16,7 @@ from o365mailer_sidecar.body import Body, BodyReader, LineEndings
 from o365mailer_sidecar.envelope import Envelope, Transaction
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.inbox import Inbox
+from o365mailer_sidecar.policy import Policy
 from o365mailer_sidecar.reply import Reply
 
 HOSTNAME: Final = "localhost"
@@ -38,6 +39,8 @@ class Terms:
     size_limit: int
     """Octets."""
     line_endings: LineEndings
+    policy: Policy | None = None
+    """None while there are no settings: the message is judged when it is sent."""
 
 
 class Office(Protocol):
@@ -102,7 +105,10 @@ class Dialogue(SMTP):
             raise Refused(replies.NEED_EHLO)
         if self.transaction:
             raise Refused(replies.NESTED_MAIL)
-        sender = commands.sender(argument, size_limit=self.office.terms().size_limit)
+        terms = self.office.terms()
+        sender = commands.sender(argument, size_limit=terms.size_limit)
+        if terms.policy:
+            terms.policy.check_sender(sender.address)
         self.transaction = Transaction(self.new_queue_id(), sender)
         await self.say(replies.SENDER_OK)
 
@@ -113,6 +119,8 @@ class Dialogue(SMTP):
         recipient = commands.recipient(argument, smtputf8=self.transaction.sender.smtputf8)
         if len(self.transaction.recipients) >= RECIPIENT_LIMIT:
             raise Refused(replies.TOO_MANY_RECIPIENTS)
+        if policy := self.office.terms().policy:
+            policy.check_recipient(recipient.address, taken=len(self.transaction.recipients))
         self.transaction.recipients.append(recipient)
         await self.say(replies.RECIPIENT_OK)
 

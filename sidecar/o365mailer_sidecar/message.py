@@ -27,14 +27,17 @@ def header_block(content: bytes | bytearray) -> bytes:
     return bytes(content[: end + 2 if end >= 0 else HEADER_SCAN])
 
 
-def head(content: bytes | bytearray, *, envelope: Envelope, mailbox: str, now: datetime) -> bytes:
+def head(
+    content: bytes | bytearray, *, envelope: Envelope, mailbox: str, now: datetime, headers: bytes | None = None
+) -> bytes:
     """The lines to put before `content`.
 
     Received carries the queue id and neither the client's name nor its address (RFC 5321 §4.4 would have both: they
     say where in a cluster an app runs). A message that does not begin with a header also gets the empty line.
+    `headers` are what stands there instead of the content's own header block, which is then to be left out.
     """
-    headers = header_block(content)
-    present = {match[1].lower() for match in PRESENT.finditer(headers)}
+    own = header_block(content)
+    present = {match[1].lower() for match in PRESENT.finditer(own)}
     date = format_datetime(now)
     lines = [f"Received: by o365mailer with {envelope.protocol} id {envelope.queue_id};\r\n\t{date}"]
     if b"date" not in present:
@@ -42,7 +45,8 @@ def head(content: bytes | bytearray, *, envelope: Envelope, mailbox: str, now: d
     if b"message-id" not in present:
         lines.append(f"Message-ID: <{envelope.queue_id}.{now:%Y%m%d%H%M%S}@{_domain(envelope, mailbox)}>")
     block = "".join(f"{line}\r\n" for line in lines).encode("ascii")
-    return block if headers or content.startswith(b"\r\n") else block + b"\r\n"
+    block += headers or b""
+    return block if own or content.startswith(b"\r\n") else block + b"\r\n"
 
 
 def _domain(envelope: Envelope, mailbox: str) -> str:

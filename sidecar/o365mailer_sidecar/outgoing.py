@@ -15,22 +15,29 @@ BLOCK: Final = 2**16
 class Outgoing:
     """`len` is what SIZE announces: the octets without stuffing (RFC 1870 §3)."""
 
-    def __init__(self, body: Body, *, envelope: Envelope, mailbox: str, now: datetime) -> None:
+    def __init__(
+        self, body: Body, *, envelope: Envelope, mailbox: str, now: datetime, headers: bytes | None = None
+    ) -> None:
         self.body = body
-        self.head = head(body.content, envelope=envelope, mailbox=mailbox, now=now)
+        self.headers = header_block(body.content)
+        self.skipped = 0 if headers is None else len(self.headers)
+        """Octets at the beginning of the body that `headers` stand for."""
+        if headers is not None:
+            self.headers = headers
+        self.head = head(body.content, envelope=envelope, mailbox=mailbox, now=now, headers=headers)
 
     def __len__(self) -> int:
-        return len(self.head) + len(self.body)
+        return len(self.head) + len(self.body) - self.skipped
 
     @property
     def eight_bit(self) -> bool:
         """Whether 8BITMIME is needed."""
-        return self.body.eight_bit
+        return self.body.eight_bit or not self.headers.isascii()
 
     @property
     def utf8_headers(self) -> bool:
         """Whether SMTPUTF8 is needed for what stands before the first empty line."""
-        return self.eight_bit and not header_block(self.body.content).isascii()
+        return not self.headers.isascii()
 
     def blocks(self) -> Iterator[bytes]:
         """The message as it goes over the wire, without the end of data."""
@@ -41,7 +48,7 @@ class Outgoing:
             before = octets[-2:]
 
     def _pieces(self) -> Iterator[bytes]:
-        content = memoryview(self.body.content)
+        content = memoryview(self.body.content)[self.skipped :]
         yield self.head + content[:BLOCK]
         for start in range(BLOCK, len(content), BLOCK):
             yield bytes(content[start : start + BLOCK])

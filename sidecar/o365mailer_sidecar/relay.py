@@ -18,6 +18,7 @@ from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Lost, NotReady, Refused, TokenRefused, Withdrawn
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.upstream import Upstream
 from o365mailer_sidecar.verdict import Outcome, verdict
@@ -43,7 +44,11 @@ class Relay:
         """What the settings in use say, or their defaults while there are none."""
         settings = self.directory.settings
         limits, delivery = (settings.limits, settings.delivery) if settings else (Limits(), Delivery())
-        return Terms(size_limit=octets(limits.message_size), line_endings=delivery.line_endings)
+        return Terms(
+            size_limit=octets(limits.message_size),
+            line_endings=delivery.line_endings,
+            policy=policy_of(settings) if settings else None,
+        )
 
     def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
         """The session has refused the message itself: it is in the audit like those that Exchange refuses."""
@@ -84,7 +89,7 @@ class Relay:
     async def _reply(self, envelope: Envelope, body: Body, attempt: Attempt) -> Reply:
         """What Exchange says, or why it says nothing, as one reply."""
         try:
-            return verdict(envelope, await self.upstream.transact(envelope, body, attempt))
+            return verdict(*await self.upstream.transact(envelope, body, attempt))
         except Refused as refusal:
             return refusal.reply
         except NotReady as error:

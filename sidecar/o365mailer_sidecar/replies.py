@@ -60,6 +60,31 @@ BODY_NUL: Final = Reply(554, "5.6.0", "The message holds a NUL; encode binary pa
 NO_8BITMIME: Final = Reply(554, "5.6.3", "The message holds 8-bit octets and the submission host takes 7-bit only")
 NO_SMTPUTF8: Final = Reply(553, "5.6.7", "The submission host takes ASCII addresses and headers only")
 
+# --- Policy: the fix stands in the text -------------------------------------------------------------------------------
+
+SENDER_NOT_ALLOWED: Final = Reply(
+    553,
+    "5.7.1",
+    "<{address}> may not send here, only {mailbox}: send from that, or add the address to the mailer's "
+    "spec.senders.allowed",
+)
+AUTHOR_NOT_ALLOWED: Final = Reply(
+    550,
+    "5.7.1",
+    "{name} names <{address}>, who may not send here: write {mailbox}, or add the address to the mailer's "
+    "spec.senders.allowed",
+)
+RECIPIENT_NOT_ALLOWED: Final = Reply(
+    550, "5.7.1", "Mail may not go to <{address}>: add its domain to the mailer's spec.recipients.allowedDomains"
+)
+HEADER_TWICE: Final = Reply(550, "5.1.20", "The message has two {name} headers: send one")
+HEADER_MALFORMED: Final = Reply(
+    554, "5.6.0", 'The {name} header is no address that can be read; write it as "Name" <user@example.com>'
+)
+MANY_AUTHORS: Final = Reply(550, "5.1.20", "From names several addresses: add a Sender header with one of them")
+HEADERS_TOO_BIG: Final = Reply(554, "5.6.0", "The message's headers do not end within 1 MiB")
+LOOP: Final = Reply(554, "5.4.6", "More than {limit} Received headers: the message goes round in a loop")
+
 # --- No verdict: time, or somebody else, heals it ---------------------------------------------------------------------
 
 NOT_READY: Final = Reply(451, "4.3.5", "The relay waits for its mailer: {reason}")

@@ -15,7 +15,9 @@ from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.message import header_block
 from o365mailer_sidecar.outgoing import Outgoing
+from o365mailer_sidecar.policy import applied, policy_of
 from o365mailer_sidecar.pool import Pool
 from o365mailer_sidecar.trust import Authorities
 from o365mailer_sidecar.verdict import Answers
@@ -25,6 +27,9 @@ PATIENCE: Final = 3.0
 
 CLOSING: Final = 421
 """The host ends the session (RFC 5321 §3.8): on a connection that was idle that is its right, and no verdict."""
+
+
+Submitted = tuple[Envelope, Answers]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +52,8 @@ class Upstream:
         self.refused_tokens = RefusedTokens()
         self.pool = Pool(connect=self._connect)
 
-    async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Answers:
-        """Exchange's answers.
+    async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
+        """The envelope as it was sent, policy applied, and Exchange's answers.
 
         A token that is refused is replaced once, if the directory has another by then; a connection that turns out to
         be dead is replaced once, while no octet of the message has left. Raises NotReady, TokenRefused, Away, Lost,
@@ -63,20 +68,24 @@ class Upstream:
                 raise
             return await self._on_live_connection(newer, envelope, body, attempt)
 
-    async def _on_live_connection(self, mailer: Mailer, envelope: Envelope, body: Body, attempt: Attempt) -> Answers:
+    async def _on_live_connection(self, mailer: Mailer, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
+        # By the settings that it is sent with, whatever was said at MAIL and RCPT; before asking whether Exchange is
+        # there, because what is not allowed now will not be when it is back.
+        envelope, headers = applied(policy_of(mailer.settings), envelope, header_block(body.content))
         self._check_worth_asking(mailer)
-        outgoing = Outgoing(body, envelope=envelope, mailbox=mailer.settings.mailbox, now=self.clock.now())
+        mailbox, now = mailer.settings.mailbox, self.clock.now()
+        outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, headers=headers)
         try:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0
                 answers = await connection.transact(envelope, outgoing, attempt)
             if not (reused and answers.sender.code == CLOSING):
-                return answers
+                return envelope, answers
         except Lost:
             if not reused or attempt.begun:
                 raise
         async with self.pool.lend(mailer, fresh=True) as connection:
-            return await connection.transact(envelope, outgoing, attempt)
+            return envelope, await connection.transact(envelope, outgoing, attempt)
 
     def _check_worth_asking(self, mailer: Mailer) -> None:
         now = self.clock.monotonic()

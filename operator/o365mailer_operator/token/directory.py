@@ -21,7 +21,10 @@ def settings_of(spec: Spec, *, expires_at: datetime.datetime | None, revision: i
         expires_at=expires_at.replace(microsecond=0) if expires_at else None,
         limits=spec.limits,
         delivery=spec.delivery,
+        senders=spec.senders,
+        recipients=spec.recipients,
         log_level=spec.log_level,
+        requires=settings.restrictions(spec.senders, spec.recipients),
     )
 
 

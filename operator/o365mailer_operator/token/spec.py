@@ -9,7 +9,17 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from o365mailer_contract.settings import MAILBOX_PATTERN, Delivery, Limits, Mailbox, Port
+from o365mailer_contract.settings import (
+    DOMAIN_PATTERN,
+    MAILBOX_PATTERN,
+    SENDER_PATTERN,
+    Delivery,
+    Limits,
+    Mailbox,
+    Port,
+    Recipients,
+    Senders,
+)
 from o365mailer_operator.token.errors import InvalidSpec
 
 _LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -112,6 +122,8 @@ class Spec(Part, frozen=True):
     cloud: CloudName = "Global"
     authority: AuthoritySpec = AuthoritySpec()
     submission: SubmissionSpec = SubmissionSpec()
+    senders: Senders = Senders()
+    recipients: Recipients = Recipients()
     limits: Limits = Limits()
     delivery: Delivery = Delivery()
     log_level: LogLevel = "info"
@@ -148,6 +160,8 @@ _WORDS: Final = (
     (SECRET_NAME_PATTERN, "a Secret's name"),
     (SECRET_KEY_PATTERN, "a key of a Secret"),
     (MAILBOX_PATTERN, "a mailbox's address, such as noreply@contoso.com"),
+    (SENDER_PATTERN, "an address, or @contoso.com for all of a domain"),
+    (DOMAIN_PATTERN, "a domain, such as contoso.com, without @ and *"),
     (r"^[0-9]+(ms|s|m|h|d)$", "a duration, such as 10s or 5m"),
     (r"^[0-9]+(Ki|Mi|Gi|k|M|G)?$", "a size, such as 35Mi"),
 )

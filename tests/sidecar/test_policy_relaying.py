@@ -1,0 +1,169 @@
+"""Policy on the wire: what the app reads, and what Exchange gets."""
+
+import base64
+from typing import Any
+
+import pytest
+from emulator_client import EmulatorClient
+from sidecar_process import MailerDirectory, Sidecar, Wire
+
+REST = b"To: a@example.com\r\nSubject: caf\xc3\xa9\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@app>\r\n"
+BODY = b"\r\n..\xe4 body\r\n"
+ARRIVED = b"\r\n.\xe4 body\r\n"
+
+
+def set_policy(emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, **settings: Any) -> None:
+    """The sidecar obeys it when this returns."""
+    directory.write_for(emulator, revision=2, **settings)
+    sidecar.event("mailer_read", revision=2)
+
+
+def content(emulator: EmulatorClient) -> bytes:
+    """The one message that arrived, behind our Received line."""
+    (message,) = emulator.messages()
+    _, _, behind = base64.b64decode(message["content"]).partition(b" +0000\r\n")
+    return behind
+
+
+@pytest.mark.promise("R30")
+def test_a_sender_that_is_not_allowed_is_refused_at_mail(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    with Wire(sidecar.port) as app:
+        app.ask("EHLO x")
+        assert app.ask("MAIL FROM:<boss@contoso.com>") == (
+            "553 5.7.1 <boss@contoso.com> may not send here, only noreply@contoso.com: send from that, or add the "
+            "address to the mailer's spec.senders.allowed"
+        )
+        app.begin()
+        answer = app.deliver(b"From: boss@contoso.com\r\n" + REST + BODY)
+        assert answer.startswith("550 5.7.1 From names <boss@contoso.com>, who may not send here: write noreply@")
+        assert emulator.counters()["connections"] == 0
+        app.begin()
+        assert app.deliver(b"From: noreply@contoso.com\r\n" + REST + BODY).startswith("250")
+    assert content(emulator) == b"From: noreply@contoso.com\r\n" + REST + ARRIVED
+
+
+@pytest.mark.promise("R30")
+def test_an_allowed_domain_sends_without_a_restart(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+) -> None:
+    senders = {"allowed": ["@contoso.com"]}
+    set_policy(emulator, directory, sidecar, senders=senders, requires=["senders.allowed"])
+    with Wire(sidecar.port) as app:
+        app.begin("boss@contoso.com")
+        assert app.deliver(b"From: Boss <boss@contoso.com>\r\n" + REST + BODY).startswith("250")
+    (message,) = emulator.messages()
+    assert message["reversePath"] == "boss@contoso.com"
+
+
+@pytest.mark.promise("R31")
+def test_rewriting_changes_the_author_and_not_one_octet_more(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+) -> None:
+    set_policy(emulator, directory, sidecar, senders={"onMismatch": "Rewrite"})
+    with Wire(sidecar.port) as app:
+        app.begin("boss@fabrikam.com")
+        answer = app.deliver(b"From: Boss <boss@fabrikam.com>\r\n" + REST + b"\r\n" + b"..x\r\n" * 40_000)
+        assert answer.startswith("250"), answer
+    (message,) = emulator.messages()
+    assert message["reversePath"] == "noreply@contoso.com"
+    assert content(emulator) == (
+        b"From: Boss <noreply@contoso.com>\r\nReply-To: Boss <boss@fabrikam.com>\r\n"
+        + REST + b"\r\n" + b".x\r\n" * 40_000
+    )  # fmt: skip
+    assert f"SIZE={len(base64.b64decode(message['content']))}" in message["parameters"]
+
+
+@pytest.mark.promise("R32")
+def test_a_recipient_of_another_domain_is_refused_at_rcpt(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+) -> None:
+    recipients = {"allowedDomains": ["example.com"], "maxPerMessage": 2}
+    set_policy(emulator, directory, sidecar, recipients=recipients, requires=["recipients.allowedDomains"])
+    with Wire(sidecar.port) as app:
+        app.begin("noreply@contoso.com", "a@example.com")
+        assert app.ask("RCPT TO:<b@fabrikam.com>") == (
+            "550 5.7.1 Mail may not go to <b@fabrikam.com>: add its domain to the mailer's spec.recipients.allowedDomains"
+        )
+        assert app.ask("RCPT TO:<c@EXAMPLE.com>").startswith("250")
+        assert app.ask("RCPT TO:<d@example.com>").startswith("452 4.5.3 Too many recipients: send the message again")
+        assert app.deliver(REST + BODY).startswith("250")
+    (message,) = emulator.messages()
+    assert message["recipients"] == ["a@example.com", "c@EXAMPLE.com"]
+
+
+@pytest.mark.promise("R33")
+def test_a_staging_cluster_mails_no_customer_bcc_included(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+) -> None:
+    recipients = {"redirectTo": "staging@contoso.com"}
+    set_policy(emulator, directory, sidecar, recipients=recipients, requires=["recipients.redirectTo"])
+    with Wire(sidecar.port) as app:
+        app.begin("noreply@contoso.com", "a@example.com", "blind@example.com")
+        assert app.deliver(REST + BODY).startswith("250")
+    (message,) = emulator.messages()
+    assert message["recipients"] == ["staging@contoso.com"]
+    assert content(emulator) == b"X-Original-To: <a@example.com>,\r\n <blind@example.com>\r\n" + REST + ARRIVED
+
+
+@pytest.mark.promise("R33")
+def test_a_refusal_of_the_redirected_message_names_who_refused(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+) -> None:
+    set_policy(emulator, directory, sidecar, recipients={"redirectTo": "staging@contoso.com"})
+    emulator.script("rcpt", match="staging@*", reply="550 5.1.10 Recipient not found", times=None)
+    with Wire(sidecar.port) as app:
+        app.begin("noreply@contoso.com", "a@example.com", "b@example.com")
+        assert app.deliver(REST + BODY).startswith("550 5.1.10 <staging@contoso.com>: Recipient not found")
+
+
+@pytest.mark.promise("R33")
+def test_a_message_without_headers_keeps_its_body_when_redirected(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+) -> None:
+    set_policy(emulator, directory, sidecar, recipients={"redirectTo": "staging@contoso.com"})
+    with Wire(sidecar.port) as app:
+        app.begin()
+        assert app.deliver(b"only a body\r\n").startswith("250")
+    (message,) = emulator.messages()
+    assert "X-Original-To" in dict(message["headers"])
+    assert base64.b64decode(message["content"]).endswith(b"<a@example.com>\r\n\r\nonly a body\r\n")
+
+
+@pytest.mark.promise("R34")
+@pytest.mark.parametrize(("word", "reverse_path"), [("Mailbox", "noreply@contoso.com"), ("Keep", "")])
+def test_an_empty_reverse_path_is_taken_and_sent_as_the_setting_says(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, word: str, reverse_path: str
+) -> None:
+    set_policy(emulator, directory, sidecar, senders={"nullReversePath": word})
+    emulator.script("mail", match="", reply="250 2.1.0 Sender OK")
+    with Wire(sidecar.port) as app:
+        app.begin("")
+        answer = app.deliver(REST + BODY)
+    assert answer.startswith("250"), answer
+    (message,) = emulator.messages()
+    assert message["reversePath"] == reverse_path
+
+
+@pytest.mark.promise("R35")
+def test_a_message_that_goes_round_is_stopped(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    hop = b"Received: by a; Mon, 23 Nov 2026 20:00:00 +0000\r\n"
+    with Wire(sidecar.port) as app:
+        app.begin()
+        assert app.deliver(hop * 51 + REST + BODY).startswith(
+            "554 5.4.6 More than 50 Received headers: the message goes round in a loop ["
+        )
+        app.begin()
+        assert app.deliver(hop * 50 + REST + BODY).startswith("250")
+    assert len(emulator.messages()) == 1
+
+
+@pytest.mark.promise("R30")
+def test_a_mailer_that_comes_after_mail_was_said_is_obeyed(
+    emulator: EmulatorClient, directory: MailerDirectory, idle_sidecar: Sidecar
+) -> None:
+    with Wire(idle_sidecar.port) as app:
+        app.begin("boss@contoso.com")
+        directory.write_for(emulator)
+        idle_sidecar.event("mailer_read")
+        assert app.deliver(REST + BODY).startswith("553 5.7.1 <boss@contoso.com> may not send here")
+    assert emulator.messages() == []
