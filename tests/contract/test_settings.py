@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o365mailer_contract.settings import InvalidSettings, NewerSchema, UnknownRestriction, decode, encode
+from o365mailer_contract.settings import (
+    RESTRICTIONS,
+    InvalidSettings,
+    NewerSchema,
+    Recipients,
+    Senders,
+    UnknownRestriction,
+    decode,
+    encode,
+    restrictions,
+)
 
 MINIMAL = {
     "schemaVersion": 1,
@@ -40,6 +50,19 @@ def test_an_unknown_restricting_member_is_refused_by_name() -> None:
         decode(document(requires=["redirectTo"]))
 
 
+@pytest.mark.promise("R36")
+def test_every_restriction_that_is_set_is_named_and_known() -> None:
+    everything = restrictions(
+        Senders(allowed=("@contoso.com",)),
+        Recipients(allowed_domains=("contoso.com",), redirect_to="staging@contoso.com"),
+    )
+    assert set(everything) == RESTRICTIONS
+    assert restrictions(Senders(on_mismatch="Rewrite"), Recipients(max_per_message=5)) == ()
+    assert decode(document(requires=everything)).requires == everything
+    with pytest.raises(UnknownRestriction, match=r"requires recipients\.never, which this version does not know"):
+        decode(document(requires=[*everything, "recipients.never"]))
+
+
 @pytest.mark.promise("B3")
 def test_a_newer_schema_is_told_from_a_broken_document() -> None:
     with pytest.raises(NewerSchema, match="schemaVersion is 2 and this version reads 1: restart the pod"):
@@ -54,6 +77,11 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
         ({"submission": {"host": "h", "port": 70000}}, r"submission\.port"),
         ({"limits": {"connections": 0}}, r"limits\.connections"),
         ({"delivery": {"confirmWithin": "soon"}}, r"delivery\.confirmWithin"),
+        ({"senders": {"allowed": ["contoso.com"]}}, r"senders\.allowed"),
+        ({"senders": {"onMismatch": "Ignore"}}, r"senders\.onMismatch"),
+        ({"recipients": {"redirectTo": "staging"}}, r"recipients\.redirectTo"),
+        ({"recipients": {"allowedDomains": ["*.contoso.com"]}}, r"recipients\.allowedDomains"),
+        ({"recipients": {"maxPerMessage": 0}}, r"recipients\.maxPerMessage"),
         ({"revision": "7"}, r"revision"),
     ],
 )

@@ -40,6 +40,21 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "size without a number": ({"limits": {"messageSize": "big"}}, ["spec.limits.messageSize", "35Mi"]),
     "duration without a unit": ({"delivery": {"confirmWithin": "10"}}, ["spec.delivery.confirmWithin", "10s"]),
     "unknown line endings": ({"delivery": {"lineEndings": "LF"}}, ["spec.delivery.lineEndings", '"Normalize"']),
+    "sender that is a bare domain": (
+        {"senders": {"allowed": ["contoso.com"]}},
+        ["spec.senders.allowed[0]", "must be an address, or @contoso.com"],
+    ),
+    "unknown mismatch": ({"senders": {"onMismatch": "Ignore"}}, ["spec.senders.onMismatch", '"Rewrite"']),
+    "unknown null reverse-path": ({"senders": {"nullReversePath": "Drop"}}, ["spec.senders.nullReversePath", '"Keep"']),
+    "domain with a wildcard": (
+        {"recipients": {"allowedDomains": ["contoso.com", "*.contoso.com"]}},
+        ["spec.recipients.allowedDomains[1]", "without @ and *"],
+    ),
+    "redirect to no address": ({"recipients": {"redirectTo": "staging"}}, ["spec.recipients.redirectTo", "an address"]),
+    "too many recipients": (
+        {"recipients": {"maxPerMessage": 1001}},
+        ["spec.recipients.maxPerMessage", "less than or equal to 1000"],
+    ),
     "unknown log level": ({"logLevel": "loud"}, ["spec.logLevel", '"info"']),
     "key that cannot be one": (
         {"credential": {"clientSecret": {"secretRefs": [{"name": "a", "key": "b c"}]}}},
@@ -100,6 +115,8 @@ def test_a_name_that_no_label_can_hold_is_refused(cluster: ControlPlane, name: s
         {"credential": {"certificate": {"secretRef": {"name": "a"}}}},
         {"credential": {"clientSecret": {"secretRefs": [SECRET_REF] * 2, "expiresAt": "2027-01-01T00:00:00Z"}}},
         {"limits": {"connections": 1, "messageSize": "10M"}, "delivery": {"confirmWithin": "500ms"}},
+        {"senders": {"allowed": ["a@b.example", "@b.example", "*@c.example"], "onMismatch": "Rewrite"}},
+        {"recipients": {"allowedDomains": ["b.example"], "redirectTo": "a@b.example", "maxPerMessage": 1000}},
         {"cloud": "China", "suspend": True, "logLevel": "debug"},
     ],
 )

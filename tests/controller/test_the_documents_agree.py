@@ -78,6 +78,7 @@ def test_the_crd_has_the_status_that_the_controller_writes() -> None:
         ("submission.caSecretRef.key", typed.SECRET_KEY_PATTERN),
         ("credential.certificate.secretRef.name", typed.SECRET_NAME_PATTERN),
         ("credential.clientSecret.secretRefs.key", typed.SECRET_KEY_PATTERN),
+        ("recipients.redirectTo", settings.MAILBOX_PATTERN),
         ("limits.messageSize", quantities.SIZE_PATTERN),
         ("delivery.confirmWithin", quantities.DURATION_PATTERN),
     ],
@@ -91,10 +92,22 @@ def test_the_crd_and_the_controller_take_the_same_texts(path: str, pattern: str)
 
 @pytest.mark.promise("C7")
 @pytest.mark.parametrize(
+    ("path", "pattern"),
+    [("senders.allowed", settings.SENDER_PATTERN), ("recipients.allowedDomains", settings.DOMAIN_PATTERN)],
+)
+def test_the_crd_and_the_controller_take_the_same_texts_in_a_list(path: str, pattern: str) -> None:
+    [rule] = at(path)["items"]["x-kubernetes-validations"]
+    assert rule["rule"].replace("\\\\", "\\") == f"self.matches('{pattern}')"
+
+
+@pytest.mark.promise("C7")
+@pytest.mark.parametrize(
     ("path", "literal"),
     [
         ("cloud", typed.CloudName),
         ("logLevel", typed.LogLevel),
+        ("senders.onMismatch", settings.Senders.__annotations__["on_mismatch"]),
+        ("senders.nullReversePath", settings.Senders.__annotations__["null_reverse_path"]),
         ("delivery.lineEndings", settings.Delivery.__annotations__["line_endings"]),
     ],
 )

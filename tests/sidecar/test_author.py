@@ -1,6 +1,7 @@
 """The addresses of From and Sender, read from octets that anybody may have written."""
 
 import time
+from contextlib import suppress
 from email.headerregistry import HeaderRegistry
 from email.policy import SMTP
 from email.utils import formataddr
@@ -53,7 +54,8 @@ def test_every_address_of_a_field_is_found(field: bytes, expected: list[str]) ->
     "field",
     [b"", b" ", b" ,", b" (a@b.c)", b" <>", b" Shop <>", b" undisclosed:;", b" Shop a@b.c", b" a @ b.c", b" a(x)@b.c",
      b" <a@b.c", b" a@b.c>", b" <a@b.c> <d@e.f>", b" <a@b.c> x@y.z", b" <@x.y:a@b.c>", b" <a@b.c@d.e>", b" a@b@c",
-     b" <a@b.c(x)>", b' "a@b.c', b" (a@b.c", b" a@b.c)", b" A: B: a@b.c;;", b" A: a@b.c", b" a@b.c;", b" <a@b.c>: d@e.f;",
+     b" <a@b.c(x)>", b' "a@b.c', b" (a@b.c", b" a@b.c)", b" A: B: a@b.c;;", b" A: a@b.c", b" a@b.c;",
+     b" <a@b.c>: d@e.f;",
      b" Mueller, Hans <a@b.c>, Shop x", b" a\\@b.c", b" <a b@c.d>", b" " + b"a@b.c," * 20_000],
 )  # fmt: skip
 def test_what_two_readers_could_read_differently_is_not_read(field: bytes) -> None:
@@ -87,8 +89,6 @@ def test_any_octets_are_read_or_refused_and_places_are_addresses(field: bytes) -
 @pytest.mark.parametrize("octets", [b"(", b'"', b"<", b"a", b"(a)", b'"\\', b"a,", b"\\", b"<a@", b":", b";", b"=?x?"])
 def test_a_field_made_to_be_slow_is_not(octets: bytes) -> None:
     began = time.process_time()
-    try:
+    with suppress(Malformed):
         authors((octets * 65_536)[:65_536])
-    except Malformed:
-        pass
     assert time.process_time() - began < 1.0

@@ -39,7 +39,8 @@ def test_neither_log_nor_metrics_carry_bodies_tokens_or_addresses(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, level: str
 ) -> None:
     token = emulator.issue_token()
-    directory.write_for(emulator, token=token, logLevel=level)
+    directory.write_for(emulator, token=token, revision=2, logLevel=level, senders={"allowed": ["@example.com"]})
+    sidecar.event("mailer_read", revision=2)
     for rule in (
         {"step": "body", "reply": f"554 5.2.252 SendAsDenied; {CANARIES['sender']} not allowed to send"},
         {"step": "rcpt", "reply": f"550 5.1.10 {CANARIES['address']} not found"},
@@ -83,7 +84,9 @@ def test_one_record_a_message_says_what_became_of_it(emulator: EmulatorClient, s
     assert 0 <= accepted["seconds"] < 30
 
 
-def test_every_line_is_json(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+def test_every_line_is_json(emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar) -> None:
+    directory.write_for(emulator, revision=2, senders={"allowed": ["@example.com"]})
+    sidecar.event("mailer_read", revision=2)
     with Wire(sidecar.port) as app:
         provoke(app)
     sidecar.event("message")

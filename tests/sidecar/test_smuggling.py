@@ -38,7 +38,7 @@ SMUGGLED = (
 def test_there_is_one_message_or_a_refusal(
     emulator: EmulatorClient, directory: MailerDirectory, name: str, endings: str
 ) -> None:
-    directory.write_for(emulator, delivery={"lineEndings": endings})
+    directory.write_for(emulator, delivery={"lineEndings": endings}, senders={"allowed": ["@contoso.com"]})
     with running(directory.path) as sidecar, Wire(sidecar.port) as app:
         app.begin()
         assert app.ask("DATA").startswith("354")

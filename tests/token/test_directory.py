@@ -3,6 +3,8 @@
 import datetime
 from typing import Any
 
+import pytest
+
 from o365mailer_contract import settings
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
 from o365mailer_operator.token.grant import token_identity
@@ -43,6 +45,23 @@ def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: 
     assert read.delivery == settings.Delivery(confirm_within="5s", line_endings="Reject")
     assert read.log_level == "debug"
     assert files["ca.crt"] == b"pem"
+
+
+@pytest.mark.promise("R36")
+def test_what_restricts_is_required_of_whoever_reads_it(spec_of: Any, now: datetime.datetime) -> None:
+    spec = decode_spec(
+        spec_of(
+            senders={"allowed": ["@contoso.com"], "onMismatch": "Rewrite", "nullReversePath": "Keep"},
+            recipients={"allowedDomains": ["contoso.com"], "redirectTo": "staging@contoso.com", "maxPerMessage": 5},
+        )
+    )
+
+    read = settings.decode(settings.encode(settings_of(spec, expires_at=now, revision=1)))
+
+    assert read.senders == spec.senders
+    assert read.recipients == spec.recipients
+    assert read.requires == ("senders.allowed", "recipients.allowedDomains", "recipients.redirectTo")
+    assert settings_of(decode_spec(spec_of()), expires_at=now, revision=1).requires == ()
 
 
 def test_fractions_of_seconds_are_cut_so_that_the_end_is_never_told_too_late(
