@@ -2,13 +2,14 @@
 
 Octets in, places out: who rewrites a field replaces one address in it and leaves every other octet as it was. Strict
 where two readers could see two authors: obsolete forms (routes, comments inside an address) are not read at all.
-The standard library's parser is neither strict nor able to say where in the octets an address stands, and costs two
-hundred times as much.
+The standard library's parser is neither strict nor able to say where in the octets an address stands, and costs five
+times as much (measured 2026-11-23: 330 µs against 60 µs for a name and an address).
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -48,6 +49,7 @@ class Author:
     """Where it stands together with its display name and comments."""
 
 
+@lru_cache(maxsize=8)  # an app writes the same From again and again; half a MiB at worst
 def authors(field: bytes) -> tuple[Author, ...]:
     """Every address of a field's value, those in groups too. Raises Malformed, also when there is none."""
     if len(field) > LIST_LIMIT:

@@ -18,8 +18,8 @@ from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.rewriting import as_mailbox, original_recipients
 
 RECEIVED_LIMIT: Final = 50
-"""Received lines of a message; more are a loop (RFC 5321 §6.3 wants at least 100 hops allowed to servers at large; mail
-of an app has passed none)."""
+"""Received lines of a message; more are a loop. RFC 5321 §6.3 speaks of 100, for servers that mail of others passes
+through; an app's mail has passed none."""
 
 NEVER: Final = "NOTIFY=NEVER"
 
