@@ -12,6 +12,9 @@ OCTETS: Final = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "k": 10**3, "M": 
 DURATION_PATTERN: Final = r"^[0-9]+(ms|s|m|h|d)$"
 SIZE_PATTERN: Final = r"^[0-9]+(Ki|Mi|Gi|k|M|G)?$"
 
+LONGEST: Final = 20
+"""Characters: more is no quantity of anything here, and Python refuses to read numbers of thousands of digits."""
+
 
 class InvalidQuantity(ValueError):
     """A text that is not a duration or a size; the message says what is expected."""
@@ -34,7 +37,7 @@ def octets(text: str) -> int:
 
 
 def _parse(text: str, pattern: str, units: dict[str, float] | dict[str, int], expected: str) -> float:
-    if not re.fullmatch(pattern, text, re.ASCII):
-        raise InvalidQuantity(f"{text!r} is not {expected}")
+    if len(text) > LONGEST or not re.fullmatch(pattern, text, re.ASCII):
+        raise InvalidQuantity(f"{text[:LONGEST]!r} is not {expected}")
     number = text.rstrip("".join({letter for unit in units for letter in unit}))
     return int(number) * units[text[len(number) :]]

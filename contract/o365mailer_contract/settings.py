@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from o365mailer_contract.quantities import DURATION_PATTERN, SIZE_PATTERN
+from o365mailer_contract.quantities import DURATION_PATTERN, LONGEST, SIZE_PATTERN
 
 SCHEMA_VERSION: Final = 1
 
@@ -20,8 +20,8 @@ RESTRICTIONS: Final = frozenset({"senders.allowed", "recipients.allowedDomains",
 SENDER_PATTERN: Final = r"^[^\s@<>]*@[^\s@<>]+$"
 DOMAIN_PATTERN: Final = r"^[^\s@<>*.]+(\.[^\s@<>*.]+)*$"
 
-Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN)]
-Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN)]
+Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN, max_length=LONGEST)]
+Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN, max_length=LONGEST)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 MAILBOX_PATTERN: Final = r"^[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+$"
 """No control characters: \x01 ends a field of the XOAUTH2 response that the address stands in."""

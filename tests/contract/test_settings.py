@@ -82,6 +82,7 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
         ({"recipients": {"redirectTo": "staging"}}, r"recipients\.redirectTo"),
         ({"recipients": {"allowedDomains": ["*.contoso.com"]}}, r"recipients\.allowedDomains"),
         ({"recipients": {"maxPerMessage": 0}}, r"recipients\.maxPerMessage"),
+        ({"limits": {"messageSize": "9" * 5000}}, r"limits\.messageSize"),
         ({"revision": "7"}, r"revision"),
     ],
 )
