@@ -94,6 +94,7 @@ ENV_LISTEN: Final = "O365MAILER_LISTEN"
 """Comma-separated `host:port`; an IPv6 address in brackets."""
 ENV_HEALTH: Final = "O365MAILER_HEALTH"
 ENV_GRACE: Final = "O365MAILER_GRACE"
+ENV_SCRATCH_DIR: Final = "O365MAILER_SCRATCH_DIR"
 ENV_LOG_LEVEL: Final = "O365MAILER_LOG_LEVEL"
 
 # --- The webhook ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The command line, and the environment that stands for it where a flag is not given."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ ENVIRONMENT: Final = {
     "listen": names.ENV_LISTEN,
     "health": names.ENV_HEALTH,
     "grace": names.ENV_GRACE,
+    "scratch_dir": names.ENV_SCRATCH_DIR,
     "log_level": names.ENV_LOG_LEVEL,
 }
 
@@ -30,6 +32,8 @@ class Options:
     health: Address
     grace: float
     """Seconds."""
+    scratch_dir: Path | None
+    """Where messages above 256 KiB are while they are on their way; None: the system's temporary directory."""
     log_level: str | None
     """None: as the mailer's settings say."""
 
@@ -46,6 +50,7 @@ def options(arguments: Sequence[str], environment: Mapping[str, str]) -> Options
         listen=_listen(*texts["listen"], anywhere=given["listen_anywhere"]),
         health=parse(str(texts["health"][1] or f"[::]:{names.HEALTH_PORT}"), source=texts["health"][0]),
         grace=_grace(*texts["grace"]),
+        scratch_dir=_scratch(*texts["scratch_dir"]),
         log_level=_level(*texts["log_level"]),
     )
 
@@ -71,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--health", metavar="HOST:PORT", help=f"probes and metrics (default [::]:{names.HEALTH_PORT})")
     made.add_argument("--grace", metavar="DURATION", help="how long SIGTERM waits for what is in flight (default 25s)")
+    made.add_argument(
+        "--scratch-dir", metavar="DIR", help="where large messages wait for their verdict (default: the system's)"
+    )
     made.add_argument("--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)} (default: the mailer's, or info)")
     return made
 
@@ -94,6 +102,12 @@ def _grace(source: str, given: str | list[str] | None) -> float:
         return seconds(str(given or "25s"))
     except InvalidQuantity as error:
         raise WrongCommandLine(f"{source}: {error}") from None
+
+
+def _scratch(source: str, given: str | list[str] | None) -> Path | None:
+    if given and not (Path(str(given)).is_dir() and os.access(str(given), os.W_OK | os.X_OK)):
+        raise WrongCommandLine(f"{source}: {given!r} is not a directory that can be written to")
+    return Path(str(given)) if given else None
 
 
 def _level(source: str, given: str | list[str] | None) -> str | None:

@@ -15,6 +15,8 @@ class Attempt:
     begun: bool = False
     committed: bool = False
     withdrawn: bool = False
+    overdue: bool = False
+    """Nobody waits for it any more, and it is out: should it come back, it is withdrawn."""
 
     def begin_body(self) -> None:
         """The first octet leaves now."""
@@ -26,8 +28,14 @@ class Attempt:
         self._check()
         self.committed = True
 
+    def refused(self) -> None:
+        """Exchange has said that it did not take what was on its way: the message is ours again."""
+        self.begun = self.committed = False
+        self.withdrawn = self.overdue
+
     def withdraw(self) -> bool:
         """Whether the message will not be sent: False when it is out already."""
+        self.overdue = True
         self.withdrawn = not self.committed
         return self.withdrawn
 

@@ -4,8 +4,12 @@ Only CRLF.CRLF ends the data: neither LF.LF nor LF.CRLF nor CR.CR does, which is
 lone LF becomes is decided before the dots are looked at, so that nobody behind us can read a line where we saw none.
 """
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Final, Literal
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
@@ -17,22 +21,45 @@ HOLD: Final = len(END) - 1
 LineEndings = Literal["Normalize", "Reject"]
 
 
+MEMORY: Final = 2**18
+"""Octets of a message that are held in memory; what is larger goes to a file."""
+
+BLOCK: Final = 2**16
+"""Octets read at once: a message is never copied whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """A message as the app meant it: dots unstuffed, every line ending CRLF, empty or ending with CRLF."""
 
     content: bytes | bytearray
+    """All of it, or its beginning where there is a file."""
     eight_bit: bool = False
+    file: IO[bytes] | None = None
+    """All of it, when it is large. It has no name: whatever happens to the process, nothing is left behind."""
+    size: int | None = None
 
     def __len__(self) -> int:
-        return len(self.content)
+        return len(self.content) if self.size is None else self.size
+
+    def blocks(self, *, start: int = 0) -> Iterator[bytes]:
+        """All of it from octet `start` on, 64 KiB at a time."""
+        if self.file is None:
+            content = memoryview(self.content)
+            for place in range(start, len(content), BLOCK):
+                yield bytes(content[place : place + BLOCK])
+            return
+        while block := os.pread(self.file.fileno(), BLOCK, start):
+            yield block
+            start += len(block)
 
 
 class BodyReader:
-    """Takes chunks of any size; keeps at most `size_limit` octets."""
+    """Takes chunks of any size; keeps at most `size_limit` octets, and at most `MEMORY` of them in memory."""
 
-    def __init__(self, *, size_limit: int, line_endings: LineEndings) -> None:
-        self.size_limit = size_limit
+    def __init__(self, *, size_limit: int, line_endings: LineEndings, scratch: Path | None = None) -> None:
+        self.size_limit, self.scratch = size_limit, scratch
+        self.file: IO[bytes] | None = None
         self.normalize = line_endings == "Normalize"
         self.held = b"\r\n"
         # DATA's own line end stands before the first line, so that the first line is like every other; it is cut off
@@ -63,7 +90,7 @@ class BodyReader:
             raise Refused(replies.filled(replies.TOO_BIG, limit=self.size_limit))
         if self.fault:
             raise self.fault
-        return Body(self.content, self.eight_bit)
+        return Body(self.content, self.eight_bit, self.file, self.size)
 
     def decode(self, piece: bytes) -> None:
         """Append what `piece` means; it never ends between CR and LF."""
@@ -76,8 +103,31 @@ class BodyReader:
         self.eight_bit = self.eight_bit or not decoded.isascii()
         if self.size > self.size_limit or self.fault:
             self.content.clear()
+            self.file = None
         else:
+            self.keep(decoded)
+
+    def keep(self, decoded: bytes) -> None:
+        """In memory, or in a file once there is more than belongs there. A full disk is a fault."""
+        if self.file is None and len(self.content) + len(decoded) <= MEMORY:
             self.content += decoded
+            return
+        try:
+            if self.file is None:
+                self.file = TemporaryFile(dir=self.scratch, buffering=0)  # noqa: SIM115  # lives as long as the body
+                self._write(self.content)
+                self.content += decoded[: MEMORY - len(self.content)]
+            self._write(decoded)
+        except OSError:
+            self.fault = Refused(replies.DISK_FULL)
+            self.file = None
+            self.content.clear()
+
+    def _write(self, octets: bytes | bytearray) -> None:
+        assert self.file is not None  # noqa: S101  # for the type checker
+        rest = memoryview(octets)
+        while rest:
+            rest = rest[self.file.write(rest) :]
 
     def line_ends(self, octets: bytes) -> bytes:
         """The octets with CRLF only, or a fault noted."""

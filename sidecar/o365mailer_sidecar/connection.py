@@ -1,44 +1,35 @@
-"""One authenticated connection to Exchange, opened, authenticated and driven command by command through aiosmtplib.
+"""One authenticated connection to Exchange: opened, secured and authenticated through aiosmtplib, then our own.
 
 `sendmail` is not used: it delivers to the recipients that were taken and only returns the others, and it cannot say
-whether a broken connection broke before or after the message was out.
+whether a broken connection broke before or after the message was out. `conversation` says why nothing else of it is.
 """
 
 import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Final, cast
 
 import aiosmtplib
-from aiosmtplib import SMTPResponse
 
+from o365mailer_sidecar.conversation import OUT_OF_TURN, Conversation
+from o365mailer_sidecar.delivery import BDAT_DEFECTS, REST_TIMEOUT, Delivery, Progress
 from o365mailer_sidecar.directory import Mailer
-from o365mailer_sidecar.envelope import Envelope, Recipient
+from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
 from o365mailer_sidecar.hearing import Hearing
 from o365mailer_sidecar.outgoing import Outgoing
-from o365mailer_sidecar.parameters import mail_arguments, rcpt_arguments
-from o365mailer_sidecar.reply import Reply, upstream_reply
+from o365mailer_sidecar.reply import upstream_reply
 from o365mailer_sidecar.starttls import upgrade
 from o365mailer_sidecar.verdict import Answers, Outcome, outcome
 
 CONNECT_TIMEOUT: Final = 30.0
 """Seconds for TCP, each reply up to EHLO, and TLS."""
 
-COMMAND_TIMEOUT: Final = 300.0
-"""Seconds for the reply to MAIL, RCPT, DATA (RFC 5321 §4.5.3.2.2 to 4)."""
-
-RESET_TIMEOUT: Final = 3.0
-"""Seconds for the reply to RSET: the verdict is known already, and the app waits for it."""
-
-BLOCK_TIMEOUT: Final = 180.0
-"""Seconds until a block of the message is taken (RFC 5321 §4.5.3.2.5)."""
-
-FINAL_TIMEOUT: Final = 600.0
-"""Seconds for the reply to the end of data (RFC 5321 §4.5.3.2.6)."""
+FRESH: Final = 1.0
+"""Seconds since the last reply within which a message may leave before its envelope is answered."""
 
 EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
@@ -54,18 +45,6 @@ WORDS: Final[dict[type[BaseException], str]] = {
     TimeoutError: "no answer in time",
 }
 """For failures that have no number of the system's."""
-
-Result = TypeVar("Result")
-
-
-class Progress(Protocol):
-    """Who is told how far a message has come, and may stop it."""
-
-    def begin_body(self) -> None:
-        """The first octet of the message leaves now. Raises Withdrawn."""
-
-    def commit(self) -> None:
-        """The end of data leaves now: from here on Exchange may have the message. Raises Withdrawn."""
 
 
 async def connect(mailer: Mailer, *, context: ssl.SSLContext, name: str, now: datetime) -> "Connection":
@@ -135,132 +114,78 @@ class Connection:
     """One session with Exchange. Not to be used by two at once; `usable` says whether it can be used again."""
 
     def __init__(self, client: aiosmtplib.SMTP, mailer: Mailer, *, lifetime: float) -> None:
-        protocol, transport = client.protocol, client.transport
-        if not isinstance(protocol, Hearing) or not isinstance(transport, asyncio.Transport):
+        if not isinstance(client.protocol, Hearing) or client.transport is None:
             raise Away("the connection ended after AUTH")
-        self.client, self.mailer = client, mailer
-        self.protocol, self.transport = protocol, transport
-        # Its `drain` is the public way to a protocol's flow control; kept, because a writer closes what it wrote to.
-        self.writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
-        self.opened_at = self.idle_since = asyncio.get_running_loop().time()
+        transport = cast(asyncio.Transport, client.transport)
+        self.loop = asyncio.get_running_loop()
+        self.mailer, self.transport = mailer, transport
+        self.extensions = frozenset(client.esmtp_extensions)
+        self.conversation = Conversation(transport, loop=self.loop)
+        transport.set_protocol(self.conversation)
+        if client.protocol.out_of_turn:
+            self.conversation.fault = OUT_OF_TURN
+        self.opened_at = self.used_at = self.loop.time()
         self.ends_at = self.opened_at + lifetime
         self.messages = 0
         self.in_step = True
         """Whether the next reply will be that of the next command."""
+        self.bdat_refused = False
 
     @property
     def usable(self) -> bool:
         """Whether another message may be tried on it."""
-        return self.in_step and not self.protocol.out_of_turn and self.client.is_connected
+        return self.in_step and not self.conversation.fault
 
     async def transact(self, envelope: Envelope, outgoing: Outgoing, progress: Progress) -> Answers:
         """Offer one message; it is sent only if every recipient was taken.
 
         Raises Lost, Refused (Exchange announced too little for this message), and what `progress` raises.
         """
-        extensions = self.client.esmtp_extensions
-        arguments = mail_arguments(
-            envelope,
-            size=len(outgoing),
-            eight_bit=outgoing.eight_bit,
-            utf8_headers=outgoing.utf8_headers,
-            extensions=extensions,
-        )
-        self.messages += 1
-        sender = await self._command(b"MAIL", *arguments)
-        if outcome(sender) is not Outcome.ACCEPTED:
-            return await self._unsent(Answers(sender=sender))
-        recipients = tuple([await self._recipient(to) for to in envelope.recipients])
-        if not all(outcome(reply) is Outcome.ACCEPTED for reply in recipients):
-            return await self._unsent(Answers(sender=sender, recipients=recipients))
-        start = await self._command(b"DATA")
-        if start.code != 354:
-            return await self._unsent(Answers(sender=sender, recipients=recipients, start=start))
-        final = await self._send(outgoing, progress)
-        return Answers(sender=sender, recipients=recipients, start=start, final=final)
-
-    async def _recipient(self, recipient: Recipient) -> Reply:
-        return await self._command(b"RCPT", *rcpt_arguments(recipient, extensions=self.client.esmtp_extensions))
-
-    async def _command(self, *words: bytes, timeout: float = COMMAND_TIMEOUT) -> Reply:
-        response = await self._translated(lambda: self.client.execute_command(*words, timeout=timeout))
-        if self.protocol.out_of_turn:
-            self.in_step = False
-            raise Lost("it spoke out of turn")
-        return upstream_reply(response.code, response.message)
-
-    async def _unsent(self, answers: Answers) -> Answers:
-        """Reset the transaction, so that nothing of it is left; a connection where that fails is not used again."""
-        try:
-            self.in_step = self.usable and (await self._command(b"RSET", timeout=RESET_TIMEOUT)).code == 250
-        except Lost:
-            self.in_step = False
+        delivery = Delivery(self.conversation, envelope, outgoing, progress, self.extensions)
+        self.in_step = False
+        answers = await self._offer(delivery)
+        self.used_at = self.loop.time()
+        if answers.final and answers.start is None and answers.final.code in BDAT_DEFECTS:
+            self.bdat_refused = True
+            progress.refused()
+            await self._reset()
+            if not self.usable:
+                raise Lost(self.conversation.fault)
+            return await self.transact(envelope, outgoing, progress)
+        if answers.final is None:
+            await self._reset()
+        else:
+            self.in_step = answers.final.code == 250 or answers.final.code >= 400
         return answers
 
-    async def _send(self, outgoing: Outgoing, progress: Progress) -> Reply:
-        """The message and its verdict. An early verdict ends the sending, and the connection."""
-        self.in_step = False
-        response = asyncio.ensure_future(self.protocol.read_response())
-        try:
-            await asyncio.sleep(0)  # the reply is listened for before there can be one
-            early = await self._translated(lambda: self._write(outgoing.blocks(), response, progress))
-            reply = await self._translated(lambda: asyncio.wait_for(response, FINAL_TIMEOUT))
-        finally:
-            response.cancel()
-        answer = upstream_reply(reply.code, reply.message)
-        self.in_step = not early and (answer.code == 250 or answer.code >= 400)
-        if early and outcome(answer) is Outcome.ACCEPTED:
-            raise Lost("the message was accepted before it was sent")
-        return answer
+    async def _offer(self, delivery: Delivery) -> Answers:
+        first, idle = not self.messages, self.loop.time() - self.used_at
+        self.messages += 1
+        pipelining = "pipelining" in self.extensions and not first
+        chunking = "chunking" in self.extensions and not first and not self.bdat_refused
+        if pipelining and chunking and delivery.small and idle <= FRESH:
+            return await delivery.in_one_flight()
+        answers = await (delivery.pipelined() if pipelining else delivery.command_by_command())
+        recipients = answers.recipients
+        if not recipients or not all(outcome(reply) is Outcome.ACCEPTED for reply in recipients):
+            return answers
+        return await (delivery.by_bdat(answers) if chunking else delivery.by_data(answers))
 
-    async def _write(
-        self, blocks: Iterator[bytes], response: "asyncio.Future[SMTPResponse]", progress: Progress
-    ) -> bool:
-        """Whether the verdict came before the end of data was sent."""
-        progress.begin_body()
-        held = b""
-        for block in blocks:
-            if held:
-                self.transport.write(held)
-                await self._taken(response)
-            if response.done() or self.protocol.answered:
-                return True
-            held = block
-        # The last block leaves together with the end of data: a small message is one write.
-        progress.commit()
-        self.transport.write(held + b".\r\n")
-        return False
-
-    async def _taken(self, response: "asyncio.Future[SMTPResponse]") -> None:
-        """Wait until what was written has left. A host that ends the connection behind its verdict has given one."""
-        try:
-            async with asyncio.timeout(BLOCK_TIMEOUT):
-                await self.writer.drain()
-        except OSError:
-            if not (response.done() or self.protocol.answered):
-                raise
-
-    async def _translated(self, step: Callable[[], Awaitable[Result]]) -> Result:
-        try:
-            return await step()
-        except UpstreamError:
-            raise
-        except (TimeoutError, OSError, aiosmtplib.SMTPException) as error:
-            self.in_step = False
-            raise Lost(_reason(error)) from None
+    async def _reset(self) -> None:
+        """Leave nothing of the transaction; a connection where that fails is not used again."""
+        if self.conversation.fault or self.conversation.owed:
+            return
+        with suppress(Lost):
+            (reply,) = await self.conversation.ask(b"RSET\r\n", timeout=REST_TIMEOUT)
+            self.in_step = reply.code == 250
 
     async def quit(self) -> None:
         """Say goodbye, one second at most, and close."""
-        try:
+        with suppress(Lost):
             if self.usable:
-                async with asyncio.timeout(1):
-                    await self.client.quit()
-        except (TimeoutError, OSError, aiosmtplib.SMTPException):
-            pass
-        finally:
-            self.client.close()
+                await self.conversation.ask(b"QUIT\r\n", timeout=1)
+        self.transport.close()
 
     def abort(self) -> None:
         """Close without a word: in the middle of a message this is what keeps it from being delivered."""
         self.transport.abort()
-        self.client.close()

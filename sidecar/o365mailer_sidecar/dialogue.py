@@ -1,21 +1,21 @@
 """What each command of an app does: SMTP's words on one side, an envelope and a body for the relay on the other.
 
-aiosmtpd finds commands by name; those of 1.4.6 are all replaced, because it answers DSN parameters with 555, takes LF,
-CR and NUL in a message, and reads addresses with the header parser.
+`session` finds commands by name: `smtp_` and the verb.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
-
-from aiosmtpd.smtp import SMTP
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Protocol
 
 from o365mailer_sidecar import commands, replies
 from o365mailer_sidecar.body import Body, BodyReader, LineEndings
 from o365mailer_sidecar.envelope import Envelope, Transaction
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.inbox import Inbox
+from o365mailer_sidecar.outbox import Outbox
 from o365mailer_sidecar.policy import Policy
 from o365mailer_sidecar.reply import Reply
 
@@ -32,6 +32,13 @@ CAPABILITIES: Final = ("8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODE
 """What EHLO announces behind SIZE: always the same, whatever upstream offers."""
 
 
+@lru_cache(maxsize=1)
+def greeting(size_limit: int) -> bytes:
+    """The reply to EHLO: the same for everybody while the limit (octets) is."""
+    lines = (HOSTNAME, f"SIZE {size_limit}", *CAPABILITIES)
+    return "".join([*(f"250-{line}\r\n" for line in lines[:-1]), f"250 {lines[-1]}\r\n"]).encode()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a message is taken on."""
@@ -41,6 +48,8 @@ class Terms:
     line_endings: LineEndings
     policy: Policy | None = None
     """None while there are no settings: the message is judged when it is sent."""
+    scratch: Path | None = None
+    """Where large messages go; None: the system's temporary directory."""
 
 
 class Office(Protocol):
@@ -59,15 +68,14 @@ class Office(Protocol):
         """The app has gone before its message could be submitted."""
 
 
-class Dialogue(SMTP):
+class Dialogue:
     """The state of one conversation, and its commands. `session` reads the lines and calls them."""
 
     inbox: Inbox
+    outbox: Outbox
 
-    def __init__(
-        self, *, office: Office, queue_id: Callable[[], str], idle_limit: float, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        super().__init__(None, hostname=HOSTNAME, ident="ESMTP", timeout=idle_limit, loop=loop)
+    def __init__(self, *, office: Office, queue_id: Callable[[], str], loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.office, self.new_queue_id = office, queue_id
         self.greeted = self.authenticated = False
         self.protocol_name = ""
@@ -80,24 +88,23 @@ class Dialogue(SMTP):
         """The app's next line without its CRLF. Raises Refused, EOFError."""
         raise NotImplementedError
 
-    async def say(self, reply: Reply, queue_id: str = "") -> None:
+    def say(self, reply: Reply, queue_id: str = "") -> None:
         """Send a reply; it leaves with the next one when commands are waiting already (RFC 2920 §3.2)."""
-        self._writer.write(reply.line(queue_id))
+        self.outbox.put(reply.line(queue_id))
 
-    async def smtp_EHLO(self, argument: bytes) -> None:  # noqa: N802  # aiosmtpd finds commands by name
+    async def smtp_EHLO(self, argument: bytes) -> None:  # noqa: N802  # the verb, as SMTP writes it
         """Announce what this relay can; the argument is never judged, only wanted."""
         if not argument:
             raise Refused(replies.EHLO_SYNTAX)
         self.greeted, self.protocol_name, self.transaction = True, "ESMTP", None
-        lines = (HOSTNAME, f"SIZE {self.office.terms().size_limit}", *CAPABILITIES)
-        self._writer.write("".join([*(f"250-{line}\r\n" for line in lines[:-1]), f"250 {lines[-1]}\r\n"]).encode())
+        self.outbox.put(greeting(self.office.terms().size_limit))
 
     async def smtp_HELO(self, argument: bytes) -> None:  # noqa: N802
         """The greeting of old clients."""
         if not argument:
             raise Refused(replies.EHLO_SYNTAX)
         self.greeted, self.protocol_name, self.transaction = True, "SMTP", None
-        self._writer.write(f"250 {HOSTNAME}\r\n".encode())
+        self.outbox.put(f"250 {HOSTNAME}\r\n".encode())
 
     async def smtp_MAIL(self, argument: bytes) -> None:  # noqa: N802
         """Begin a message."""
@@ -110,7 +117,7 @@ class Dialogue(SMTP):
         if terms.policy:
             terms.policy.check_sender(sender.address)
         self.transaction = Transaction(self.new_queue_id(), sender)
-        await self.say(replies.SENDER_OK)
+        self.say(replies.SENDER_OK)
 
     async def smtp_RCPT(self, argument: bytes) -> None:  # noqa: N802
         """Add a recipient; whether it exists is Exchange's to say."""
@@ -122,7 +129,7 @@ class Dialogue(SMTP):
         if policy := self.office.terms().policy:
             policy.check_recipient(recipient.address, taken=len(self.transaction.recipients))
         self.transaction.recipients.append(recipient)
-        await self.say(replies.RECIPIENT_OK)
+        self.say(replies.RECIPIENT_OK)
 
     async def smtp_DATA(self, argument: bytes) -> None:  # noqa: N802
         """Take the message, and answer with its verdict."""
@@ -135,16 +142,16 @@ class Dialogue(SMTP):
             raise Refused(replies.NEED_RCPT)
         if len(self.inbox):
             raise Refused(replies.PIPELINED_DATA, close=True)
-        await self.say(replies.START_DATA)
+        self.say(replies.START_DATA)
         reader = await self._read_body()
         self.transaction = None
-        await self.say(await self._verdict(transaction, reader), transaction.queue_id)
-        await self._writer.drain()
+        self.say(await self._verdict(transaction, reader), transaction.queue_id)
+        await self.outbox.drain()
 
     async def _read_body(self) -> BodyReader:
-        await self._writer.drain()
+        await self.outbox.drain()
         terms = self.office.terms()
-        reader = BodyReader(size_limit=terms.size_limit, line_endings=terms.line_endings)
+        reader = BodyReader(size_limit=terms.size_limit, line_endings=terms.line_endings, scratch=terms.scratch)
         while (behind := reader.feed(await self.inbox.chunk())) is None:
             if reader.size > 2 * terms.size_limit:  # an app that does not stop is not waited for
                 raise Refused(replies.filled(replies.TOO_BIG, limit=terms.size_limit), close=True)
@@ -176,11 +183,11 @@ class Dialogue(SMTP):
         if argument:
             raise Refused(replies.NO_ARGUMENT)
         self.transaction = None
-        await self.say(replies.OK)
+        self.say(replies.OK)
 
     async def smtp_NOOP(self, argument: bytes) -> None:  # noqa: N802, ARG002  # RFC 5321 §4.1.1.9 allows one
         """Nothing."""
-        await self.say(replies.OK)
+        self.say(replies.OK)
 
     async def smtp_QUIT(self, argument: bytes) -> None:  # noqa: N802
         """End the session."""
@@ -190,13 +197,13 @@ class Dialogue(SMTP):
 
     async def smtp_HELP(self, argument: bytes) -> None:  # noqa: N802, ARG002
         """Say which commands there are."""
-        await self.say(replies.HELP)
+        self.say(replies.HELP)
 
     async def smtp_VRFY(self, argument: bytes) -> None:  # noqa: N802, ARG002
         """Nobody can know before Exchange does."""
-        await self.say(replies.VRFY)
+        self.say(replies.VRFY)
 
-    async def smtp_EXPN(self, argument: Any) -> None:  # noqa: N802, ARG002
+    async def smtp_EXPN(self, argument: bytes) -> None:  # noqa: N802, ARG002
         """Lists are Exchange's."""
         raise Refused(replies.NOT_IMPLEMENTED)
 
@@ -215,8 +222,8 @@ class Dialogue(SMTP):
         if prompts is None:
             raise Refused(replies.AUTH_MECHANISM)
         for prompt in prompts[1:] if initial.strip() else prompts:
-            self._writer.write(b"334 " + prompt + b"\r\n")
+            self.outbox.put(b"334 " + prompt + b"\r\n")
             if await self.line(AUTH_LINE_LIMIT) == b"*":
                 raise Refused(replies.AUTH_CANCELLED)
         self.authenticated = True
-        await self.say(replies.AUTH_OK)
+        self.say(replies.AUTH_OK)

@@ -23,6 +23,9 @@ from o365mailer_sidecar.trust import authorities
 FILE_LIMIT: Final = 2**20
 """Octets of one file; a Secret holds no more."""
 
+WATCHED: Final = ("", TOKEN_FILE, SETTINGS_FILE, CA_FILE)
+"""What is looked at before every message; the empty name is the directory itself."""
+
 EXPIRY_MARGIN: Final = timedelta(seconds=2)
 """A token this close to its end is not offered: it would end on the way."""
 
@@ -57,6 +60,8 @@ class MailerDirectory:
 
     def __init__(self, path: Path, *, now: Callable[[], datetime], report: Callable[..., None]) -> None:
         self.path, self.now, self.report = path, now, report
+        self.link = f"{path}/{DATA_LINK}"
+        self.linked, self.plain = ([f"{place}/{name}" for name in WATCHED] for place in (self.link, path))
         self.settings: Settings | None = None
         self.ca: str | None = None
         self.token: Token | None = None
@@ -93,8 +98,7 @@ class MailerDirectory:
 
     def _signature(self) -> object:
         """What changes whenever a file does: kubelet's swap, or a write in place."""
-        data = self._data()
-        return [self._stat(f"{data}/{name}") for name in ("", TOKEN_FILE, SETTINGS_FILE, CA_FILE)]
+        return [self._stat(path) for path in (self.linked if os.path.lexists(self.link) else self.plain)]
 
     @staticmethod
     def _stat(path: str) -> tuple[int, ...] | int | None:

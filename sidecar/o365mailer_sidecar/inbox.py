@@ -25,6 +25,11 @@ class Inbox:
     def __len__(self) -> int:
         return len(self.octets)
 
+    @property
+    def has_line(self) -> bool:
+        """Whether a whole line waits: its reply may leave with the one before."""
+        return b"\n" in self.octets
+
     def feed(self, data: bytes) -> None:
         """Octets have arrived."""
         self.octets += data

@@ -56,6 +56,5 @@ class LibraryLog(logging.Handler):
 
 
 def capture(journal: Journal) -> None:
-    """Send Python's logging to the journal; aiosmtpd's, which quotes commands, nowhere."""
+    """Send Python's logging to the journal."""
     logging.basicConfig(handlers=[LibraryLog(journal)], level=logging.WARNING, force=True)
-    logging.getLogger("mail").disabled = logging.getLogger("mail.log").disabled = True

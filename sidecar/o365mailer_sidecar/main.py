@@ -1,9 +1,10 @@
 """`o365mailer-sidecar`: exit 0 after SIGTERM, 2 for a wrong command line, 1 when it cannot listen."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+
+import uvloop
 
 from o365mailer_sidecar.arguments import Options, options
 from o365mailer_sidecar.errors import CannotListen, WrongCommandLine
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     journal = Journal(write=_write, now=now, level=chosen.log_level or "info")
     capture(journal)
     try:
-        asyncio.run(_serve(chosen, journal))
+        uvloop.run(_serve(chosen, journal))
     except CannotListen as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
         return 1

@@ -10,7 +10,7 @@ from typing import Final
 
 from o365mailer_sidecar.envelope import Envelope
 
-HEADER_SCAN: Final = 2**20
+HEADER_SCAN: Final = 2**18
 """Octets of a message that are searched for the end of its headers."""
 
 FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")

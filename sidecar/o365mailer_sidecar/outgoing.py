@@ -1,15 +1,11 @@
-"""A message on its way out: our head, the app's octets, dots stuffed (RFC 5321 §4.5.2)."""
+"""A message on its way out: our head, the app's octets; for DATA with dots stuffed (RFC 5321 §4.5.2)."""
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final
 
 from o365mailer_sidecar.body import Body
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.message import head, header_block
-
-BLOCK: Final = 2**16
-"""Octets written at once: a message is never copied whole."""
 
 
 class Outgoing:
@@ -39,16 +35,20 @@ class Outgoing:
         """Whether SMTPUTF8 is needed for what stands before the first empty line."""
         return not self.headers.isascii()
 
+    def whole(self) -> bytes:
+        """The message in one piece: for one that is small."""
+        return self.head + self.body.content[self.skipped :]
+
     def blocks(self) -> Iterator[bytes]:
-        """The message as it goes over the wire, without the end of data."""
+        """The message as it is, for BDAT."""
+        pieces = self.body.blocks(start=self.skipped)
+        yield self.head + next(pieces, b"")
+        yield from pieces
+
+    def stuffed(self) -> Iterator[bytes]:
+        """The message as DATA has it, without the end of data."""
         before = b"\r\n"
-        for piece in self._pieces():
+        for piece in self.blocks():
             octets = before + piece
             yield octets.replace(b"\r\n.", b"\r\n..")[len(before) :]
             before = octets[-2:]
-
-    def _pieces(self) -> Iterator[bytes]:
-        content = memoryview(self.body.content)[self.skipped :]
-        yield self.head + content[:BLOCK]
-        for start in range(BLOCK, len(content), BLOCK):
-            yield bytes(content[start : start + BLOCK])

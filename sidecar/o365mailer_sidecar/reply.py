@@ -41,5 +41,7 @@ def upstream_reply(code: int, text: str) -> Reply:
 def shortened(text: str) -> str:
     """Printable ASCII, one line, at most 200 characters, without diagnostics."""
     text = text.partition(DIAGNOSTICS)[0]
-    text = " ".join("".join(letter if " " <= letter <= "~" else " " for letter in text).split())
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(letter if " " <= letter <= "~" else " " for letter in text)
+    text = " ".join(text.split())
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 3].rstrip() + "..."

@@ -50,7 +50,12 @@ class Service:
         self.directory = MailerDirectory(options.mailer_dir, now=now, report=journal.event)
         self.upstream = Upstream(directory=self.directory, clock=clock, journal=journal, gauges=self.gauges)
         self.relay = Relay(
-            directory=self.directory, upstream=self.upstream, journal=journal, gauges=self.gauges, monotonic=loop.time
+            directory=self.directory,
+            upstream=self.upstream,
+            journal=journal,
+            gauges=self.gauges,
+            monotonic=loop.time,
+            scratch=options.scratch_dir,
         )
         self.reminded_at = -REMIND_EVERY
         self._watch()

@@ -6,7 +6,7 @@ us and the host, so this part of the conversation is held here, and such a conne
 
 import asyncio
 import ssl
-from typing import Final
+from typing import Final, cast
 
 import aiosmtplib
 
@@ -78,8 +78,7 @@ async def upgrade(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str
 
     `client` gets a fresh protocol: nothing that was said in clear is remembered.
     """
-    transport = client.transport
-    assert isinstance(transport, asyncio.Transport)  # noqa: S101  # connected a moment ago
+    transport = cast(asyncio.Transport, client.transport)  # connected a moment ago
     talk = ClearTalk(transport)
     if client.protocol and client.protocol._buffer:  # noqa: SLF001  # what came behind the greeting is only there
         raise Distrusted(OUT_OF_TURN)

@@ -12,7 +12,7 @@ from o365mailer_sidecar.body import Body
 from o365mailer_sidecar.connection import Connection, connect
 from o365mailer_sidecar.directory import Mailer, MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
-from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
+from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError, Withdrawn
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.message import header_block
@@ -50,6 +50,7 @@ class Upstream:
         self.authorities = Authorities()
         self.availability = Availability()
         self.refused_tokens = RefusedTokens()
+        self.without_bdat: set[str] = set()
         self.pool = Pool(connect=self._connect)
 
     async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
@@ -78,14 +79,28 @@ class Upstream:
         try:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0
-                answers = await connection.transact(envelope, outgoing, attempt)
+                answers = await self._transact(connection, envelope, outgoing, attempt)
             if not (reused and answers.sender.code == CLOSING):
                 return envelope, answers
         except Lost:
             if not reused or attempt.begun:
                 raise
+        if attempt.withdrawn:
+            raise Withdrawn
         async with self.pool.lend(mailer, fresh=True) as connection:
-            return envelope, await connection.transact(envelope, outgoing, attempt)
+            return envelope, await self._transact(connection, envelope, outgoing, attempt)
+
+    async def _transact(
+        self, connection: Connection, envelope: Envelope, outgoing: Outgoing, attempt: Attempt
+    ) -> Answers:
+        """DATA alone, on every connection, for a host that has once refused BDAT."""
+        host = connection.mailer.settings.submission.host
+        connection.bdat_refused = connection.bdat_refused or host in self.without_bdat
+        answers = await connection.transact(envelope, outgoing, attempt)
+        if connection.bdat_refused and host not in self.without_bdat:
+            self.without_bdat.add(host)
+            self.journal.event("bdat_refused", level="warning", host=host)
+        return answers
 
     def _check_worth_asking(self, mailer: Mailer) -> None:
         now = self.clock.monotonic()

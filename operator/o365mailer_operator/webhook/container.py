@@ -66,6 +66,7 @@ def _environment(listening: Listening, *, log_level: str | None) -> list[dict[st
         names.ENV_MAILER_DIR: names.DIRECTORY_MOUNT,
         names.ENV_LISTEN: ",".join(listening.addresses()),
         names.ENV_HEALTH: f"[::]:{listening.health_port}",
+        names.ENV_SCRATCH_DIR: names.SCRATCH_MOUNT,
     }
     if log_level is not None:
         values[names.ENV_LOG_LEVEL] = log_level

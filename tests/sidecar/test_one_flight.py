@@ -1,0 +1,248 @@
+"""Several commands in one write: what may leave before the envelope is answered, and what a refusal then means."""
+
+import base64
+import time
+from collections.abc import Callable
+
+import pytest
+from emulator_client import EmulatorClient
+from scratch_submission import Peer, ScratchHost
+from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+
+from o365mailer_sidecar.connection import FRESH
+
+TEXT = b"Subject: x\r\n\r\nbody\r\n..dots\r\n"
+EHLO = b"250-host\r\n250-AUTH XOAUTH2\r\n%b250 SIZE 100000000\r\n"
+LARGE = b"Subject: x\r\n\r\n" + b".x" * 35 + b"\r\n" + (b"y" * 70 + b"\r\n") * 1000
+
+
+def mail(sidecar: Sidecar, content: bytes = TEXT, *recipients: str) -> str:
+    """One message, and its final reply. `content` is as the app writes it, dots stuffed."""
+    with Wire(sidecar.port) as app:
+        app.begin("noreply@contoso.com", *recipients)
+        return app.deliver(content)
+
+
+def opening(peer: Peer, *extensions: bytes) -> None:
+    """All that comes before the second message: these extensions, and a first message by DATA."""
+    peer.start()
+    peer.line()
+    peer.say(EHLO % b"".join(b"250-%b\r\n" % word for word in extensions))
+    peer.line()
+    peer.say(b"235 2.7.0 ok\r\n")
+    for verb, reply in ((b"MAIL", b"250 ok\r\n"), (b"RCPT", b"250 ok\r\n"), (b"DATA", b"354 go\r\n")):
+        assert peer.line().startswith(verb), "a connection's first message goes command by command"
+        assert not peer.octets, "and nothing comes before its reply"
+        peer.say(reply)
+    peer.message()
+    peer.say(b"250 2.6.0 first\r\n")
+
+
+def chunk(peer: Peer) -> bytes:
+    """BDAT and its octets."""
+    verb, size, last = peer.line().split()
+    assert (verb, last) == (b"BDAT", b"LAST")
+    while len(peer.octets) < int(size):
+        data = peer.connection.recv(65536)
+        assert data, "the relay closed within a chunk"
+        peer.octets += data
+    taken, peer.octets = peer.octets[: int(size)], peer.octets[int(size) :]
+    return taken
+
+
+def two_mails(
+    directory: MailerDirectory,
+    script: Callable[[Peer], object],
+    content: bytes = TEXT,
+    *recipients: str,
+    pause: float = 0.0,
+) -> str:
+    """What the second of two messages on one connection is answered."""
+    with ScratchHost(script) as host, running(directory.path) as sidecar:
+        host.describe(directory)
+        assert mail(sidecar).startswith("250 2.6.0 ")
+        paused_at = time.monotonic()
+        until(lambda: time.monotonic() - paused_at >= pause)
+        return mail(sidecar, content, *recipients)
+
+
+@pytest.mark.promise("R1")
+def test_a_small_message_to_one_recipient_is_one_write(directory: MailerDirectory) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        assert peer.line().startswith(b"MAIL")
+        assert peer.line().startswith(b"RCPT")
+        assert chunk(peer).endswith(b"\r\nbody\r\n.dots\r\n"), "no dot is stuffed in a chunk"
+        peer.say(b"250 ok\r\n250 ok\r\n250 2.6.0 second\r\n")
+
+    assert two_mails(directory, host).startswith("250 2.6.0 Office 365 has it: second [")
+
+
+@pytest.mark.promise("R1")
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [(b"550 5.1.8 bad sender\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "451 4.1.8 Office 365 said 550 5.1.8 bad sender"),
+     (b"550 5.7.1 no\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "550 5.7.1 no ["),
+     (b"250 ok\r\n550 5.1.1 nobody\r\n503 5.5.1 no\r\n", "550 5.1.1 <a@example.com>: nobody ["),
+     (b"250 ok\r\n250 ok\r\n554 5.6.0 unreadable\r\n", "554 5.6.0 unreadable ["),
+     (b"250 ok\r\n250 ok\r\n452 4.3.1 later\r\n", "451 4.3.1 Office 365 said 452 4.3.1 later")],
+)  # fmt: skip
+def test_a_refusal_in_flight_is_told_and_the_next_message_goes_over_the_same_connection(
+    directory: MailerDirectory, answers: bytes, told: str
+) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        assert [peer.line()[:4], peer.line()[:4]] == [b"MAIL", b"RCPT"]
+        chunk(peer)
+        peer.say(answers)
+        command = peer.line()
+        if command == b"RSET\r\n":
+            peer.say(b"250 ok\r\n")
+            command = peer.line()
+        assert command.startswith(b"MAIL")
+        peer.line()
+        chunk(peer)
+        peer.say(b"250 ok\r\n250 ok\r\n250 2.6.0 third\r\n")
+
+    with ScratchHost(host) as scratch, running(directory.path) as sidecar:
+        scratch.describe(directory)
+        assert mail(sidecar).startswith("250")
+        assert mail(sidecar).startswith(told)
+        assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: third")
+        assert len(scratch.peers) == 1
+
+
+@pytest.mark.promise("R1")
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [(b"", "451 4.4.2 No verdict from Office 365 (connection closed); it may have taken the message"),
+     (b"250 ok\r\n250 ok\r\n", "451 4.4.2 No verdict from Office 365 (connection closed); it may have taken"),
+     (b"250 2.1.0 ok\r\n250 2.0.0 extra\r\n250 2.1.5 ok\r\n", "451 4.4.2 No verdict from Office 365 (it spoke out of"),
+     (b"250 ok\r\n354 go\r\n250 2.6.0 ok\r\n", "451 4.4.2 No verdict from Office 365 (it spoke out of turn)"),
+     (b"550 5.7.1 no\r\n", "550 5.7.1 no ["),
+     (b"250 ok\r\n550 5.1.1 nobody\r\n250 2.6.0 taken\r\n", "550 5.1.1 <a@example.com>: nobody [")],
+)  # fmt: skip
+def test_replies_that_do_not_fit_are_never_a_250_and_end_the_connection(
+    directory: MailerDirectory, answers: bytes, told: str
+) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        peer.line()
+        peer.line()
+        chunk(peer)
+        peer.say(answers)
+
+    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
+        scratch.describe(directory)
+        assert mail(sidecar).startswith("250")
+        assert mail(sidecar).startswith(told)
+        assert mail(sidecar).startswith("250"), "over a connection of its own"
+        assert len(scratch.peers) == 2
+
+
+def test_a_421_to_mail_on_a_kept_connection_is_no_verdict(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    assert mail(sidecar).startswith("250")
+    emulator.script("mail", reply="421 4.4.1 Connection timed out", close=True)
+    assert mail(sidecar).startswith("250")
+    assert len(emulator.messages()) == 2
+
+
+@pytest.mark.promise("R6")
+@pytest.mark.parametrize("extensions", [(b"PIPELINING", b"CHUNKING"), (b"PIPELINING",), (b"CHUNKING",), ()])
+@pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
+def test_the_message_waits_for_its_recipients_where_it_may_not_go_ahead(
+    directory: MailerDirectory, extensions: tuple[bytes, ...], content: bytes
+) -> None:
+    arrived: list[bytes] = []
+
+    def host(peer: Peer) -> None:
+        opening(peer, *extensions)
+        for verb in (b"MAIL", b"RCPT", b"RCPT"):
+            assert peer.line().startswith(verb)
+            assert b"BDAT" not in peer.octets
+            assert b"DATA" not in peer.octets
+            if b"PIPELINING" not in extensions:
+                assert not peer.octets
+            peer.say(b"250 ok\r\n")
+        if b"CHUNKING" in extensions:
+            arrived.append(chunk(peer))
+        else:
+            assert peer.line() == b"DATA\r\n"
+            peer.say(b"354 go\r\n")
+            arrived.append(peer.message().replace(b"\r\n.", b"\r\n"))
+        peer.say(b"250 2.6.0 second\r\n")
+
+    answer = two_mails(directory, host, content, "a@example.com", "b@example.com")
+    assert answer.startswith("250 2.6.0 Office 365 has it: second [")
+    assert arrived[0].endswith(content.replace(b"\r\n.", b"\r\n"))
+
+
+@pytest.mark.promise("R6")
+def test_a_refused_recipient_keeps_the_message_here(directory: MailerDirectory) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        assert [peer.line()[:4] for _ in range(3)] == [b"MAIL", b"RCPT", b"RCPT"]
+        peer.say(b"250 ok\r\n250 ok\r\n550 5.1.1 nobody\r\n")
+        assert peer.line() == b"RSET\r\n"
+        peer.say(b"250 ok\r\n")
+        peer.line()
+
+    answer = two_mails(directory, host, TEXT, "a@example.com", "b@example.com")
+    assert answer.startswith("550 5.1.1 <b@example.com>: nobody; nothing was sent to the other 1 [")
+
+
+def test_on_a_connection_that_was_idle_the_message_waits(directory: MailerDirectory) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        assert [peer.line()[:4], peer.line()[:4]] == [b"MAIL", b"RCPT"]
+        assert not peer.octets
+        peer.say(b"250 ok\r\n250 ok\r\n")
+        chunk(peer)
+        peer.say(b"250 2.6.0 second\r\n")
+
+    assert two_mails(directory, host, pause=FRESH + 0.1).startswith("250 2.6.0 ")
+
+
+def test_a_host_that_refuses_bdat_gets_data_from_then_on(directory: MailerDirectory) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        peer.line()
+        peer.line()
+        chunk(peer)
+        peer.say(b"250 ok\r\n250 ok\r\n502 5.5.1 not implemented\r\n")
+        assert peer.line() == b"RSET\r\n"
+        peer.say(b"250 ok\r\n")
+        for _ in range(2):
+            assert [peer.line()[:4], peer.line()[:4]] == [b"MAIL", b"RCPT"]
+            peer.say(b"250 ok\r\n250 ok\r\n")
+            assert peer.line() == b"DATA\r\n"
+            peer.say(b"354 go\r\n")
+            assert peer.message().endswith(b"\r\nbody\r\n..dots\r\n")
+            peer.say(b"250 2.6.0 by DATA\r\n")
+
+    with ScratchHost(host) as scratch, running(directory.path) as sidecar:
+        scratch.describe(directory)
+        assert mail(sidecar).startswith("250")
+        assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: by DATA")
+        assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: by DATA")
+        assert len(sidecar.events("bdat_refused", host="127.0.0.1")) == 1
+
+
+def test_exchange_reads_the_chunk_behind_a_refused_mail(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    assert mail(sidecar).startswith("250")
+    emulator.script("mail", reply="550 5.7.1 not you")
+    assert mail(sidecar).startswith("550 5.7.1 not you [")
+    assert mail(sidecar).startswith("250")
+    counters = emulator.counters()
+    assert counters["connections"] == 1
+    assert counters["commands"]["BDAT"] == 2
+    assert len(emulator.messages()) == 2
+
+
+def test_octets_are_the_same_by_data_and_by_bdat(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    for content in (TEXT, TEXT, LARGE):
+        assert mail(sidecar, content).startswith("250")
+    counters = emulator.counters()["commands"]
+    assert (counters["DATA"], counters["BDAT"]) == (1, 2)
+    for message, sent in zip(emulator.messages(), (TEXT, TEXT, LARGE), strict=True):
+        assert base64.b64decode(message["content"]).endswith(sent.replace(b"\r\n.", b"\r\n"))
