@@ -6,7 +6,8 @@ The way of a mail, in the order of the files::
                                                      │
                                                    relay ── directory   (settings, token, authorities)
                                                      │
-                             message ─ parameters ─ pool ─ connection ─ starttls ─ hearing ──► Exchange
+                             message ─ parameters ─ pool ─ connection ─ starttls ─ hearing
+                                                     │             └ delivery ─ conversation ──► Exchange
                                                      │
     app ◄── reply ◄──────────────────────────── verdict
 

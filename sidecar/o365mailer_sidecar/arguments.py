@@ -1,7 +1,6 @@
 """The command line, and the environment that stands for it where a flag is not given."""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,7 @@ def options(arguments: Sequence[str], environment: Mapping[str, str]) -> Options
         listen=_listen(*texts["listen"], anywhere=given["listen_anywhere"]),
         health=parse(str(texts["health"][1] or f"[::]:{names.HEALTH_PORT}"), source=texts["health"][0]),
         grace=_grace(*texts["grace"]),
-        scratch_dir=_scratch(*texts["scratch_dir"]),
+        scratch_dir=Path(str(texts["scratch_dir"][1])) if texts["scratch_dir"][1] else None,
         log_level=_level(*texts["log_level"]),
     )
 
@@ -102,12 +101,6 @@ def _grace(source: str, given: str | list[str] | None) -> float:
         return seconds(str(given or "25s"))
     except InvalidQuantity as error:
         raise WrongCommandLine(f"{source}: {error}") from None
-
-
-def _scratch(source: str, given: str | list[str] | None) -> Path | None:
-    if given and not (Path(str(given)).is_dir() and os.access(str(given), os.W_OK | os.X_OK)):
-        raise WrongCommandLine(f"{source}: {given!r} is not a directory that can be written to")
-    return Path(str(given)) if given else None
 
 
 def _level(source: str, given: str | list[str] | None) -> str | None:

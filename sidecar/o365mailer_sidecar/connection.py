@@ -28,7 +28,7 @@ from o365mailer_sidecar.verdict import Answers, Outcome, outcome
 CONNECT_TIMEOUT: Final = 30.0
 """Seconds for TCP, each reply up to EHLO, and TLS."""
 
-FRESH: Final = 1.0
+FRESH: Final = 3.0
 """Seconds since the last reply within which a message may leave before its envelope is answered."""
 
 EXPIRY_MARGIN: Final = 10.0
@@ -124,7 +124,7 @@ class Connection:
         transport.set_protocol(self.conversation)
         if client.protocol.out_of_turn:
             self.conversation.fault = OUT_OF_TURN
-        self.opened_at = self.used_at = self.loop.time()
+        self.opened_at = self.idle_since = self.loop.time()
         self.ends_at = self.opened_at + lifetime
         self.messages = 0
         self.in_step = True
@@ -144,7 +144,6 @@ class Connection:
         delivery = Delivery(self.conversation, envelope, outgoing, progress, self.extensions)
         self.in_step = False
         answers = await self._offer(delivery)
-        self.used_at = self.loop.time()
         if answers.final and answers.start is None and answers.final.code in BDAT_DEFECTS:
             self.bdat_refused = True
             progress.refused()
@@ -159,7 +158,7 @@ class Connection:
         return answers
 
     async def _offer(self, delivery: Delivery) -> Answers:
-        first, idle = not self.messages, self.loop.time() - self.used_at
+        first, idle = not self.messages, self.loop.time() - self.idle_since
         self.messages += 1
         pipelining = "pipelining" in self.extensions and not first
         chunking = "chunking" in self.extensions and not first and not self.bdat_refused
