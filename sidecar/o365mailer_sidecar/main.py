@@ -18,10 +18,9 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         chosen = options(
             sys.argv[1:] if arguments is None else arguments, os.environ if environment is None else environment
         )
-        if chosen.scratch_dir and not os.access(chosen.scratch_dir, os.W_OK | os.X_OK):
-            raise WrongCommandLine(
-                f"--scratch-dir: {str(chosen.scratch_dir)!r} is not a directory that can be written to"
-            )
+        scratch = chosen.scratch_dir
+        if scratch and not os.access(scratch, os.W_OK | os.X_OK):
+            raise WrongCommandLine(f"--scratch-dir: '{scratch}' is not a directory that can be written to")
     except WrongCommandLine as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
         return 2

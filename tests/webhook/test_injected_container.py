@@ -51,6 +51,7 @@ def test_it_listens_on_the_loopback_of_both_families_on_25_and_587() -> None:
         "O365MAILER_MAILER_DIR": "/var/run/o365mailer",
         "O365MAILER_LISTEN": "127.0.0.1:25,[::1]:25,127.0.0.1:587,[::1]:587",
         "O365MAILER_HEALTH": "[::]:9025",
+        "O365MAILER_SCRATCH_DIR": "/var/lib/o365mailer",
     }
     assert container["ports"] == [{"name": "o365m-health", "containerPort": 9025, "protocol": "TCP"}]
 
@@ -62,6 +63,7 @@ def test_the_sidecar_understands_what_it_is_told() -> None:
     assert str(understood.mailer_dir) == "/var/run/o365mailer"
     assert [str(address) for address in understood.listen] == ["127.0.0.1:2525", "[::1]:2525"]
     assert str(understood.health) == "[::]:9999"
+    assert str(understood.scratch_dir) == "/var/lib/o365mailer"
 
 
 @pytest.mark.promise("W2")
