@@ -96,8 +96,10 @@ The plain relay is aiosmtpd with a handler and three kept aiosmtplib clients on 
 has none of the sidecar's checks. Upstream is a bare TLS sink in a process of its own. Processor time is the relay's
 own, user and system.
 
-There is no target yet. Messages are still held in memory until their verdict, and the sidecar runs on asyncio's own
-loop, which costs speed and saves memory.
+To reach: 4 times less processor time a message on kept connections, 2.5 times on new ones; 48 MiB at the peak, 32 idle.
+An app that waits for each reply makes four reads and four writes a message on either relay: where the system's calls
+are slow (a sandboxed kernel, a loaded machine), they are what is left of the sidecar's time, and the first ratio is
+smaller than where they are quick.
 """
 
 
