@@ -83,7 +83,7 @@ HEADER_MALFORMED: Final = Reply(
     554, "5.6.0", 'The {name} header is no address that can be read; write it as "Name" <user@example.com>'
 )
 MANY_AUTHORS: Final = Reply(550, "5.1.20", "From names several addresses: add a Sender header with one of them")
-HEADERS_TOO_BIG: Final = Reply(554, "5.6.0", "The message's headers do not end within 1 MiB")
+HEADERS_TOO_BIG: Final = Reply(554, "5.6.0", "The message's headers do not end within 256 KiB")
 LOOP: Final = Reply(554, "5.4.6", "More than {limit} Received headers: the message goes round in a loop")
 
 # --- No verdict: time, or somebody else, heals it ---------------------------------------------------------------------

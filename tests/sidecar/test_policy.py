@@ -82,7 +82,7 @@ def test_senders_are_the_mailbox_and_what_is_allowed(allowed: list[str], address
      (b"From: noreply@contoso.com\r\nSender: a@b.c, noreply@contoso.com\r\n",
       '554 5.6.0 The Sender header is no address that can be read; write it as "Name" <user@example.com>'),
      (b"Received: x\r\n" * 51, "554 5.4.6 More than 50 Received headers: the message goes round in a loop"),
-     (b"X: " + b"x" * 2**20, "554 5.6.0 The message's headers do not end within 1 MiB")],
+     (b"X: " + b"x" * 2**20, "554 5.6.0 The message's headers do not end within 256 KiB")],
 )  # fmt: skip
 def test_headers_that_may_not_be_sent_are_refused_with_the_fix(head: bytes, reply: str) -> None:
     assert refusal(policy(), envelope(), head) == reply

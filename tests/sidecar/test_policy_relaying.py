@@ -73,6 +73,25 @@ def test_rewriting_changes_the_author_and_not_one_octet_more(
     assert f"SIZE={len(base64.b64decode(message['content']))}" in message["parameters"]
 
 
+@pytest.mark.promise("R31")
+@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "in-a-file"])
+def test_rewriting_is_the_same_on_a_connections_later_messages(
+    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, size: int
+) -> None:
+    """The second message of a connection goes by BDAT, which announces its length first."""
+    set_policy(emulator, directory, sidecar, senders={"onMismatch": "Rewrite"})
+    body = b"\r\n" + b"0123456789\r\n" * (size // 10)
+    with Wire(sidecar.port) as app:
+        for _ in range(2):
+            app.begin("boss@contoso.com")
+            assert app.deliver(b"From: The Boss <boss@contoso.com>\r\n" + REST + body).startswith("250")
+    assert [message["chunked"] for message in emulator.messages()] == [False, True]
+    head = b"From: The Boss <noreply@contoso.com>\r\nReply-To: The Boss <boss@contoso.com>\r\n"
+    for message in emulator.messages():
+        arrived = base64.b64decode(message["content"])
+        assert arrived.partition(b" +0000\r\n")[2] == head + REST + body
+
+
 @pytest.mark.promise("R32")
 def test_a_recipient_of_another_domain_is_refused_at_rcpt(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
