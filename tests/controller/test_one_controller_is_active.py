@@ -68,6 +68,7 @@ def test_sigterm_hands_the_lease_over_at_once(own_namespace: Namespace, start_co
     second = start_controller("--lease-duration", "10s", name="second")
     eventually(lambda: second.http("/readyz")[0] == 200, what="a standby that is ready")
     assert second.metric("o365mailer_leading") == 0
+    eventually(lambda: second.said("standing by: another replica holds the Lease"))
     assert first.stop() == 0
     began = time.monotonic()
     second.wait_until_leading()

@@ -82,10 +82,14 @@ class Lease:
 
     async def acquire(self) -> None:
         """Returns when the Lease is ours."""
+        standing_by = False
         while True:
             try:
                 if await self._attempt():
                     return
+                if not standing_by:
+                    log.info("standing by: another replica holds the Lease", extra={"lease": self.name})
+                    standing_by = True
             except ClusterError as error:
                 log.warning("the Lease could not be looked at", extra={"error": str(error)})
             await asyncio.sleep(self.duration * RETRY_SHARE)
