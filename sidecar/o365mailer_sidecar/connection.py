@@ -34,6 +34,9 @@ FRESH: Final = 3.0
 EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
 
+CLOSING: Final = 421
+"""The host ends the session (RFC 5321 §3.8)."""
+
 AUTH_DEFECTS: Final = frozenset({530, 534, 535})
 """Codes of AUTH that speak of the token or the mailbox, not of the moment."""
 
@@ -154,7 +157,8 @@ class Connection:
         if answers.final is None:
             await self._reset()
         else:
-            self.in_step = answers.final.code == 250 or answers.final.code >= 400
+            code = answers.final.code
+            self.in_step = code == 250 or (code >= 400 and code != CLOSING)
         return answers
 
     async def _offer(self, delivery: Delivery) -> Answers:

@@ -121,15 +121,21 @@ class Delivery:
     def _answers(self, heard: list[Reply]) -> Answers:
         sender, *others = heard or [Reply(0, "", "")]
         if sender.code >= 400 or (others and others[0].code >= 400):
-            self.progress.refused()
             if len(heard) == 3 and outcome(heard[2]) is Outcome.ACCEPTED:
-                self.conversation.fault = OUT_OF_TURN
+                self.conversation.fault = OUT_OF_TURN  # it may have the message all the same: not sent again
+            else:
+                self.progress.refused()
             return Answers(sender=sender, recipients=tuple(others[:1]) if outcome(sender) is Outcome.ACCEPTED else ())
         if len(heard) < 3:
             raise Lost(self.conversation.fault)
-        if not all(outcome(reply) is Outcome.ACCEPTED for reply in heard[:2]):
+        if not all(outcome(reply) is Outcome.ACCEPTED for reply in heard[:2]) or self._one_too_many(heard[2]):
             raise Lost(OUT_OF_TURN)
         return Answers(sender=sender, recipients=(heard[1],), final=self._final(heard[2]))
+
+    def _one_too_many(self, final: Reply) -> bool:
+        """Whether more came than was due, so that this may be RCPT's reply. A 421 behind the verdict is a farewell."""
+        farewell = final.enhanced and self.conversation.octets.startswith(b"421")
+        return self.conversation.fault == OUT_OF_TURN and not farewell
 
     async def by_data(self, taken: Answers) -> Answers:
         """The message behind an envelope that was taken."""

@@ -9,7 +9,7 @@ from typing import Final
 from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.availability import Availability, RefusedTokens
 from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.connection import Connection, connect
+from o365mailer_sidecar.connection import CLOSING, Connection, connect
 from o365mailer_sidecar.directory import Mailer, MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError, Withdrawn
@@ -24,10 +24,6 @@ from o365mailer_sidecar.verdict import Answers
 
 PATIENCE: Final = 3.0
 """Seconds without a connection after which an attempt that is given up says something about the host."""
-
-CLOSING: Final = 421
-"""The host ends the session (RFC 5321 §3.8): on a connection that was idle that is its right, and no verdict."""
-
 
 Submitted = tuple[Envelope, Answers]
 
@@ -80,7 +76,8 @@ class Upstream:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0
                 answers = await self._transact(connection, envelope, outgoing, attempt)
-            if not (reused and answers.sender.code == CLOSING):
+            # 421 to MAIL on a connection that was idle is the host's right, and no verdict.
+            if attempt.begun or not (reused and answers.sender.code == CLOSING):
                 return envelope, answers
         except Lost:
             if not reused or attempt.begun:

@@ -119,6 +119,9 @@ def test_a_refusal_in_flight_is_told_and_the_next_message_goes_over_the_same_con
      (b"250 ok\r\n250 ok\r\n", "451 4.4.2 No verdict from Office 365 (connection closed); it may have taken"),
      (b"250 2.1.0 ok\r\n250 2.0.0 extra\r\n250 2.1.5 ok\r\n", "451 4.4.2 No verdict from Office 365 (it spoke out of"),
      (b"250 ok\r\n354 go\r\n250 2.6.0 ok\r\n", "451 4.4.2 No verdict from Office 365 (it spoke out of turn)"),
+     (b"250 extra\r\n250 ok\r\n250 ok\r\n554 no\r\n", "451 4.4.2 No verdict from Office 365 (it spoke out of turn)"),
+     (b"421 bye\r\n250 ok\r\n250 taken\r\n", "451 4.3.0 Office 365 said 421 bye; try again later ["),
+     (b"250 ok\r\n250 ok\r\n421 4.3.2 bye\r\n", "451 4.3.2 Office 365 said 421 4.3.2 bye; try again later ["),
      (b"550 5.7.1 no\r\n", "550 5.7.1 no ["),
      (b"250 ok\r\n550 5.1.1 nobody\r\n250 2.6.0 taken\r\n", "550 5.1.1 <a@example.com>: nobody [")],
 )  # fmt: skip
@@ -137,6 +140,35 @@ def test_replies_that_do_not_fit_are_never_a_250_and_end_the_connection(
         assert mail(sidecar).startswith("250")
         assert mail(sidecar).startswith(told)
         assert mail(sidecar).startswith("250"), "over a connection of its own"
+        assert len(scratch.peers) == 2
+
+
+@pytest.mark.promise("R3")
+def test_a_farewell_behind_a_verdict_in_flight_leaves_the_verdict_as_it_is(directory: MailerDirectory) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        peer.line()
+        peer.line()
+        chunk(peer)
+        peer.say(b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n250 2.6.0 second\r\n421 4.3.2 bye\r\n")
+
+    assert two_mails(directory, host).startswith("250 2.6.0 Office 365 has it: second [")
+
+
+def test_nothing_more_is_said_on_a_connection_that_answered_421_to_a_message(directory: MailerDirectory) -> None:
+    def host(peer: Peer) -> None:
+        opening(peer, b"PIPELINING", b"CHUNKING")
+        peer.line()
+        peer.line()
+        chunk(peer)
+        peer.say(b"250 ok\r\n250 ok\r\n421 4.3.2 bye\r\n")
+        peer.line()  # open until the relay closes it
+
+    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
+        scratch.describe(directory)
+        assert mail(sidecar).startswith("250")
+        assert mail(sidecar).startswith("451 4.3.2 Office 365 said 421 4.3.2 bye")
+        assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: first [")
         assert len(scratch.peers) == 2
 
 
