@@ -189,7 +189,7 @@ class Session(Dialogue, asyncio.Protocol):
         self.lines += 1
         if self.lines % TURN == 0:
             await asyncio.sleep(0)
-        if not self.inbox.has_line or self.outbox.resumed:
+        if not self.inbox.has_line or self.outbox.resumed or self.lines % TURN == 0:
             await self.outbox.drain()  # an app that does not read is not answered without end
         self._check_foreign(await self.inbox.first())  # a TLS hello may hold no LF to wait for
         line = await self.inbox.line(limit=AUTH_LINE_LIMIT)

@@ -168,6 +168,23 @@ async def test_an_app_that_floods_commands_lets_others_have_their_turn() -> None
         writer.close()
 
 
+@pytest.mark.promise("R15")
+async def test_replies_do_not_pile_up_while_commands_keep_coming() -> None:
+    async with desk() as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+        await reader.readuntil(b"\r\n")
+        (session,) = counter.sessions
+        writer.write(b"NOOP\r\n" * 30_000 + b"QUIT\r\n")
+        answers = asyncio.ensure_future(reader.read())
+        kept = 0
+        while not answers.done():
+            await asyncio.sleep(0)
+            kept = max(kept, len(session.outbox.pending))
+        assert 1 < kept <= TURN
+        assert answers.result().count(b"250 2.0.0 OK\r\n") == 30_000
+        writer.close()
+
+
 fragment = st.one_of(
     st.sampled_from(
         [b"EHLO x\r\n", b"MAIL FROM:<a@b.c>\r\n", b"RCPT TO:<d@e.f>\r\n", b"DATA\r\n", b".\r\n", b"\r\n.\r\n",
