@@ -73,6 +73,7 @@ def test_senders_are_the_mailbox_and_what_is_allowed(allowed: list[str], address
      (b"From: noreply@contoso.com\r\nfrom : boss@contoso.com\r\n",
       "550 5.1.20 The message has two From headers: send one"),
      (b"X: y\r\nnonsense\r\nFROM:\r\n boss@contoso.com\r\n", NOT_ALLOWED.format("From")),
+     (b"X: y\r\nFrom\r\n : boss@contoso.com\r\n", NOT_ALLOWED.format("From")),
      (b"From: A <noreply@contoso.com>, B <noreply@contoso.com>\r\n",
       "550 5.1.20 From names several addresses: add a Sender header with one of them"),
      (b"From: A: noreply@contoso.com, noreply@contoso.com;\r\n",
