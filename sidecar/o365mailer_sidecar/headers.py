@@ -8,9 +8,7 @@ from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message import HEADER_SCAN
 
-WATCHED: Final = re.compile(
-    rb"^(from|sender|reply-to|received)(?:[ \t]|\r\n(?=[ \t]))*:", re.IGNORECASE | re.MULTILINE
-)
+WATCHED: Final = re.compile(rb"^(from|sender|reply-to|received)(?:[ \t]|\r\n(?=[ \t]))*:", re.IGNORECASE | re.MULTILINE)
 """At the beginning of any line, folded in front of the colon too (no RFC allows it, but who unfolds first reads it):
 what another reader could take for a field must not be missed."""
 
