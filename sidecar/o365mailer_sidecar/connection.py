@@ -184,10 +184,12 @@ class Connection:
 
     async def quit(self) -> None:
         """Say goodbye, one second at most, and close."""
-        with suppress(Lost):
+        try:
             if self.usable:
-                await self.conversation.ask(b"QUIT\r\n", timeout=1)
-        self.transport.close()
+                with suppress(Lost):
+                    await self.conversation.ask(b"QUIT\r\n", timeout=1)
+        finally:  # cancelled as well: nobody else knows this connection any more
+            self.transport.close()
 
     def abort(self) -> None:
         """Close without a word: in the middle of a message this is what keeps it from being delivered."""

@@ -1,6 +1,7 @@
 """Several commands in one write: what may leave before the envelope is answered, and what a refusal then means."""
 
 import base64
+import threading
 import time
 from collections.abc import Callable
 
@@ -170,6 +171,29 @@ def test_nothing_more_is_said_on_a_connection_that_answered_421_to_a_message(dir
         assert mail(sidecar).startswith("451 4.3.2 Office 365 said 421 4.3.2 bye")
         assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: first [")
         assert len(scratch.peers) == 2
+
+
+def test_an_app_that_goes_while_an_old_connection_is_told_goodbye_leaves_none_open(directory: MailerDirectory) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    def host(peer: Peer) -> None:
+        opening(peer)
+        assert peer.line() == b"QUIT\r\n"
+        asked.set()  # and no reply
+        assert peer.line() == b""
+        closed.set()
+
+    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
+        scratch.describe(directory)
+        assert mail(sidecar).startswith("250")
+        scratch.describe(directory, mailbox="other@contoso.com", senders={"allowed": ["noreply@contoso.com"]})
+        with Wire(sidecar.port) as app:
+            app.begin()
+            assert app.ask("DATA").startswith("354")
+            app.send(TEXT + b".\r\n")
+            assert asked.wait(10)
+        assert closed.wait(10)
+        assert sidecar.event("message", outcome="dropped"), "it had gone before the host had answered"
 
 
 def test_a_421_to_mail_on_a_kept_connection_is_no_verdict(emulator: EmulatorClient, sidecar: Sidecar) -> None:
