@@ -82,7 +82,7 @@ class Wire(asyncio.Protocol):
         content = await self._until(END_OF_DATA, limit=limit) + CRLF
         if content.startswith(b"."):
             content = content[1:]
-        return content.replace(b"\r\n..", b"\r\n.")
+        return content.replace(b"\r\n.", b"\r\n")
 
     async def chunk(self, octets: int) -> bytes:
         """Exactly so many octets (RFC 3030 §2)."""
