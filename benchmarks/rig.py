@@ -25,7 +25,7 @@ class Rig:
     def sink(self, *, port: int = 0, delay: float = 0.0) -> Peer:
         """A host that takes everything; its reply to a message comes `delay` seconds late."""
         command = ["-m", "benchmarks.sink", str(self.certificate), "--port", str(port), "--delay", str(delay)]
-        return Peer("sink", command, port=port)
+        return Peer("sink", command)
 
     def mailer(self, port: int) -> Path:
         """A mailer directory that leads to this port, laid out as kubelet does it."""
