@@ -175,6 +175,8 @@ _WORDS: Final = (
 
 def _located(problem: str) -> str:
     text, _, path = problem.partition(" - at `$")
+    if text == "Expected `str`, got `bool`":
+        text += ". YAML reads a bare on, off, yes or no as true or false: put it in quotes"
     for pattern, words in _WORDS:
         text = text.replace(f"Expected `str` matching regex {pattern!r}", f"expected {words}")
     return f"spec{path.rstrip('`')}: {text}"
