@@ -6,7 +6,6 @@ whether a broken connection broke before or after the message was out. `conversa
 
 import asyncio
 import os
-import socket
 import ssl
 from contextlib import suppress
 from datetime import datetime
@@ -14,8 +13,10 @@ from typing import Final, cast
 
 import aiosmtplib
 
+from o365mailer_contract.settings import Submission
 from o365mailer_sidecar.conversation import OUT_OF_TURN, Conversation
 from o365mailer_sidecar.delivery import BDAT_DEFECTS, Delivery, Progress
+from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
@@ -56,28 +57,39 @@ async def connect(
     name: str,
     now: datetime,
     gauges: Gauges,
+    dialer: Dialer,
     timeouts: Timeouts = TIMEOUTS,
 ) -> "Connection":
     """An authenticated connection. `now` is compared with the token's end. Raises Away, Distrusted, TokenRefused."""
-    submission = mailer.settings.submission
+    host, port = mailer.settings.submission.host, mailer.settings.submission.port
+    dialed, endpoint = await dialer.dial(host, port, timeouts=timeouts)
     client = aiosmtplib.SMTP(
-        hostname=submission.host,
-        port=submission.port,
+        hostname=host,
+        port=None,  # the socket is connected
+        sock=dialed,
         local_hostname=name,
         timeout=timeouts.greeting,
         start_tls=False,  # `upgrade` does it: the default goes on in clear where STARTTLS is missing
     )
     try:
-        await _reach(client, context=context, host=submission.host, name=name, timeouts=timeouts)
+        await _reach(client, context=context, submission=mailer.settings.submission, name=name, timeouts=timeouts)
         await _authenticate(client, mailer, gauges, timeout=timeouts.auth)
-    except BaseException:
+    except BaseException as error:
+        if not isinstance(error, TokenRefused):
+            dialer.worked(endpoint, False)
+        if not client.transport:
+            dialed.close()
         client.close()
         raise
+    dialer.worked(endpoint, True)
     ends_in = (mailer.token.expires_at - now).total_seconds() if mailer.token.expires_at else float("inf")
     return Connection(client, mailer, lifetime=ends_in - EXPIRY_MARGIN, timeouts=timeouts)
 
 
-async def _reach(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str, name: str, timeouts: Timeouts) -> None:
+async def _reach(
+    client: aiosmtplib.SMTP, *, context: ssl.SSLContext, submission: Submission, name: str, timeouts: Timeouts
+) -> None:
+    host = submission.host.rstrip(".")  # a certificate's name has no root's dot
     try:
         await client.connect()
         await upgrade(client, context=context, host=host, name=name, timeouts=timeouts)
@@ -94,14 +106,12 @@ async def _reach(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str,
         words = f"answered {error.code}" if error.code > 0 else "spoke no SMTP"
         raise Away(f"{host} {words} instead of a greeting") from None
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise Away(_reason(error, f"{host}:{client.port}: ")) from None
+        raise Away(_reason(error, f"{host}:{submission.port}: ")) from None
 
 
 def _reason(error: BaseException, where: str = "") -> str:
-    """The system's words for what happened; asyncio's own name the address, and differ with the number of them."""
+    """The system's words for what happened, or ours."""
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(cause, socket.gaierror):
-        return f"{where}{cause.strerror}"
     if isinstance(cause, OSError) and cause.errno:
         return f"{where}{os.strerror(cause.errno)}"
     return f"{where}{WORDS.get(type(cause), 'no connection')}"

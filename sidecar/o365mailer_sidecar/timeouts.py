@@ -17,8 +17,10 @@ class Timeouts:
 
     resolve: float = 10.0
     """For the name. The C library asks each server of resolv.conf twice, 5 s each; past two of those it is away."""
-    connect: float = 5.0
-    """For TCP with one address before the next is tried: two repeated SYNs (after 1 s and 3 s) are in it."""
+    connect: float = 4.0
+    """For TCP with one address, before the next is tried; SYN is repeated after 1 s and 3 s."""
+    all_addresses: float = 30.0
+    """For TCP with any of them."""
     greeting: float = 30.0
     """For the 220. RFC 5321 §4.5.3.2.1 has 5 minutes, for hosts that greet late under load; Exchange answers 4xx."""
     ehlo: float = 30.0
