@@ -35,6 +35,15 @@ RESOURCE_ANNOTATIONS: Final = {
 }
 """On a pod template: one resource of the injected container each, as Kubernetes quantities."""
 
+SPOOL_ANNOTATION: Final = f"{GROUP}/spool"
+"""On a pod template: `ephemeral`, the name of a PersistentVolumeClaim, or `none`: where the sidecar keeps mail that
+waits for Exchange, instead of what the installation says."""
+
+SPOOL_EPHEMERAL: Final = "ephemeral"
+"""An emptyDir: it survives every restart of container and node, and ends with the pod."""
+SPOOL_NONE: Final = "none"
+"""No spool: the app gets Exchange's verdict or a 451."""
+
 STATUS_ANNOTATION: Final = f"{GROUP}/status"
 """Written on the pod by the webhook: what was done, as JSON."""
 
@@ -73,6 +82,8 @@ DIRECTORY_VOLUME: Final = "o365mailer-directory"
 DIRECTORY_MOUNT: Final = "/var/run/o365mailer"
 SCRATCH_VOLUME: Final = "o365mailer-scratch"
 SCRATCH_MOUNT: Final = "/var/lib/o365mailer"
+SPOOL_VOLUME: Final = "o365mailer-spool"
+SPOOL_MOUNT: Final = "/var/spool/o365mailer"
 NO_API_VOLUME: Final = "o365mailer-no-api-access"
 """An empty volume over the place where the pod's ServiceAccount token would be mounted: the sidecar has no API."""
 NO_API_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -95,6 +106,8 @@ ENV_LISTEN: Final = "O365MAILER_LISTEN"
 ENV_HEALTH: Final = "O365MAILER_HEALTH"
 ENV_GRACE: Final = "O365MAILER_GRACE"
 ENV_SCRATCH_DIR: Final = "O365MAILER_SCRATCH_DIR"
+ENV_SPOOL_DIR: Final = "O365MAILER_SPOOL_DIR"
+"""Not there: no spool."""
 ENV_LOG_LEVEL: Final = "O365MAILER_LOG_LEVEL"
 
 # --- The webhook ----------------------------------------------------------------------------------------------------
