@@ -11,6 +11,7 @@ from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.availability import Availability, Obstacle, RefusedTokens
 from o365mailer_sidecar.body import Body
 from o365mailer_sidecar.connection import CLOSING, Connection, connect
+from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer, MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Distrusted, Held, Lost, NotReady, TokenRefused, UpstreamError, Withdrawn
@@ -49,6 +50,7 @@ class Upstream:
         self.availability = Availability()
         self.refused_tokens = RefusedTokens()
         self.without_bdat: set[str] = set()
+        self.dialer = Dialer()
         self.pool = Pool(connect=self._connect)
 
     async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
@@ -134,7 +136,12 @@ class Upstream:
         try:
             context = self.authorities(mailer.ca)
             connection = await connect(
-                mailer, context=context, name=self.name, now=self.clock.now(), gauges=self.gauges
+                mailer,
+                context=context,
+                name=self.name,
+                now=self.clock.now(),
+                gauges=self.gauges,
+                dialer=self.dialer,
             )
         except UpstreamError as error:
             self._failed(error, mailer)

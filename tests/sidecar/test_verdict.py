@@ -3,7 +3,7 @@
 import pytest
 
 from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.reply import Reply, shortened, upstream_reply
+from o365mailer_sidecar.reply import Reply, Trace, shortened, upstream_reply, upstream_trace
 from o365mailer_sidecar.verdict import Answers, told, verdict
 
 OK = Reply(250, "2.1.0", "OK")
@@ -80,3 +80,35 @@ def test_a_reply_that_names_a_recipient_stays_within_the_length_of_a_reply_line(
     assert lines["5.7.236"].startswith(b"451 4.7.236 Office 365 said 550 5.7.236 <aaaa")
     assert lines["5.7.236"].endswith(b"send from a domain of your own, not onmicrosoft.com [2990A37EA2F3]\r\n")
     assert max(len(line) for line in lines.values()) <= 512
+
+
+STAMP = "[AM0PR04CA0123.eurprd04.prod.outlook.com 2026-11-23T11:12:20.123Z 08DE2A6028D26C22]"
+
+
+@pytest.mark.parametrize(
+    ("text", "trace"),
+    [("OK <x1@AM0PR04MB1.eurprd04.prod.outlook.com> [Hostname=AM0PR04MB1.eurprd04.prod.outlook.com]",
+      Trace("x1@AM0PR04MB1.eurprd04.prod.outlook.com", "AM0PR04MB1.eurprd04.prod.outlook.com")),
+     ("OK <x1@host> [InternalId=4711, Hostname=AM0PR04MB1]", Trace("x1@host", "AM0PR04MB1")),
+     ("Concurrent connections limit exceeded. [Hostname=AM0PR04MB1]", Trace("", "AM0PR04MB1")),
+     (f"Authentication unsuccessful {STAMP}",
+      Trace("08DE2A6028D26C22", "AM0PR04CA0123.eurprd04.prod.outlook.com")),
+     ("OK <x1@host>", Trace("", "")),
+     ("not found: <a@example.com> [Hostname=with a space]", Trace("", "")),
+     ("[Hostname=AM0PR04MB1] said so", Trace("", "")),
+     ("", Trace("", ""))],
+)  # fmt: skip
+def test_exchanges_own_id_and_host_are_read_from_its_reply(text: str, trace: Trace) -> None:
+    assert upstream_trace(text) == trace
+    assert upstream_trace(upstream_reply(250, "2.0.0 " + text).text) == trace
+
+
+def test_the_server_is_named_behind_a_text_that_is_cut() -> None:
+    dump = (
+        "SendAsDenied; [BeginDiagnosticData]" + "secret internals " * 100 + "[EndDiagnosticData] [Hostname=AM0PR04MB1]"
+    )
+    assert shortened(dump) == "SendAsDenied; [Hostname=AM0PR04MB1]"
+    long = shortened("x" * 500 + " " + STAMP)
+    assert len(long) == 200
+    assert long.endswith("x... " + STAMP)
+    assert shortened(STAMP) == STAMP
