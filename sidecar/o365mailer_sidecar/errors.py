@@ -3,6 +3,11 @@
     SidecarError
     ├── Refused             the app's command, message or session is refused; carries the reply
     ├── WrongCommandLine    a flag or an environment variable cannot be used; nobody but its writer heals it
+    │   └── SpoolUnusable   the spool's directory keeps nothing through a crash, or cannot be written to
+    ├── StoreFailed         the spool did not keep the message, and says so before anybody relies on it
+    │   └── SpoolFull       no room for it: a limit, the disk, a quota
+    ├── Damaged             a spooled message is not what was stored; it has been set aside
+    ├── Gone                a spooled message is not to be sent: removed, or put on hold, by hand
     ├── CannotListen        an address cannot be bound
     ├── NotReady            the mailer directory has nothing to relay with yet; a new directory heals it
     ├── Withdrawn           the app stopped waiting before the last octet was sent
@@ -35,6 +40,26 @@ class Refused(SidecarError):
 
 class WrongCommandLine(SidecarError, ValueError):
     """The message names the flag or the variable, and what it expects."""
+
+
+class SpoolUnusable(WrongCommandLine):
+    """The message names the directory, and what to change."""
+
+
+class StoreFailed(SidecarError):
+    """Nothing of the message was kept; the message says why, without a word of what was in it."""
+
+
+class SpoolFull(StoreFailed):
+    """The message says what is used up."""
+
+
+class Damaged(SidecarError):
+    """The message says how that was seen."""
+
+
+class Gone(SidecarError):
+    """Not to be sent, as a person decided."""
 
 
 class CannotListen(SidecarError, OSError):
