@@ -57,7 +57,7 @@ REFRESH_ANNOTATION: Final = f"{GROUP}/refresh"
 """On an O365Mailer: any new value asks for a fresh token now, past every backoff."""
 
 USER_ANNOTATIONS: Final = frozenset(
-    {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, *RESOURCE_ANNOTATIONS}
+    {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, SPOOL_ANNOTATION, *RESOURCE_ANNOTATIONS}
 )
 """What a user may write on a pod template; any other annotation of our group is a typing error, and refused."""
 
