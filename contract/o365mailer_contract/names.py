@@ -94,6 +94,11 @@ HEALTH_PORT: Final = 9025
 WEBHOOK_PORT: Final = 10250
 """GKE private clusters let the control plane reach nodes on 443 and 10250 only."""
 
+# --- The spool directory, as far as others than the sidecar look into it ----------------------------------------------
+
+SPOOL_QUEUE: Final = "queue"
+"""`<spool>/<number>/queue/<queue id>`: one file a message that waits; names that begin with a dot are not messages."""
+
 LIVEZ: Final = "/livez"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
