@@ -19,6 +19,7 @@ from o365mailer_sidecar.delivery import BDAT_DEFECTS, REST_TIMEOUT, Delivery, Pr
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
+from o365mailer_sidecar.gauges import Gauges, labels
 from o365mailer_sidecar.hearing import Hearing
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.reply import upstream_reply
@@ -50,7 +51,7 @@ WORDS: Final[dict[type[BaseException], str]] = {
 """For failures that have no number of the system's."""
 
 
-async def connect(mailer: Mailer, *, context: ssl.SSLContext, name: str, now: datetime) -> "Connection":
+async def connect(mailer: Mailer, *, context: ssl.SSLContext, name: str, now: datetime, gauges: Gauges) -> "Connection":
     """An authenticated connection. `now` is compared with the token's end. Raises Away, Distrusted, TokenRefused."""
     submission = mailer.settings.submission
     client = aiosmtplib.SMTP(
@@ -62,7 +63,7 @@ async def connect(mailer: Mailer, *, context: ssl.SSLContext, name: str, now: da
     )
     try:
         await _reach(client, context=context, host=submission.host, name=name)
-        await _authenticate(client, mailer)
+        await _authenticate(client, mailer, gauges)
     except BaseException:
         client.close()
         raise
@@ -100,17 +101,24 @@ def _reason(error: BaseException, where: str = "") -> str:
     return f"{where}{WORDS.get(type(cause), 'no connection')}"
 
 
-async def _authenticate(client: aiosmtplib.SMTP, mailer: Mailer) -> None:
+async def _authenticate(client: aiosmtplib.SMTP, mailer: Mailer, gauges: Gauges) -> None:
     if "xoauth2" not in client.server_auth_methods:
         raise Distrusted(f"{mailer.settings.submission.host} offers no AUTH XOAUTH2")
+    result = "failed"
     try:
         await client.auth_xoauth2(mailer.settings.mailbox, mailer.token.value)
+        result = "accepted"
     except aiosmtplib.SMTPAuthenticationError as error:
         reply = upstream_reply(error.code, error.message)
         words = f"{reply.code} {reply.enhanced} {reply.text}"
-        raise (TokenRefused if reply.code in AUTH_DEFECTS else Away)(words) from None
+        if reply.code in AUTH_DEFECTS:
+            result = "refused"
+            raise TokenRefused(words) from None
+        raise Away(words) from None
     except (aiosmtplib.SMTPException, OSError) as error:
         raise Away(_reason(error, "AUTH: ")) from None
+    finally:
+        gauges.count("auth_total", labels(result=result))
 
 
 class Connection:

@@ -144,7 +144,7 @@ class Relay:
         """One record a message: no address, no header, no body."""
         self.gauges.count("messages_total", f'outcome="{outcome}"')
         if outcome == Outcome.ACCEPTED.value:
-            self.gauges.count("message_octets_total", by=size)
+            self.gauges.count("message_bytes_total", by=size)
         self.journal.event(
             "message",
             queue_id=envelope.queue_id,

@@ -62,11 +62,12 @@ class Service:
 
     def _watch(self) -> None:
         watch = self.gauges.watch
-        watch("sessions", "Sessions of apps.", lambda: len(self.sessions))
-        watch("upstream_connections", "Open connections to Office 365.", lambda: len(self.upstream.pool))
-        watch("upstream_up", "1 unless the last connection failed.", lambda: not self.upstream.availability.reason)
-        watch("mailer_ready", "1 when there is something to submit with.", self._ready_to_submit)
-        watch("token_expires_timestamp_seconds", "When the token in use ends; 0 when unknown.", self._token_end)
+        watch("sessions", lambda: len(self.sessions))
+        watch("upstream_connections_open", lambda: len(self.upstream.pool))
+        watch("upstream_up", lambda: not self.upstream.availability.reason)
+        watch("mailer_ready", self._ready_to_submit)
+        watch("token_expires_timestamp_seconds", self._token_end)
+        watch("settings_revision", lambda: self.directory.settings.revision if self.directory.settings else 0)
 
     def _ready_to_submit(self) -> float:
         try:

@@ -112,7 +112,9 @@ class Upstream:
         began = self.clock.monotonic()
         try:
             context = self.authorities(mailer.ca)
-            connection = await connect(mailer, context=context, name=self.name, now=self.clock.now())
+            connection = await connect(
+                mailer, context=context, name=self.name, now=self.clock.now(), gauges=self.gauges
+            )
         except UpstreamError as error:
             self._failed(error, mailer)
             raise
