@@ -46,6 +46,7 @@ WORDS: Final[dict[type[BaseException], str]] = {
     aiosmtplib.SMTPReadTimeoutError: "no answer in time",
     aiosmtplib.SMTPConnectTimeoutError: "no answer in time",
     TimeoutError: "no answer in time",
+    ConnectionAbortedError: "no answer in time",  # asyncio's word for a TLS handshake that takes too long
 }
 """For failures that have no number of the system's."""
 
