@@ -147,7 +147,8 @@ class Connection:
         transport = cast(asyncio.Transport, client.transport)
         self.loop = asyncio.get_running_loop()
         self.mailer, self.transport, self.timeouts = mailer, transport, timeouts
-        self.extensions = frozenset(client.esmtp_extensions)
+        off = {"chunking"} if mailer.settings.submission.chunking == "off" else set()
+        self.extensions = frozenset(client.esmtp_extensions) - off
         self.conversation = Conversation(transport, loop=self.loop)
         transport.set_protocol(self.conversation)
         if client.protocol.out_of_turn:
