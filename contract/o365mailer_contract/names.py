@@ -57,7 +57,7 @@ REFRESH_ANNOTATION: Final = f"{GROUP}/refresh"
 """On an O365Mailer: any new value asks for a fresh token now, past every backoff."""
 
 USER_ANNOTATIONS: Final = frozenset(
-    {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, *RESOURCE_ANNOTATIONS}
+    {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, SPOOL_ANNOTATION, *RESOURCE_ANNOTATIONS}
 )
 """What a user may write on a pod template; any other annotation of our group is a typing error, and refused."""
 
@@ -93,6 +93,11 @@ SUBMISSION_PORT: Final = 587
 HEALTH_PORT: Final = 9025
 WEBHOOK_PORT: Final = 10250
 """GKE private clusters let the control plane reach nodes on 443 and 10250 only."""
+
+# --- The spool directory, as far as others than the sidecar look into it ----------------------------------------------
+
+SPOOL_QUEUE: Final = "queue"
+"""`<spool>/<number>/queue/<queue id>`: one file a message that waits; names that begin with a dot are not messages."""
 
 LIVEZ: Final = "/livez"
 READYZ: Final = "/readyz"

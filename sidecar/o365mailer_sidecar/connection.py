@@ -19,11 +19,11 @@ from o365mailer_sidecar.delivery import BDAT_DEFECTS, Delivery, Progress
 from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.envelope import Envelope
-from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError
+from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
 from o365mailer_sidecar.gauges import Gauges, labels
 from o365mailer_sidecar.hearing import Hearing
 from o365mailer_sidecar.outgoing import Outgoing
-from o365mailer_sidecar.reply import upstream_reply
+from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.starttls import upgrade
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.verdict import Answers, Outcome, outcome
@@ -36,9 +36,6 @@ EXPIRY_MARGIN: Final = 10.0
 
 CLOSING: Final = 421
 """The host ends the session (RFC 5321 §3.8)."""
-
-AUTH_DEFECTS: Final = frozenset({530, 534, 535})
-"""Codes of AUTH that speak of the token or the mailbox, not of the moment."""
 
 WORDS: Final[dict[type[BaseException], str]] = {
     aiosmtplib.SMTPServerDisconnected: "connection closed",
@@ -126,16 +123,20 @@ async def _authenticate(client: aiosmtplib.SMTP, mailer: Mailer, gauges: Gauges,
         await client.auth_xoauth2(mailer.settings.mailbox, mailer.token.value, timeout=timeout)
         result = "accepted"
     except aiosmtplib.SMTPAuthenticationError as error:
-        reply = upstream_reply(error.code, error.message)
-        words = f"{reply.code} {reply.enhanced} {reply.text}"
-        if reply.code in AUTH_DEFECTS:
-            result = "refused"
-            raise TokenRefused(words) from None
-        raise Away(words) from None
+        refusal = _unadmitted(upstream_reply(error.code, error.message))
+        result = "refused" if isinstance(refusal, TokenRefused) else result
+        raise refusal from None
     except (aiosmtplib.SMTPException, OSError) as error:
         raise Away(_reason(error, "AUTH: ")) from None
     finally:
         gauges.count("auth_total", labels(result=result))
+
+
+def _unadmitted(reply: Reply) -> UpstreamError:
+    """A refusal that no table knows speaks of the token too: offered again at once, it would be refused again."""
+    if outcome(reply) in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
+        return TokenRefused(f"{reply.code} {reply.enhanced} {reply.text}")
+    return NotAdmitted(reply)
 
 
 class Connection:

@@ -25,6 +25,7 @@ def test_what_users_write_keeps_its_names() -> None:
         "o365mailer.dev/memory-limit",
         "o365mailer.dev/memory-request",
         "o365mailer.dev/ports",
+        "o365mailer.dev/spool",
     ]
 
 
