@@ -1,6 +1,8 @@
 """`o365mailer run` gives its relay a spool, where its user expects it, and tells what waits in it."""
 
+import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from o365mailer_cli.errors import RelayFailed, WrongInput
 from o365mailer_cli.main import main
+from o365mailer_cli.relay import Relay
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_operator.token.document import Mailer
 from o365mailer_operator.token.spec import decode_spec
@@ -150,6 +153,18 @@ def test_the_relays_refusal_of_the_usual_place_gets_the_way_out() -> None:
     assert str(with_way_out(refused)) == f"{refused}. {WAY_OUT}"
     for other in (WrongInput("--listen: 'x' is not an address"), RelayFailed("--spool-dir: it ended")):
         assert with_way_out(other) is other
+
+
+@pytest.mark.parametrize(("stopping", "status", "fine"), [(True, 75, True), (False, 75, False), (True, 3, False)])
+async def test_a_relay_that_was_stopped_and_leaves_mail_in_the_spool_has_not_failed(
+    stopping: bool, status: int, fine: bool
+) -> None:
+    relay = Relay(await asyncio.create_subprocess_exec(sys.executable, "-c", f"raise SystemExit({status})"))
+    relay.stopping = stopping
+
+    problem = await relay.ended()
+
+    assert (problem is None) is fine
 
 
 def test_a_spool_that_is_there_is_used_as_it_is(tmp_path: Path) -> None:
