@@ -20,6 +20,7 @@ from o365mailer_sidecar.health import REQUEST_LIMIT, Health, Page
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.session import Session
+from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream import Clock, Upstream
 
 SESSION_LIMIT: Final = 100
@@ -31,10 +32,6 @@ replaced by something that is not."""
 
 REMIND_EVERY: Final = 60.0
 """Seconds between lines that say what is waited for."""
-
-
-FAREWELL: Final = 1.0
-"""Seconds beyond the grace in which a withdrawn message's 451 may leave."""
 
 
 class Service:
@@ -165,7 +162,7 @@ class Service:
             await asyncio.wait({session.over for session in self.sessions}, timeout=self.options.grace)
         unknown = await self.relay.drain(within=deadline - loop.time())
         if self.sessions:  # their last reply is on its way
-            await asyncio.wait({session.over for session in self.sessions}, timeout=FAREWELL)
+            await asyncio.wait({session.over for session in self.sessions}, timeout=TIMEOUTS.last_words)
         for session in list(self.sessions):
             session.abort()
         await self.upstream.pool.close()
