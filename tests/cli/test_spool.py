@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from spooled import RECEIVED, body, envelope, spool_in
 
 from o365mailer_cli.errors import RelayFailed, WrongInput
 from o365mailer_cli.main import main
@@ -173,6 +174,14 @@ def test_a_spool_that_is_there_is_used_as_it_is(tmp_path: Path) -> None:
 
     assert open_spool(tmp_path).waiting() == 1
     assert tmp_path.stat().st_mode & 0o777 == 0o750
+
+
+async def test_what_a_relay_has_stored_counts_and_the_files_that_it_holds_ready_do_not(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        for name in ("2990A37EA2F3", "2990A37EA2F4"):
+            await spool.store(envelope(name), body(), received=RECEIVED)
+        assert len(list((tmp_path / "0" / "queue").iterdir())) > 2
+        assert SpoolDirectory(tmp_path).waiting() == spool.depth == 2
 
 
 def test_a_spool_that_has_gone_holds_nothing(tmp_path: Path) -> None:
