@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 import trustme
 from sidecar_process import MailerDirectory, document
@@ -82,7 +83,7 @@ class ScratchHost:
         self.threads: list[threading.Thread] = []
         self.accepting = threading.Thread(target=self._accept, daemon=True)
 
-    def __enter__(self) -> "ScratchHost":
+    def __enter__(self) -> Self:
         self.accepting.start()
         return self
 
