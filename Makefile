@@ -23,6 +23,7 @@ check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/promises.py
+	$(BIN)/python -m benchmarks --check
 	$(RIG) build helm
 	$$($(RIG) path helm) lint --strict charts/o365mailer
 	$(BIN)/python -m pytest -q tests/chart/test_manifests.py
@@ -42,7 +43,7 @@ cluster: .venv/.dev ## a real cluster on this machine with everything installed,
 cluster-down: .venv/.dev ## remove every trace of it
 	@$(RIG) down
 
-bench: .venv/.dev ## measure the relay beside a plain one, and print the table
+bench: .venv/.dev ## measure the relay beside its rivals, and write docs/benchmarks.md (12 minutes)
 	$(BIN)/python -m benchmarks
 
 lock: .venv/.dev ## resolve the dependencies anew into locks/

@@ -1,133 +1,81 @@
-"""`python -m benchmarks [--quick]`: print the table, write results/latest.json and docs/benchmarks.md."""
+"""`python -m benchmarks`: measure, write results/latest.json, make docs/benchmarks.md from it, print the table."""
 
 import argparse
-import json
-import platform
-import statistics
+import os
+import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from benchmarks import load
-from benchmarks.peers import Peer, Rig
+from benchmarks.cores import ALL, leave_the_relays
+from benchmarks.missing import NotMeasured
+from benchmarks.page import PAGE, differences, page
+from benchmarks.results import Results
+from benchmarks.rig import Rig
+from benchmarks.rows import ROWS
+from benchmarks.size import FULL, QUICK, Size
+from benchmarks.table import table
 
-ROOT: Final = Path(__file__).parent.parent
-OCTETS: Final = 4096
-LARGE: Final = 25 * 2**20
-APPS: Final = 10
-
-Results = dict[str, dict[str, list[float]]]
-"""Measure → relay → one figure a round."""
-
-MEASURES: Final = {
-    "kept connections, messages a second": "higher",
-    "kept connections, processor time a message (µs)": "lower",
-    "new connections, messages a second": "higher",
-    "new connections, processor time a message (µs)": "lower",
-    "peak memory, three 25 MiB messages at once (MiB)": "lower",
-    "idle memory (MiB)": "lower",
-    "time until listening (ms)": "lower",
-}
+DISK: Final = "/var/tmp"  # noqa: S108  # tempfile makes the name
+"""Kept over a reboot (FHS §5.15), so on a disk and not in memory: what is synced must cost what syncing costs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is measured."""
-
-    rounds: int
-    messages: int
-
-
-def measured(results: Results, measure: str, peer: Peer, figure: float) -> None:
-    """Note one figure."""
-    results.setdefault(measure, {}).setdefault(peer.name, []).append(round(figure, 2))
-
-
-def throughput(results: Results, peers: list[Peer], size: Size) -> None:
-    """Rounds interleaved, so that what the machine does meanwhile falls on both."""
-    for kind, run in (("kept", load.kept), ("new", load.new)):
-        for number in range(size.rounds + 1):
-            for peer in peers:
-                before = peer.processor_seconds()
-                seconds = load.timed(run, peer.port, apps=APPS, messages=size.messages, octets=OCTETS)
-                used = peer.processor_seconds() - before
-                if number:  # the first warms up
-                    measured(results, f"{kind} connections, messages a second", peer, size.messages / seconds)
-                    name = f"{kind} connections, processor time a message (µs)"
-                    measured(results, name, peer, used / size.messages * 1e6)
+def measured(names: Sequence[str], size: Size) -> Results:
+    """Run these rows."""
+    results = Results()
+    leave_the_relays()
+    with tempfile.TemporaryDirectory(dir=DISK, prefix="o365mailer-bench-") as folder:
+        os.umask(0o022)  # Postfix's processes are other users
+        Path(folder).chmod(0o755)
+        for name in names:
+            began = time.monotonic()
+            tell(f"{name} ...")
+            try:
+                (own := Path(folder) / name).mkdir()
+                ROWS[name](Rig(own, size, results))
+            except NotMeasured as why:
+                results.missing[name] = str(why)
+            tell(f"{name}: {time.monotonic() - began:.0f} s")
+    for name, why in results.missing.items():
+        tell(f"not measured: {name} ({why})")
+    results.stamp(datetime.now(UTC), cores=len(ALL))
+    return results
 
 
-def starts(results: Results, start: Callable[[], Peer], size: Size) -> None:
-    """Time until listening, idle memory, and memory under large messages, each in a fresh process."""
-    for _ in range(size.rounds):
-        with start() as peer:
-            measured(results, "time until listening (ms)", peer, peer.listening_after * 1000)
-            load.timed(load.kept, peer.port, apps=1, messages=1, octets=OCTETS)
-            measured(results, "idle memory (MiB)", peer, peer.memory("VmRSS"))
-            load.timed(load.kept, peer.port, apps=3, messages=3, octets=LARGE)
-            measured(results, "peak memory, three 25 MiB messages at once (MiB)", peer, peer.memory("VmHWM"))
+def tell(text: str) -> None:
+    """Progress, beside the table that goes to standard output."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
-def table(results: Results) -> str:
-    """Markdown: medians, and how many times better the sidecar is."""
-    lines = ["| | sidecar | plain relay | sidecar is better by |", "|---|---:|---:|---:|"]
-    for measure, better in MEASURES.items():
-        ours, theirs = (statistics.median(results[measure][name]) for name in ("sidecar", "plain"))
-        ratio = ours / theirs if better == "higher" else theirs / ours
-        lines.append(f"| {measure} | {ours:,.0f} | {theirs:,.0f} | {ratio:.2f} times |")
-    return "\n".join(lines)
-
-
-def page(drawn: str, size: Size, now: datetime) -> str:
-    """docs/benchmarks.md."""
-    return f"""# Benchmarks
-
-`make bench` measures the sidecar beside a plain relay in one run and writes this page. Read the ratios (more than 1:
-the sidecar is better): the figures are those of one machine on one day.
-
-{drawn}
-
-Run of {now:%Y-%m-%d}, CPython {platform.python_version()}, {platform.system()} on {platform.machine()}; medians of
-{size.rounds} interleaved rounds of {size.messages:,} messages of 4 KiB from {APPS} apps that wait for every reply.
-The plain relay is aiosmtpd with a handler and three kept aiosmtplib clients on uvloop (`benchmarks/plain_relay.py`): it
-has none of the sidecar's checks. Upstream is a bare TLS sink in a process of its own. Processor time is the relay's
-own, user and system.
-
-To reach: 4 times less processor time a message on kept connections, 2.5 times on new ones; 48 MiB at the peak, 32 idle.
-An app that waits for each reply makes four reads and four writes a message on either relay: where the system's calls
-are slow (a sandboxed kernel, a loaded machine), they are what is left of the sidecar's time, and the first ratio is
-smaller than where they are quick.
-"""
-
-
-def main() -> None:
-    """Measure and write."""
+def main() -> int:
+    """0; with --check 1 where the page is not the results'."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round: that it runs, not how fast; writes nothing"
-    )
-    quick = parser.parse_args().quick
-    size = Size(rounds=1, messages=200) if quick else Size(rounds=5, messages=1000)
-    results: Results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        rig = Rig(Path(folder))
-        with rig.sink:
-            with rig.sidecar() as sidecar, rig.plain() as plain:
-                throughput(results, [sidecar, plain], size)
-            starts(results, rig.sidecar, size)
-            starts(results, rig.plain, size)
-    drawn = table(results)
-    print(drawn)  # the table is what this program is for
-    if not quick:
-        now = datetime.now(UTC)
-        document = {"date": now.isoformat(), "python": platform.python_version(), "results": results}
-        (ROOT / "benchmarks" / "results").mkdir(exist_ok=True)
-        (ROOT / "benchmarks" / "results" / "latest.json").write_text(json.dumps(document, indent=1) + "\n")
-        (ROOT / "docs" / "benchmarks.md").write_text(page(drawn, size, now))
+    parser.add_argument("--quick", action="store_true", help="a moment of everything: that it runs; writes nothing")
+    parser.add_argument("--only", metavar="ROW", action="append", choices=[*ROWS], help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--page", action="store_true", help="measure nothing, make the page from the results")
+    parser.add_argument("--check", action="store_true", help="measure nothing, compare the page with the results")
+    given = parser.parse_args()
+    results = Results.load()
+    if given.check:
+        found = differences(results, PAGE.read_text())
+        sys.stdout.write(f"{found}\n" if found else "")
+        return bool(found)
+    if not given.page:
+        measures = measured(given.only or [*ROWS], QUICK if given.quick else FULL)
+        if given.quick:
+            results = measures
+        else:
+            results.update(measures)
+            results.save()
+    if not given.quick:
+        PAGE.write_text(page(results))
+    sys.stdout.write(table(results) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,85 +1,112 @@
-"""Apps: they send, wait for each reply, and do nothing else."""
+"""Apps: they send, wait for each reply, and do nothing else. Bare protocols on uvloop, so that they are not what is
+measured.
+"""
 
 import asyncio
+import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, cast
 
-LINE = b"x" * 76 + b"\r\n"
+import uvloop
+
+MAILBOX: Final = "noreply@contoso.com"
+LINE: Final = b"x" * 76 + b"\r\n"
+LOGIN: Final = b"AUTH PLAIN " + base64.b64encode(f"\0{MAILBOX}\0any".encode()) + b"\r\n"
 
 
 def message(octets: int) -> bytes:
     """About so many octets, with headers, ending with the end of data."""
-    return b"From: noreply@contoso.com\r\nSubject: bench\r\n\r\n" + LINE * (octets // len(LINE)) + b".\r\n"
+    head = f"From: {MAILBOX}\r\nSubject: bench\r\n\r\n".encode()
+    return head + LINE * max(1, octets // len(LINE)) + b".\r\n"
 
 
-class App:
-    """One connection."""
+class App(asyncio.Protocol):
+    """One connection: what is to be said is said piece by piece, each when the one before was answered."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, script: Iterator[bytes], *, heard: Callable[[bytes, bytes], None] | None = None) -> None:
+        self.script, self.heard = script, heard
+        self.said = self.octets = b""
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def open(self) -> None:
-        """Connect and greet."""
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        await self.reader.readline()
-        await self.ask(b"EHLO bench\r\n")
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The greeting comes first."""
+        self.transport = cast(asyncio.Transport, transport)
 
-    async def ask(self, octets: bytes) -> bytes:
-        """The last line of the reply."""
-        self.writer.write(octets)
-        while (line := await self.reader.readline())[3:4] == b"-":
-            pass
-        return line
+    def data_received(self, data: bytes) -> None:
+        """A reply or a part of one."""
+        self.octets += data
+        last = self.octets[self.octets.rfind(b"\n", 0, -1) + 1 :]
+        if not last.endswith(b"\n") or last[3:4] == b"-":
+            return
+        reply, self.octets = last, b""
+        if reply[:1] not in b"23" or (self.said.endswith(b".\r\n") and not reply.startswith(b"250")):
+            self._end(RuntimeError(f"not accepted: {reply.decode()}"))
+            return
+        if self.heard:
+            self.heard(self.said, reply)
+        self.said = next(self.script, b"")
+        if self.said:
+            self.transport.write(self.said)
+        else:
+            self._end()
 
-    async def send(self, content: bytes) -> None:
-        """One message, which must be accepted."""
-        await self.ask(b"MAIL FROM:<noreply@contoso.com>\r\n")
-        await self.ask(b"RCPT TO:<a@example.com>\r\n")
-        await self.ask(b"DATA\r\n")
-        reply = await self.ask(content)
-        if not reply.startswith(b"250"):
-            raise RuntimeError(f"not accepted: {reply.decode()}")
+    def _end(self, error: Exception | None = None) -> None:
+        self.transport.close()
+        if not self.over.done():
+            if error:
+                self.over.set_exception(error)
+            else:
+                self.over.set_result(None)
 
-    async def close(self) -> None:
-        """Leave politely."""
-        await self.ask(b"QUIT\r\n")
-        self.writer.close()
+    def connection_lost(self, error: Exception | None) -> None:
+        """Before the end is an error."""
+        self._end(error or ConnectionError("the relay hung up"))
 
 
-async def kept(port: int, *, apps: int, messages: int, octets: int) -> None:
+def script(content: bytes, *, messages: int, login: bool = False) -> Iterator[bytes]:
+    """A session."""
+    yield b"EHLO bench\r\n"
+    if login:
+        yield LOGIN
+    for _ in range(messages):
+        yield f"MAIL FROM:<{MAILBOX}>\r\n".encode()
+        yield b"RCPT TO:<a@example.com>\r\n"
+        yield b"DATA\r\n"
+        yield content
+    yield b"QUIT\r\n"
+
+
+async def session(port: int, said: Iterator[bytes], *, heard: Callable[[bytes, bytes], None] | None = None) -> None:
+    """Say it all over one connection. Raises RuntimeError for what is not accepted, OSError for a broken connection."""
+    _, app = await asyncio.get_running_loop().create_connection(lambda: App(said, heard=heard), "127.0.0.1", port)
+    await app.over
+
+
+async def kept(port: int, *, apps: int, messages: int, octets: int, login: bool = False) -> None:
     """Each app sends all of its share over one connection."""
     content = message(octets)
-
-    async def run() -> None:
-        app = App(port)
-        await app.open()
-        for _ in range(messages // apps):
-            await app.send(content)
-        await app.close()
-
-    await asyncio.gather(*(run() for _ in range(apps)))
+    share = messages // apps
+    await asyncio.gather(*(session(port, script(content, messages=share, login=login)) for _ in range(apps)))
 
 
-async def new(port: int, *, apps: int, messages: int, octets: int) -> None:
+async def new(port: int, *, apps: int, messages: int, octets: int, login: bool = False) -> None:
     """Each message comes over a connection of its own."""
     content = message(octets)
 
     async def run() -> None:
         for _ in range(messages // apps):
-            app = App(port)
-            await app.open()
-            await app.send(content)
-            await app.close()
+            await session(port, script(content, messages=1, login=login))
 
     await asyncio.gather(*(run() for _ in range(apps)))
 
 
-def timed(load: Callable[..., Awaitable[None]], port: int, *, apps: int, messages: int, octets: int) -> float:
-    """Seconds."""
+def timed(work: Coroutine[Any, Any, None]) -> float:
+    """Seconds until it is done."""
 
     async def run() -> float:
         began = time.perf_counter()
-        await load(port, apps=apps, messages=messages, octets=octets)
+        await work
         return time.perf_counter() - began
 
-    return asyncio.run(run())
+    return uvloop.run(run())

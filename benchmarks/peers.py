@@ -1,44 +1,76 @@
-"""The processes that are measured, and what /proc says of them."""
+"""The processes that are measured, and what the system says of them."""
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
-import trustme
+from benchmarks.cores import on_the_relays
 
-TICKS: Final = os.sysconf("SC_CLK_TCK")
+PATIENCE: Final = 30.0
+"""Seconds until a process listens, whatever the machine does meanwhile."""
 
 
 class Peer:
-    """A process that prints where it listens."""
+    """A Python process that listens: on `port`, or where its first line, or its log, says."""
 
-    def __init__(self, name: str, command: list[str], *, log: Path | None = None) -> None:
+    login = False
+    """Whether an app has to log in."""
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        log: Path | None = None,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
-        self.began = time.perf_counter()
+        self.began = time.monotonic()
         with (log or Path(os.devnull)).open("wb") as errors:
-            self.process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=errors)
-        self.port = self._announced(log)
-        socket.create_connection(("127.0.0.1", self.port), 10).close()
-        self.listening_after = time.perf_counter() - self.began
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **(environment or {})},
+            )
+        try:
+            self.port = port or self._announced(log)
+            wait_until_listening(self.port, name, alive=lambda: self.process.poll() is None)
+        except BaseException:
+            self.kill()
+            raise
+        self.listening_after = time.monotonic() - self.began
+
+    @classmethod
+    def relay(cls, name: str, command: list[str], **more: Any) -> "Peer":  # what __init__ takes
+        """One that has a core for itself."""
+        with on_the_relays():
+            return cls(name, command, **more)
 
     def _announced(self, log: Path | None) -> int:
         if log is None:
-            assert self.process.stdout is not None
-            return int(self.process.stdout.readline())
-        while True:
+            return int(self._line())
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None and time.monotonic() < deadline:
             for line in log.read_text().splitlines():
                 event = json.loads(line) if line.endswith("}") else {}
                 if event.get("event") == "listening" and event["protocol"] == "smtp":
                     return int(event["port"])
-            if self.process.poll() is not None:
-                raise RuntimeError(log.read_text())
             time.sleep(0.001)
+        raise RuntimeError(f"{self.name} does not listen: {log.read_text()}")
+
+    def _line(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
 
     def __enter__(self) -> "Peer":
         return self
@@ -47,46 +79,61 @@ class Peer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.process.terminate()
+        self.process.wait(PATIENCE)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.process.kill()
         self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def told(self) -> dict[str, Any]:
+        """What the process has counted (see `sink`, `distance`)."""
+        self.process.send_signal(signal.SIGUSR1)
+        counted: dict[str, Any] = json.loads(self._line())
+        return counted
 
     def processor_seconds(self) -> float:
-        """User and system time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """User and system time of all its threads so far, to the nanosecond (clock_getcpuclockid(3))."""
+        return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def memory(self, what: str) -> float:
         """MiB of `VmRSS` (now) or `VmHWM` (the most so far)."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(what + ":"):
-                return int(line.split()[1]) / 1024
-        raise RuntimeError(f"no {what}")
+        return _status(Path(f"/proc/{self.process.pid}"), what) / 1024
+
+    def wake_ups(self) -> int:
+        """How often its threads have gone to sleep so far: as often as they were woken."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(_status(task, "voluntary_ctxt_switches") for task in tasks)
 
 
-class Rig:
-    """A sink, its authority, and a mailer directory that leads to it."""
+def _status(process: Path, what: str) -> int:
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith(what + ":"):
+            return int(line.split()[1])
+    raise RuntimeError(f"no {what}")
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        authority = trustme.CA()
-        self.authority = folder / "ca.crt"
-        authority.cert_pem.write_to_path(str(self.authority))
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(folder / "sink.pem"))
-        self.sink = Peer("sink", ["-m", "benchmarks.sink", str(folder / "sink.pem")])
-        document = {
-            "schemaVersion": 1,
-            "revision": 1,
-            "mailbox": "noreply@contoso.com",
-            "submission": {"host": "127.0.0.1", "port": self.sink.port},
-            "delivery": {"confirmWithin": "60s"},
-        }
-        (folder / "mailer.json").write_text(json.dumps(document))
-        (folder / "access_token").write_text("token-not-a-secret")
 
-    def sidecar(self) -> Peer:
-        """The sidecar as it is shipped."""
-        command = ["-m", "o365mailer_sidecar.main", "--mailer-dir", str(self.folder), "--listen", "127.0.0.1:0"]
-        return Peer("sidecar", [*command, "--health", "127.0.0.1:0"], log=self.folder / "sidecar.log")
+def wait_until_listening(port: int, name: str, *, alive: Callable[[], bool] = lambda: True) -> None:
+    """Raises RuntimeError when it does not, or is not `alive` any more."""
+    deadline = time.monotonic() + PATIENCE
+    while alive() and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+        except ConnectionRefusedError:
+            time.sleep(0.002)
+        else:
+            return
+    raise RuntimeError(f"{name} does not listen")
 
-    def plain(self) -> Peer:
-        """The baseline."""
-        return Peer("plain", ["-m", "benchmarks.plain_relay", str(self.sink.port), str(self.authority)])
+
+def free_port() -> int:
+    """One that nobody listens on, and that is not given to anybody soon."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

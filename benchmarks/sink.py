@@ -1,28 +1,64 @@
-"""The host that both relays submit to: STARTTLS, any XOAUTH2, every message taken and forgotten. A process of its own.
+"""The host that all relays submit to: STARTTLS, any XOAUTH2, every message taken and forgotten. A process of its own.
 
-A bare protocol, so that it is not what is measured. `python -m benchmarks.sink CERTIFICATE` prints its port.
+A bare protocol, so that it is not what is measured. `python -m benchmarks.sink CERTIFICATE [--port N] [--delay S]`
+prints its port, and at each SIGUSR1 a line of JSON: how many messages came, and when (monotonic seconds) the first and
+the last. With a delay the reply to a message waits so long, and says how long it was.
 """
 
+import argparse
 import asyncio
+import json
+import signal
 import ssl
 import sys
+import time
+from dataclasses import dataclass
 from typing import Final, cast
 
+import uvloop
+
 EXTENSIONS: Final = b"250-PIPELINING\r\n250-SIZE 157286400\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 AUTH XOAUTH2\r\n"
+TAKEN: Final = (
+    b"250 2.6.0 <bench@localhost> [InternalId=%d, Hostname=SINK.PROD.OUTLOOK.COM] 5120 bytes in 0.131, 38.034 KB/sec "
+    b"Queued mail for delivery\r\n"
+)
+"""As long as Exchange's, and never the same twice."""
+
 REPLIES: Final = {
-    b"AUTH": b"235 2.7.0 ok\r\n",
     b"DATA": b"354 go\r\n",
     b"QUIT": b"221 bye\r\n",
 }
 
 
+@dataclass
+class Tally:
+    """What came."""
+
+    delay: float = 0.0
+    messages: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+    def count(self) -> float:
+        """One more; the time."""
+        now = time.monotonic()
+        self.messages += 1
+        self.first, self.last = self.first or now, now
+        return now
+
+    def tell(self) -> None:
+        """A line on standard output."""
+        sys.stdout.write(json.dumps(vars(self)) + "\n")
+        sys.stdout.flush()
+
+
 class Sink(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.context = context
+    def __init__(self, context: ssl.SSLContext, tally: Tally) -> None:
+        self.context, self.tally = context, tally
         self.octets = bytearray()
-        self.secured = self.upgrading = self.data = False
+        self.secured = self.upgrading = self.data = self.token_due = False
         self.chunk = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,6 +93,9 @@ class Sink(asyncio.Protocol):
 
     def _answer(self, line: bytes) -> bytes:
         verb = line[:4].upper()
+        if self.token_due or verb == b"AUTH":
+            self.token_due = not self.token_due and len(line.split()) < 3  # RFC 4954 §4: the token may come later
+            return b"334 \r\n" if self.token_due else b"235 2.7.0 ok\r\n"
         if verb == b"STAR":
             self.transport.pause_reading()  # the TLS hello belongs to TLS
             self.transport.write(b"220 go\r\n")
@@ -75,7 +114,7 @@ class Sink(asyncio.Protocol):
         taken = min(self.chunk, len(self.octets))
         del self.octets[:taken]
         self.chunk -= taken
-        return None if self.chunk else b"250 2.6.0 taken\r\n"
+        return None if self.chunk else self._taken()
 
     def _skip_data(self) -> bytes | None:
         end = self.octets.find(b"\r\n.\r\n")
@@ -84,7 +123,17 @@ class Sink(asyncio.Protocol):
             return None
         del self.octets[: end + 5]
         self.data = False
-        return b"250 2.0.0 taken\r\n"
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        came = self.tally.count()
+        if not self.tally.delay:
+            return TAKEN % self.tally.messages
+        asyncio.get_running_loop().call_later(self.tally.delay, self._answer_late, came)
+        return b""
+
+    def _answer_late(self, came: float) -> None:
+        self.transport.write(b"250 2.6.0 taken after %.6f\r\n" % (time.monotonic() - came))
 
     async def _secure(self) -> None:
         loop = asyncio.get_running_loop()
@@ -93,15 +142,22 @@ class Sink(asyncio.Protocol):
         self._answer_all()  # what came while the handshake was being finished
 
 
-async def serve(certificate: str) -> None:
+async def serve(certificate: str, port: int, tally: Tally) -> None:
     """Until it is killed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    server = await asyncio.get_running_loop().create_server(lambda: Sink(context), "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, tally.tell)
+    server = await loop.create_server(lambda: Sink(context, tally), "127.0.0.1", port)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sink", description=__doc__)
+    parser.add_argument("certificate")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--delay", type=float, default=0.0)
+    given = parser.parse_args()
+    uvloop.run(serve(given.certificate, given.port, Tally(delay=given.delay)))

@@ -17,6 +17,7 @@ import msgspec
 
 from o365mailer_cli.death_signal import told_of_our_death
 from o365mailer_cli.errors import CliError, RelayFailed, WrongInput
+from o365mailer_contract.names import ENV_SPOOL_DIR
 
 MODULE: Final = "o365mailer_sidecar.main"
 PROGRAM: Final = "o365mailer-sidecar: "
@@ -35,9 +36,11 @@ class Relay:
         self.stopping = False
 
     @classmethod
-    async def start(cls, *, directory: Path, flags: Sequence[str]) -> "Relay":
+    async def start(cls, *, directory: Path, spool: Path | None, flags: Sequence[str]) -> "Relay":
         """Start it. It gets no secret: neither its command line nor its environment holds one."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("O365MAILER_")}
+        if spool is not None:
+            environment[ENV_SPOOL_DIR] = str(spool)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # the directory that the user happens to be in holds no module of ours

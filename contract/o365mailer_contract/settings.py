@@ -31,6 +31,9 @@ SenderPattern = Annotated[str, msgspec.Meta(pattern=SENDER_PATTERN, max_length=2
 """An address, or `@domain` (also written `*@domain`) for all addresses of one domain."""
 Domain = Annotated[str, msgspec.Meta(pattern=DOMAIN_PATTERN, max_length=253)]
 """One domain, its subdomains not included."""
+NOTIFY_PATTERN: Final = r"^(sender|[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+)$"
+Notify = Annotated[str, msgspec.Meta(pattern=NOTIFY_PATTERN, max_length=254)]
+"""The word `sender`, or a mailbox's address."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -43,6 +46,8 @@ class Submission(Part, frozen=True):
     host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
     port: Port = 587
     tls: Literal["starttls"] = "starttls"
+    chunking: Literal["auto", "off"] = "auto"
+    """BDAT (RFC 3030) where the host offers it, or DATA always."""
 
 
 class Limits(Part, frozen=True):
@@ -52,6 +57,21 @@ class Limits(Part, frozen=True):
     """Open at once to Exchange; a mailbox has three in all (Microsoft, "Concurrent connections limit")."""
     message_size: Size = "35Mi"
     """Octets of one message, announced as SIZE; 35 MB is Exchange Online's default for sending."""
+    messages_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Paces one sidecar; None: as fast as Exchange takes them. It restricts nobody: what is not due yet waits."""
+
+
+class Spool(Part, frozen=True):
+    """What a sidecar that has a spool directory keeps in it; without one, nothing of this counts."""
+
+    max_age: Duration = "48h"
+    """How long delivery is tried, counted from the app's end of data."""
+    max_size: Size = "512Mi"
+    """Octets of all messages that wait; one more gets 452."""
+    max_messages: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """Messages that wait; one more gets 452. Each is some hundred octets of memory."""
+    keep_dead: Duration = "168h"
+    """How long a message that failed for good stays in the spool as a dead letter."""
 
 
 class Delivery(Part, frozen=True):
@@ -61,6 +81,11 @@ class Delivery(Part, frozen=True):
     """How long the app waits for Exchange's verdict, counted from its end of data."""
     line_endings: Literal["Normalize", "Reject"] = "Normalize"
     """What happens to a lone LF in a body: made CRLF before anything else looks at it, or refused."""
+    offer_auth: bool = True
+    """EHLO announces AUTH PLAIN LOGIN, for apps that insist on a password; any is taken."""
+    notify: Notify | None = None
+    """Who gets a mail about a spooled message that failed for good: its sender, an address, or nobody."""
+    spool: Spool = Spool()
 
 
 class Senders(Part, frozen=True):
@@ -103,6 +128,8 @@ class Settings(Part, frozen=True):
     senders: Senders = Senders()
     recipients: Recipients = Recipients()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_addresses: bool = False
+    """The audit record of a message names its sender and its recipients."""
     requires: tuple[str, ...] = ()
 
 

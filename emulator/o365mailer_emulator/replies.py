@@ -63,6 +63,9 @@ TOO_LARGE = "552 5.3.4 Message size exceeds fixed maximum message size"
 BARE_LINE_FEED = "550 5.6.11 Invalid characters"
 TIMED_OUT = "421 4.4.1 Connection timed out. Total session duration: {duration}"
 
+NULL_SENDER = "550 5.7.60 SMTP; Client does not have permissions to send as this sender"
+NO_BDAT = "502 5.3.3 Command not implemented"
+
 AUTH_UNSUCCESSFUL = "535 5.7.3 Authentication unsuccessful {trailer}"
 BASIC_DISABLED = "535 5.7.139 Authentication unsuccessful, basic authentication is disabled. {trailer}"
 NOT_AUTHENTICATED = "530 5.7.57 Client not authenticated to send mail. {trailer}"

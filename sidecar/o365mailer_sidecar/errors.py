@@ -13,8 +13,10 @@
     ├── Withdrawn           the app stopped waiting before the last octet was sent
     └── UpstreamError       no verdict from Exchange; time heals it
         ├── Away            not reached: name, TCP, TLS, greeting, EHLO
-        │   └── Distrusted  reached, and not to be trusted with a token (also ssl.SSLError's cases)
+        │   ├── Distrusted  reached, and not to be trusted with a token (also ssl.SSLError's cases)
+        │   └── NotAdmitted reached, and AUTH was answered with something that is not about the token; carries the reply
         ├── TokenRefused    reached, and it does not take this token for this mailbox
+        ├── Held            the mailbox rests, or is shut: not asked; carries the app's reply, and until when
         └── Lost            the connection ended, or fell silent, in the middle of a transaction
 
 Third-party exceptions are translated where they arise: in `connection`, `starttls` and `directory`.
@@ -84,8 +86,27 @@ class Distrusted(Away):
     """What answers is not, or not provably, the submission host: no token was sent."""
 
 
+class NotAdmitted(Away):
+    """`reply` to AUTH speaks of the mailbox, or of the moment."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
+        self.reply = reply
+
+
 class TokenRefused(UpstreamError, PermissionError):
     """AUTH was refused; the message is Exchange's own words, shortened."""
+
+
+class Held(UpstreamError):
+    """Exchange was not asked: it would say the same again, or take the asking amiss."""
+
+    def __init__(self, reply: Reply, *, until: float) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+        """For an app that waits."""
+        self.until = until
+        """A time of the event loop; before it asking is pointless."""
 
 
 class Lost(UpstreamError, ConnectionError):

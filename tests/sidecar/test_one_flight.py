@@ -296,6 +296,7 @@ def test_exchange_reads_the_chunk_behind_a_refused_mail(emulator: EmulatorClient
 
 
 def test_octets_are_the_same_by_data_and_by_bdat(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    emulator.settings(bdat="taken")
     for content in (TEXT, TEXT, LARGE):
         assert mail(sidecar, content).startswith("250")
     counters = emulator.counters()["commands"]

@@ -15,6 +15,7 @@ from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.session import TURN, Session
+from o365mailer_sidecar.timeouts import Timeouts
 
 
 class Counter:
@@ -71,7 +72,7 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
             queue_id=lambda: "QUEUE",
             sessions=sessions,
             session_limit=10,
-            idle_limit=idle_limit,
+            timeouts=Timeouts(idle=idle_limit, farewell=min(idle_limit, 10)),
             loop=loop,
         )
 

@@ -1,0 +1,96 @@
+"""docs/benchmarks.md, made from a run's results and nothing else, so that it can be compared with them."""
+
+import difflib
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.results import FLEET, Results
+from benchmarks.table import table
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+TEXT: Final = """\
+# Benchmarks
+
+`make bench` measures the sidecar beside its rivals in one run, writes `benchmarks/results/latest.json` and makes this
+page from it; `make check` compares the two. Read the ratios (more than 1: the sidecar is better): the figures are those
+of one machine on one day.
+
+{table}
+
+Run of {date}, {python}, {system}, {cores} cores. Medians of interleaved rounds (peaks and round trips: the worst). The
+relay has a core for itself, apps and host share the others; policy, audit and metrics are on. Processor time is the
+relay's own, user and system, of all its threads. The host is a bare TLS sink (`benchmarks/sink.py`).
+{missing}
+## Who stands beside it
+
+- plain: aiosmtpd with a handler and three kept aiosmtplib clients on uvloop (`benchmarks/plain_relay.py`). It has none
+  of the sidecar's checks.
+- emailproxy: [email-oauth2-proxy](https://pypi.org/project/emailproxy/) as it comes, its token cached. It has a
+  connection to the host for each of an app's, ten here, where the sidecar keeps to a mailbox's three; a new one costs
+  it the decryption of its token.
+- raw client: sends the same messages to the host itself, over three connections, from the relay's core
+  (`benchmarks/raw_client.py`).
+- bare: one mail with every command that the RFCs ask for and no other; round trips are counted on a wire of 30 ms
+  (`benchmarks/distance.py`), TCP's own handshake not among them.
+- postfix: Debian's, in a directory of its own, on the relay's core with all its processes, connections to the host
+  reused on demand with TLS (its configuration is in the results). It is not made to log in, which it could not.
+
+## How it is measured
+
+- 4 KiB messages: {messages:,} a round, {rounds} rounds, from {apps} apps that wait for every reply. On new connections
+  each message has one of its own on the app's side; those to the host are kept.
+- Time added: from the app's MAIL to its 250, less what the host says that it took ({delay:g} s). {timed} messages,
+  about five a second rather than one: what matters is that the relay is idle and its connection warm.
+- 1 MiB bodies: {large} a round.
+- Memory is read after one mail (idle) and after three of 25 MiB at once (peak), each round in a fresh process; wake-ups
+  are the voluntary context switches of all threads in {silence:g} s without mail.
+{spool}{fleet}
+`python -m benchmarks --only ROW` measures one row again and keeps the others; `--quick` shows that all of it runs.
+"""
+
+SPOOL: Final = """\
+- To disk: the host is away, and each message is synced with its directory entry before its 250, on both sides and on
+  one disk; {messages:,} messages a round, {rounds} rounds. Then the host comes back, and the queue is drained.
+- {backlog:,} messages in the spool: it is filled with the host away, and the process is killed; time runs from its next
+  start to the first message that the host has.
+"""
+
+
+def page(results: Results) -> str:
+    """All of it."""
+    rows: dict[str, dict[str, Any]] = defaultdict(lambda: defaultdict(int))  # a row that was not measured: zeros
+    rows.update(results.conditions)
+    spooled = "spooled" in results.conditions and "backlog" in results.conditions
+    return TEXT.format(
+        table=table(results),
+        date=results.date[:10],
+        python=results.machine.get("python"),
+        system=results.machine.get("system"),
+        cores=results.machine.get("cores"),
+        missing="".join(f"\nNot measured: {name} ({why}).\n" for name, why in sorted(results.missing.items())),
+        messages=rows["throughput"]["messages"],
+        rounds=rows["throughput"]["rounds"],
+        apps=rows["throughput"]["apps"],
+        delay=rows["added-time"]["delay"],
+        timed=len(results.of("time added (ms)", "sidecar")),
+        large=rows["large-bodies"]["messages"],
+        silence=rows["resources"]["silence"],
+        spool=SPOOL.format(**rows["spooled"], backlog=rows["backlog"]["messages"]) if spooled else "",
+        fleet=fleet(FLEET),
+    )
+
+
+def fleet(path: Path) -> str:
+    """What 50 sidecars on one mailbox did; nothing until it was measured."""
+    if not path.exists():
+        return ""
+    return f"\n{json.loads(path.read_text())['text']}\n"
+
+
+def differences(results: Results, document: str) -> str:
+    """What the page says otherwise than the results; empty when nothing."""
+    ours, theirs = document.splitlines(), page(results).splitlines()
+    return "\n".join(difflib.unified_diff(ours, theirs, PAGE.name, "benchmarks/results", lineterm="", n=0))

@@ -1,0 +1,59 @@
+"""What was measured, as data: what a run writes and docs/benchmarks.md is made from."""
+
+import json
+import platform
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+LATEST: Final = Path(__file__).parent / "results" / "latest.json"
+FLEET: Final = LATEST.with_name("fleet.json")
+"""`benchmarks/fleet.py` writes it: a run of its own, of many processes."""
+
+
+@dataclass(kw_only=True)
+class Results:
+    """Figures by measure and by whose they are, one a round or one a message; and how they came about."""
+
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+    """By row: counts, sizes, a rival's configuration."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """By measure or rival: why it was not measured."""
+    machine: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+
+    def add(self, measure: str, whose: str, *figures: float) -> None:
+        """Note figures."""
+        self.figures.setdefault(measure, {}).setdefault(whose, []).extend(round(figure, 4) for figure in figures)
+
+    def of(self, measure: str, whose: str) -> list[float]:
+        """What was noted; empty when it was not measured."""
+        return self.figures.get(measure, {}).get(whose, [])
+
+    def stamp(self, now: datetime, *, cores: int) -> None:
+        """When and where."""
+        self.date = now.isoformat(timespec="seconds")
+        self.machine = {
+            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "system": f"{platform.system()} {platform.release()} on {platform.machine()}",
+            "cores": str(cores),
+        }
+
+    def update(self, other: "Results") -> None:
+        """Put the measures of a later run in the place of the same ones here."""
+        self.figures |= other.figures
+        self.conditions |= other.conditions
+        self.missing = {name: why for name, why in self.missing.items() if name not in other.figures} | other.missing
+        self.date, self.machine = other.date, other.machine
+
+    def save(self, path: Path = LATEST) -> None:
+        """Write it where git sees it."""
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(vars(self), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path = LATEST) -> Self:
+        """What an earlier run wrote; nothing where there was none."""
+        return cls(**json.loads(path.read_text())) if path.exists() else cls()

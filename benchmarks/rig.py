@@ -1,0 +1,62 @@
+"""The stage: an authority, hosts to submit to, and the relays that lead there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from benchmarks.load import MAILBOX
+from benchmarks.missing import NotMeasured
+from benchmarks.peers import Peer, free_port
+from benchmarks.results import Results
+from benchmarks.size import Size
+
+
+class Rig:
+    """Everything that a row needs to begin."""
+
+    def __init__(self, folder: Path, size: Size, results: Results) -> None:
+        self.folder, self.size, self.results = folder, size, results
+        authority = trustme.CA()
+        self.authority, self.certificate = folder / "ca.crt", folder / "sink.pem"
+        authority.cert_pem.write_to_path(str(self.authority))
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(self.certificate))
+
+    def sink(self, *, port: int = 0, delay: float = 0.0) -> Peer:
+        """A host that takes everything; its reply to a message comes `delay` seconds late."""
+        command = ["-m", "benchmarks.sink", str(self.certificate), "--port", str(port), "--delay", str(delay)]
+        return Peer("sink", command, port=port)
+
+    def mailer(self, port: int, **more: Any) -> Path:  # members of mailer.json
+        """A mailer directory that leads to this port."""
+        directory = self.folder / f"mailer-{port}"
+        directory.mkdir(exist_ok=True)
+        document = {
+            "schemaVersion": 1,
+            "revision": 1,
+            "mailbox": MAILBOX,
+            "submission": {"host": "127.0.0.1", "port": port},
+            "delivery": {"confirmWithin": "60s"},
+        }
+        (directory / "mailer.json").write_text(json.dumps(document | more))
+        (directory / "access_token").write_text("token-not-a-secret")
+        (directory / "ca.crt").write_bytes(self.authority.read_bytes())
+        return directory
+
+    def sidecar(self, port: int, *options: str) -> Peer:
+        """The sidecar as it is shipped, policy, audit and metrics on, submitting to this port."""
+        command = ["-m", "o365mailer_sidecar.main", "--mailer-dir", str(self.mailer(port)), "--listen", "127.0.0.1:0"]
+        log = self.folder / f"sidecar-{free_port()}.log"
+        return Peer.relay("sidecar", [*command, "--health", "127.0.0.1:0", *options], log=log)
+
+    def spooling(self, port: int, spool: Path, *options: str) -> Peer:
+        """The sidecar with a spool in this directory. Raises NotMeasured where it knows none."""
+        try:
+            return self.sidecar(port, "--spool-dir", str(spool), *options)
+        except RuntimeError as error:
+            raise NotMeasured(str(error).strip().splitlines()[-1]) from None
+
+    def plain(self, port: int) -> Peer:
+        """The baseline."""
+        return Peer.relay("plain", ["-m", "benchmarks.plain_relay", str(port), str(self.authority)])

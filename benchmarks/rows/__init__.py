@@ -1,0 +1,18 @@
+"""Each row measures one thing for all who take part in it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks.rig import Rig
+from benchmarks.rows import added_time, backlog, cold_pool, large_bodies, resources, spooled, throughput
+
+ROWS: Final[dict[str, Callable[[Rig], None]]] = {
+    "throughput": throughput.measure,
+    "added-time": added_time.measure,
+    "cold-pool": cold_pool.measure,
+    "large-bodies": large_bodies.measure,
+    "resources": resources.measure,
+    "spooled": spooled.measure,
+    "backlog": backlog.measure,
+}
+"""By the name that `--only` takes, in the order in which they run."""
