@@ -6,7 +6,7 @@ What touches the disk (`shelf`) runs in a few threads; what counts runs in the e
 import asyncio
 import errno
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -50,7 +50,7 @@ class Spool:
         self.busy: set[str] = set()
         """Queue ids that a thread is at work on: what the directory says of them is about to change."""
         self.octets = self.storing = self.reserved = self.damaged = 0
-        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
+        self.threads: Executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
 
     @classmethod
     def opened(
