@@ -14,11 +14,12 @@ from typing import Final
 
 import msgspec
 
+from o365mailer_contract import names
 from o365mailer_sidecar.durable import Disk
 from o365mailer_sidecar.errors import SpoolUnusable
 from o365mailer_sidecar.volume import IN_MEMORY, kind, mounted
 
-QUEUE: Final = "queue"
+QUEUE: Final = names.SPOOL_QUEUE
 DEAD: Final = "dead"
 DAMAGED: Final = "damaged"
 LOCK: Final = "lock"
