@@ -44,6 +44,7 @@ smtp_destination_concurrency_limit = 3
 
 MASTER: Final = """\
 127.0.0.1:{port} inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -61,6 +62,10 @@ scache unix - - n - 1 scache
 tlsproxy unix - - n - 0 tlsproxy
 postlog unix-dgram n - n - 1 postlogd
 """
+
+
+LAST_WORDS: Final = 500
+"""Characters of what it says when it cannot."""
 
 
 class Postfix:
@@ -90,8 +95,7 @@ class Postfix:
     def _do(self, what: str) -> None:
         done = subprocess.run([str(self.program), "-c", str(self.folder), what], capture_output=True, text=True)
         if done.returncode:
-            log = self.folder / "log"
-            raise RuntimeError(f"postfix {what}: {done.stderr}{log.read_text() if log.exists() else ''}")
+            raise RuntimeError(f"postfix {what}: {done.stderr.strip()[-LAST_WORDS:]}")
 
     @property
     def configuration(self) -> dict[str, list[str]]:

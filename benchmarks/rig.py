@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import trustme
 
@@ -26,12 +25,16 @@ class Rig:
     def sink(self, *, port: int = 0, delay: float = 0.0) -> Peer:
         """A host that takes everything; its reply to a message comes `delay` seconds late."""
         command = ["-m", "benchmarks.sink", str(self.certificate), "--port", str(port), "--delay", str(delay)]
-        return Peer("sink", command, port=port)
+        return Peer("sink", command)
 
-    def mailer(self, port: int, **more: Any) -> Path:  # members of mailer.json
-        """A mailer directory that leads to this port."""
-        directory = self.folder / f"mailer-{port}"
-        directory.mkdir(exist_ok=True)
+    def mailer(self, port: int) -> Path:
+        """A mailer directory that leads to this port, laid out as kubelet does it."""
+        mounted = self.folder / f"mailer-{port}"
+        directory = mounted / "..1"
+        if directory.exists():
+            return mounted
+        directory.mkdir(parents=True)
+        (mounted / "..data").symlink_to(directory.name)
         document = {
             "schemaVersion": 1,
             "revision": 1,
@@ -39,10 +42,10 @@ class Rig:
             "submission": {"host": "127.0.0.1", "port": port},
             "delivery": {"confirmWithin": "60s"},
         }
-        (directory / "mailer.json").write_text(json.dumps(document | more))
+        (directory / "mailer.json").write_text(json.dumps(document))
         (directory / "access_token").write_text("token-not-a-secret")
         (directory / "ca.crt").write_bytes(self.authority.read_bytes())
-        return directory
+        return mounted
 
     def sidecar(self, port: int, *options: str) -> Peer:
         """The sidecar as it is shipped, policy, audit and metrics on, submitting to this port."""

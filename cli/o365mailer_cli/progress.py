@@ -10,6 +10,8 @@ from typing import Any, Final, TextIO
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import TokenError
 
+DEAD: Final = "dead"
+"""The outcome of a spooled message that nobody will try again."""
 CLEAR_LINE: Final = "\r\x1b[K"
 
 
@@ -113,8 +115,10 @@ class Progress:
         self.tally.waiting = f"{error.reason}, trying again in {_span(wait)}"
         self.status()
 
-    def message(self, outcome: str) -> None:
-        """The relay has answered an app's message."""
+    def message(self, outcome: str, *, queue_id: str = "") -> None:
+        """The relay is done with a message, or with asking for it."""
+        if outcome == DEAD:
+            self.line(f"{queue_id} failed for good: it is kept as a dead letter in {self.place}")
         if outcome == "accepted":
             self.tally.relayed += 1
         else:

@@ -23,6 +23,8 @@ MODULE: Final = "o365mailer_sidecar.main"
 PROGRAM: Final = "o365mailer-sidecar: "
 WRONG_COMMAND_LINE: Final = 2
 """Its exit status for a flag that cannot be used, which is one that the user gave to us."""
+LEFT_BEHIND: Final = 75
+"""Its exit status when it was stopped and mail stays in the spool, for the next one: no failure of anything."""
 LONGEST_LINE: Final = 2**16
 """Octets of one log line."""
 
@@ -77,7 +79,7 @@ class Relay:
     async def ended(self) -> CliError | None:
         """Wait for its end; what to tell about it, None when it was asked to stop and did."""
         status = await self.process.wait()
-        if self.stopping and status in (0, -signal.SIGTERM, -signal.SIGKILL):
+        if self.stopping and status in (0, LEFT_BEHIND, -signal.SIGTERM, -signal.SIGKILL):
             return None
         words = self.last_words.removeprefix(PROGRAM) or "it left no message"
         if status == WRONG_COMMAND_LINE:

@@ -170,7 +170,7 @@ async def _tell(relay: Relay, progress: Progress, listening: asyncio.Event) -> N
             if event.get("protocol") == "smtp":
                 listening.set()
         elif name == "message":
-            progress.message(str(event.get("outcome")))
+            progress.message(str(event.get("outcome")), queue_id=str(event.get("queue_id", "")))
         elif readable and event.get("level") in GRAVE and name not in OWN_DIRECTORY:
             progress.relay_event(event)
         if event and not readable:

@@ -43,6 +43,7 @@ WORDS: Final[dict[type[BaseException], str]] = {
     aiosmtplib.SMTPReadTimeoutError: "no answer in time",
     aiosmtplib.SMTPConnectTimeoutError: "no answer in time",
     TimeoutError: "no answer in time",
+    ConnectionAbortedError: "no answer in time",  # asyncio's word for a TLS handshake that takes too long
 }
 """For failures that have no number of the system's."""
 
@@ -147,7 +148,8 @@ class Connection:
         transport = cast(asyncio.Transport, client.transport)
         self.loop = asyncio.get_running_loop()
         self.mailer, self.transport, self.timeouts = mailer, transport, timeouts
-        self.extensions = frozenset(client.esmtp_extensions)
+        off = {"chunking"} if mailer.settings.submission.chunking == "off" else set()
+        self.extensions = frozenset(client.esmtp_extensions) - off
         self.conversation = Conversation(transport, loop=self.loop)
         transport.set_protocol(self.conversation)
         if client.protocol.out_of_turn:

@@ -8,7 +8,7 @@ version does not know: relaying without it would relay more than is allowed.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,8 +23,8 @@ from o365mailer_sidecar.trust import authorities
 FILE_LIMIT: Final = 2**20
 """Octets of one file; a Secret holds no more."""
 
-WATCHED: Final = ("", TOKEN_FILE, SETTINGS_FILE, CA_FILE)
-"""What is looked at before every message; the empty name is the directory itself."""
+WATCHED: Final = (TOKEN_FILE, SETTINGS_FILE, CA_FILE)
+"""What is looked at before every message."""
 
 EXPIRY_MARGIN: Final = timedelta(seconds=2)
 """A token this close to its end is not offered: it would end on the way."""
@@ -61,6 +61,8 @@ class MailerDirectory:
     def __init__(self, path: Path, *, now: Callable[[], datetime], report: Callable[..., None]) -> None:
         self.path, self.now, self.report = path, now, report
         self.link = f"{path}/{DATA_LINK}"
+        self.swapped = False
+        """Whether there was such a link last time."""
         self.linked, self.plain = ([f"{place}/{name}" for name in WATCHED] for place in (self.link, path))
         self.settings: Settings | None = None
         self.ca: str | None = None
@@ -98,7 +100,11 @@ class MailerDirectory:
 
     def _signature(self) -> object:
         """What changes whenever a file does: kubelet's swap, or a write in place."""
-        return [self._stat(path) for path in (self.linked if os.path.lexists(self.link) else self.plain)]
+        if self.swapped and _any_there(seen := [self._stat(path) for path in self.linked]):
+            return seen  # three calls of the system; the link itself matters while nothing is behind it
+        self.swapped = os.path.lexists(self.link)
+        seen = [self._stat(path) for path in (self.linked if self.swapped else self.plain)]
+        return seen if _any_there(seen) else [*seen, self._stat(self.link if self.swapped else str(self.path))]
 
     @staticmethod
     def _stat(path: str) -> tuple[int, ...] | int | None:
@@ -177,6 +183,10 @@ class MailerDirectory:
                 token_changed=(token.value if token else None) != (self.token.value if self.token else None),
                 expires_at=self.token.expires_at.isoformat() if self.token and self.token.expires_at else None,
             )
+
+
+def _any_there(seen: Sequence[object]) -> bool:
+    return any(isinstance(one, tuple) for one in seen)
 
 
 def exists(directory: int, name: str) -> bool:

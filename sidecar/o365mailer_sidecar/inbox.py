@@ -63,7 +63,10 @@ class Inbox:
     async def chunk(self) -> bytes:
         """Whatever is there, at least one octet. Raises EOFError."""
         await self.first()
-        return self._take(len(self.octets))
+        taken = bytes(self.octets)
+        self.octets.clear()
+        self._taken()
+        return taken
 
     def put_back(self, octets: bytes) -> None:
         """Octets that were read too far."""
@@ -72,10 +75,13 @@ class Inbox:
     def _take(self, count: int) -> bytes:
         taken = bytes(self.octets[:count])
         del self.octets[:count]
+        self._taken()
+        return taken
+
+    def _taken(self) -> None:
         if self.paused and len(self.octets) <= HIGH_WATER // 2:
             self.paused = False
             self.resume()
-        return taken
 
     async def _more(self) -> None:
         if self.ended:

@@ -4,8 +4,9 @@ Not one octet of the app's own is changed.
 """
 
 import re
-from datetime import datetime
+from datetime import datetime, tzinfo
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from o365mailer_sidecar.envelope import Envelope
@@ -38,15 +39,21 @@ def head(
     """
     own = header_block(content)
     present = {match[1].lower() for match in PRESENT.finditer(own)}
-    date = format_datetime(now)
+    date, stamp = _stamps(now.replace(microsecond=0), now.tzinfo)
     lines = [f"Received: by o365mailer with {envelope.protocol} id {envelope.queue_id};\r\n\t{date}"]
     if b"date" not in present:
         lines.append(f"Date: {date}")
     if b"message-id" not in present:
-        lines.append(f"Message-ID: <{envelope.queue_id}.{now:%Y%m%d%H%M%S}@{_domain(envelope, mailbox)}>")
+        lines.append(f"Message-ID: <{envelope.queue_id}.{stamp}@{_domain(envelope, mailbox)}>")
     block = "".join(f"{line}\r\n" for line in lines).encode("ascii")
     block += headers or b""
     return block if own or content.startswith(b"\r\n") else block + b"\r\n"
+
+
+@lru_cache(maxsize=1)
+def _stamps(second: datetime, zone: tzinfo | None) -> tuple[str, str]:  # noqa: ARG001  # equal times of two zones differ
+    """The time as headers and as message ids have it: the same for all messages of a second."""
+    return format_datetime(second), f"{second:%Y%m%d%H%M%S}"
 
 
 def _domain(envelope: Envelope, mailbox: str) -> str:

@@ -1,6 +1,7 @@
 """One SMTP reply: ours to the app, or Exchange's to us."""
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 TEXT_LIMIT: Final = 200
@@ -38,10 +39,16 @@ class Reply(NamedTuple):
 
     def line(self, queue_id: str = "") -> bytes:
         """The reply on the wire, CRLF included; a final reply ends with the queue id of its message."""
-        words = [str(self.code), self.enhanced, self.text, f"[{queue_id}]" if queue_id else ""]
-        return " ".join(word for word in words if word).encode("ascii", "replace") + b"\r\n"
+        return _line(self) if not queue_id else _line(self)[:-2] + f" [{queue_id}]\r\n".encode("ascii", "replace")
 
 
+@lru_cache(maxsize=32)  # the same few answer nearly all commands
+def _line(reply: Reply) -> bytes:
+    words = (str(reply.code), reply.enhanced, reply.text)
+    return " ".join(filter(None, words)).encode("ascii", "replace") + b"\r\n"
+
+
+@lru_cache(maxsize=16)  # those to MAIL and RCPT
 def upstream_reply(code: int, text: str) -> Reply:
     """What Exchange answered, shortened: its lines joined, cut at the diagnostics and at 200 characters.
 

@@ -9,6 +9,7 @@ that begins like HTTP or TLS, talks before the greeting, or sends a message befo
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -35,6 +36,9 @@ HTTP_METHODS: Final = frozenset(
 )
 
 GREETING: Final = f"220 {HOSTNAME} ESMTP o365mailer\r\n".encode()
+
+FOREIGN: Final = re.compile(rb"\x16|(?:%s)(?: |\Z)" % b"|".join(sorted(HTTP_METHODS)))
+"""What no SMTP client begins a line with."""
 
 TLS_HANDSHAKE: Final = b"\x16"
 """The first octet of a TLS hello (RFC 8446 §5.1), and of no SMTP command."""
@@ -174,10 +178,8 @@ class Session(Dialogue, asyncio.Protocol):
         self.outbox.put(GREETING)
 
     def _check_foreign(self, octets: bytes) -> None:
-        if octets.startswith(TLS_HANDSHAKE):
-            raise Refused(replies.TLS_HELLO, close=True)
-        if octets.partition(b" ")[0] in HTTP_METHODS:
-            raise Refused(replies.HTTP, close=True)
+        if FOREIGN.match(octets):
+            raise Refused(replies.TLS_HELLO if octets.startswith(TLS_HANDSHAKE) else replies.HTTP, close=True)
 
     async def line(self, limit: int) -> bytes:
         """One command without its CRLF. Raises Refused: what does not end with CRLF could mean two things."""
@@ -186,7 +188,7 @@ class Session(Dialogue, asyncio.Protocol):
             await asyncio.sleep(0)
         if not self.inbox.has_line or self.outbox.resumed or self.lines % TURN == 0:
             await self.outbox.drain()  # an app that does not read is not answered without end
-        self._check_foreign(await self.inbox.first())  # a TLS hello may hold no LF to wait for
+            self._check_foreign(await self.inbox.first())  # a TLS hello may hold no LF to wait for
         line = await self.inbox.line(limit=AUTH_LINE_LIMIT)
         self._check_foreign(line)
         if not line.endswith(b"\r\n") or line.find(b"\r", 0, -2) >= 0 or b"\0" in line:

@@ -51,7 +51,7 @@ class ClearTalk(asyncio.Protocol):
             async with asyncio.timeout(timeout):
                 await self.complete
         except TimeoutError:
-            raise Away(f"no answer to {command.partition(b' ')[0].decode()} within {timeout:.0f}s") from None
+            raise Away(f"no answer to {command.partition(b' ')[0].decode()} within {timeout:g} s") from None
         if self.lost and not self.octets:
             raise Away("the connection ended before TLS")
         reply = _only_reply(bytes(self.octets))

@@ -110,6 +110,19 @@ def test_the_status_line_is_written_again_only_when_another_number_waits() -> No
     assert out.getvalue() != before
 
 
+def test_a_message_that_failed_for_good_is_named_where_it_is_kept() -> None:
+    out = io.StringIO()
+    told = progress(out)
+    told.spool(Path("/var/spool/x"), waiting=0)
+    told.message("accepted", queue_id="2990A37EA2F3")
+    told.message("dead", queue_id="2990A37EA2F4")
+
+    assert out.getvalue().splitlines()[1:] == [
+        "2990A37EA2F4 failed for good: it is kept as a dead letter in /var/spool/x"
+    ]
+    assert (told.tally.relayed, told.tally.refused) == (1, 1)
+
+
 def test_the_last_line_says_what_is_left_and_where() -> None:
     out = io.StringIO()
     told = progress(out)

@@ -1,13 +1,17 @@
 """`o365mailer run` gives its relay a spool, where its user expects it, and tells what waits in it."""
 
+import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from spooled import RECEIVED, body, envelope, spool_in
 
 from o365mailer_cli.errors import RelayFailed, WrongInput
 from o365mailer_cli.main import main
+from o365mailer_cli.relay import Relay
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_operator.token.document import Mailer
 from o365mailer_operator.token.spec import decode_spec
@@ -152,12 +156,32 @@ def test_the_relays_refusal_of_the_usual_place_gets_the_way_out() -> None:
         assert with_way_out(other) is other
 
 
+@pytest.mark.parametrize(("stopping", "status", "fine"), [(True, 75, True), (False, 75, False), (True, 3, False)])
+async def test_a_relay_that_was_stopped_and_leaves_mail_in_the_spool_has_not_failed(
+    stopping: bool, status: int, fine: bool
+) -> None:
+    relay = Relay(await asyncio.create_subprocess_exec(sys.executable, "-c", f"raise SystemExit({status})"))
+    relay.stopping = stopping
+
+    problem = await relay.ended()
+
+    assert (problem is None) is fine
+
+
 def test_a_spool_that_is_there_is_used_as_it_is(tmp_path: Path) -> None:
     put(tmp_path, "2990A37EA2F3")
     tmp_path.chmod(0o750)
 
     assert open_spool(tmp_path).waiting() == 1
     assert tmp_path.stat().st_mode & 0o777 == 0o750
+
+
+async def test_what_a_relay_has_stored_counts_and_the_files_that_it_holds_ready_do_not(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        for name in ("2990A37EA2F3", "2990A37EA2F4"):
+            await spool.store(envelope(name), body(), received=RECEIVED)
+        assert len(list((tmp_path / "0" / "queue").iterdir())) > 2
+        assert SpoolDirectory(tmp_path).waiting() == spool.depth == 2
 
 
 def test_a_spool_that_has_gone_holds_nothing(tmp_path: Path) -> None:

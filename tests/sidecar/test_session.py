@@ -94,6 +94,19 @@ async def test_a_silent_app_is_let_go_after_the_idle_limit() -> None:
         writer.close()
 
 
+@pytest.mark.promise("R62")
+async def test_an_app_that_stops_in_the_middle_of_its_message_is_let_go() -> None:
+    async with desk(idle_limit=0.3) as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+        await reader.readuntil(b"\r\n")
+        writer.write(b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n")
+        await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+        writer.write(b"Subject: x\r\n")
+        assert await reader.read() == b"421 4.4.2 No command for too long; closing\r\n"
+        assert counter.office.taken == []
+        writer.close()
+
+
 @pytest.mark.promise("R15")
 async def test_a_defect_of_ours_ends_one_session_and_says_nothing_of_its_text() -> None:
     message = b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n"
