@@ -107,7 +107,7 @@ def test_a_first_message_leaves_only_behind_its_own_354(directory: MailerDirecto
     with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
         scratch.describe(directory)
         assert mail(sidecar).startswith(told)
-        assert b"body" not in scratch.peers[0].heard
+        assert scratch.peers[0].heard.endswith(b"DATA\r\n"), "not a word more"
         assert mail(sidecar).startswith("250"), "over a connection of its own"
         assert len(scratch.peers) == 2
 
