@@ -239,8 +239,8 @@ class NodeCluster(Bound):
         """Another run may sweep the same remains at the same moment."""
         deadline = time.monotonic() + STOP_SECONDS
         while self.directory.exists():
-            left: list[str] = []
-            shutil.rmtree(self.directory, onerror=lambda _call, path, _error, left=left: left.append(path))
+            shutil.rmtree(self.directory, ignore_errors=True)
+            left = [str(path) for path in self.directory.rglob("*")]
             if left and time.monotonic() > deadline:
                 raise StartError(f"{self.directory} cannot be removed: something of the cluster still uses {left[0]}")
 
