@@ -86,7 +86,7 @@ def start_relay(folder: Path, emulator: Emulator) -> Program:
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
     command = [sys.executable, "-m", "o365mailer_cli.main", "run", "-f", str(mailer)]
-    command += ["--secrets-dir", str(folder / "secrets"), "--listen", "127.0.0.1:0"]
+    command += ["--secrets-dir", str(folder / "secrets"), "--listen", "127.0.0.1:0", "--no-spool"]
     return Program("o365mailer run", command, log=folder / "relay.log")
 
 

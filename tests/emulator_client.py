@@ -147,6 +147,11 @@ class EmulatorClient:
         """The counters since the last reset."""
         return dict(self.control("GET", "/counters"))
 
+    def statistics(self, *, by: str = "") -> dict[str, Any]:
+        """The first mailbox's: slot-busy seconds, 432s; with ``by``, a header, each client's times of delivery."""
+        query = urllib.parse.urlencode({"by": by})
+        return dict(self.control("GET", f"/statistics?{query}")["mailboxes"][self.mailbox])
+
     def tokens(self) -> list[dict[str, Any]]:
         """The tokens issued, by identifier."""
         return list(self.control("GET", "/tokens")["tokens"])

@@ -1,11 +1,13 @@
 """A submission host that does exactly what a test says, for everything that a good one would never do."""
 
+import asyncio
 import json
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 import trustme
 from sidecar_process import MailerDirectory, document
@@ -81,7 +83,7 @@ class ScratchHost:
         self.threads: list[threading.Thread] = []
         self.accepting = threading.Thread(target=self._accept, daemon=True)
 
-    def __enter__(self) -> "ScratchHost":
+    def __enter__(self) -> Self:
         self.accepting.start()
         return self
 
@@ -97,6 +99,15 @@ class ScratchHost:
             thread.join(10)
         if self.failures and error is None:
             raise self.failures[0]
+
+    async def __aenter__(self) -> "ScratchHost":
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The test's event loop goes on meanwhile: it has connections to close, which the scripts wait for."""
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     @property
     def port(self) -> int:

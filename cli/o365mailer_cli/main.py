@@ -37,12 +37,13 @@ def parser() -> argparse.ArgumentParser:
         prog="o365mailer", description="Mail through Office 365, without Kubernetes.", allow_abbrev=False
     )
     subcommands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    flag = subcommands.add_parser(
+    subcommand = subcommands.add_parser(
         "run",
         help="keep a token fresh and relay mail on this machine",
         description="Keep the token of one O365Mailer fresh, and relay mail on loopback with it, until Ctrl-C.",
         allow_abbrev=False,
-    ).add_argument
+    )
+    flag = subcommand.add_argument
     flag("-f", "--file", required=True, metavar="FILE", help="the O365Mailer, YAML or JSON; - for standard input")
     flag(
         "--listen",
@@ -62,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
         help="a file for each key: DIR/<secret>/<key> (default: variables O365MAILER_SECRET_<SECRET>_<KEY>)",
     )
     flag("--directory", type=Path, metavar="DIR", help="where the token is kept (default: a private temporary one)")
+    spool = subcommand.add_mutually_exclusive_group().add_argument
+    spool(
+        "--spool-dir",
+        type=Path,
+        metavar="DIR",
+        help="where mail waits that Office 365 does not take yet (default: ~/.local/state/o365mailer/…)",
+    )
+    spool("--no-spool", action="store_true", help="keep no mail: what cannot be sent is answered with 451")
     flag("--health", default="127.0.0.1:0", metavar="HOST:PORT", help="probes and metrics (default: a free port)")
     flag("--grace", default="25s", metavar="DURATION", help="how long stopping waits for mail in flight (default 25s)")
     flag(
@@ -79,6 +88,8 @@ def _options(given: argparse.Namespace, environment: Mapping[str, str]) -> RunOp
         grace=given.grace,
         secrets_dir=given.secrets_dir,
         directory=given.directory,
+        spool_dir=given.spool_dir,
+        no_spool=given.no_spool,
         https_proxy=given.https_proxy or environment.get(ENV_HTTPS_PROXY) or None,
     )
 

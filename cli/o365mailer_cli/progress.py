@@ -4,11 +4,14 @@ import datetime
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import TokenError
 
+DEAD: Final = "dead"
+"""The outcome of a spooled message that nobody will try again."""
 CLEAR_LINE: Final = "\r\x1b[K"
 
 
@@ -20,6 +23,7 @@ class Tally:
     refreshed: int = 0
     relayed: int = 0
     refused: int = 0
+    spooled: int = 0
     waiting: str = ""
 
     def __str__(self) -> str:
@@ -32,6 +36,8 @@ class Tally:
         ]
         if self.refused:
             parts.append(f"{self.refused} not")
+        if self.spooled:
+            parts.append(f"{self.spooled} waiting")
         if self.waiting:
             parts.append(self.waiting)
         return ", ".join(parts)
@@ -46,6 +52,7 @@ class Progress:
         self.terminal = out.isatty()
         self.tally = Tally()
         self.told: tuple[str, str] | None = None
+        self.place: Path | None = None
 
     def line(self, text: str) -> None:
         """One line that stays."""
@@ -65,6 +72,19 @@ class Progress:
             self.line(f"listening on {address}: send mail there, without TLS and without a login")
         else:
             self.line(f"health and metrics on http://{address}/metrics")
+
+    def spool(self, place: Path, *, waiting: int) -> None:
+        """There is a spool, and so much in it from before."""
+        self.place, self.tally.spooled = place, waiting
+        self.line(f"mail that Office 365 does not take yet waits in {place}")
+        if waiting:
+            self.line(f"{mails(waiting)} of before there: sent as soon as Office 365 takes them")
+
+    def waits(self, count: int) -> None:
+        """So many messages are in the spool now."""
+        if count != self.tally.spooled:
+            self.tally.spooled = count
+            self.status()
 
     def token(self, token: Token) -> None:
         """A token is in the mailer directory."""
@@ -87,12 +107,18 @@ class Progress:
             self.told = told
             self.line(f"no token ({error.reason}): {error}")
             if lost:
-                self.line("the relay answers 451 until there is one; apps that retry lose nothing")
+                self.line(
+                    "mail waits in the spool until there is one"
+                    if self.place
+                    else "the relay answers 451 until there is one; apps that retry lose nothing"
+                )
         self.tally.waiting = f"{error.reason}, trying again in {_span(wait)}"
         self.status()
 
-    def message(self, outcome: str) -> None:
-        """The relay has answered an app's message."""
+    def message(self, outcome: str, *, queue_id: str = "") -> None:
+        """The relay is done with a message, or with asking for it."""
+        if outcome == DEAD:
+            self.line(f"{queue_id} failed for good: it is kept as a dead letter in {self.place}")
         if outcome == "accepted":
             self.tally.relayed += 1
         else:
@@ -107,11 +133,13 @@ class Progress:
 
     def stopping(self) -> None:
         """A signal came."""
-        self.line("stopping: what is in flight is finished first (again to stop at once)")
+        more = ", and what waits is tried once more" if self.place else ""
+        self.line(f"stopping: what is in flight is finished first{more} (again to stop at once)")
 
     def stopped(self) -> None:
         """The last line."""
-        self.out.write(f"{CLEAR_LINE if self.terminal else ''}stopped: {mails(self.tally.relayed)} relayed\n")
+        left = f", {self.tally.spooled} waiting in {self.place} for the next run" if self.tally.spooled else ""
+        self.out.write(f"{CLEAR_LINE if self.terminal else ''}stopped: {mails(self.tally.relayed)} relayed{left}\n")
         self.out.flush()
 
 

@@ -17,11 +17,14 @@ import msgspec
 
 from o365mailer_cli.death_signal import told_of_our_death
 from o365mailer_cli.errors import CliError, RelayFailed, WrongInput
+from o365mailer_contract.names import ENV_SPOOL_DIR
 
 MODULE: Final = "o365mailer_sidecar.main"
 PROGRAM: Final = "o365mailer-sidecar: "
 WRONG_COMMAND_LINE: Final = 2
 """Its exit status for a flag that cannot be used, which is one that the user gave to us."""
+LEFT_BEHIND: Final = 75
+"""Its exit status when it was stopped and mail stays in the spool, for the next one: no failure of anything."""
 LONGEST_LINE: Final = 2**16
 """Octets of one log line."""
 
@@ -35,9 +38,11 @@ class Relay:
         self.stopping = False
 
     @classmethod
-    async def start(cls, *, directory: Path, flags: Sequence[str]) -> "Relay":
+    async def start(cls, *, directory: Path, spool: Path | None, flags: Sequence[str]) -> "Relay":
         """Start it. It gets no secret: neither its command line nor its environment holds one."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("O365MAILER_")}
+        if spool is not None:
+            environment[ENV_SPOOL_DIR] = str(spool)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # the directory that the user happens to be in holds no module of ours
@@ -74,7 +79,7 @@ class Relay:
     async def ended(self) -> CliError | None:
         """Wait for its end; what to tell about it, None when it was asked to stop and did."""
         status = await self.process.wait()
-        if self.stopping and status in (0, -signal.SIGTERM, -signal.SIGKILL):
+        if self.stopping and status in (0, LEFT_BEHIND, -signal.SIGTERM, -signal.SIGKILL):
             return None
         words = self.last_words.removeprefix(PROGRAM) or "it left no message"
         if status == WRONG_COMMAND_LINE:

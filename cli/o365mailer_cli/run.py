@@ -17,6 +17,7 @@ from o365mailer_cli.mailer_file import load_mailer
 from o365mailer_cli.progress import Progress
 from o365mailer_cli.relay import Relay
 from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
+from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_cli.swap import SwappedDirectory, kept_directory, temporary_directory
 from o365mailer_operator.token.cloud import resolve
 from o365mailer_operator.token.credential import secrets_needed
@@ -26,6 +27,9 @@ from o365mailer_operator.token.entra import Entra, utc_now
 GRAVE: Final = frozenset({"warning", "error"})
 OWN_DIRECTORY: Final = frozenset({"mailer_directory_problem", "waiting_for_mailer"})
 """What the relay says about the directory that we keep: why it has no token we tell better."""
+
+COUNT_EVERY: Final = 2.0
+"""Seconds between two looks into the spool, on a terminal."""
 
 Signals = asyncio.Queue[int]
 
@@ -41,6 +45,9 @@ class RunOptions:
     grace: str
     secrets_dir: Path | None
     directory: Path | None
+    spool_dir: Path | None
+    """None: the mailer's usual place."""
+    no_spool: bool
     https_proxy: str | None
 
     def relay_flags(self) -> list[str]:
@@ -69,7 +76,8 @@ def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
             random=random.random,
         )
         keeper.grant()  # what is missing now is told now, before anything listens
-        asyncio.run(_serve(options, keeper))
+        spool = None if options.no_spool else open_spool(options.spool_dir or usual_place(mailer, environment))
+        asyncio.run(_serve(options, keeper, spool))
 
 
 def _source(options: RunOptions, mailer: Mailer, environment: Mapping[str, str]) -> SecretSource:
@@ -78,26 +86,32 @@ def _source(options: RunOptions, mailer: Mailer, environment: Mapping[str, str])
     return SecretVariables(environment, secrets_needed(mailer.spec))
 
 
-async def _serve(options: RunOptions, keeper: Keeper) -> None:
+async def _serve(options: RunOptions, keeper: Keeper, spool: SpoolDirectory | None) -> None:
     progress, spec = keeper.progress, keeper.mailer.spec
     endpoints = resolve(spec)
     progress.line(
         f"{keeper.mailer.name}: mail goes as {spec.mailbox} "
         f"through {endpoints.submission_host}:{endpoints.submission_port}"
     )
+    if spool:
+        progress.spool(spool.path, waiting=spool.waiting())
     with _signals() as signals:
-        relay = await Relay.start(directory=keeper.directory.path, flags=options.relay_flags())
-        problem = await _together(relay, keeper, signals)
+        relay = await Relay.start(
+            directory=keeper.directory.path, spool=spool.path if spool else None, flags=options.relay_flags()
+        )
+        problem = await _together(relay, keeper, signals, spool)
     if problem:
-        raise problem
+        raise problem if options.spool_dir else with_way_out(problem)
+    progress.waits(spool.waiting() if spool else 0)
     progress.stopped()
 
 
-async def _together(relay: Relay, keeper: Keeper, signals: Signals) -> CliError | None:
+async def _together(relay: Relay, keeper: Keeper, signals: Signals, spool: SpoolDirectory | None) -> CliError | None:
     """Relay and keeper, until the relay has ended; what to tell about its end."""
     listening = asyncio.Event()
     telling = asyncio.create_task(_tell(relay, keeper.progress, listening))
     keeping = asyncio.create_task(_keep(keeper, listening))
+    counting = asyncio.create_task(_count(spool, keeper.progress))
     stopping = asyncio.create_task(_stop(relay, keeper.progress, signals))
     ending = asyncio.create_task(relay.ended())
     try:
@@ -108,6 +122,7 @@ async def _together(relay: Relay, keeper: Keeper, signals: Signals) -> CliError 
         return await ending
     finally:
         stopping.cancel()
+        counting.cancel()
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeping
@@ -138,6 +153,13 @@ async def _keep(keeper: Keeper, listening: asyncio.Event) -> None:
     await keeper.keep()
 
 
+async def _count(spool: SpoolDirectory | None, progress: Progress) -> None:
+    """What waits, for a human who watches. The directory is asked, not the relay, whose log is short in an outage."""
+    while spool and progress.terminal:
+        progress.waits(spool.waiting())
+        await asyncio.sleep(COUNT_EVERY)
+
+
 async def _tell(relay: Relay, progress: Progress, listening: asyncio.Event) -> None:
     """Everything that the relay logs: its events as progress, and the lines themselves where no human looks."""
     readable = sys.stderr.isatty()
@@ -148,7 +170,7 @@ async def _tell(relay: Relay, progress: Progress, listening: asyncio.Event) -> N
             if event.get("protocol") == "smtp":
                 listening.set()
         elif name == "message":
-            progress.message(str(event.get("outcome")))
+            progress.message(str(event.get("outcome")), queue_id=str(event.get("queue_id", "")))
         elif readable and event.get("level") in GRAVE and name not in OWN_DIRECTORY:
             progress.relay_event(event)
         if event and not readable:

@@ -35,6 +35,15 @@ RESOURCE_ANNOTATIONS: Final = {
 }
 """On a pod template: one resource of the injected container each, as Kubernetes quantities."""
 
+SPOOL_ANNOTATION: Final = f"{GROUP}/spool"
+"""On a pod template: `ephemeral`, the name of a PersistentVolumeClaim, or `none`: where the sidecar keeps mail that
+waits for Exchange, instead of what the installation says."""
+
+SPOOL_EPHEMERAL: Final = "ephemeral"
+"""An emptyDir: it survives every restart of container and node, and ends with the pod."""
+SPOOL_NONE: Final = "none"
+"""No spool: the app gets Exchange's verdict or a 451."""
+
 STATUS_ANNOTATION: Final = f"{GROUP}/status"
 """Written on the pod by the webhook: what was done, as JSON."""
 
@@ -48,7 +57,7 @@ REFRESH_ANNOTATION: Final = f"{GROUP}/refresh"
 """On an O365Mailer: any new value asks for a fresh token now, past every backoff."""
 
 USER_ANNOTATIONS: Final = frozenset(
-    {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, *RESOURCE_ANNOTATIONS}
+    {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, SPOOL_ANNOTATION, *RESOURCE_ANNOTATIONS}
 )
 """What a user may write on a pod template; any other annotation of our group is a typing error, and refused."""
 
@@ -73,6 +82,8 @@ DIRECTORY_VOLUME: Final = "o365mailer-directory"
 DIRECTORY_MOUNT: Final = "/var/run/o365mailer"
 SCRATCH_VOLUME: Final = "o365mailer-scratch"
 SCRATCH_MOUNT: Final = "/var/lib/o365mailer"
+SPOOL_VOLUME: Final = "o365mailer-spool"
+SPOOL_MOUNT: Final = "/var/spool/o365mailer"
 NO_API_VOLUME: Final = "o365mailer-no-api-access"
 """An empty volume over the place where the pod's ServiceAccount token would be mounted: the sidecar has no API."""
 NO_API_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -82,6 +93,11 @@ SUBMISSION_PORT: Final = 587
 HEALTH_PORT: Final = 9025
 WEBHOOK_PORT: Final = 10250
 """GKE private clusters let the control plane reach nodes on 443 and 10250 only."""
+
+# --- The spool directory, as far as others than the sidecar look into it ----------------------------------------------
+
+SPOOL_QUEUE: Final = "queue"
+"""`<spool>/<number>/queue/<queue id>`: one file a message that waits; names that begin with a dot are not messages."""
 
 LIVEZ: Final = "/livez"
 READYZ: Final = "/readyz"
@@ -95,6 +111,8 @@ ENV_LISTEN: Final = "O365MAILER_LISTEN"
 ENV_HEALTH: Final = "O365MAILER_HEALTH"
 ENV_GRACE: Final = "O365MAILER_GRACE"
 ENV_SCRATCH_DIR: Final = "O365MAILER_SCRATCH_DIR"
+ENV_SPOOL_DIR: Final = "O365MAILER_SPOOL_DIR"
+"""Not there: no spool."""
 ENV_LOG_LEVEL: Final = "O365MAILER_LOG_LEVEL"
 
 # --- The webhook ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from o365mailer_contract.quantities import DURATION_PATTERN, LONGEST, SIZE_PATTERN
+from o365mailer_contract.quantities import DURATION_PATTERN, LONGEST, SIZE_PATTERN, whole
 
 SCHEMA_VERSION: Final = 1
 
@@ -19,18 +19,23 @@ RESTRICTIONS: Final = frozenset({"senders.allowed", "recipients.allowedDomains",
 
 SENDER_PATTERN: Final = r"^[^\s@<>]*@[^\s@<>]+$"
 DOMAIN_PATTERN: Final = r"^[^\s@<>*.]+(\.[^\s@<>*.]+)*$"
+HOST_PATTERN: Final = r"^([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$"
+"""A name whose labels the DNS can hold (RFC 1035 §2.3.4), or an address."""
 
-Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN, max_length=LONGEST)]
-Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN, max_length=LONGEST)]
+Duration = Annotated[str, msgspec.Meta(pattern=whole(DURATION_PATTERN), max_length=LONGEST)]
+Size = Annotated[str, msgspec.Meta(pattern=whole(SIZE_PATTERN), max_length=LONGEST)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 MAILBOX_PATTERN: Final = r"^[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+$"
 """No control characters: \x01 ends a field of the XOAUTH2 response that the address stands in."""
-Mailbox = Annotated[str, msgspec.Meta(pattern=MAILBOX_PATTERN, max_length=254)]
+Mailbox = Annotated[str, msgspec.Meta(pattern=whole(MAILBOX_PATTERN), max_length=254)]
 """An address; 254 octets at most (RFC 5321 §4.5.3.1.3 less the angle brackets)."""
-SenderPattern = Annotated[str, msgspec.Meta(pattern=SENDER_PATTERN, max_length=254)]
+SenderPattern = Annotated[str, msgspec.Meta(pattern=whole(SENDER_PATTERN), max_length=254)]
 """An address, or `@domain` (also written `*@domain`) for all addresses of one domain."""
-Domain = Annotated[str, msgspec.Meta(pattern=DOMAIN_PATTERN, max_length=253)]
+Domain = Annotated[str, msgspec.Meta(pattern=whole(DOMAIN_PATTERN), max_length=253)]
 """One domain, its subdomains not included."""
+NOTIFY_PATTERN: Final = r"^(sender|[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+)$"
+Notify = Annotated[str, msgspec.Meta(pattern=whole(NOTIFY_PATTERN), max_length=254)]
+"""The word `sender`, or a mailbox's address."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -40,9 +45,11 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Submission(Part, frozen=True):
     """Where mail is submitted (RFC 6409)."""
 
-    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    host: Annotated[str, msgspec.Meta(pattern=whole(HOST_PATTERN), max_length=253)]
     port: Port = 587
     tls: Literal["starttls"] = "starttls"
+    chunking: Literal["auto", "off"] = "auto"
+    """BDAT (RFC 3030) where the host offers it, or DATA always."""
 
 
 class Limits(Part, frozen=True):
@@ -52,6 +59,21 @@ class Limits(Part, frozen=True):
     """Open at once to Exchange; a mailbox has three in all (Microsoft, "Concurrent connections limit")."""
     message_size: Size = "35Mi"
     """Octets of one message, announced as SIZE; 35 MB is Exchange Online's default for sending."""
+    messages_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Paces one sidecar; None: as fast as Exchange takes them. It restricts nobody: what is not due yet waits."""
+
+
+class Spool(Part, frozen=True):
+    """What a sidecar that has a spool directory keeps in it; without one, nothing of this counts."""
+
+    max_age: Duration = "48h"
+    """How long delivery is tried, counted from the app's end of data."""
+    max_size: Size = "512Mi"
+    """Octets of all messages that wait; one more gets 452."""
+    max_messages: Annotated[int, msgspec.Meta(ge=1)] = 20_000
+    """Messages that wait; one more gets 452. Each is some hundred octets of memory."""
+    keep_dead: Duration = "168h"
+    """How long a message that failed for good stays in the spool as a dead letter."""
 
 
 class Delivery(Part, frozen=True):
@@ -61,6 +83,11 @@ class Delivery(Part, frozen=True):
     """How long the app waits for Exchange's verdict, counted from its end of data."""
     line_endings: Literal["Normalize", "Reject"] = "Normalize"
     """What happens to a lone LF in a body: made CRLF before anything else looks at it, or refused."""
+    offer_auth: bool = True
+    """EHLO announces AUTH PLAIN LOGIN, for apps that insist on a password; any is taken."""
+    notify: Notify | None = None
+    """Who gets a mail about a spooled message that failed for good: its sender, an address, or nobody."""
+    spool: Spool = Spool()
 
 
 class Senders(Part, frozen=True):
@@ -103,6 +130,8 @@ class Settings(Part, frozen=True):
     senders: Senders = Senders()
     recipients: Recipients = Recipients()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_addresses: bool = False
+    """The audit record of a message names its sender and its recipients."""
     requires: tuple[str, ...] = ()
 
 

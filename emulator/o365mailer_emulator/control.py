@@ -17,6 +17,7 @@ from aiohttp import web
 
 from o365mailer_emulator import page
 from o365mailer_emulator.aadsts import ENTRIES
+from o365mailer_emulator.behaviour import PROFILES
 from o365mailer_emulator.errors import ConfigurationError
 from o365mailer_emulator.ledger import Message
 from o365mailer_emulator.replies import NAMED
@@ -59,6 +60,7 @@ class Control:
                 web.get("/ca.crt", self.ca_certificate),
                 web.get("/messages", self.messages),
                 web.get("/counters", self.counters),
+                web.get("/statistics", self.statistics),
                 web.get("/tokens", self.tokens),
                 web.post("/tokens", self.make_token),
                 web.get("/events", self.events),
@@ -69,6 +71,7 @@ class Control:
                 web.post("/release", self.release),
                 web.post("/disconnect", self.disconnect),
                 web.post("/reset", self.reset),
+                web.get("/behaviour", self.behaviour),
                 web.get("/config", self.configuration),
                 web.put("/config", self.replace_configuration),
                 web.patch("/settings", self.change_settings),
@@ -107,6 +110,28 @@ class Control:
     async def counters(self, _request: web.Request) -> web.Response:
         """The counters since the last reset."""
         return web.json_response({_camel(name): value for name, value in vars(self.service.ledger.tally).items()})
+
+    async def statistics(self, request: web.Request) -> web.Response:
+        """What each mailbox's slots did; with ``by``, a header's name, when each client of that name delivered."""
+        header = request.query.get("by", "")
+        known = {box.address: self._statistics(box.address, header) for box in self.service.tenancy.mailboxes}
+        return web.json_response({"mailboxes": known, "at": self.service.clock()})
+
+    def _statistics(self, mailbox: str, header: str) -> dict[str, Any]:
+        service = self.service
+        here = [message for message in service.ledger.messages if message.mailbox.lower() == mailbox.lower()]
+        figures = {
+            "slots": service.tenancy.settings.connections_per_mailbox,
+            **service.submission.traffic.shown(mailbox),
+            "delivered": len(here),
+        }
+        if header:
+            clients: dict[str, list[float]] = {}
+            for message in here:
+                client = page.header_value(message.content, header)
+                clients.setdefault(client, []).append(message.received)
+            figures["clients"] = clients
+        return figures
 
     async def tokens(self, _request: web.Request) -> web.Response:
         """The tokens issued, by identifier; never the tokens themselves."""
@@ -184,6 +209,11 @@ class Control:
         """Everything as at the start."""
         await self.service.reset()
         return web.json_response({})
+
+    async def behaviour(self, _request: web.Request) -> web.Response:
+        """The axes of what is unknown: the values in force, and the profiles."""
+        in_force = msgspec.to_builtins(self.service.submission.behaviour)
+        return web.json_response({"behaviour": in_force, "profiles": msgspec.to_builtins(PROFILES)})
 
     async def configuration(self, _request: web.Request) -> web.Response:
         """The configuration in force; secrets are left out."""

@@ -38,6 +38,11 @@ def header_fields(content: bytes) -> list[list[str]]:
     return [[name, _decoded(str(value))] for name, value in parsed.items()]
 
 
+def header_value(content: bytes, name: str) -> str:
+    """The first such field's value; empty when there is none."""
+    return next((value for found, value in header_fields(content) if found.lower() == name.lower()), "")
+
+
 @dataclass(frozen=True)
 class Pages:
     """The overview, a page for each message, and its source as a file."""
@@ -61,6 +66,7 @@ class Pages:
             sections.mailboxes(service.tenancy, service.ledger),
             sections.messages(service.ledger, when=_moment, subject=_subject),
             sections.simulated(service),
+            sections.unknowns(service),
             sections.tokens(service.ledger, when=_moment, now=service.clock()),
             sections.counters(service.ledger.tally),
             sections.directions(self.addresses(), service.tenancy),

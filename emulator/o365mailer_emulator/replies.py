@@ -63,6 +63,9 @@ TOO_LARGE = "552 5.3.4 Message size exceeds fixed maximum message size"
 BARE_LINE_FEED = "550 5.6.11 Invalid characters"
 TIMED_OUT = "421 4.4.1 Connection timed out. Total session duration: {duration}"
 
+NULL_SENDER = "550 5.7.60 SMTP; Client does not have permissions to send as this sender"
+NO_BDAT = "502 5.3.3 Command not implemented"
+
 AUTH_UNSUCCESSFUL = "535 5.7.3 Authentication unsuccessful {trailer}"
 BASIC_DISABLED = "535 5.7.139 Authentication unsuccessful, basic authentication is disabled. {trailer}"
 NOT_AUTHENTICATED = "530 5.7.57 Client not authenticated to send mail. {trailer}"
@@ -104,10 +107,21 @@ NAMED = {
         "successfully. Contact your administrator. {trailer}",
         "OBS",
     ),
+    "federated-unreachable": Known(
+        "535 5.7.139 Authentication unsuccessful, the federated STS service was unreachable. {trailer}", "MS"
+    ),
+    "hve-token-expiring": Known("535 5.7.142 Token will expire soon", "OBS"),
+    "hve-token-expired": Known("535 5.7.143 Expired token", "OBS"),
+    "hve-permissions": Known("535 5.7.144 Invalid API permissions", "OBS"),
+    "hve-malformed": Known("501 5.5.121 Invalid XOAUTH2 auth data", "OBS"),
+    "hve-application": Known(
+        "550 5.7.240 The application is not allowed for use with this High Volume Email account", "OBS"
+    ),
     "not-authenticated": Known(NOT_AUTHENTICATED, "OBS"),
     "basic-removed": Known("550 5.7.30 Basic authentication is not supported for Client Submission.", "MS"),
     "temporary": Known("451 4.7.0 Temporary server error. Please try again later. PRX4 {trailer}", "OBS"),
     "server-busy": Known("451 4.7.500 Server busy. Please try again later from [127.0.0.1].", "OBS"),
+    "access-denied-later": Known("451 4.7.850 Access denied, please try again later", "MS"),
     "tls-too-old": Known(
         "421 4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade/update your client to support TLS 1.2. "
         "Visit https://aka.ms/smtp_auth_tls",
@@ -138,6 +152,18 @@ NAMED = {
     "daily-recipients": Known(
         "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients", "MS"
     ),
+    "submission-quota-short": Known("554 5.2.2 Submission quota exceeded", "MS"),
+    "tenant-external-recipients": Known(
+        "550 5.7.233 Your message can't be sent because your tenant exceeded its limit for sending email to external "
+        "recipients (tenant external recipient rate limit)",
+        "MS",
+    ),
+    "trial-external-recipients": Known(
+        "550 5.7.232 Your message can't be sent because your trial tenant exceeded its daily limit for sending email "
+        "to external recipients (tenant external recipient rate limit)",
+        "MS",
+    ),
+    "onmicrosoft-external-recipients": Known("550 5.7.236 Message rejected: limit of the default domain", "OWN"),
     "mailbox-full": Known(
         "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException."
         "MapiException(Shutoff)QuotaExceeded",
@@ -150,6 +176,21 @@ NAMED = {
     "throttled-recipients": Known("550 5.2.255 Sender throttled due to continuous invalid recipients errors.", "MS"),
     "bad-outbound-sender": Known("550 5.1.8 Access denied, bad outbound sender", "OBS"),
     "tenant-threshold": Known("550 5.7.705 Access denied, tenant has exceeded threshold", "MS"),
+    "tenant-spam": Known("550 5.7.501 Access denied, spam abuse detected", "MS"),
+    "banned-sender": Known("550 5.7.503 Access denied, banned sender", "MS"),
+    "address-not-accepted": Known(
+        "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP", "MS"
+    ),
+    "unregistered-domains": Known(
+        "550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains", "MS"
+    ),
+    "no-permission-to-send-as": Known(NULL_SENDER, "OBS"),
+    "not-compliant": Known(
+        "550 5.7.512 Access denied, message must be RFC 5322 section 3.6.2 compliant and include a valid From address",
+        "MS",
+    ),
+    "recipient-not-allowed": Known("550 5.7.1 RESOLVER.RST.NotAuthorized; not authorized", "MS"),
+    "recipient-access-denied": Known("550 5.4.1 Recipient address rejected: Access denied", "OBS"),
     "several-authors": Known(SEVERAL_AUTHORS, "MS"),
     "bare-line-feed": Known(BARE_LINE_FEED, "MS"),
     "recipient-unknown": Known(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from o365mailer_emulator.behaviour import PROFILES
 from o365mailer_emulator.markup import Markup, facts, joined, table, tag
 from o365mailer_emulator.script import shown
 from o365mailer_emulator.tenancy import Settings
@@ -65,6 +66,14 @@ def simulated(service: Service) -> Markup:
     if changed:
         parts += [tag("h2", "Settings that were changed"), facts(changed)]
     return _section("What is being simulated", *parts, class_="warn" if rules else "")
+
+
+def unknowns(service: Service) -> Markup:
+    """What is in force where the real service's behaviour is unknown, beside what each profile says."""
+    in_force, profiles = msgspec.to_builtins(service.submission.behaviour), msgspec.to_builtins(PROFILES)
+    rows = [(name, value, *(profile[name] for profile in profiles.values())) for name, value in in_force.items()]
+    head = ("What nobody outside knows", "Here", *profiles)
+    return _section(f"Profile: {service.tenancy.settings.profile}", table(head, rows, empty=""))
 
 
 def tokens(ledger: Ledger, *, when: Callable[[float], str], now: float) -> Markup:

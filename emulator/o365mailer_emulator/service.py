@@ -60,3 +60,4 @@ class Service:
         await self.submission.drop()
         self.adopt(self._initial.copy())
         self.ledger.clear()
+        self.submission.traffic.clear()

@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from o365mailer_emulator import replies, verdict
+from o365mailer_emulator import intake, replies, verdict
 from o365mailer_emulator.bearer import Grant, admit, parse_xoauth2
 from o365mailer_emulator.envelope import Transaction, parse_chunk, parse_path
 from o365mailer_emulator.errors import ConnectionEnded, LineTooLong, TokenRefused
-from o365mailer_emulator.ledger import Message
 from o365mailer_emulator.wire import Wire
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ class Session:
         self.grant: Grant | None = None
         self.transaction: Transaction | None = None
         self._started = service.clock()
+        self._submitting = self._expired = False
         self._sender = "unknown"
         self._verbs: dict[str, Callable[[str], Awaitable[str]]] = {
             "EHLO": self._ehlo,
@@ -65,8 +65,8 @@ class Session:
                 continue
             reply = await self._perform(verb, argument)
             if verb == "DATA" and reply.startswith("354"):
-                await self._receive()
-            elif verb == "STARTTLS" and reply.startswith("220"):
+                reply = await self._receive()
+            if verb == "STARTTLS" and reply.startswith("220"):
                 await self._handshake()
             elif reply.startswith(("221", "421")):
                 return
@@ -220,11 +220,22 @@ class Session:
             tally.auth_expired += refused.expired
             service.ledger.note("auth-refused", reason=refused.reason, session=self.number)
             return replies.AUTH_UNSUCCESSFUL
+        if service.behaviour.crowded_at == "auth" and service.full(grant.mailbox):
+            service.traffic.refused(grant.mailbox.address)
+            return replies.CONCURRENT
         tally.auth_ok += 1
         self.grant = grant
+        if service.behaviour.expired_session == "cut":
+            asyncio.get_running_loop().call_later(max(grant.expires - service.clock(), 0), self._expire)
         service.enter(self)
         service.ledger.note("auth", mailbox=grant.mailbox.address, uti=grant.uti, session=self.number)
         return replies.AUTH_OK
+
+    def _expire(self) -> None:
+        """The token has ended, and so does the session, but not while a submission runs."""
+        self._expired = True
+        if not self._submitting:
+            self.wire.close()
 
     async def _mail(self, argument: str) -> str:
         if not self.greeted:
@@ -242,6 +253,8 @@ class Session:
             return replies.BAD_ARGUMENTS
         if size is not None and size > self.service.tenancy.settings.service_size:
             return replies.TOO_LARGE
+        if not path.address and self.service.behaviour.null_sender == "refused":
+            return replies.NULL_SENDER
         self._sender = path.address
         self.transaction = Transaction(path.address, path.parameters)
         return replies.SENDER_OK
@@ -266,7 +279,7 @@ class Session:
             return replies.BAD_SEQUENCE  # RFC 3030 §3: DATA and BDAT exclude each other
         return replies.BAD_ARGUMENTS if argument.strip() else replies.GO_AHEAD
 
-    async def _receive(self) -> None:
+    async def _receive(self) -> str:
         """The message behind 354, and the verdict on it."""
         if self.transaction is None:
             raise ConnectionEnded("a scripted 354 has no transaction to fill")
@@ -275,7 +288,7 @@ class Session:
         except LineTooLong:
             await self.say(replies.TOO_LARGE)
             raise ConnectionEnded("the message went over the service's limit") from None
-        await self._conclude()
+        return await self._conclude()
 
     async def _bdat(self, argument: str) -> str:
         """A chunk is read whatever is said about it (RFC 3030 §2), or the next command would be lost in it."""
@@ -291,6 +304,8 @@ class Session:
             return await self._answer(rule, rule.text or "")
         if self.transaction is None or not self.transaction.recipients:
             return await self._answer(rule, replies.NEED_RCPT if self.transaction else replies.NEED_MAIL)
+        if self.service.behaviour.bdat == "refused":
+            return await self._answer(rule, replies.NO_BDAT)
         self.transaction.chunked = True
         self.transaction.content += content
         if last:
@@ -308,45 +323,29 @@ class Session:
         transaction, grant = self.transaction, self.grant
         assert transaction is not None  # noqa: S101 - for the type checker
         assert grant is not None  # noqa: S101 - MAIL needs AUTH
-        rule = await self._scripted("body", grant.mailbox.address)
-        self.transaction = None
-        content = bytes(transaction.content)
+        crowded = self.service.crowded(self)
+        self._submitting = True
+        with intake.slot(self.service, grant, crowded=crowded):
+            rule = await self._scripted("body", grant.mailbox.address)
+            self.transaction = None
+            reply = await self._outcome(rule, transaction, grant, crowded=crowded)
+        self._submitting = False
+        await self._answer(rule, reply)
+        if self._expired:
+            raise ConnectionEnded("the token has expired")
+        return reply
+
+    async def _outcome(self, rule: Rule | None, transaction: Transaction, grant: Grant, *, crowded: bool) -> str:
+        keep = partial(intake.keep, self.service, transaction, grant, session=self.number, tls=self.wire.tls)
         if rule and rule.decides:
             if rule.record:
-                self._keep(transaction, grant, content)
-            return await self._answer(rule, rule.text or "")
-        refused = verdict.refusal(
-            content=content,
-            reverse_path=transaction.reverse_path,
-            mailbox=self.service.tenancy.mailbox(grant.mailbox.address) or grant.mailbox,
-            settings=self.service.tenancy.settings,
-            crowded=self.service.crowded(self),
-        )
+                keep()
+            return rule.text or ""
+        refused = await intake.judge(self.service, transaction, grant, crowded=crowded)
         if refused:
-            return await self._answer(rule, refused)
-        identifier = verdict.message_id(content) or f"<{self.service.fresh_id(16)}@{replies.BACKEND}>"
-        self._keep(transaction, grant, content)
-        accepted = replies.ACCEPTED.replace("{message_id}", identifier)
-        return await self._answer(rule, rule.text if rule and rule.text else accepted)
-
-    def _keep(self, transaction: Transaction, grant: Grant, content: bytes) -> None:
-        ledger = self.service.ledger
-        ledger.keep(
-            Message(
-                number=ledger.tally.messages + 1,
-                mailbox=grant.mailbox.address,
-                reverse_path=transaction.reverse_path,
-                recipients=transaction.recipients,
-                parameters=transaction.parameters,
-                content=content,
-                received=self.service.clock(),
-                token=grant.uti,
-                tls=self.wire.tls,
-                chunked=transaction.chunked,
-                session=self.number,
-            ),
-            kept=self.service.tenancy.settings.kept_messages,
-        )
+            return refused
+        accepted = keep()
+        return rule.text if rule and rule.text else accepted
 
     async def _rset(self, argument: str) -> str:
         self.transaction = None

@@ -1,4 +1,4 @@
-"""Exchange's submission service: listens, runs a session for each connection, counts connections per mailbox."""
+"""Exchange's submission service: listens, runs a session for each connection, gives out each mailbox's slots."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from o365mailer_emulator.bearer import Grant
+from o365mailer_emulator.behaviour import Behaviour, behaviour
 from o365mailer_emulator.errors import ConnectionEnded
 from o365mailer_emulator.ledger import Ledger
 from o365mailer_emulator.script import Script
-from o365mailer_emulator.tenancy import Tenancy
+from o365mailer_emulator.tenancy import Mailbox, Tenancy
+from o365mailer_emulator.traffic import Traffic
 from o365mailer_emulator.wire import Wire
 
 
@@ -51,6 +53,7 @@ class Submission:
         self.verification_key = verification_key
         self.clock = clock
         self.fresh_id = fresh_id
+        self.traffic = Traffic(clock=clock)
         self._session = session
         self._sessions: dict[asyncio.Task[None], Session] = {}
         self._authenticated: list[Session] = []
@@ -67,15 +70,32 @@ class Submission:
         tally = self.ledger.tally
         tally.authenticated_peak = max(tally.authenticated_peak, len(self._authenticated))
 
+    @property
+    def behaviour(self) -> Behaviour:
+        """What is in force where the real service's behaviour is unknown."""
+        return behaviour(self.tenancy.settings)
+
+    def full(self, mailbox: Mailbox) -> bool:
+        """Whether every slot of the mailbox is taken, so that AUTH is told 432."""
+        if self.behaviour.slots == "connection":
+            taken = len(self._open(mailbox))
+        else:
+            taken = self.traffic.running(mailbox.address)
+        return taken >= self.tenancy.settings.connections_per_mailbox
+
     def crowded(self, session: Session) -> bool:
-        """Whether the session is beyond the first so many connections of its mailbox that are open now."""
+        """Whether the session's message finds no slot: for connections, those that opened first have them."""
         if session.grant is None:
             return False
-        address = session.grant.mailbox.address.lower()
-        same = [
+        if self.behaviour.slots == "submission":
+            return self.full(session.grant.mailbox)
+        return session in self._open(session.grant.mailbox)[self.tenancy.settings.connections_per_mailbox :]
+
+    def _open(self, mailbox: Mailbox) -> list[Session]:
+        address = mailbox.address.lower()
+        return [
             other for other in self._authenticated if other.grant and other.grant.mailbox.address.lower() == address
         ]
-        return session in same[self.tenancy.settings.connections_per_mailbox :]
 
     async def drop(self) -> None:
         """Resets every open connection and waits until its session has ended."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from cryptography import x509
@@ -25,6 +25,7 @@ SEND_AS_APP = "SMTP.SendAsApp"
 AUDIENCES = ("https://outlook.office365.com", "https://outlook.office.com")
 
 Shape = TypeVar("Shape")
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Document(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -79,6 +80,9 @@ class Settings(Document):
 
     Limits: learn.microsoft.com, "Exchange Online limits" (3 connections, 500 recipients, 35 MB) and
     "configurable token lifetimes" (60 to 90 minutes, 75 on average).
+
+    ``profile`` sets every axis of ``behaviour.Behaviour``, which are the members from ``slots`` on; null leaves an axis
+    to it. ``connections_per_mailbox`` is the number of slots, whatever takes one.
     """
 
     token_lifetime: float = 4500
@@ -90,6 +94,16 @@ class Settings(Document):
     idle_timeout: float = 300
     audiences: list[str] = msgspec.field(default_factory=lambda: list(AUDIENCES))
     kept_messages: int = 10_000
+    pace_seconds: Seconds = 60
+    profile: Literal["default", "harsh"] = "default"
+    slots: Literal["connection", "submission"] | None = None
+    crowded_at: Literal["auth", "body"] | None = None
+    submission_seconds: Seconds | None = None
+    submission_jitter: Seconds | None = None
+    pace: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    expired_session: Literal["kept", "cut"] | None = None
+    null_sender: Literal["taken", "refused"] | None = None
+    bdat: Literal["taken", "refused"] | None = None
 
 
 class Tenancy(Document):

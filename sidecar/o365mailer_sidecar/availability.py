@@ -1,6 +1,9 @@
 """Whether upstream is worth asking: what the last attempts said. Pure; the time is passed in, in seconds."""
 
+from dataclasses import dataclass
 from typing import Final
+
+from o365mailer_sidecar.reply import Reply
 
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 5.0
@@ -8,6 +11,16 @@ LONGEST_PAUSE: Final = 5.0
 
 TOKEN_PAUSE: Final = 60.0
 """Seconds until a refused token is offered again: refused AUTHs count against the mailbox."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """Why an attempt would be pointless now."""
+
+    reply: Reply
+    """For an app that has no spool between."""
+    until: float
+    """A time of the event loop in seconds; infinity: until the mailer directory changes."""
 
 
 class Availability:

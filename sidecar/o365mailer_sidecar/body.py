@@ -43,8 +43,11 @@ class Body:
     """All of it, or its beginning where there is a file."""
     eight_bit: bool = False
     file: IO[bytes] | None = None
-    """All of it, when it is large. It has no name: whatever happens to the process, nothing is left behind."""
+    """All of it, when it is large: a file without a name, so that nothing is left behind whatever happens to the
+    process, or a file of the spool."""
     size: int | None = None
+    offset: int = 0
+    """Where it begins in the file."""
 
     def __len__(self) -> int:
         return len(self.content) if self.size is None else self.size
@@ -56,9 +59,16 @@ class Body:
             for place in range(start, len(content), BLOCK):
                 yield bytes(content[place : place + BLOCK])
             return
-        while block := os.pread(self.file.fileno(), BLOCK, start):
+        file, end = self.file.fileno(), self.offset + len(self)
+        place = self.offset + start
+        while place < end and (block := os.pread(file, min(BLOCK, end - place), place)):
             yield block
-            start += len(block)
+            place += len(block)
+
+    def close(self) -> None:
+        """Let go of the file; what has none needs no closing."""
+        if self.file is not None:
+            self.file.close()
 
 
 class BodyReader:

@@ -42,7 +42,8 @@ class Conversation(asyncio.BufferedProtocol):
         """What was answered since the last `say`."""
         self.refused = False
         """Whether one of them is a refusal."""
-        self.space = bytearray(SPACE)
+        # A view: asyncio's TLS reads on behind the first record into a slice, which of a bytearray would be a copy.
+        self.space = memoryview(bytearray(SPACE))
         self.octets = bytearray()
         self.lines: list[tuple[bytes, bytes]] = []
         self.waiter: asyncio.Future[bool] | None = None
@@ -109,13 +110,13 @@ class Conversation(asyncio.BufferedProtocol):
 
     # --- Hearing ------------------------------------------------------------------------------------------------------
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002  # more comes in several parts
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # more comes in several parts
         """Where the next octets go."""
         return self.space
 
     def buffer_updated(self, count: int) -> None:
         """A reply, several, or a part of one."""
-        self.octets += memoryview(self.space)[:count]
+        self.octets += self.space[:count]
         before = len(self.replies)
         while self.octets and not self.fault:
             if not self.owed:

@@ -1,12 +1,13 @@
 """One message over an authenticated connection: which commands share a write, and what may be sent when.
 
-A connection's first message goes command by command, with DATA, as any host takes it: what a host says out of turn is
-found before several commands are in flight. From the second on, where PIPELINING (RFC 2920) and CHUNKING (RFC 3030) are
-offered:
+Where PIPELINING (RFC 2920) is offered, as much as may leave together does:
 
-- one recipient, 64 KiB at most, on a connection used a moment ago: MAIL, RCPT and BDAT LAST in one write. Once BDAT has
-  left, an end of the connection is ambiguous; that is why it must be fresh.
-- otherwise MAIL and every RCPT in one write, then the message, only if every recipient was taken.
+- one recipient, 64 KiB at most, CHUNKING (RFC 3030), on a connection used a moment ago: MAIL, RCPT and BDAT LAST in one
+  write. Once BDAT has left, an end of the connection is ambiguous; that is why it must be fresh.
+- one recipient otherwise, and always for a connection's first message: MAIL, RCPT and DATA in one write, then the
+  message. 354 answers DATA and nothing else, so a host that speaks out of turn is found before an octet of the message
+  leaves: the check that a connection has to pass once before a 250 from it is believed with several replies due.
+- several recipients: MAIL and every RCPT in one write, then the message, only if every recipient was taken.
 
 DATA and BDAT are equals: DATA where CHUNKING is missing or where BDAT itself was refused.
 """
@@ -21,19 +22,8 @@ from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.parameters import mail_arguments, rcpt_arguments
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.verdict import Answers, Outcome, outcome
-
-COMMAND_TIMEOUT: Final = 300.0
-"""Seconds for the reply to MAIL, RCPT, DATA (RFC 5321 §4.5.3.2.2 to 4)."""
-
-REST_TIMEOUT: Final = 3.0
-"""Seconds for replies that decide nothing any more: the verdict is known already, and the app waits for it."""
-
-BLOCK_TIMEOUT: Final = 180.0
-"""Seconds until a block of the message is taken (RFC 5321 §4.5.3.2.5)."""
-
-FINAL_TIMEOUT: Final = 600.0
-"""Seconds for the reply to the end of data (RFC 5321 §4.5.3.2.6)."""
 
 FLIGHT_LIMIT: Final = 2**16
 """Octets of a message that may leave before its envelope is answered: what a refusal would waste."""
@@ -65,6 +55,7 @@ class Delivery:
     progress: Progress
     extensions: Collection[str]
     """EHLO's keywords in lower case."""
+    timeouts: Timeouts = TIMEOUTS
 
     def _mail(self) -> bytes:
         words = mail_arguments(
@@ -83,24 +74,52 @@ class Delivery:
         ]
 
     @property
+    def single(self) -> bool:
+        """Whether there is one recipient: none can be refused beside others that are taken."""
+        return len(self.envelope.recipients) == 1
+
+    @property
     def small(self) -> bool:
         """Whether it may leave before its envelope is answered."""
-        return len(self.envelope.recipients) == 1 and len(self.outgoing) <= FLIGHT_LIMIT
+        return self.single and len(self.outgoing) <= FLIGHT_LIMIT
 
     async def command_by_command(self) -> Answers:
         """Each command when the one before was taken."""
-        (sender,) = await self._ask(self._mail())
+        ask, limits = self.conversation.ask, self.timeouts
+        (sender,) = await ask(self._mail(), timeout=limits.mail)
         if outcome(sender) is not Outcome.ACCEPTED:
             return Answers(sender=sender)
-        return Answers(sender=sender, recipients=tuple([(await self._ask(rcpt))[0] for rcpt in self._recipients()]))
+        taken = [(await ask(rcpt, timeout=limits.rcpt))[0] for rcpt in self._recipients()]
+        return Answers(sender=sender, recipients=tuple(taken))
 
     async def pipelined(self) -> Answers:
         """The envelope in one write."""
         commands = [self._mail(), *self._recipients()]
-        sender, *recipients = await self._ask(b"".join(commands), replies=len(commands))
+        limit = max(self.timeouts.mail, self.timeouts.rcpt)
+        sender, *recipients = await self.conversation.ask(b"".join(commands), replies=len(commands), timeout=limit)
         if outcome(sender) is not Outcome.ACCEPTED:
             return Answers(sender=sender)
         return Answers(sender=sender, recipients=tuple(recipients))
+
+    async def envelope_and_data(self) -> Answers:
+        """MAIL, one RCPT and DATA in one write, then the message."""
+        limits, conversation = self.timeouts, self.conversation
+        conversation.say(b"".join((self._mail(), *self._recipients(), b"DATA\r\n")), replies=3)
+        heard = await conversation.hear(timeout=max(limits.mail, limits.rcpt, limits.data))
+        if conversation.refused:
+            heard = await conversation.hear(timeout=limits.rest, every=True)
+        if conversation.fault == OUT_OF_TURN or not heard:
+            raise Lost(conversation.fault)
+        sender, *others = heard
+        taken = all(outcome(reply) is Outcome.ACCEPTED for reply in heard[:2])
+        answers = Answers(sender=sender, recipients=tuple(others[:1]) if outcome(sender) is Outcome.ACCEPTED else ())
+        if any(reply.code >= 400 for reply in heard[:2]):
+            if heard[-1].code == 354:
+                conversation.fault = OUT_OF_TURN  # it waits for a message that it has refused
+            return answers
+        if len(heard) < 3 or not taken or outcome(heard[2]) is Outcome.ACCEPTED:
+            raise Lost(conversation.fault or OUT_OF_TURN)
+        return await self._started(answers, heard[2])
 
     async def in_one_flight(self) -> Answers:
         """Envelope and message in one write.
@@ -113,9 +132,9 @@ class Delivery:
         self.progress.begin_body()
         self.progress.commit()
         self.conversation.say(flight, replies=3)
-        heard = await self.conversation.hear(timeout=FINAL_TIMEOUT)
+        heard = await self.conversation.hear(timeout=self.timeouts.final)
         if self.conversation.refused:
-            heard = await self.conversation.hear(timeout=REST_TIMEOUT, every=True)
+            heard = await self.conversation.hear(timeout=self.timeouts.rest, every=True)
         return self._answers(heard)
 
     def _answers(self, heard: list[Reply]) -> Answers:
@@ -139,7 +158,10 @@ class Delivery:
 
     async def by_data(self, taken: Answers) -> Answers:
         """The message behind an envelope that was taken."""
-        (start,) = await self._ask(b"DATA\r\n")
+        (start,) = await self.conversation.ask(b"DATA\r\n", timeout=self.timeouts.data)
+        return await self._started(taken, start)
+
+    async def _started(self, taken: Answers, start: Reply) -> Answers:
         if start.code != 354:
             return Answers(sender=taken.sender, recipients=taken.recipients, start=start)
         final = await self._send(b"", self.outgoing.stuffed(), b".\r\n")
@@ -149,9 +171,6 @@ class Delivery:
         """The same, as one chunk."""
         final = await self._send(b"BDAT %d LAST\r\n" % len(self.outgoing), self.outgoing.blocks(), b"")
         return Answers(sender=taken.sender, recipients=taken.recipients, final=final)
-
-    async def _ask(self, commands: bytes, *, replies: int = 1) -> list[Reply]:
-        return await self.conversation.ask(commands, replies=replies, timeout=COMMAND_TIMEOUT)
 
     async def _send(self, before: bytes, blocks: Iterator[bytes], behind: bytes) -> Reply:
         """The message and its verdict. An early verdict ends the sending, and the connection."""
@@ -164,7 +183,7 @@ class Delivery:
         # The last block leaves together with the end of data: a small message is one write.
         self.progress.commit()
         self._say(held + behind)
-        heard = await conversation.hear(timeout=FINAL_TIMEOUT)
+        heard = await conversation.hear(timeout=self.timeouts.final)
         if not heard:
             raise Lost(conversation.fault)
         return self._final(heard[0])
@@ -178,7 +197,7 @@ class Delivery:
     async def _sent(self, block: bytes) -> bool:
         """Whether the host has spoken before the message was out."""
         self._say(block)
-        await self.conversation.drain(timeout=BLOCK_TIMEOUT)
+        await self.conversation.drain(timeout=self.timeouts.block)
         return self.conversation.answered
 
     def _early(self) -> Reply:

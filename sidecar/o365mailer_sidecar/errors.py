@@ -3,13 +3,20 @@
     SidecarError
     ├── Refused             the app's command, message or session is refused; carries the reply
     ├── WrongCommandLine    a flag or an environment variable cannot be used; nobody but its writer heals it
+    │   └── SpoolUnusable   the spool's directory keeps nothing through a crash, or cannot be written to
+    ├── StoreFailed         the spool did not keep the message, and says so before anybody relies on it
+    │   └── SpoolFull       no room for it: a limit, the disk, a quota
+    ├── Damaged             a spooled message is not what was stored; it has been set aside
+    ├── Gone                a spooled message is not to be sent: removed, or put on hold, by hand
     ├── CannotListen        an address cannot be bound
     ├── NotReady            the mailer directory has nothing to relay with yet; a new directory heals it
     ├── Withdrawn           the app stopped waiting before the last octet was sent
     └── UpstreamError       no verdict from Exchange; time heals it
         ├── Away            not reached: name, TCP, TLS, greeting, EHLO
-        │   └── Distrusted  reached, and not to be trusted with a token (also ssl.SSLError's cases)
+        │   ├── Distrusted  reached, and not to be trusted with a token (also ssl.SSLError's cases)
+        │   └── NotAdmitted reached, and AUTH was answered with something that is not about the token; carries the reply
         ├── TokenRefused    reached, and it does not take this token for this mailbox
+        ├── Held            the mailbox rests, or is shut: not asked; carries the app's reply, and until when
         └── Lost            the connection ended, or fell silent, in the middle of a transaction
 
 Third-party exceptions are translated where they arise: in `connection`, `starttls` and `directory`.
@@ -33,6 +40,26 @@ class Refused(SidecarError):
 
 class WrongCommandLine(SidecarError, ValueError):
     """The message names the flag or the variable, and what it expects."""
+
+
+class SpoolUnusable(WrongCommandLine):
+    """The message names the directory, and what to change."""
+
+
+class StoreFailed(SidecarError):
+    """Nothing of the message was kept; the message says why, without a word of what was in it."""
+
+
+class SpoolFull(StoreFailed):
+    """The message says what is used up."""
+
+
+class Damaged(SidecarError):
+    """The message says how that was seen."""
+
+
+class Gone(SidecarError):
+    """Not to be sent, as a person decided."""
 
 
 class CannotListen(SidecarError, OSError):
@@ -59,8 +86,27 @@ class Distrusted(Away):
     """What answers is not, or not provably, the submission host: no token was sent."""
 
 
+class NotAdmitted(Away):
+    """`reply` to AUTH speaks of the mailbox, or of the moment."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
+        self.reply = reply
+
+
 class TokenRefused(UpstreamError, PermissionError):
     """AUTH was refused; the message is Exchange's own words, shortened."""
+
+
+class Held(UpstreamError):
+    """Exchange was not asked: it would say the same again, or take the asking amiss."""
+
+    def __init__(self, reply: Reply, *, until: float) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+        """For an app that waits."""
+        self.until = until
+        """A time of the event loop; before it asking is pointless."""
 
 
 class Lost(UpstreamError, ConnectionError):

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
+
 REQUEST_LIMIT: Final = 8192
 """Octets of a request's head; a scraper's is under 1 kB."""
-
-REQUEST_TIMEOUT: Final = 5.0
-"""Seconds for a request to arrive and its answer to leave."""
 
 CONNECTION_LIMIT: Final = 32
 """Requests at once: kubelet and one scraper or two."""
@@ -24,8 +23,8 @@ REASONS: Final = {
 class Health:
     """Answers GET for the paths it is given, one request a connection."""
 
-    def __init__(self, pages: Mapping[str, Callable[[], Page]]) -> None:
-        self.pages = pages
+    def __init__(self, pages: Mapping[str, Callable[[], Page]], *, timeouts: Timeouts = TIMEOUTS) -> None:
+        self.pages, self.timeouts = pages, timeouts
         self.open = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -33,7 +32,7 @@ class Health:
         self.open += 1
         try:
             if self.open <= CONNECTION_LIMIT:
-                async with asyncio.timeout(REQUEST_TIMEOUT):
+                async with asyncio.timeout(self.timeouts.request):
                     writer.write(response(*self._answer(await reader.readuntil(b"\r\n\r\n"))))
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

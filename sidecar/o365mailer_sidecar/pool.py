@@ -18,14 +18,30 @@ IDLE_LIMIT: Final = 5.0
 AGE_LIMIT: Final = 480.0
 """Seconds after AUTH: Exchange's front ends have been seen to end sessions after 10 minutes."""
 
+MESSAGE_LIMIT: Final = 1000
+"""Messages over one connection. Exchange names no limit and takes a second for each, so that age comes first; with a
+faster host this is what lets another of its front ends have its turn, and a handshake in a thousand costs nothing."""
+
 Connect = Callable[[Mailer], Awaitable[Connection]]
 
 
 class Pool:
     """Lends connections, at most `limits.connections` at once; who comes first is served first."""
 
-    def __init__(self, *, connect: Connect, idle_limit: float = IDLE_LIMIT, age_limit: float = AGE_LIMIT) -> None:
-        self.connect, self.idle_limit, self.age_limit = connect, idle_limit, age_limit
+    def __init__(
+        self,
+        *,
+        connect: Connect,
+        idle_limit: float = IDLE_LIMIT,
+        age_limit: float = AGE_LIMIT,
+        message_limit: int = MESSAGE_LIMIT,
+    ) -> None:
+        self.connect, self.idle_limit, self.age_limit, self.message_limit = (
+            connect,
+            idle_limit,
+            age_limit,
+            message_limit,
+        )
         self.idle: list[Connection] = []
         self.lent = 0
         self.queue: deque[asyncio.Future[None]] = deque()
@@ -88,7 +104,7 @@ class Pool:
         return await self.connect(mailer)
 
     def _suits(self, connection: Connection, mailer: Mailer) -> bool:
-        """Same mailbox, host and authorities; young enough, and its token not at its end.
+        """Same mailbox, host and authorities; young and unworn enough, and its token not at its end.
 
         A session outlives a change of the token: what Exchange does when a session's token expires is undocumented, so
         it is not tried.
@@ -101,6 +117,7 @@ class Pool:
             == (theirs.settings.mailbox, theirs.settings.submission, theirs.ca)
             and loop.time() - connection.opened_at < self.age_limit
             and loop.time() < connection.ends_at
+            and connection.messages < self.message_limit
         )
 
     def _keep(self, connection: Connection) -> None:

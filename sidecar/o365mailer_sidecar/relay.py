@@ -16,7 +16,7 @@ from o365mailer_sidecar.body import Body
 from o365mailer_sidecar.dialogue import Terms
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
-from o365mailer_sidecar.errors import Away, Lost, NotReady, Refused, TokenRefused, Withdrawn
+from o365mailer_sidecar.errors import Away, Held, Lost, NotReady, Refused, TokenRefused, Withdrawn
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.policy import policy_of
@@ -107,6 +107,8 @@ class Relay:
             return replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=shortened(str(error)))
         except Away as error:
             return replies.filled(replies.AWAY, reason=shortened(str(error)))
+        except Held as error:
+            return error.reply
         except Lost as error:
             reply = replies.NO_VERDICT if attempt.committed else replies.LOST
             return replies.filled(reply, reason=shortened(str(error)))
@@ -144,7 +146,7 @@ class Relay:
         """One record a message: no address, no header, no body."""
         self.gauges.count("messages_total", f'outcome="{outcome}"')
         if outcome == Outcome.ACCEPTED.value:
-            self.gauges.count("message_octets_total", by=size)
+            self.gauges.count("message_bytes_total", by=size)
         self.journal.event(
             "message",
             queue_id=envelope.queue_id,

@@ -13,6 +13,22 @@ DIAGNOSTICS: Final = "[BeginDiagnosticData]"
 ENHANCED: Final = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 """An enhanced status code at the start of a reply's text (RFC 2034 §4)."""
 
+MESSAGE_ID: Final = re.compile(r"(?<!\S)<([^\s<>@]+@[^\s<>@]+)>(?!\S)")
+"""The identifier that Exchange names when it accepts: `250 2.0.0 OK <…@….prod.outlook.com> [Hostname=…]`."""
+
+TRAILER: Final = re.compile(r"\[(?:InternalId=\d{1,20}, ?)?Hostname=([A-Za-z0-9.-]{1,64})\]\s*$")
+"""Behind a verdict on a message: the server that gave it."""
+
+STAMP: Final = re.compile(r"\[([A-Za-z0-9.-]{1,64}) \d{4}-\d\d-\d\dT[0-9:.]{5,16}Z ([0-9A-F]{8,32})\]\s*$")
+"""Behind what a front end says, such as 535: its name, the time, and the id that Microsoft's support asks for."""
+
+
+class Trace(NamedTuple):
+    """What Exchange calls the message or the session, and which of its servers spoke; empty where it does not say."""
+
+    identifier: str
+    hostname: str
+
 
 class Reply(NamedTuple):
     """A code, an enhanced code (RFC 3463; empty when there is none) and a text of one line."""
@@ -48,9 +64,24 @@ def upstream_reply(code: int, text: str) -> Reply:
 
 
 def shortened(text: str) -> str:
-    """Printable ASCII, one line, at most 200 characters, without diagnostics."""
+    """Printable ASCII, one line, at most 200 characters, without diagnostics; the server that spoke stays named."""
+    trailer = TRAILER.search(text) or STAMP.search(text) if text.rstrip().endswith("]") else None
+    last = f" {trailer[0].rstrip()}" if trailer else ""
+    words = _plain(text[: trailer.start()] if trailer else text)
+    room = TEXT_LIMIT - len(last)
+    return ((words if len(words) <= room else words[: room - 3].rstrip() + "...") + last).lstrip()
+
+
+def _plain(text: str) -> str:
     text = text.partition(DIAGNOSTICS)[0]
     if not (text.isascii() and text.isprintable()):
         text = "".join(letter if " " <= letter <= "~" else " " for letter in text)
-    text = " ".join(text.split())
-    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 3].rstrip() + "..."
+    return " ".join(text.split())
+
+
+def upstream_trace(text: str) -> Trace:
+    """What a reply's text says about where the message or the session can be found at Exchange."""
+    if stamp := STAMP.search(text):
+        return Trace(stamp[2], stamp[1])
+    identifier, trailer = MESSAGE_ID.search(text), TRAILER.search(text)
+    return Trace(identifier[1] if identifier and trailer else "", trailer[1] if trailer else "")

@@ -20,6 +20,7 @@ from o365mailer_sidecar.health import REQUEST_LIMIT, Health, Page
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.session import Session
+from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream import Clock, Upstream
 
 SESSION_LIMIT: Final = 100
@@ -31,10 +32,6 @@ replaced by something that is not."""
 
 REMIND_EVERY: Final = 60.0
 """Seconds between lines that say what is waited for."""
-
-
-FAREWELL: Final = 1.0
-"""Seconds beyond the grace in which a withdrawn message's 451 may leave."""
 
 
 class Service:
@@ -62,11 +59,12 @@ class Service:
 
     def _watch(self) -> None:
         watch = self.gauges.watch
-        watch("sessions", "Sessions of apps.", lambda: len(self.sessions))
-        watch("upstream_connections", "Open connections to Office 365.", lambda: len(self.upstream.pool))
-        watch("upstream_up", "1 unless the last connection failed.", lambda: not self.upstream.availability.reason)
-        watch("mailer_ready", "1 when there is something to submit with.", self._ready_to_submit)
-        watch("token_expires_timestamp_seconds", "When the token in use ends; 0 when unknown.", self._token_end)
+        watch("sessions", lambda: len(self.sessions))
+        watch("upstream_connections_open", lambda: len(self.upstream.pool))
+        watch("upstream_up", lambda: not self.upstream.availability.reason)
+        watch("mailer_ready", self._ready_to_submit)
+        watch("token_expires_timestamp_seconds", self._token_end)
+        watch("settings_revision", lambda: self.directory.settings.revision if self.directory.settings else 0)
 
     def _ready_to_submit(self) -> float:
         try:
@@ -164,7 +162,7 @@ class Service:
             await asyncio.wait({session.over for session in self.sessions}, timeout=self.options.grace)
         unknown = await self.relay.drain(within=deadline - loop.time())
         if self.sessions:  # their last reply is on its way
-            await asyncio.wait({session.over for session in self.sessions}, timeout=FAREWELL)
+            await asyncio.wait({session.over for session in self.sessions}, timeout=TIMEOUTS.last_words)
         for session in list(self.sessions):
             session.abort()
         await self.upstream.pool.close()

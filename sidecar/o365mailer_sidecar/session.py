@@ -20,6 +20,7 @@ from o365mailer_sidecar.inbox import Inbox
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.outbox import Outbox
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 
 LINE_LIMIT: Final = 2048
 """Octets of a command with its CRLF: RFC 5321 §4.5.3.1.4 and what SIZE, SMTPUTF8 and DSN add to it."""
@@ -29,12 +30,6 @@ BAD_COMMAND_LIMIT: Final = 20
 
 TURN: Final = 50
 """Commands after which a session that pipelines them lets others have their turn."""
-
-IDLE_LIMIT: Final = 300.0
-"""Seconds without an octet from the app (RFC 5321 §4.5.3.2.7)."""
-
-FAREWELL: Final = 10.0
-"""Seconds for an app that was told goodbye to read it; one that never does would keep its place for ever."""
 
 HTTP_METHODS: Final = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"PRI"}
@@ -60,12 +55,12 @@ class Session(Dialogue, asyncio.Protocol):
         queue_id: Callable[[], str],
         sessions: set["Session"],
         session_limit: int,
-        idle_limit: float = IDLE_LIMIT,
+        timeouts: Timeouts = TIMEOUTS,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(office=office, queue_id=queue_id, loop=loop)
         self.journal = journal
-        self.sessions, self.session_limit, self.idle_limit = sessions, session_limit, idle_limit
+        self.sessions, self.session_limit, self.timeouts = sessions, session_limit, timeouts
         self.stopping = self.waiting_for_command = False
         self.lines = 0
         self.over: asyncio.Future[None] = loop.create_future()
@@ -78,7 +73,7 @@ class Session(Dialogue, asyncio.Protocol):
         self.inbox = Inbox(pause=self.transport.pause_reading, resume=self.transport.resume_reading)
         self.outbox = Outbox(self.transport)
         self.sessions.add(self)
-        self.timer = self.loop.call_later(self.idle_limit, self._look_at_silence)
+        self.timer = self.loop.call_later(self.timeouts.idle, self._look_at_silence)
         self.task = self.loop.create_task(self._handle())
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # why does not matter
@@ -116,14 +111,14 @@ class Session(Dialogue, asyncio.Protocol):
     def _look_at_silence(self) -> None:
         """One timer a session: it looks when octets came last instead of being reset by every command."""
         silent = 0.0 if self.relaying else self.loop.time() - self.heard_at
-        if silent < self.idle_limit:
-            self.timer = self.loop.call_later(self.idle_limit - silent, self._look_at_silence)
+        if silent < self.timeouts.idle:
+            self.timer = self.loop.call_later(self.timeouts.idle - silent, self._look_at_silence)
             return
         if self.transport.is_closing():  # it does not even take our last words
             self.abort()
             return
         self._farewell(replies.IDLE)
-        self.timer = self.loop.call_later(min(FAREWELL, self.idle_limit), self._look_at_silence)
+        self.timer = self.loop.call_later(self.timeouts.farewell, self._look_at_silence)
 
     def _farewell(self, reply: Reply) -> None:
         self.say(reply)

@@ -12,6 +12,7 @@ import aiosmtplib
 
 from o365mailer_sidecar.errors import Away, Distrusted
 from o365mailer_sidecar.hearing import Hearing
+from o365mailer_sidecar.timeouts import Timeouts
 
 REPLY_LIMIT: Final = 2**15
 """Octets of one reply in clear."""
@@ -50,7 +51,7 @@ class ClearTalk(asyncio.Protocol):
             async with asyncio.timeout(timeout):
                 await self.complete
         except TimeoutError:
-            raise Away(f"no answer to {command.partition(b' ')[0].decode()} within {timeout:.0f}s") from None
+            raise Away(f"no answer to {command.partition(b' ')[0].decode()} within {timeout:g} s") from None
         if self.lost and not self.octets:
             raise Away("the connection ended before TLS")
         reply = _only_reply(bytes(self.octets))
@@ -73,7 +74,9 @@ def _only_reply(octets: bytes) -> tuple[int, str]:
     return int(code), "\n".join(line[4:] for line in lines[: last + 1])
 
 
-async def upgrade(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str, name: str, timeout: float) -> None:
+async def upgrade(
+    client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str, name: str, timeouts: Timeouts
+) -> None:
     """Bring a client that has read its greeting under TLS. Raises Away, Distrusted; ssl.SSLError as it is.
 
     `client` gets a fresh protocol: nothing that was said in clear is remembered.
@@ -83,17 +86,19 @@ async def upgrade(client: aiosmtplib.SMTP, *, context: ssl.SSLContext, host: str
     if client.protocol and client.protocol._buffer:  # noqa: SLF001  # what came behind the greeting is only there
         raise Distrusted(OUT_OF_TURN)
     transport.set_protocol(talk)
-    code, text = await talk.ask(b"EHLO " + name.encode(), timeout=timeout)
+    code, text = await talk.ask(b"EHLO " + name.encode(), timeout=timeouts.ehlo)
     if code != 250:
         raise Away(f"{code} to EHLO")
     if "STARTTLS" not in text.upper().split("\n")[1:]:
         raise Distrusted(f"{host} offers no STARTTLS")
-    code, _ = await talk.ask(b"STARTTLS", timeout=timeout)
+    code, _ = await talk.ask(b"STARTTLS", timeout=timeouts.starttls)
     if code != 220:
         raise Away(f"{code} to STARTTLS")
     loop = asyncio.get_running_loop()
     protocol = Hearing(loop=loop, connection_lost_callback=lambda _: client.close())
-    secured = await loop.start_tls(transport, protocol, context, server_hostname=host, ssl_handshake_timeout=timeout)
+    secured = await loop.start_tls(
+        transport, protocol, context, server_hostname=host, ssl_handshake_timeout=timeouts.tls
+    )
     if secured is None:
         raise Away("the connection ended during the TLS handshake")
     protocol.connection_made(secured)

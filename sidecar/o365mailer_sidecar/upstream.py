@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from o365mailer_sidecar import replies
 from o365mailer_sidecar.attempt import Attempt
-from o365mailer_sidecar.availability import Availability, RefusedTokens
+from o365mailer_sidecar.availability import Availability, Obstacle, RefusedTokens
 from o365mailer_sidecar.body import Body
 from o365mailer_sidecar.connection import CLOSING, Connection, connect
+from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer, MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
-from o365mailer_sidecar.errors import Away, Distrusted, Lost, TokenRefused, UpstreamError, Withdrawn
+from o365mailer_sidecar.errors import Away, Distrusted, Held, Lost, NotReady, TokenRefused, UpstreamError, Withdrawn
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.message import header_block
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.policy import applied, policy_of
 from o365mailer_sidecar.pool import Pool
+from o365mailer_sidecar.reply import shortened
 from o365mailer_sidecar.trust import Authorities
 from o365mailer_sidecar.verdict import Answers
 
@@ -47,6 +50,7 @@ class Upstream:
         self.availability = Availability()
         self.refused_tokens = RefusedTokens()
         self.without_bdat: set[str] = set()
+        self.dialer = Dialer()
         self.pool = Pool(connect=self._connect)
 
     async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
@@ -54,7 +58,7 @@ class Upstream:
 
         A token that is refused is replaced once, if the directory has another by then; a connection that turns out to
         be dead is replaced once, while no octet of the message has left. Raises NotReady, TokenRefused, Away, Lost,
-        Refused, Withdrawn.
+        Refused, Withdrawn, Held.
         """
         mailer = self.directory.mailer()
         try:
@@ -99,6 +103,25 @@ class Upstream:
             self.journal.event("bdat_refused", level="warning", host=host)
         return answers
 
+    def obstacle(self) -> Obstacle | None:
+        """Why asking now is pointless; None when an attempt is worth it."""
+        try:
+            mailer = self.directory.mailer()
+        except NotReady as error:
+            return Obstacle(reply=replies.filled(replies.NOT_READY, reason=shortened(str(error))), until=float("inf"))
+        try:
+            self._check_worth_asking(mailer)
+        except TokenRefused as error:
+            words = {"mailbox": mailer.settings.mailbox, "answer": shortened(str(error))}
+            reply, until = replies.filled(replies.TOKEN_REFUSED, **words), self.refused_tokens.until
+        except Away as error:
+            reply, until = replies.filled(replies.AWAY, reason=shortened(str(error))), self.availability.until
+        except Held as error:
+            reply, until = error.reply, error.until
+        else:
+            return None
+        return Obstacle(reply=reply, until=until)
+
     def _check_worth_asking(self, mailer: Mailer) -> None:
         now = self.clock.monotonic()
         if answer := self.refused_tokens.answer_for(mailer.token.value, now=now):
@@ -112,7 +135,14 @@ class Upstream:
         began = self.clock.monotonic()
         try:
             context = self.authorities(mailer.ca)
-            connection = await connect(mailer, context=context, name=self.name, now=self.clock.now())
+            connection = await connect(
+                mailer,
+                context=context,
+                name=self.name,
+                now=self.clock.now(),
+                gauges=self.gauges,
+                dialer=self.dialer,
+            )
         except UpstreamError as error:
             self._failed(error, mailer)
             raise

@@ -40,6 +40,7 @@ VALUES: Final = {
         "webhook.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
         "imagePullSecrets[0].name=registry",
         "sidecar.imagePullSecrets={registry}",
+        "sidecar.spool=ephemeral",
         "allowedHosts={emulator.example:8443,smtp.example}",
         "image.registry=registry.example/mail",
         "sidecar.image.digest=sha256:" + "0123456789abcdef" * 4,

@@ -171,3 +171,6 @@ def test_the_notes_warn_of_what_loses_mail(helm_on_plane: Client) -> None:
     warned = helm_on_plane(*rehearse, "--set", "webhook.failurePolicy=Ignore", "--set", "webhook.replicas=1")
     assert "annotated pods start without their sidecar and cannot send mail" in warned
     assert "webhook.replicas is 1" in warned
+    spooling = helm_on_plane(*rehearse, "--set", "sidecar.spool=ephemeral")
+    assert "is lost when its pod is deleted, evicted or rolled out" in spooling
+    assert "is lost" not in usual

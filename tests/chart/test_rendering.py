@@ -7,6 +7,7 @@ import yaml
 from chart.release import CHART, NAMESPACE, ROOT, Render, environment_of, of_kind, pod_of
 
 from o365mailer_contract import names
+from o365mailer_operator.webhook import flags as webhook_flags
 from o365mailer_operator.webhook.resources import DEFAULTS
 
 VERSION = "0.1.0"
@@ -139,3 +140,19 @@ def test_what_the_sidecar_gets_is_told_to_the_webhook(render: Render) -> None:
     assert '"cpu":2' in environment["O365MAILER_SIDECAR_RESOURCES"].replace(" ", "")
     assert environment["O365MAILER_SIDECAR_PULL_SECRETS"] == "a,b"
     assert environment["O365MAILER_OPENSHIFT"] == "true"
+
+
+@pytest.mark.promise("C46")
+@pytest.mark.parametrize(("values", "told"), [((), ""), (("sidecar.spool=ephemeral",), "ephemeral")])
+def test_the_usual_spool_is_told_to_the_webhook_and_there_is_none_by_default(
+    render: Render, values: tuple[str, ...], told: str
+) -> None:
+    environment = environment_of(render(*values), "webhook")
+    assert environment["O365MAILER_SIDECAR_SPOOL"] == told
+    assert webhook_flags.parse([], environment | {"POD_NAMESPACE": NAMESPACE}).settings.spool == told
+
+
+@pytest.mark.promise("C46")
+def test_values_that_were_kept_from_before_the_spool_still_render(render: Render) -> None:
+    """`helm upgrade --reuse-values` knows no value that is new."""
+    assert environment_of(render("sidecar.spool=null"), "webhook")["O365MAILER_SIDECAR_SPOOL"] == ""

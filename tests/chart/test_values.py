@@ -20,6 +20,7 @@ WRONG = {
     "image.digest=sha256:1234": "/image/digest",
     "image.pullPolicy=Sometimes": "/image/pullPolicy",
     "sidecar.image.name=x": "/sidecar/image",
+    "sidecar.spool=outbox": "/sidecar/spool",
     "sidecar.imagePullSecrets[0].name=registry": "/sidecar/imagePullSecrets/0",
     "imagePullSecrets={registry}": "/imagePullSecrets/0",
     "allowedHosts={https://login.example}": "/allowedHosts/0",
@@ -31,6 +32,7 @@ WRONG = {
 }
 
 
+@pytest.mark.promise("C46")
 @pytest.mark.parametrize("value", WRONG)
 def test_a_wrong_value_is_refused_by_name(helm: Client, value: str) -> None:
     refused = helm.process("template", RELEASE, CHART, "--kube-version", "1.35.0", "--set", value)

@@ -31,7 +31,7 @@ class Run:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "TMPDIR": str(folder), **environment},
+                env={**os.environ, "TMPDIR": str(folder), "XDG_STATE_HOME": str(folder / "state"), **environment},
                 cwd=folder,
             )
         assert self.process.stdin is not None

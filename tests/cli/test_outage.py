@@ -12,7 +12,7 @@ def test_without_entra_the_relay_answers_451_and_the_reason_is_said_once(
     emulator: EmulatorClient, files: Any, start: Any, mail: Any
 ) -> None:
     emulator.script("token", status=503, times=None)
-    run = start(*files.arguments())
+    run = start(*files.arguments("--no-spool"))
     port = run.port()
     line = run.hear("no token (EntraUnreachable): ")
     assert "has a fault (HTTP 503). Nothing to do: it is tried again." in line

@@ -2,6 +2,7 @@
 
 import datetime
 import io
+from pathlib import Path
 
 from o365mailer_cli.progress import Progress
 from o365mailer_operator.token.bearer import Token
@@ -81,6 +82,59 @@ def test_the_same_failure_is_told_once_and_another_one_again() -> None:
         "the relay answers 451 until there is one; apps that retry lose nothing",
     ]
     assert str(told.tally) == "AADSTS7000222, trying again in 15 min"
+
+
+def test_with_a_spool_mail_waits_instead_of_being_sent_back() -> None:
+    out = Terminal()
+    told = progress(out)
+
+    told.spool(Path("/var/spool/x"), waiting=0)
+    told.failed(EntraUnreachable("away"), wait=5)
+    told.token(token())
+    told.waits(3)
+
+    assert "mail waits in the spool until there is one\n" in out.getvalue()
+    assert "451" not in out.getvalue()
+    assert str(told.tally) == f"token valid until {until(NOW + HOUR)}, refreshed 0 times, 0 mails relayed, 3 waiting"
+
+
+def test_the_status_line_is_written_again_only_when_another_number_waits() -> None:
+    out = Terminal()
+    told = progress(out)
+    told.spool(Path("/var/spool/x"), waiting=1)
+    before = out.getvalue()
+
+    told.waits(1)
+    assert out.getvalue() == before
+    told.waits(2)
+    assert out.getvalue() != before
+
+
+def test_a_message_that_failed_for_good_is_named_where_it_is_kept() -> None:
+    out = io.StringIO()
+    told = progress(out)
+    told.spool(Path("/var/spool/x"), waiting=0)
+    told.message("accepted", queue_id="2990A37EA2F3")
+    told.message("dead", queue_id="2990A37EA2F4")
+
+    assert out.getvalue().splitlines()[1:] == [
+        "2990A37EA2F4 failed for good: it is kept as a dead letter in /var/spool/x"
+    ]
+    assert (told.tally.relayed, told.tally.refused) == (1, 1)
+
+
+def test_the_last_line_says_what_is_left_and_where() -> None:
+    out = io.StringIO()
+    told = progress(out)
+    told.spool(Path("/var/spool/x"), waiting=1)
+    told.waits(2)
+    told.stopped()
+
+    assert out.getvalue().splitlines() == [
+        "mail that Office 365 does not take yet waits in /var/spool/x",
+        "1 mail of before there: sent as soon as Office 365 takes them",
+        "stopped: 0 mails relayed, 2 waiting in /var/spool/x for the next run",
+    ]
 
 
 def test_a_failure_while_the_last_token_is_good_does_not_speak_of_451() -> None:

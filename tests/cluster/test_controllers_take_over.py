@@ -1,11 +1,10 @@
 """Two controllers, and the active one is killed as a node's power cut would."""
 
 import itertools
-import time
 
 import pytest
-from cluster.apps import Manifest
 from cluster.installation import CONTROLLER, OPERATOR, TOKEN_SECONDS, Installation
+from cluster.power_cut import kill_9
 from cluster.team import Team
 from cluster.waiting import eventually
 
@@ -18,45 +17,6 @@ MINT_SECONDS = 5
 SOONEST_RENEWAL = 0.6 * TOKEN_SECONDS
 VISITS = 'o365mailer_visits_total{result="done"}'
 
-KILL = """\
-import os, pathlib, signal, sys
-forms = {sys.argv[1], sys.argv[1].replace("-", "_")}
-for process in pathlib.Path("/proc").glob("[0-9]*"):
-    try:
-        if any(form in (process / "cgroup").read_text() for form in forms):
-            os.kill(int(process.name), signal.SIGKILL)
-            print("killed", (process / "comm").read_text())
-    except OSError:
-        continue
-"""
-"""From the node: inside its own container the first process cannot be killed, not even by -9 (pid_namespaces(7)). A
-pod's cgroup carries its UID. The pause process, another user's, stays."""
-IMAGE_USER = 65532
-"""Of the operator's image: who may kill its processes without being root."""
-
-
-def killer(image: str, uid: str) -> Manifest:
-    """A pod that kills the processes of the pod with this UID."""
-    container = {
-        "name": "killer",
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-c", KILL, uid],
-        "securityContext": {"runAsUser": IMAGE_USER},
-    }
-    spec = {"hostPID": True, "restartPolicy": "Never", "containers": [container]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "killer"}, "spec": spec}
-
-
-def kill_9(lax_team: Team, pod: str) -> float:
-    """Kills the pod's processes from the node, and returns when (the machine's clock)."""
-    uid = lax_team.cluster.kubectl.json("get", "pod", pod, "--namespace", OPERATOR)["metadata"]["uid"]
-    began = time.time()
-    lax_team.apply(killer(lax_team.image, uid))
-    lax_team.kubectl("wait", "pod/killer", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
-    assert "killed o365mailer-cont" in lax_team.kubectl("logs", "killer")
-    return began
-
 
 @pytest.mark.promise("C14")
 def test_after_kill_9_of_the_active_controller_the_other_mints_in_time_and_nothing_twice(
@@ -66,7 +26,7 @@ def test_after_kill_9_of_the_active_controller_the_other_mints_in_time_and_nothi
         first = installation.active_controller()
         (second,) = (pod for pod in installation.pods(CONTROLLER) if pod != first)
         assert installation.metric(second, "o365mailer_leading") == 0
-        killed = kill_9(lax_team, first)
+        killed = kill_9(lax_team, first, namespace=OPERATOR, process="o365mailer-cont")
         late.apply_mailer()
         assert installation.active_controller() == second
         assert late.tokens_issued()[0]["issued"] - killed < LEASE_SECONDS + MINT_SECONDS

@@ -25,6 +25,7 @@ def test_what_users_write_keeps_its_names() -> None:
         "o365mailer.dev/memory-limit",
         "o365mailer.dev/memory-request",
         "o365mailer.dev/ports",
+        "o365mailer.dev/spool",
     ]
 
 
@@ -34,3 +35,11 @@ def test_what_an_injected_pod_carries_keeps_its_names() -> None:
     assert names.ENV_MAILER_DIR == "O365MAILER_MAILER_DIR"
     assert names.ENV_LISTEN == "O365MAILER_LISTEN"
     assert names.ENV_HEALTH == "O365MAILER_HEALTH"
+
+
+@pytest.mark.promise("B4")
+def test_what_a_spool_is_found_by_keeps_its_names() -> None:
+    assert names.SPOOL_ANNOTATION == "o365mailer.dev/spool"
+    assert (names.SPOOL_EPHEMERAL, names.SPOOL_NONE) == ("ephemeral", "none")
+    assert (names.SPOOL_VOLUME, names.SPOOL_MOUNT) == ("o365mailer-spool", "/var/spool/o365mailer")
+    assert names.ENV_SPOOL_DIR == "O365MAILER_SPOOL_DIR"

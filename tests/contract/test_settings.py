@@ -13,6 +13,7 @@ from o365mailer_contract.settings import (
     NewerSchema,
     Recipients,
     Senders,
+    Spool,
     UnknownRestriction,
     decode,
     encode,
@@ -36,6 +37,10 @@ def test_four_members_are_a_complete_mailer() -> None:
     settings = decode(document())
     assert (settings.limits.connections, settings.limits.message_size) == (3, "35Mi")
     assert (settings.delivery.confirm_within, settings.delivery.line_endings) == ("10s", "Normalize")
+    assert settings.delivery.spool == Spool(max_age="48h", max_size="512Mi", max_messages=20_000, keep_dead="168h")
+    assert (settings.delivery.offer_auth, settings.delivery.notify) == (True, None)
+    assert (settings.submission.chunking, settings.limits.messages_per_minute) == ("auto", None)
+    assert settings.log_addresses is False
 
 
 @pytest.mark.promise("B2")
@@ -74,6 +79,15 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
     [
         ({"mailbox": "noreply"}, r"mailbox"),
         ({"submission": {"host": "", "port": 587}}, r"submission\.host"),
+        *(
+            ({"submission": {"host": host, "port": 587}}, r"submission\.host")
+            for host in (".", "h..x", "h\r\nx", "h\n", "h\0", "h" * 64, "a b", "h/x")
+        ),
+        ({"mailbox": "noreply@contoso.com\n"}, r"mailbox"),
+        ({"senders": {"allowed": ["@contoso.com\n"]}}, r"senders\.allowed"),
+        ({"recipients": {"redirectTo": "staging@contoso.com\n"}}, r"recipients\.redirectTo"),
+        ({"recipients": {"allowedDomains": ["contoso.com\n"]}}, r"recipients\.allowedDomains"),
+        ({"delivery": {"notify": "sender\n"}}, r"delivery\.notify"),
         ({"submission": {"host": "h", "port": 70000}}, r"submission\.port"),
         ({"limits": {"connections": 0}}, r"limits\.connections"),
         ({"delivery": {"confirmWithin": "soon"}}, r"delivery\.confirmWithin"),
@@ -82,6 +96,16 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
         ({"recipients": {"redirectTo": "staging"}}, r"recipients\.redirectTo"),
         ({"recipients": {"allowedDomains": ["*.contoso.com"]}}, r"recipients\.allowedDomains"),
         ({"recipients": {"maxPerMessage": 0}}, r"recipients\.maxPerMessage"),
+        ({"submission": {"host": "h", "port": 25, "chunking": "on"}}, r"submission\.chunking"),
+        ({"limits": {"messagesPerMinute": 0}}, r"limits\.messagesPerMinute"),
+        ({"delivery": {"offerAuth": "no"}}, r"delivery\.offerAuth"),
+        ({"delivery": {"notify": "recipient"}}, r"delivery\.notify"),
+        ({"delivery": {"notify": "a@b.c\x01"}}, r"delivery\.notify"),
+        ({"delivery": {"spool": {"maxAge": "2 days"}}}, r"delivery\.spool\.maxAge"),
+        ({"delivery": {"spool": {"maxSize": "all"}}}, r"delivery\.spool\.maxSize"),
+        ({"delivery": {"spool": {"maxMessages": 0}}}, r"delivery\.spool\.maxMessages"),
+        ({"delivery": {"spool": {"keepDead": "forever"}}}, r"delivery\.spool\.keepDead"),
+        ({"logAddresses": "yes"}, r"logAddresses"),
         ({"limits": {"messageSize": "9" * 5000}}, r"limits\.messageSize"),
         ({"revision": "7"}, r"revision"),
     ],
@@ -89,6 +113,13 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
 def test_a_wrong_value_is_named_by_its_path(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSettings, match=message):
         decode(document(**changes))
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "smtp.office365.com", "smtp.office365.com.", "a_b-c.d", "::1", "10.0.0.1"]
+)
+def test_names_and_addresses_of_hosts_are_taken(host: str) -> None:
+    assert decode(document(submission={"host": host, "port": 587})).submission.host == host
 
 
 @given(st.integers(min_value=0, max_value=len(document()) - 1))
@@ -110,5 +141,16 @@ def test_a_document_reads_back_as_it_was_written() -> None:
 
 def test_what_is_written_leaves_nothing_to_the_defaults_of_its_reader() -> None:
     written = json.loads(encode(decode(document())))
-    assert written["limits"] == {"connections": 3, "messageSize": "35Mi"}
-    assert written["delivery"] == {"confirmWithin": "10s", "lineEndings": "Normalize"}
+    assert written["limits"] == {"connections": 3, "messageSize": "35Mi", "messagesPerMinute": None}
+    assert written["delivery"] == {
+        "confirmWithin": "10s",
+        "lineEndings": "Normalize",
+        "notify": None,
+        "offerAuth": True,
+        "spool": {"keepDead": "168h", "maxAge": "48h", "maxMessages": 20_000, "maxSize": "512Mi"},
+    }
+
+
+@pytest.mark.parametrize("notify", ["sender", "postmaster@contoso.com"])
+def test_a_notice_goes_to_the_sender_or_to_an_address(notify: str) -> None:
+    assert decode(document(delivery={"notify": notify})).delivery.notify == notify

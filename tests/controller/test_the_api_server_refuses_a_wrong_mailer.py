@@ -56,6 +56,30 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["spec.recipients.maxPerMessage", "less than or equal to 1000"],
     ),
     "unknown log level": ({"logLevel": "loud"}, ["spec.logLevel", '"info"']),
+    "chunking that YAML has read as a boolean": (
+        {"submission": {"chunking": False}},
+        ["spec.submission.chunking", "must be of type string"],
+    ),
+    "unknown chunking": ({"submission": {"chunking": "on"}}, ["spec.submission.chunking", '"off"']),
+    "a pace of nothing": ({"limits": {"messagesPerMinute": 0}}, ["spec.limits.messagesPerMinute", "equal to 1"]),
+    "half a message a minute": ({"limits": {"messagesPerMinute": 0.5}}, ["messagesPerMinute", "of type integer"]),
+    "AUTH on offer in words": ({"delivery": {"offerAuth": "no"}}, ["spec.delivery.offerAuth", "of type boolean"]),
+    "notice to nobody": (
+        {"delivery": {"notify": "recipient"}},
+        ["spec.delivery.notify", "must be the word sender, or an address such as postmaster@contoso.com"],
+    ),
+    "age in two units": ({"delivery": {"spool": {"maxAge": "1h30m"}}}, ["spec.delivery.spool.maxAge", "such as 48h"]),
+    "spool without an end": ({"delivery": {"spool": {"maxSize": "all"}}}, ["spec.delivery.spool.maxSize", "512Mi"]),
+    "spool for no message": (
+        {"delivery": {"spool": {"maxMessages": 0}}},
+        ["spec.delivery.spool.maxMessages", "greater than or equal to 1"],
+    ),
+    "dead letters kept for ever": (
+        {"delivery": {"spool": {"keepDead": "forever"}}},
+        ["spec.delivery.spool.keepDead", "such as 168h"],
+    ),
+    "spool in the mailer": ({"delivery": {"spool": "ephemeral"}}, ["spec.delivery.spool", "must be of type object"]),
+    "addresses in the log in words": ({"logAddresses": "yes"}, ["spec.logAddresses", "must be of type boolean"]),
     "key that cannot be one": (
         {"credential": {"clientSecret": {"secretRefs": [{"name": "a", "key": "b c"}]}}},
         ["spec.credential.clientSecret.secretRefs[0].key", "must be a key of a Secret"],
@@ -117,6 +141,9 @@ def test_a_name_that_no_label_can_hold_is_refused(cluster: ControlPlane, name: s
         {"limits": {"connections": 1, "messageSize": "10M"}, "delivery": {"confirmWithin": "500ms"}},
         {"senders": {"allowed": ["a@b.example", "@b.example", "*@c.example"], "onMismatch": "Rewrite"}},
         {"recipients": {"allowedDomains": ["b.example"], "redirectTo": "a@b.example", "maxPerMessage": 1000}},
+        {"submission": {"chunking": "off"}, "limits": {"messagesPerMinute": 1}, "logAddresses": True},
+        {"delivery": {"offerAuth": False, "notify": "sender", "spool": {"maxAge": "1h", "maxMessages": 1}}},
+        {"delivery": {"notify": "postmaster@contoso.com", "spool": {"maxSize": "2Gi", "keepDead": "0s"}}},
         {"cloud": "China", "suspend": True, "logLevel": "debug"},
     ],
 )

@@ -81,6 +81,10 @@ def test_the_crd_has_the_status_that_the_controller_writes() -> None:
         ("recipients.redirectTo", settings.MAILBOX_PATTERN),
         ("limits.messageSize", quantities.SIZE_PATTERN),
         ("delivery.confirmWithin", quantities.DURATION_PATTERN),
+        ("delivery.notify", settings.NOTIFY_PATTERN),
+        ("delivery.spool.maxAge", quantities.DURATION_PATTERN),
+        ("delivery.spool.maxSize", quantities.SIZE_PATTERN),
+        ("delivery.spool.keepDead", quantities.DURATION_PATTERN),
     ],
 )
 def test_the_crd_and_the_controller_take_the_same_texts(path: str, pattern: str) -> None:
@@ -106,6 +110,7 @@ def test_the_crd_and_the_controller_take_the_same_texts_in_a_list(path: str, pat
     [
         ("cloud", typed.CloudName),
         ("logLevel", typed.LogLevel),
+        ("submission.chunking", settings.Submission.__annotations__["chunking"]),
         ("senders.onMismatch", settings.Senders.__annotations__["on_mismatch"]),
         ("senders.nullReversePath", settings.Senders.__annotations__["null_reverse_path"]),
         ("delivery.lineEndings", settings.Delivery.__annotations__["line_endings"]),

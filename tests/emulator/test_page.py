@@ -73,6 +73,16 @@ def test_the_overview_shows_mailboxes_messages_tokens_and_what_is_simulated(emul
     assert ("href", "/message/1") in page.attributes
 
 
+def test_the_overview_shows_the_profile_and_every_axis_of_what_is_unknown(emulator: EmulatorClient) -> None:
+    assert "Profile: default" in look(emulator, "/").text
+    emulator.settings(profile="harsh", expiredSession="kept")
+    page = look(emulator, "/")
+    assert "Profile: harsh" in page.text
+    for axis in emulator.control("GET", "/behaviour")["behaviour"]:
+        assert axis in page.text, axis
+    assert "expiredSessionkeptkeptcut" in page.text
+
+
 def test_the_page_refreshes_itself_unless_told_not_to(emulator: EmulatorClient) -> None:
     assert ("http-equiv", "refresh") in look(emulator, "/").attributes
     assert ("http-equiv", "refresh") not in look(emulator, "/?refresh=off").attributes

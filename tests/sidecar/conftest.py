@@ -1,4 +1,4 @@
-"""A mailer directory and a running sidecar."""
+"""A mailer directory, a running sidecar, and the emulator in the profile that a test is for."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,38 @@ from pathlib import Path
 import pytest
 from emulator_client import EmulatorClient
 from sidecar_process import MailerDirectory, Sidecar, running
+
+IN_BOTH_PROFILES = {
+    "test_relaying",
+    "test_confirmation",
+    "test_one_flight",
+    "test_policy_relaying",
+    "test_tokens",
+    "test_octets",
+}
+"""The suites that carry mail: what they hold must not rest on a guess about Office 365."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of these suites that use the emulator once in each of its profiles."""
+    suite = metafunc.module.__name__.rpartition(".")[2]
+    if suite in IN_BOTH_PROFILES and "emulator" in metafunc.fixturenames:
+        metafunc.parametrize("profile", ["default", "harsh"], indirect=True)
+
+
+@pytest.fixture
+def profile(request: pytest.FixtureRequest) -> str:
+    """How the emulator behaves where the real service's behaviour is unknown."""
+    return str(getattr(request, "param", "default"))
+
+
+@pytest.fixture
+def emulator(emulator_process: EmulatorClient, profile: str) -> EmulatorClient:
+    """The session's emulator in its initial state, in one of its profiles."""
+    emulator_process.reset()
+    if profile != "default":
+        emulator_process.settings(profile=profile, paceSeconds=1)  # its minutes are seconds: late, but soon
+    return emulator_process
 
 
 @pytest.fixture

@@ -1,21 +1,25 @@
 """Policy on the wire: what the app reads, and what Exchange gets."""
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire
+from sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 REST = b"To: a@example.com\r\nSubject: caf\xc3\xa9\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@app>\r\n"
 BODY = b"\r\n..\xe4 body\r\n"
 ARRIVED = b"\r\n.\xe4 body\r\n"
 
 
-def set_policy(emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, **settings: Any) -> None:
-    """The sidecar obeys it when this returns."""
-    directory.write_for(emulator, revision=2, **settings)
-    sidecar.event("mailer_read", revision=2)
+@contextmanager
+def obeying(emulator: EmulatorClient, directory: MailerDirectory, **settings: Any) -> Iterator[Sidecar]:
+    """A sidecar whose mailer says this from the start."""
+    directory.write_for(emulator, **settings)
+    with running(directory.path) as sidecar:
+        yield sidecar
 
 
 def content(emulator: EmulatorClient) -> bytes:
@@ -47,7 +51,8 @@ def test_an_allowed_domain_sends_without_a_restart(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
 ) -> None:
     senders = {"allowed": ["@contoso.com"]}
-    set_policy(emulator, directory, sidecar, senders=senders, requires=["senders.allowed"])
+    directory.write_for(emulator, revision=2, senders=senders, requires=["senders.allowed"])
+    sidecar.event("mailer_read", revision=2)
     with Wire(sidecar.port) as app:
         app.begin("boss@contoso.com")
         answer = app.deliver(b"From: Boss <boss@contoso.com>\r\n" + REST + BODY)
@@ -57,10 +62,9 @@ def test_an_allowed_domain_sends_without_a_restart(
 
 @pytest.mark.promise("R31")
 def test_rewriting_changes_the_author_and_not_one_octet_more(
-    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+    emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
-    set_policy(emulator, directory, sidecar, senders={"onMismatch": "Rewrite"})
-    with Wire(sidecar.port) as app:
+    with obeying(emulator, directory, senders={"onMismatch": "Rewrite"}) as sidecar, Wire(sidecar.port) as app:
         app.begin("boss@fabrikam.com")
         answer = app.deliver(b"From: Boss <boss@fabrikam.com>\r\n" + REST + b"\r\n" + b"..x\r\n" * 40_000)
         assert answer.startswith("250"), answer
@@ -76,12 +80,12 @@ def test_rewriting_changes_the_author_and_not_one_octet_more(
 @pytest.mark.promise("R31")
 @pytest.mark.parametrize("size", [10, 300_000], ids=["small", "in-a-file"])
 def test_rewriting_is_the_same_on_a_connections_later_messages(
-    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, size: int
+    emulator: EmulatorClient, directory: MailerDirectory, size: int
 ) -> None:
     """The second message of a connection goes by BDAT, which announces its length first."""
-    set_policy(emulator, directory, sidecar, senders={"onMismatch": "Rewrite"})
+    emulator.settings(bdat="taken")
     body = b"\r\n" + b"0123456789\r\n" * (size // 10)
-    with Wire(sidecar.port) as app:
+    with obeying(emulator, directory, senders={"onMismatch": "Rewrite"}) as sidecar, Wire(sidecar.port) as app:
         for _ in range(2):
             app.begin("boss@contoso.com")
             assert app.deliver(b"From: The Boss <boss@contoso.com>\r\n" + REST + body).startswith("250")
@@ -93,12 +97,12 @@ def test_rewriting_is_the_same_on_a_connections_later_messages(
 
 
 @pytest.mark.promise("R32")
-def test_a_recipient_of_another_domain_is_refused_at_rcpt(
-    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
-) -> None:
+def test_a_recipient_of_another_domain_is_refused_at_rcpt(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     recipients = {"allowedDomains": ["example.com"], "maxPerMessage": 2}
-    set_policy(emulator, directory, sidecar, recipients=recipients, requires=["recipients.allowedDomains"])
-    with Wire(sidecar.port) as app:
+    with (
+        obeying(emulator, directory, recipients=recipients, requires=["recipients.allowedDomains"]) as sidecar,
+        Wire(sidecar.port) as app,
+    ):
         app.begin("noreply@contoso.com", "a@example.com")
         assert app.ask("RCPT TO:<b@fabrikam.com>") == (
             "550 5.7.1 Mail may not go to <b@fabrikam.com>: add its domain to the mailer's "
@@ -112,12 +116,12 @@ def test_a_recipient_of_another_domain_is_refused_at_rcpt(
 
 
 @pytest.mark.promise("R33")
-def test_a_staging_cluster_mails_no_customer_bcc_included(
-    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
-) -> None:
+def test_a_staging_cluster_mails_no_customer_bcc_included(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     recipients = {"redirectTo": "staging@contoso.com"}
-    set_policy(emulator, directory, sidecar, recipients=recipients, requires=["recipients.redirectTo"])
-    with Wire(sidecar.port) as app:
+    with (
+        obeying(emulator, directory, recipients=recipients, requires=["recipients.redirectTo"]) as sidecar,
+        Wire(sidecar.port) as app,
+    ):
         app.begin("noreply@contoso.com", "a@example.com", "blind@example.com")
         assert app.deliver(REST + BODY).startswith("250")
     (message,) = emulator.messages()
@@ -127,21 +131,25 @@ def test_a_staging_cluster_mails_no_customer_bcc_included(
 
 @pytest.mark.promise("R33")
 def test_a_refusal_of_the_redirected_message_names_who_refused(
-    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+    emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
-    set_policy(emulator, directory, sidecar, recipients={"redirectTo": "staging@contoso.com"})
     emulator.script("rcpt", match="staging@*", reply="550 5.1.10 Recipient not found", times=None)
-    with Wire(sidecar.port) as app:
+    with (
+        obeying(emulator, directory, recipients={"redirectTo": "staging@contoso.com"}) as sidecar,
+        Wire(sidecar.port) as app,
+    ):
         app.begin("noreply@contoso.com", "a@example.com", "b@example.com")
         assert app.deliver(REST + BODY).startswith("550 5.1.10 <staging@contoso.com>: Recipient not found")
 
 
 @pytest.mark.promise("R33")
 def test_a_message_without_headers_keeps_its_body_when_redirected(
-    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
+    emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
-    set_policy(emulator, directory, sidecar, recipients={"redirectTo": "staging@contoso.com"})
-    with Wire(sidecar.port) as app:
+    with (
+        obeying(emulator, directory, recipients={"redirectTo": "staging@contoso.com"}) as sidecar,
+        Wire(sidecar.port) as app,
+    ):
         app.begin()
         assert app.deliver(b"only a body\r\n").startswith("250")
     (message,) = emulator.messages()
@@ -152,11 +160,10 @@ def test_a_message_without_headers_keeps_its_body_when_redirected(
 @pytest.mark.promise("R34")
 @pytest.mark.parametrize(("word", "reverse_path"), [("Mailbox", "noreply@contoso.com"), ("Keep", "")])
 def test_an_empty_reverse_path_is_taken_and_sent_as_the_setting_says(
-    emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, word: str, reverse_path: str
+    emulator: EmulatorClient, directory: MailerDirectory, word: str, reverse_path: str
 ) -> None:
-    set_policy(emulator, directory, sidecar, senders={"nullReversePath": word})
-    emulator.script("mail", match="", reply="250 2.1.0 Sender OK")
-    with Wire(sidecar.port) as app:
+    emulator.settings(nullSender="taken")
+    with obeying(emulator, directory, senders={"nullReversePath": word}) as sidecar, Wire(sidecar.port) as app:
         app.begin("")
         answer = app.deliver(REST + BODY)
     assert answer.startswith("250"), answer

@@ -15,6 +15,7 @@ from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.session import TURN, Session
+from o365mailer_sidecar.timeouts import Timeouts
 
 
 class Counter:
@@ -71,7 +72,7 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
             queue_id=lambda: "QUEUE",
             sessions=sessions,
             session_limit=10,
-            idle_limit=idle_limit,
+            timeouts=Timeouts(idle=idle_limit, farewell=min(idle_limit, 10)),
             loop=loop,
         )
 
@@ -90,6 +91,19 @@ async def test_a_silent_app_is_let_go_after_the_idle_limit() -> None:
         assert await reader.readuntil(b"\r\n") == b"250 2.0.0 OK\r\n"
         assert await reader.read() == b"421 4.4.2 No command for too long; closing\r\n"
         assert loop.time() - began >= 0.3
+        writer.close()
+
+
+@pytest.mark.promise("R62")
+async def test_an_app_that_stops_in_the_middle_of_its_message_is_let_go() -> None:
+    async with desk(idle_limit=0.3) as counter:
+        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+        await reader.readuntil(b"\r\n")
+        writer.write(b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n")
+        await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
+        writer.write(b"Subject: x\r\n")
+        assert await reader.read() == b"421 4.4.2 No command for too long; closing\r\n"
+        assert counter.office.taken == []
         writer.close()
 
 

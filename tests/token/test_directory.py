@@ -4,6 +4,7 @@ import datetime
 from typing import Any
 
 import pytest
+from contract import settings_before_the_spool
 
 from o365mailer_contract import settings
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
@@ -11,6 +12,7 @@ from o365mailer_operator.token.grant import token_identity
 from o365mailer_operator.token.spec import decode_spec
 
 
+@pytest.mark.promise("C18")
 def test_the_files_are_the_token_and_the_settings(spec_of: Any, now: datetime.datetime) -> None:
     document = settings_of(decode_spec(spec_of()), expires_at=now, revision=7)
 
@@ -27,23 +29,38 @@ def test_the_files_are_the_token_and_the_settings(spec_of: Any, now: datetime.da
     )
 
 
+@pytest.mark.promise("C18")
 def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: datetime.datetime) -> None:
     spec = decode_spec(
         spec_of(
-            submission={"host": "mail.example", "port": 2587},
-            limits={"connections": 2, "messageSize": "10Mi"},
-            delivery={"confirmWithin": "5s", "lineEndings": "Reject"},
+            submission={"host": "mail.example", "port": 2587, "chunking": "off"},
+            limits={"connections": 2, "messageSize": "10Mi", "messagesPerMinute": 20},
+            delivery={
+                "confirmWithin": "5s",
+                "lineEndings": "Reject",
+                "offerAuth": False,
+                "notify": "sender",
+                "spool": {"maxAge": "1h", "maxSize": "1Gi", "maxMessages": 7, "keepDead": "1d"},
+            },
             logLevel="debug",
+            logAddresses=True,
         )
     )
 
     files = files_of(settings_of(spec, expires_at=now, revision=1), token="t", authorities="pem")
     read = settings.decode(files["mailer.json"])
 
-    assert read.submission == settings.Submission(host="mail.example", port=2587)
-    assert read.limits == settings.Limits(connections=2, message_size="10Mi")
-    assert read.delivery == settings.Delivery(confirm_within="5s", line_endings="Reject")
-    assert read.log_level == "debug"
+    assert read.submission == settings.Submission(host="mail.example", port=2587, chunking="off")
+    assert read.limits == settings.Limits(connections=2, message_size="10Mi", messages_per_minute=20)
+    assert read.delivery == settings.Delivery(
+        confirm_within="5s",
+        line_endings="Reject",
+        offer_auth=False,
+        notify="sender",
+        spool=settings.Spool(max_age="1h", max_size="1Gi", max_messages=7, keep_dead="1d"),
+    )
+    assert (read.log_level, read.log_addresses) == ("debug", True)
+    assert read.requires == ()
     assert files["ca.crt"] == b"pem"
 
 
@@ -78,6 +95,25 @@ def test_two_documents_are_compared_without_their_revisions(spec_of: Any, now: d
 
     assert same_but_revision(first, settings_of(spec, expires_at=now, revision=2))
     assert not same_but_revision(first, settings_of(other, expires_at=now, revision=1))
+
+
+@pytest.mark.promise("B5")
+def test_an_upgraded_controller_has_nothing_to_write_where_its_predecessor_said_the_same(
+    spec_of: Any, now: datetime.datetime
+) -> None:
+    """Else an upgrade would write the Secret of every mailer at once."""
+    predecessors = settings_before_the_spool.Settings(
+        schema_version=1,
+        revision=7,
+        mailbox="noreply@contoso.com",
+        expires_at=now,
+        submission=settings_before_the_spool.Submission(host="smtp.office365.com", port=587),
+    )
+    found = settings.decode(settings_before_the_spool.encode(predecessors))
+
+    assert same_but_revision(found, settings_of(decode_spec(spec_of()), expires_at=now, revision=8))
+    changed = decode_spec(spec_of(delivery={"spool": {"maxAge": "1h"}}))
+    assert not same_but_revision(found, settings_of(changed, expires_at=now, revision=8))
 
 
 def test_what_decides_the_token_decides_its_identity_and_nothing_else_does(spec_of: Any) -> None:

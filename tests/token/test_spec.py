@@ -16,6 +16,7 @@ def test_a_minimal_spec_takes_the_documented_defaults(spec_of: Any) -> None:
     assert spec.log_level == "info"
     assert (spec.limits.connections, spec.limits.message_size) == (3, "35Mi")
     assert (spec.delivery.confirm_within, spec.delivery.line_endings) == ("10s", "Normalize")
+    assert (spec.submission.chunking, spec.log_addresses) == ("auto", False)
 
 
 def test_every_member_is_read(spec_of: Any) -> None:
@@ -31,10 +32,16 @@ def test_every_member_is_read(spec_of: Any) -> None:
                     "expiresAt": "2027-01-01T00:00:00Z",
                 }
             },
-            submission={"host": "mail.example", "port": 2587, "caSecretRef": {"name": "ca", "key": "root.pem"}},
-            limits={"connections": 1, "messageSize": "10Mi"},
-            delivery={"confirmWithin": "5s", "lineEndings": "Reject"},
+            submission={
+                "host": "mail.example",
+                "port": 2587,
+                "caSecretRef": {"name": "ca", "key": "root.pem"},
+                "chunking": "off",
+            },
+            limits={"connections": 1, "messageSize": "10Mi", "messagesPerMinute": 20},
+            delivery={"confirmWithin": "5s", "lineEndings": "Reject", "spool": {"maxAge": "1h"}},
             logLevel="debug",
+            logAddresses=True,
         )
     )
 
@@ -44,7 +51,10 @@ def test_every_member_is_read(spec_of: Any) -> None:
     assert spec.credential.client_secret is not None
     assert [str(ref) for ref in spec.credential.client_secret.secret_refs] == ["a/x", "b/y"]
     assert spec.credential.client_secret.expires_at is not None
-    assert spec.submission.port == 2587
+    assert (spec.submission.port, spec.submission.chunking) == (2587, "off")
+    assert spec.limits.messages_per_minute == 20
+    assert (spec.delivery.spool.max_age, spec.delivery.spool.keep_dead) == ("1h", "168h")
+    assert spec.log_addresses
 
 
 def test_a_certificate_is_the_other_credential(spec_of: Any) -> None:
@@ -95,6 +105,34 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a duration without unit": (
         {"delivery": {"confirmWithin": "10"}},
         "spec.delivery.confirmWithin: expected a duration, such as 10s or 5m",
+    ),
+    "chunking that YAML has read as a boolean": (
+        {"submission": {"chunking": False}},
+        "spec.submission.chunking: Expected `str`, got `bool`. YAML reads a bare on, off,",
+    ),
+    "chunking that does not exist": (
+        {"submission": {"chunking": "on"}},
+        "spec.submission.chunking: Invalid enum value",
+    ),
+    "a pace of nothing": (
+        {"limits": {"messagesPerMinute": 0}},
+        "spec.limits.messagesPerMinute: Expected `int` >= 1",
+    ),
+    "a notice to nobody": (
+        {"delivery": {"notify": "recipient"}},
+        "spec.delivery.notify: expected `sender`, or an address such as postmaster@contoso.com",
+    ),
+    "an age in two units": (
+        {"delivery": {"spool": {"maxAge": "1h30m"}}},
+        "spec.delivery.spool.maxAge: expected a duration, such as 10s or 5m",
+    ),
+    "a spool without an end": (
+        {"delivery": {"spool": {"maxSize": "unlimited"}}},
+        "spec.delivery.spool.maxSize: expected a size, such as 35Mi",
+    ),
+    "a spool for no message": (
+        {"delivery": {"spool": {"maxMessages": 0}}},
+        "spec.delivery.spool.maxMessages: Expected `int` >= 1",
     ),
     "no credential": (
         {"credential": {}},

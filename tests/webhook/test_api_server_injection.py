@@ -157,10 +157,31 @@ def test_what_a_limit_range_forbids_is_changed_by_an_annotation(installation: In
     assert sidecar(result)["resources"]["limits"]["memory"] == "128Mi"
 
 
-def test_a_manifest_copied_from_an_injected_pod_is_created_unchanged(
-    installation: Installation, namespace: str
+@pytest.mark.promise("W16")
+@pytest.mark.promise("W18")
+@pytest.mark.parametrize(
+    ("spool", "source", "grace"),
+    [
+        ("ephemeral", {"emptyDir": {}}, 60),
+        ("outbox", {"persistentVolumeClaim": {"claimName": "outbox"}}, 30),
+    ],
+)
+def test_a_restricted_namespace_takes_a_pod_with_a_spool(
+    installation: Installation, spool: str, source: Manifest, grace: int
 ) -> None:
-    first = created(installation, namespace, pod())
+    namespace = installation.new_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
+    result = created(installation, namespace, pod({names.SPOOL_ANNOTATION: spool}, spec=RESTRICTED_APP))
+    assert {"name": "o365mailer-spool", **source} in result["spec"]["volumes"]
+    assert {"name": "o365mailer-spool", "mountPath": "/var/spool/o365mailer"} in sidecar(result)["volumeMounts"]
+    assert all("o365mailer" not in mount["name"] for mount in result["spec"]["containers"][0]["volumeMounts"])
+    assert result["spec"]["terminationGracePeriodSeconds"] == grace
+
+
+@pytest.mark.parametrize("annotations", [{}, {names.SPOOL_ANNOTATION: "ephemeral"}, {names.SPOOL_ANNOTATION: "outbox"}])
+def test_a_manifest_copied_from_an_injected_pod_is_created_unchanged(
+    installation: Installation, namespace: str, annotations: dict[str, str]
+) -> None:
+    first = created(installation, namespace, pod(annotations))
     copied = {"metadata": {**pod()["metadata"], "annotations": first["metadata"]["annotations"]}, "spec": first["spec"]}
     second = created(installation, namespace, copied)
     assert second["spec"] == first["spec"]
@@ -205,6 +226,18 @@ def test_kubectl_shows_the_denial(
     assert done.returncode == 1
     expected = message.replace("namespace shop", f"namespace {namespace}")
     assert f'admission webhook "pods.admission.o365mailer.dev" denied the request: {expected} ({reason})' in done.stderr
+
+
+def test_kubectl_shows_that_a_claim_may_not_be_writable(installation: Installation, namespace: str) -> None:
+    document = json.dumps({"apiVersion": "v1", "kind": "Pod", **pod({names.SPOOL_ANNOTATION: "outbox"})})
+    done = installation.plane.kubectl.process(
+        "create", "--namespace", namespace, "--dry-run=server", "--filename", "-", stdin=document
+    )
+    assert done.returncode == 0
+    assert (
+        "Warning: o365mailer: the pod has no fsGroup, so the volume of claim outbox must let uid 65532" in done.stderr
+    )
+    assert "or another group, unless it does\n" in done.stderr
 
 
 def test_kubectl_shows_that_587_was_left_out(installation: Installation, namespace: str) -> None:

@@ -9,6 +9,7 @@ from o365mailer_contract import names
 from o365mailer_operator.webhook.verdict import DOCUMENTATION, Reason
 
 INJECT, PORTS, HEALTH = names.INJECT_ANNOTATION, names.PORTS_ANNOTATION, names.HEALTH_PORT_ANNOTATION
+SPOOL = names.SPOOL_ANNOTATION
 SYSCTLS = {"securityContext": {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "1024"}]}}
 NAME_FIX = (
     "write the name of an O365Mailer in namespace shop, at most 40 of a-z, 0-9 and '-', beginning and ending with a "
@@ -44,7 +45,8 @@ CASES: list[tuple[Reason, Manifest, str]] = [
             "annotation 'o365mailer.dev/prots' is not known: correct or remove it; known are "
             "o365mailer.dev/cpu-limit, o365mailer.dev/cpu-request, o365mailer.dev/ephemeral-storage-limit, "
             "o365mailer.dev/ephemeral-storage-request, o365mailer.dev/health-port, o365mailer.dev/inject, "
-            "o365mailer.dev/memory-limit, o365mailer.dev/memory-request, o365mailer.dev/ports"
+            "o365mailer.dev/memory-limit, o365mailer.dev/memory-request, o365mailer.dev/ports, "
+            "o365mailer.dev/spool"
         ),
     ),
     (
@@ -74,6 +76,14 @@ CASES: list[tuple[Reason, Manifest, str]] = [
         (
             "port 9025, where the sidecar's probes and metrics are served, is taken by container app: set annotation "
             "o365mailer.dev/health-port to a free port"
+        ),
+    ),
+    (
+        Reason.SPOOL_INVALID,
+        pod({SPOOL: "/var/spool"}),
+        (
+            "annotation o365mailer.dev/spool is '/var/spool': write ephemeral for a spool that ends with the pod, the "
+            "name of a PersistentVolumeClaim in this namespace for one that outlives it, or none"
         ),
     ),
     (
@@ -141,6 +151,18 @@ def test_ports_that_cannot_be(ports: str) -> None:
 @pytest.mark.parametrize("port", ["", "0", "65536", "9025,9026", "-1"])
 def test_health_ports_that_cannot_be(port: str) -> None:
     assert denial(pod({HEALTH: port})).reason is Reason.HEALTH_PORT_INVALID
+
+
+@pytest.mark.parametrize(
+    "spool", ["", " ", "Ephemeral", "outbox ", "a/b", ".a", "a.", "a..b", "-a", "a_b", "ä", "a\n", "a" * 254]
+)
+def test_spools_that_cannot_be(spool: str) -> None:
+    assert denial(pod({SPOOL: spool})).reason is Reason.SPOOL_INVALID
+
+
+def test_a_volume_with_the_spools_name_is_refused_where_there_is_a_spool() -> None:
+    theirs = {"volumes": [{"name": "o365mailer-spool", "emptyDir": {}}]}
+    assert "a volume named o365mailer-spool" in denial(pod({SPOOL: "ephemeral"}, spec=theirs)).message
 
 
 def test_a_port_asked_for_by_annotation_is_not_left_out_silently() -> None:

@@ -26,6 +26,7 @@ def test_defaults() -> None:
     assert flags.server_names == ("hook", "hook.mail", "hook.mail.svc", "hook.mail.svc.cluster.local")
     assert (flags.settings.image, flags.settings.image_pull_policy) == ("image", "IfNotPresent")
     assert (flags.settings.resources, flags.settings.openshift, flags.settings.log_level) == (DEFAULTS, False, None)
+    assert flags.settings.spool == ""
 
 
 def test_every_flag_is_a_variable_too() -> None:
@@ -37,6 +38,7 @@ def test_every_flag_is_a_variable_too() -> None:
         "O365MAILER_SIDECAR_PULL_SECRETS": "a, b",
         "O365MAILER_SIDECAR_RESOURCES": '{"requests": {"cpu": "5m"}, "limits": {"cpu": 1}}',
         "O365MAILER_SIDECAR_LOG_LEVEL": "debug",
+        "O365MAILER_SIDECAR_SPOOL": "ephemeral",
         "O365MAILER_WEBHOOK_EXTRA_NAMES": "127.0.0.1",
         "O365MAILER_OPENSHIFT": "true",
         "O365MAILER_WEBHOOK_LEAF_LIFETIME": "6s",
@@ -51,7 +53,7 @@ def test_every_flag_is_a_variable_too() -> None:
     settings = flags.settings
     assert (settings.image_pull_policy, settings.image_pull_secrets) == ("Always", ("a", "b"))
     assert settings.resources == Amounts(requests={"cpu": "5m"}, limits={"cpu": "1"})
-    assert (settings.log_level, settings.openshift) == ("debug", True)
+    assert (settings.log_level, settings.openshift, settings.spool) == ("debug", True, "ephemeral")
 
 
 def test_a_flag_goes_before_its_variable() -> None:
@@ -70,6 +72,7 @@ def test_a_flag_goes_before_its_variable() -> None:
         ('--resources={"limit": {}}', "Object contains unknown field `limit`"),
         ('--resources={"limits": {"cpu": "much"}}', "'much' is not a quantity"),
         ("--leaf-lifetime=1", "--leaf-lifetime (O365MAILER_WEBHOOK_LEAF_LIFETIME): '1' is not a duration"),
+        ("--spool=outbox", "--spool (O365MAILER_SIDECAR_SPOOL): 'outbox' is not one of ephemeral"),
         ("--openshift=yes", "--openshift (O365MAILER_OPENSHIFT): 'yes' is not one of true, false"),
         ("--log-level=loud", "--log-level (O365MAILER_LOG_LEVEL): 'loud' is not one of debug, info, warning, error"),
     ],

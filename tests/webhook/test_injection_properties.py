@@ -47,18 +47,23 @@ SPECS = st.fixed_dictionaries(
         "terminationGracePeriodSeconds": st.integers(0, 90),
         "imagePullSecrets": st.just([{"name": "own"}]),
         "serviceAccountName": st.just("web"),
+        "restartPolicy": st.sampled_from(["Always", "OnFailure", "Never"]),
     },
 )
+SPOOL = st.fixed_dictionaries(
+    {}, optional={names.SPOOL_ANNOTATION: st.sampled_from(["ephemeral", "none", "outbox", "mail.outbox"])}
+)
 PODS = st.builds(
-    lambda name, annotations, labels, spec: {
+    lambda name, annotations, spool, labels, spec: {
         "metadata": {
-            "annotations": {**annotations, names.INJECT_ANNOTATION: name},
+            "annotations": {**annotations, **spool, names.INJECT_ANNOTATION: name},
             **({} if labels is None else {"labels": labels}),
         },
         "spec": spec,
     },
     LABELS,
     TEXTS,
+    SPOOL,
     MAYBE() | TEXTS,
     SPECS,
 )

@@ -41,6 +41,11 @@ ODD: dict[str, Manifest] = {
     "a very large pod": pod(spec=app(env=HUGE)),
     "annotations in every script": pod({"example.com/a_b.c": "ä/~", "kubectl.kubernetes.io/x": "a\nb\t "}),
     "a grace period of nothing": pod(spec={"terminationGracePeriodSeconds": 0}),
+    "a spool on a claim beside the app's own": pod(
+        {names.SPOOL_ANNOTATION: "outbox"},
+        spec={"volumes": [{"name": "own", "persistentVolumeClaim": {"claimName": "outbox"}}]},
+    ),
+    "a spool in a pod that ends": pod({names.SPOOL_ANNOTATION: "ephemeral"}, spec={"restartPolicy": "Never"}),
     "ports with spaces": pod({names.PORTS_ANNOTATION: " 2525 , 25 "}),
 }  # fmt: skip
 

@@ -106,3 +106,32 @@ def test_the_note_about_587_reaches_the_person_who_annotates() -> None:
 def test_removing_is_possible_whatever_the_template_says_besides() -> None:
     old = workload("noreply", "noreply", hostNetwork=True)
     assert isinstance(decision(workload(None, "noreply", hostNetwork=True), old), Patch)
+
+
+@pytest.mark.promise("W9")
+@pytest.mark.parametrize(
+    ("cronjob", "place"),
+    [(False, "spec.template"), (True, "spec.jobTemplate.spec.template")],
+    ids=["workload", "cronjob"],
+)
+def test_whoever_writes_another_annotation_on_the_workload_is_told_that_it_has_no_effect_there(
+    cronjob: bool, place: str
+) -> None:
+    new = workload("noreply", None, cronjob=cronjob)
+    new["metadata"]["annotations"] |= {names.SPOOL_ANNOTATION: "ephemeral", "example.com/other": "x"}
+    answer = decision(new)
+    assert isinstance(answer, Patch)
+    (warning,) = answer.warnings
+    assert warning == (
+        "o365mailer: annotation o365mailer.dev/spool has no effect on the workload: write it in "
+        f"{place}.metadata.annotations"
+    )
+
+
+def test_an_annotation_that_the_template_has_too_is_not_warned_about() -> None:
+    new = workload("noreply", None)
+    new["metadata"]["annotations"][names.SPOOL_ANNOTATION] = "ephemeral"
+    new["spec"]["template"]["metadata"]["annotations"] = {names.SPOOL_ANNOTATION: "ephemeral"}
+    answer = decision(new)
+    assert isinstance(answer, Patch)
+    assert answer.warnings == ()

@@ -17,13 +17,16 @@ def settings_of(spec: Spec, *, expires_at: datetime.datetime | None, revision: i
         schema_version=settings.SCHEMA_VERSION,
         revision=revision,
         mailbox=spec.mailbox,
-        submission=settings.Submission(host=endpoints.submission_host, port=endpoints.submission_port),
+        submission=settings.Submission(
+            host=endpoints.submission_host, port=endpoints.submission_port, chunking=spec.submission.chunking
+        ),
         expires_at=expires_at.replace(microsecond=0) if expires_at else None,
         limits=spec.limits,
         delivery=spec.delivery,
         senders=spec.senders,
         recipients=spec.recipients,
         log_level=spec.log_level,
+        log_addresses=spec.log_addresses,
         requires=settings.restrictions(spec.senders, spec.recipients),
     )
 

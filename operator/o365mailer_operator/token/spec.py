@@ -9,9 +9,11 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from o365mailer_contract.quantities import whole
 from o365mailer_contract.settings import (
     DOMAIN_PATTERN,
     MAILBOX_PATTERN,
+    NOTIFY_PATTERN,
     SENDER_PATTERN,
     Delivery,
     Limits,
@@ -34,15 +36,16 @@ HOST_PATTERN: Final = rf"^{_LABEL}(\.{_LABEL})*\.?$"
 SECRET_NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 SECRET_KEY_PATTERN: Final = r"^[A-Za-z0-9._-]+$"
 
-Tenant = Annotated[str, msgspec.Meta(pattern=TENANT_PATTERN, max_length=253)]
-ClientId = Annotated[str, msgspec.Meta(pattern=CLIENT_ID_PATTERN)]
-AuthorityUrl = Annotated[str, msgspec.Meta(pattern=AUTHORITY_PATTERN, max_length=300)]
-Host = Annotated[str, msgspec.Meta(pattern=HOST_PATTERN, max_length=253)]
-SecretName = Annotated[str, msgspec.Meta(pattern=SECRET_NAME_PATTERN, max_length=253)]
-SecretKey = Annotated[str, msgspec.Meta(pattern=SECRET_KEY_PATTERN, max_length=253)]
+Tenant = Annotated[str, msgspec.Meta(pattern=whole(TENANT_PATTERN), max_length=253)]
+ClientId = Annotated[str, msgspec.Meta(pattern=whole(CLIENT_ID_PATTERN))]
+AuthorityUrl = Annotated[str, msgspec.Meta(pattern=whole(AUTHORITY_PATTERN), max_length=300)]
+Host = Annotated[str, msgspec.Meta(pattern=whole(HOST_PATTERN), max_length=253)]
+SecretName = Annotated[str, msgspec.Meta(pattern=whole(SECRET_NAME_PATTERN), max_length=253)]
+SecretKey = Annotated[str, msgspec.Meta(pattern=whole(SECRET_KEY_PATTERN), max_length=253)]
 Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 CloudName = Literal["Global", "USGovernment", "USGovernmentDoD", "China"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Chunking = Literal["auto", "off"]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -109,6 +112,7 @@ class SubmissionSpec(Part, frozen=True):
     host: Host | None = None
     port: Port | None = None
     ca_secret_ref: AuthoritiesRef | None = None
+    chunking: Chunking = "auto"
 
 
 class Spec(Part, frozen=True):
@@ -127,6 +131,7 @@ class Spec(Part, frozen=True):
     limits: Limits = Limits()
     delivery: Delivery = Delivery()
     log_level: LogLevel = "info"
+    log_addresses: bool = False
 
 
 def decode_spec(spec: Any) -> Spec:
@@ -160,6 +165,7 @@ _WORDS: Final = (
     (SECRET_NAME_PATTERN, "a Secret's name"),
     (SECRET_KEY_PATTERN, "a key of a Secret"),
     (MAILBOX_PATTERN, "a mailbox's address, such as noreply@contoso.com"),
+    (NOTIFY_PATTERN, "`sender`, or an address such as postmaster@contoso.com"),
     (SENDER_PATTERN, "an address, or @contoso.com for all of a domain"),
     (DOMAIN_PATTERN, "a domain, such as contoso.com, without @ and *"),
     (r"^[0-9]+(ms|s|m|h|d)$", "a duration, such as 10s or 5m"),
@@ -170,6 +176,8 @@ _WORDS: Final = (
 
 def _located(problem: str) -> str:
     text, _, path = problem.partition(" - at `$")
+    if text == "Expected `str`, got `bool`":
+        text += ". YAML reads a bare on, off, yes or no as true or false: put it in quotes"
     for pattern, words in _WORDS:
-        text = text.replace(f"Expected `str` matching regex {pattern!r}", f"expected {words}")
+        text = text.replace(f"Expected `str` matching regex {whole(pattern)!r}", f"expected {words}")
     return f"spec{path.rstrip('`')}: {text}"

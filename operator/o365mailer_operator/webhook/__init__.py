@@ -2,7 +2,8 @@
 
 Read in the order of a request: `main` (flags) → `server` (TLS, AdmissionReview in and out) → `review` (the typed
 request) → `workload` or `injection` (pure: object in, verdict out). `injection` asks `wishes` (what the annotations
-say), `ports`, `resources` and `container`. Beside them `certificate` signs the leaf and `leaf_keeper` keeps it fresh.
+say), `ports`, `spool`, `resources` and `container`. Beside them `certificate` signs the leaf and `leaf_keeper` keeps it
+fresh.
 
 Nothing here talks to the API server: a request holds everything that an answer needs, so any replica can answer any
 request and none needs a right in the cluster.

@@ -11,17 +11,17 @@ from o365mailer_operator.webhook.objects import PodSpec
 from o365mailer_operator.webhook.ports import Listening
 from o365mailer_operator.webhook.resources import Amounts
 from o365mailer_operator.webhook.settings import Settings
+from o365mailer_operator.webhook.spool import USER, Spool
 
-USER: Final = 65532
-"""The uid of `nonroot` in distroless images; any uid above 0 would do."""
 HEALTH_PORT_NAME: Final = "o365m-health"
 """At most 15 characters (IANA service name); PodMonitors refer to it."""
-VOLUMES: Final = (names.DIRECTORY_VOLUME, names.SCRATCH_VOLUME, names.NO_API_VOLUME)
 LOCAL_VOLUMES: Final = (names.SCRATCH_VOLUME, names.NO_API_VOLUME)
-"""The emptyDirs among them. They hold nothing that must outlive the pod, but the cluster autoscaler cannot know."""
+"""The emptyDirs that hold nothing which must outlive the pod. The cluster autoscaler cannot know, and is told."""
 
 
-def container(spec: PodSpec, *, listening: Listening, amounts: Amounts, settings: Settings) -> dict[str, Any]:
+def container(
+    spec: PodSpec, *, listening: Listening, spool: Spool | None, amounts: Amounts, settings: Settings
+) -> dict[str, Any]:
     """A native sidecar: an init container that stays (`restartPolicy: Always`; kubernetes.io, "Sidecar Containers").
 
     No readiness probe: a relay in trouble must not take the app out of service.
@@ -32,7 +32,7 @@ def container(spec: PodSpec, *, listening: Listening, amounts: Amounts, settings
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
-        "env": _environment(listening, log_level=settings.log_level),
+        "env": _environment(listening, spool=spool, log_level=settings.log_level),
         "ports": [{"name": HEALTH_PORT_NAME, "containerPort": listening.health_port, "protocol": "TCP"}],
         "resources": {kind: named for kind, named in resources.items() if named},
         "securityContext": _security_context(spec, openshift=settings.openshift),
@@ -43,12 +43,13 @@ def container(spec: PodSpec, *, listening: Listening, amounts: Amounts, settings
             {"name": names.DIRECTORY_VOLUME, "mountPath": names.DIRECTORY_MOUNT, "readOnly": True},
             {"name": names.SCRATCH_VOLUME, "mountPath": names.SCRATCH_MOUNT},
             {"name": names.NO_API_VOLUME, "mountPath": names.NO_API_MOUNT, "readOnly": True},
+            *([{"name": names.SPOOL_VOLUME, "mountPath": names.SPOOL_MOUNT}] if spool else []),
         ],
     }
 
 
-def volumes(mailer: str) -> list[dict[str, Any]]:
-    """The mailer directory, the scratch space, and nothing at all over the ServiceAccount token.
+def volumes(mailer: str, spool: Spool | None) -> list[dict[str, Any]]:
+    """The mailer directory, the scratch space, nothing at all over the ServiceAccount token, and the spool if any.
 
     The directory is optional, so that the pod starts before its mailer is Ready, and readable by all, because any uid
     may run the sidecar and nothing else mounts it. No emptyDir has a sizeLimit: passing it would evict the app.
@@ -58,16 +59,19 @@ def volumes(mailer: str) -> list[dict[str, Any]]:
         {"name": names.DIRECTORY_VOLUME, "secret": secret},
         {"name": names.SCRATCH_VOLUME, "emptyDir": {}},
         {"name": names.NO_API_VOLUME, "emptyDir": {}},
+        *([spool.volume()] if spool else []),
     ]
 
 
-def _environment(listening: Listening, *, log_level: str | None) -> list[dict[str, str]]:
+def _environment(listening: Listening, *, spool: Spool | None, log_level: str | None) -> list[dict[str, str]]:
     values = {
         names.ENV_MAILER_DIR: names.DIRECTORY_MOUNT,
         names.ENV_LISTEN: ",".join(listening.addresses()),
         names.ENV_HEALTH: f"[::]:{listening.health_port}",
         names.ENV_SCRATCH_DIR: names.SCRATCH_MOUNT,
     }
+    if spool is not None:
+        values[names.ENV_SPOOL_DIR] = names.SPOOL_MOUNT
     if log_level is not None:
         values[names.ENV_LOG_LEVEL] = log_level
     return [{"name": name, "value": value} for name, value in values.items()]

@@ -15,7 +15,7 @@ from o365mailer_operator.logs import LEVELS
 from o365mailer_operator.webhook.certificate import service_names
 from o365mailer_operator.webhook.quantity import amount
 from o365mailer_operator.webhook.resources import DEFAULTS, Amounts
-from o365mailer_operator.webhook.settings import PULL_POLICIES, PullPolicy, Settings
+from o365mailer_operator.webhook.settings import PULL_POLICIES, DefaultSpool, PullPolicy, Settings
 
 Value = TypeVar("Value")
 
@@ -43,6 +43,7 @@ ENVIRONMENT: Final = {
     "image_pull_secrets": "O365MAILER_SIDECAR_PULL_SECRETS",
     "resources": "O365MAILER_SIDECAR_RESOURCES",
     "sidecar_log_level": "O365MAILER_SIDECAR_LOG_LEVEL",
+    "spool": "O365MAILER_SIDECAR_SPOOL",
     "ca_directory": "O365MAILER_WEBHOOK_CA_DIR",
     "service_name": "O365MAILER_WEBHOOK_SERVICE",
     "service_namespace": "POD_NAMESPACE",
@@ -82,6 +83,7 @@ def _declare(reader: "Reader") -> None:
     reader.flag("image_pull_secrets", "", "names, comma-separated, appended to the pod's")
     reader.flag("resources", "", 'the sidecar\'s, as JSON: {"requests": {…}, "limits": {…}}')
     reader.flag("sidecar_log_level", "", " | ".join(LEVELS))
+    reader.flag("spool", "", f"of pods that do not say: empty for none, or {names.SPOOL_EPHEMERAL}")
     reader.flag("ca_directory", None, f"where Secret {names.CA_SECRET} is mounted")
     reader.flag("service_name", None, "the Service that the API server calls")
     reader.flag("service_namespace", None, "its namespace")
@@ -99,6 +101,7 @@ def _settings(reader: "Reader") -> Settings:
         image_pull_secrets=reader.value("image_pull_secrets", _list),
         resources=reader.value("resources", _resources),
         log_level=reader.value("sidecar_log_level", _one_of(("", *LEVELS))) or None,
+        spool=cast(DefaultSpool, reader.value("spool", _one_of(("", names.SPOOL_EPHEMERAL)))),
         openshift=reader.value("openshift", _one_of(("true", "false"))) == "true",
     )
 

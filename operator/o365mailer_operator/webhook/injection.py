@@ -5,17 +5,18 @@ IfNeeded`) or a manifest copied from a running pod changes nothing.
 """
 
 import json
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Collection, Iterator
+from typing import Any, Final
 
 from o365mailer_contract import names
 from o365mailer_operator.webhook import patch
-from o365mailer_operator.webhook.container import LOCAL_VOLUMES, VOLUMES, container, volumes
+from o365mailer_operator.webhook.container import LOCAL_VOLUMES, container, volumes
 from o365mailer_operator.webhook.objects import Pod, PodSpec
 from o365mailer_operator.webhook.patch import Operation
 from o365mailer_operator.webhook.ports import SYSCTL, Listening, choose_ports
 from o365mailer_operator.webhook.resources import choose_resources
 from o365mailer_operator.webhook.settings import Settings
+from o365mailer_operator.webhook.spool import Spool, choose_spool
 from o365mailer_operator.webhook.verdict import Patch, Reason, Refused, Untouched, Verdict
 from o365mailer_operator.webhook.wishes import read_wishes, shown
 
@@ -26,6 +27,9 @@ SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-vol
 GRACE_FLOOR: Final = 30
 """Seconds between SIGTERM and SIGKILL that a pod gets at least: the sidecar finishes what is in flight in 25 (its
 `--grace`), and it is stopped only after the app. Kubernetes' own default."""
+LAST_TRY: Final = 30
+"""Seconds that a pod whose spool ends with it gets beyond its own: its sidecar tries everything once more in 25 of
+them, however long the app took to stop."""
 
 
 def inject(pod: Pod, *, namespace: str, settings: Settings) -> Verdict:
@@ -45,24 +49,26 @@ def inject(pod: Pod, *, namespace: str, settings: Settings) -> Verdict:
 
 def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
     wishes = read_wishes(pod.metadata.annotations or {}, namespace=namespace)
-    _refuse_impossible(pod, wishes.mailer)
+    spool = choose_spool(pod.spec, wishes.spool, settings=settings)
+    added = volumes(wishes.mailer, spool)
+    _refuse_impossible(pod, wishes.mailer, volumes={volume["name"] for volume in added})
     listening = choose_ports(pod.spec, wishes)
     amounts = choose_resources(pod.spec, wishes.resources, defaults=settings.resources)
-    sidecar = container(pod.spec, listening=listening, amounts=amounts, settings=settings)
+    sidecar = container(pod.spec, listening=listening, spool=spool, amounts=amounts, settings=settings)
+    notes = (*listening.notes, *(spool.notes if spool else ()))
     operations = (
         *patch.insert_first(pod.spec.init_containers, "spec", "initContainers", value=sidecar),
-        *patch.append(pod.spec.volumes, "spec", "volumes", values=volumes(wishes.mailer)),
+        *patch.append(pod.spec.volumes, "spec", "volumes", values=added),
         *_pull_secrets(pod.spec, settings),
         *_sysctl(pod.spec, listening.sysctl),
-        *_grace(pod.spec),
-        *_metadata(pod, wishes.mailer, listening),
+        *_grace(pod.spec, spool),
+        *_labels(pod, wishes.mailer),
+        *_annotations(pod, _status(wishes.mailer, listening, spool, notes), spool),
     )
-    return Patch(
-        operations=operations, mailer=wishes.mailer, warnings=tuple(f"o365mailer: {note}" for note in listening.notes)
-    )
+    return Patch(operations=operations, mailer=wishes.mailer, warnings=tuple(f"o365mailer: {note}" for note in notes))
 
 
-def _refuse_impossible(pod: Pod, mailer: str) -> None:
+def _refuse_impossible(pod: Pod, mailer: str, *, volumes: Collection[str]) -> None:
     spec = pod.spec
     if spec.host_network:
         raise Refused(
@@ -76,7 +82,7 @@ def _refuse_impossible(pod: Pod, mailer: str) -> None:
             "the pod runs on Windows and the sidecar is a Linux image: send mail from a Linux pod, and remove "
             f"annotation {names.INJECT_ANNOTATION} here",
         )
-    taken = [volume.name for volume in spec.volumes or () if volume.name in VOLUMES]
+    taken = [volume.name for volume in spec.volumes or () if volume.name in volumes]
     if taken:
         raise Refused(
             Reason.VOLUME_NAME_TAKEN,
@@ -109,24 +115,38 @@ def _sysctl(spec: PodSpec, value: str | None) -> Iterator[Operation]:
         yield from patch.append(spec.security_context.sysctls, "spec", "securityContext", "sysctls", values=[entry])
 
 
-def _grace(spec: PodSpec) -> Iterator[Operation]:
-    seconds = spec.termination_grace_period_seconds
-    if seconds is not None and seconds < GRACE_FLOOR:
-        yield patch.set_member("spec", "terminationGracePeriodSeconds", value=GRACE_FLOOR)
+def _grace(spec: PodSpec, spool: Spool | None) -> Iterator[Operation]:
+    """The API server has written its default by the time it asks us; a template may have none."""
+    said = spec.termination_grace_period_seconds
+    given = GRACE_FLOOR if said is None else said
+    needed = max(given, GRACE_FLOOR)
+    if spool is not None and spool.ends_with_pod:
+        needed = max(GRACE_FLOOR, given + LAST_TRY)
+    if needed > given:
+        yield patch.set_member("spec", "terminationGracePeriodSeconds", value=needed)
 
 
-def _metadata(pod: Pod, mailer: str, listening: Listening) -> Iterator[Operation]:
-    annotations = pod.metadata.annotations
-    evictable = [name for name in (pod.metadata.annotation(SAFE_TO_EVICT) or "").split(",") if name]
-    evictable += [name for name in LOCAL_VOLUMES if name not in evictable]
-    status = {
+def _status(mailer: str, listening: Listening, spool: Spool | None, notes: tuple[str, ...]) -> dict[str, Any]:
+    return {
         "mailer": mailer,
         "container": names.CONTAINER,
         "ports": list(listening.ports),
         "healthPort": listening.health_port,
-        **({"notes": list(listening.notes)} if listening.notes else {}),
+        **({"spool": spool.status()} if spool else {}),
+        **({"notes": list(notes)} if notes else {}),
     }
-    place = ("metadata", "annotations")
+
+
+def _labels(pod: Pod, mailer: str) -> Iterator[Operation]:
+    return patch.set_key(pod.metadata.labels, "metadata", "labels", key=names.MAILER_LABEL, value=mailer)
+
+
+def _annotations(pod: Pod, status: dict[str, Any], spool: Spool | None) -> Iterator[Operation]:
+    """A spool in an emptyDir keeps its node: the autoscaler is told nothing then. One on a claim outlives the pod."""
+    annotations, place = pod.metadata.annotations, ("metadata", "annotations")
     yield from patch.set_key(annotations, *place, key=names.STATUS_ANNOTATION, value=json.dumps(status))
+    if spool is not None and spool.ends_with_pod:
+        return
+    evictable = [name for name in (pod.metadata.annotation(SAFE_TO_EVICT) or "").split(",") if name]
+    evictable += [name for name in LOCAL_VOLUMES if name not in evictable]
     yield from patch.set_key(annotations, *place, key=SAFE_TO_EVICT, value=",".join(evictable))
-    yield from patch.set_key(pod.metadata.labels, "metadata", "labels", key=names.MAILER_LABEL, value=mailer)

@@ -48,6 +48,10 @@ class Container(Part, frozen=True):
     ports: list[ContainerPort] | None = None
     resources: ResourceRequirements | None = None
 
+    def limits(self, resource: str) -> bool:
+        """Whether it has a limit of this resource."""
+        return bool(self.resources and resource in (self.resources.limits or {}))
+
 
 class Named(Part, frozen=True):
     """A volume: only its name matters here."""
@@ -72,6 +76,7 @@ class PodSecurityContext(Part, frozen=True):
     """The security settings that containers inherit."""
 
     run_as_user: int | None = None
+    fs_group: int | None = None
     sysctls: list[Sysctl] | None = None
 
 
@@ -94,6 +99,7 @@ class PodSpec(Part, frozen=True):
     os: OperatingSystem | None = None
     node_selector: dict[str, str] | None = None
     termination_grace_period_seconds: int | None = None
+    restart_policy: str | None = None
     resources: ResourceRequirements | None = None
     """Pod-level resources: a budget that all containers share."""
 

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from o365mailer_operator.webhook.resources import DEFAULTS, Amounts
 
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+DefaultSpool = Literal["", "ephemeral"]
 PULL_POLICIES: tuple[PullPolicy, ...] = get_args(PullPolicy)
 
 
@@ -21,5 +22,7 @@ class Settings:
     resources: Amounts = DEFAULTS
     log_level: str | None = None
     """The sidecar's, before its mailer's settings are there; None: its own default."""
+    spool: DefaultSpool = ""
+    """The spool of pods that say nothing of it: none, or an emptyDir. A claim is one namespace's."""
     openshift: bool = False
     """The platform chooses the uid (SecurityContextConstraints `restricted-v2` refuses any other)."""

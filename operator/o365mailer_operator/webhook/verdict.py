@@ -20,6 +20,7 @@ class Reason(enum.StrEnum):
     PORT_TAKEN = "PortTaken"
     HEALTH_PORT_INVALID = "HealthPortInvalid"
     HEALTH_PORT_TAKEN = "HealthPortTaken"
+    SPOOL_INVALID = "SpoolInvalid"
     QUANTITY_INVALID = "QuantityInvalid"
     REQUEST_ABOVE_LIMIT = "RequestAboveLimit"
     QOS_WOULD_CHANGE = "QoSWouldChange"

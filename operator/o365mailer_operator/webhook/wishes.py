@@ -16,6 +16,10 @@ MAILER_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", re.ASCII)
 """A DNS label (RFC 1123) of at most 40 characters, as the custom resource's names are: `o365mailer.<mailer>` and its
 label stay short enough for every object that carries them."""
 
+CLAIM_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+"""A DNS subdomain (RFC 1123), at most LONGEST_CLAIM characters: what the API server takes as a claim's name."""
+LONGEST_CLAIM: Final = 253
+
 DEFAULT_PORTS: Final = (names.SMTP_PORT, names.SUBMISSION_PORT)
 SHOWN: Final = 60
 """Characters of a wrong value that a message repeats."""
@@ -29,6 +33,8 @@ class Wishes:
     ports: tuple[int, ...] | None
     """None: the default ports, from which 587 may be left out."""
     health_port: int
+    spool: str | None
+    """`ephemeral`, `none` or the name of a claim; None: the installation's."""
     resources: Mapping[tuple[str, str], str]
     """`("limits", "memory")` → `"128Mi"`: only what an annotation says."""
 
@@ -44,6 +50,7 @@ def read_wishes(annotations: Mapping[str, str], *, namespace: str) -> Wishes:
         mailer=mailer,
         ports=_ports(annotations.get(names.PORTS_ANNOTATION)),
         health_port=_health_port(annotations.get(names.HEALTH_PORT_ANNOTATION)),
+        spool=_spool(annotations.get(names.SPOOL_ANNOTATION)),
         resources={
             place: _quantity(key, annotations[key])
             for key, place in names.RESOURCE_ANNOTATIONS.items()
@@ -120,6 +127,17 @@ def _health_port(value: str | None) -> int:
             f'such as "{names.HEALTH_PORT}"',
         )
     return port
+
+
+def _spool(value: str | None) -> str | None:
+    if value is None or (len(value) <= LONGEST_CLAIM and CLAIM_NAME.fullmatch(value)):
+        return value
+    raise Refused(
+        Reason.SPOOL_INVALID,
+        f"annotation {names.SPOOL_ANNOTATION} is {shown(value)}: write {names.SPOOL_EPHEMERAL} for a spool that ends "
+        "with the pod, the name of a PersistentVolumeClaim in this namespace for one that outlives it, or "
+        f"{names.SPOOL_NONE}",
+    )
 
 
 def _port(text: str) -> int | None:

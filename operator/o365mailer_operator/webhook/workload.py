@@ -12,6 +12,9 @@ from. The rule, with the workload's annotation W, its value before this request,
 A workload that is annotated only on its template is never asked about, so it can be updated while we are away.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import msgspec
 
 from o365mailer_contract import names
@@ -75,7 +78,10 @@ def decide(new: Workload, old: Workload | None, *, namespace: str, settings: Set
         return Patch(operations=(removal,), mailer=None)
     if present is not None and present != before:
         return _said_twice(wanted, present, path)
-    return _carry(wanted, template, path, namespace=namespace, settings=settings)
+    verdict = _carry(wanted, template, path, namespace=namespace, settings=settings)
+    if isinstance(verdict, Patch):
+        return replace(verdict, warnings=(*verdict.warnings, *_without_effect(new.metadata, template.metadata, path)))
+    return verdict
 
 
 def _said_twice(wanted: str, present: str, path: tuple[str, ...]) -> Denial:
@@ -84,6 +90,16 @@ def _said_twice(wanted: str, present: str, path: tuple[str, ...]) -> Denial:
         message=f"annotation {names.INJECT_ANNOTATION} is {shown(wanted)} on the workload and {shown(present)} in "
         f"{'.'.join(path)}.metadata: say it in one place, and remove the other",
     )
+
+
+def _without_effect(workload: Metadata, template: Metadata, path: tuple[str, ...]) -> Iterator[str]:
+    """Only the mailer's name is carried. Whoever writes `spool` on the workload too must not believe in a spool."""
+    for key in sorted(names.USER_ANNOTATIONS - {names.INJECT_ANNOTATION}):
+        if workload.annotation(key) is not None and template.annotation(key) is None:
+            yield (
+                f"o365mailer: annotation {key} has no effect on the workload: write it in "
+                f"{'.'.join(path)}.metadata.annotations"
+            )
 
 
 def _carry(wanted: str, template: Pod, path: tuple[str, ...], *, namespace: str, settings: Settings) -> Verdict:

@@ -1,0 +1,93 @@
+"""Where `o365mailer run` keeps mail that waits for Office 365: beside what else this user's programs remember.
+
+The place names mailer, host and mailbox: what waits for one mailbox must not be found, and sent, by the run of another
+that happens to have the same name, and a trial against an emulator must not reach the real host.
+"""
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from o365mailer_cli.errors import CliError, WrongInput
+from o365mailer_contract.names import SPOOL_QUEUE
+from o365mailer_operator.token.cloud import resolve
+from o365mailer_operator.token.document import Mailer
+
+STATE_HOME: Final = "XDG_STATE_HOME"
+"""Absolute, or it does not count (XDG Base Directory Specification 0.8)."""
+PRIVATE: Final = 0o700
+WAY_OUT: Final = "Name a directory on a disk with --spool-dir, or send without a spool: --no-spool."
+
+
+class SpoolDirectory:
+    """A spool, seen from outside: the relay alone writes to it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def waiting(self) -> int:
+        """How many messages wait in it, in whichever relay's part; those being written are not counted."""
+        try:
+            parts = [each for each in self.path.iterdir() if each.name.isdigit()]
+        except OSError:
+            return 0
+        return sum(_entries(part / SPOOL_QUEUE) for part in parts)
+
+
+def usual_place(mailer: Mailer, environment: Mapping[str, str]) -> Path:
+    """The directory of this mailer, host and mailbox in the user's state. Raises WrongInput where there is no such."""
+    state, home = environment.get(STATE_HOME, ""), environment.get("HOME", "")
+    if Path(state).is_absolute():
+        base = Path(state)
+    elif Path(home).is_absolute():
+        base = Path(home, ".local", "state")
+    else:
+        raise WrongInput(f"--spool-dir: neither {STATE_HOME} nor HOME says where mail could wait. {WAY_OUT}")
+    host = resolve(mailer.spec).submission_host.rstrip(".").lower()
+    return base / "o365mailer" / mailer.name / host / _file_name(mailer.spec.mailbox.lower())
+
+
+def open_spool(path: Path) -> SpoolDirectory:
+    """The spool in this directory, which is made, with those above it, and only for its owner. Raises WrongInput."""
+    try:
+        _make(path.absolute())
+    except OSError as error:
+        raise WrongInput(f"--spool-dir: {path} cannot be made: {error.strerror}. {WAY_OUT}") from None
+    return SpoolDirectory(path.absolute())
+
+
+def with_way_out(problem: CliError) -> CliError:
+    """The relay's own refusal of a spool directory that nobody has named, with what to do about it."""
+    if isinstance(problem, WrongInput) and str(problem).startswith("--spool-dir:"):
+        return WrongInput(f"{str(problem).rstrip('.')}. {WAY_OUT}")
+    return problem
+
+
+def _make(path: Path) -> None:
+    """Each new entry is synced: a spool that a power cut takes the directory from has lost what it promised."""
+    if path.is_dir():
+        return
+    if path.exists():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    _make(path.parent)
+    path.mkdir(mode=PRIVATE, exist_ok=True)
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def _entries(queue: Path) -> int:
+    try:
+        with os.scandir(queue) as entries:
+            return sum(not entry.name.startswith(".") for entry in entries)
+    except OSError:
+        return 0
+
+
+def _file_name(mailbox: str) -> str:
+    """A mailbox's address may hold a slash, a file's name may not."""
+    return mailbox.replace("%", "%25").replace("/", "%2F")

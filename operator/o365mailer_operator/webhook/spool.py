@@ -1,0 +1,91 @@
+"""Where a pod's sidecar keeps mail that waits for Exchange: nowhere, in an emptyDir, or on the user's own volume.
+
+It is a promise about loss, so it is never made silently: what the spool survives stands on the pod.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from o365mailer_contract import names
+from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.settings import Settings
+
+USER: Final = 65532
+"""The uid of `nonroot` in distroless images, and the sidecar's; any uid above 0 would do."""
+
+EPHEMERAL_SURVIVES: Final = "restarts of the container and the node; not the pod's deletion, eviction or completion"
+CLAIM_SURVIVES: Final = "the pod: the next sidecar that mounts the claim sends what is left"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spool:
+    """The spool of one pod."""
+
+    claim: str | None
+    """The PersistentVolumeClaim that it is on; None: an emptyDir."""
+    notes: tuple[str, ...]
+    """What its user has to see to, for the status annotation."""
+
+    def volume(self) -> dict[str, Any]:
+        """No sizeLimit: passing it would evict the app. The spool's own limits are the mailer's settings."""
+        if self.claim is None:
+            return {"name": names.SPOOL_VOLUME, "emptyDir": {}}
+        return {"name": names.SPOOL_VOLUME, "persistentVolumeClaim": {"claimName": self.claim}}
+
+    @property
+    def ends_with_pod(self) -> bool:
+        """Whether mail that Exchange has not taken by the pod's end is lost."""
+        return self.claim is None
+
+    def status(self) -> dict[str, str]:
+        """Which it is, and what it survives."""
+        if self.claim is None:
+            return {"volume": names.SPOOL_EPHEMERAL, "survives": EPHEMERAL_SURVIVES}
+        return {"volume": f"claim {self.claim}", "survives": CLAIM_SURVIVES}
+
+
+def choose_spool(spec: PodSpec, wished: str | None, *, settings: Settings) -> Spool | None:
+    """The spool of this pod, None for none. `wished` is the annotation, checked; None: as the installation says.
+
+    A pod that ends by itself, as a Job's does, gets no emptyDir unasked: the 250 that it gave its app would end with
+    it, where a 451 would have had the Job tried again.
+    """
+    usual = settings.spool if _stays(spec) else ""
+    chosen = usual if wished is None else wished
+    if chosen in ("", names.SPOOL_NONE):
+        return None
+    claim = None if chosen == names.SPOOL_EPHEMERAL else chosen
+    notes = _on_emptydir(spec) if claim is None else _on_claim(spec, claim, openshift=settings.openshift)
+    return Spool(claim=claim, notes=tuple(notes))
+
+
+def _stays(spec: PodSpec) -> bool:
+    return spec.restart_policy in (None, "Always")
+
+
+def _on_emptydir(spec: PodSpec) -> Iterator[str]:
+    if not _stays(spec):
+        yield (
+            f"the pod ends with its containers (restartPolicy: {spec.restart_policy}), and mail that Exchange has not "
+            f"taken by then is lost: name a PersistentVolumeClaim in annotation {names.SPOOL_ANNOTATION}, or "
+            f"{names.SPOOL_NONE}"
+        )
+    # kubelet adds emptyDirs to what it holds against the limits of a pod (kubernetes.io, "Local ephemeral storage").
+    limited = [each.name for each in spec.every_container() if each.limits("ephemeral-storage")]
+    if limited:
+        yield (
+            f"the spool counts against the pod's ephemeral-storage limit (container {limited[0]}), beyond which "
+            "kubelet evicts the pod: keep the mailer's delivery.spool.maxSize well below it"
+        )
+
+
+def _on_claim(spec: PodSpec, claim: str, *, openshift: bool) -> Iterator[str]:
+    """Most volumes belong to root until a fsGroup gives them to a group. We do not set it: kubelet would change the
+    group of every file of the app's own volumes too. OpenShift sets it for every pod."""
+    if openshift or (spec.security_context and spec.security_context.fs_group is not None):
+        return
+    yield (
+        f"the pod has no fsGroup, so the volume of claim {claim} must let uid {USER} write: set the pod's "
+        f"securityContext.fsGroup, to {USER} or another group, unless it does"
+    )

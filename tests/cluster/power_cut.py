@@ -1,0 +1,54 @@
+"""Ends a pod's processes from its node, as a power cut would: kill -9, and nobody has a last word.
+
+Inside its own container the first process cannot be killed, not even by -9 (pid_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import time
+
+from cluster.apps import Manifest
+from cluster.team import Team
+
+KILL = """\
+import os, pathlib, signal, sys
+forms = {sys.argv[1], sys.argv[1].replace("-", "_")}
+killed = []
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if any(form in (process / "cgroup").read_text() for form in forms):
+            os.kill(int(process.name), signal.SIGKILL)
+            killed.append((process / "comm").read_text().strip())
+    except OSError:
+        continue
+pathlib.Path("/dev/termination-log").write_text(f"killed {killed}")
+"""
+"""A pod's cgroup carries its UID. The pause process, another user's, stays. What it did is in the pod's status: a
+container this short can end before containerd has its output (seen: an empty log of a pod that had succeeded)."""
+IMAGE_USER = 65532
+"""Of the product's images: who may kill their processes without being root, and nobody else's in the pod."""
+
+
+def killer(image: str, uid: str) -> Manifest:
+    """A pod that kills the processes of the pod with this UID."""
+    container = {
+        "name": "killer",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", KILL, uid],
+        "securityContext": {"runAsUser": IMAGE_USER},
+    }
+    spec = {"hostPID": True, "restartPolicy": "Never", "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "killer"}, "spec": spec}
+
+
+def kill_9(lax_team: Team, pod: str, *, namespace: str, process: str) -> float:
+    """Kills our processes in the pod, one named `process` among them, and returns when (the machine's clock)."""
+    uid = lax_team.cluster.kubectl.json("get", "pod", pod, "--namespace", namespace)["metadata"]["uid"]
+    began = time.time()
+    lax_team.apply(killer(lax_team.image, uid))
+    lax_team.kubectl("wait", "pod/killer", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    (status,) = lax_team.get("pod", "killer")["status"]["containerStatuses"]
+    assert process in status["state"]["terminated"]["message"], status
+    lax_team.kubectl("delete", "pod", "killer", "--now")
+    return began

@@ -1,0 +1,162 @@
+"""The contract's settings.py as it was before the spool, frozen: what the sidecars read with that were built then.
+
+Never edited. A pod lives for months, so what is written today must be read by this too.
+"""
+
+import datetime
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from o365mailer_contract.quantities import DURATION_PATTERN, LONGEST, SIZE_PATTERN
+
+SCHEMA_VERSION: Final = 1
+
+RESTRICTIONS: Final = frozenset({"senders.allowed", "recipients.allowedDomains", "recipients.redirectTo"})
+"""The restricting members that this version knows and obeys, by their paths."""
+
+SENDER_PATTERN: Final = r"^[^\s@<>]*@[^\s@<>]+$"
+DOMAIN_PATTERN: Final = r"^[^\s@<>*.]+(\.[^\s@<>*.]+)*$"
+
+Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN, max_length=LONGEST)]
+Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN, max_length=LONGEST)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+MAILBOX_PATTERN: Final = r"^[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+$"
+"""No control characters: \x01 ends a field of the XOAUTH2 response that the address stands in."""
+Mailbox = Annotated[str, msgspec.Meta(pattern=MAILBOX_PATTERN, max_length=254)]
+"""An address; 254 octets at most (RFC 5321 §4.5.3.1.3 less the angle brackets)."""
+SenderPattern = Annotated[str, msgspec.Meta(pattern=SENDER_PATTERN, max_length=254)]
+"""An address, or `@domain` (also written `*@domain`) for all addresses of one domain."""
+Domain = Annotated[str, msgspec.Meta(pattern=DOMAIN_PATTERN, max_length=253)]
+"""One domain, its subdomains not included."""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A part of the document: unknown members are ignored."""
+
+
+class Submission(Part, frozen=True):
+    """Where mail is submitted (RFC 6409)."""
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    port: Port = 587
+    tls: Literal["starttls"] = "starttls"
+
+
+class Limits(Part, frozen=True):
+    """What one sidecar allows itself."""
+
+    connections: Annotated[int, msgspec.Meta(ge=1, le=3)] = 3
+    """Open at once to Exchange; a mailbox has three in all (Microsoft, "Concurrent connections limit")."""
+    message_size: Size = "35Mi"
+    """Octets of one message, announced as SIZE; 35 MB is Exchange Online's default for sending."""
+
+
+class Delivery(Part, frozen=True):
+    """How a message is taken and confirmed."""
+
+    confirm_within: Duration = "10s"
+    """How long the app waits for Exchange's verdict, counted from its end of data."""
+    line_endings: Literal["Normalize", "Reject"] = "Normalize"
+    """What happens to a lone LF in a body: made CRLF before anything else looks at it, or refused."""
+
+
+class Senders(Part, frozen=True):
+    """Who may send, by reverse-path and by From."""
+
+    allowed: Annotated[tuple[SenderPattern, ...], msgspec.Meta(max_length=100)] = ()
+    """Beside the mailbox itself, which always may."""
+    on_mismatch: Literal["Reject", "Rewrite"] = "Reject"
+    """A message of another sender is refused, or sent as the mailbox, its author in Reply-To."""
+    null_reverse_path: Literal["Mailbox", "Keep"] = "Mailbox"
+    """What an app's `MAIL FROM:<>` becomes: the mailbox without notifications, or `<>` as it is.
+
+    Exchange takes what the mailbox may send as, and `<>` is nobody."""
+
+
+class Recipients(Part, frozen=True):
+    """Where mail may go."""
+
+    allowed_domains: Annotated[tuple[Domain, ...], msgspec.Meta(max_length=100)] = ()
+    """None: everywhere."""
+    redirect_to: Mailbox | None = None
+    """Every message goes here and nowhere else."""
+    max_per_message: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
+    """1000 is the most that Exchange Online can be set to take (Set-Mailbox -RecipientLimits)."""
+
+
+class Settings(Part, frozen=True):
+    """The whole document."""
+
+    schema_version: int
+    revision: Annotated[int, msgspec.Meta(ge=0)]
+    """Counts up with every change of the directory."""
+    mailbox: Mailbox
+    """Who the relay authenticates as."""
+    submission: Submission
+    expires_at: Annotated[datetime.datetime, msgspec.Meta(tz=True)] | None = None
+    """When the token beside this document ends, UTC."""
+    limits: Limits = Limits()
+    delivery: Delivery = Delivery()
+    senders: Senders = Senders()
+    recipients: Recipients = Recipients()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    requires: tuple[str, ...] = ()
+
+
+class InvalidSettings(ValueError):
+    """The document cannot be used as it is. Time heals it only by a new document."""
+
+
+class NewerSchema(InvalidSettings):
+    """Written by a newer controller in a schema that this version cannot read."""
+
+
+class UnknownRestriction(InvalidSettings):
+    """`requires` names a member that this version does not know, so it could relay what is not allowed."""
+
+
+class _Head(msgspec.Struct, rename="camel"):
+    schema_version: int
+
+
+def decode(document: bytes) -> Settings:
+    """The settings in a `mailer.json`.
+
+    Raises InvalidSettings (with the path of the wrong member), NewerSchema, UnknownRestriction.
+    """
+    try:
+        version = msgspec.json.decode(document, type=_Head).schema_version
+        if version > SCHEMA_VERSION:
+            raise NewerSchema(
+                f"schemaVersion is {version} and this version reads {SCHEMA_VERSION}: "
+                "restart the pod to get a newer sidecar"
+            )
+        settings = msgspec.json.decode(document, type=Settings)
+    except msgspec.MsgspecError as error:
+        raise InvalidSettings(str(error)) from None
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise InvalidSettings("nested too deeply") from None
+    unknown = sorted(set(settings.requires) - RESTRICTIONS)
+    if unknown:
+        raise UnknownRestriction(
+            f"requires {', '.join(unknown)}, which this version does not know: restart the pod to get a newer sidecar"
+        )
+    return settings
+
+
+def restrictions(senders: Senders, recipients: Recipients) -> tuple[str, ...]:
+    """The restricting members that are set: what `requires` has to name."""
+    given = {
+        "senders.allowed": senders.allowed,
+        "recipients.allowedDomains": recipients.allowed_domains,
+        "recipients.redirectTo": recipients.redirect_to,
+    }
+    return tuple(name for name, value in given.items() if value)
+
+
+def encode(settings: Settings) -> bytes:
+    """The `mailer.json` of these settings, for people to read: indented, members sorted, nothing left to defaults."""
+    return msgspec.json.format(msgspec.json.encode(settings, order="sorted"), indent=2) + b"\n"

@@ -1,0 +1,131 @@
+"""What Exchange's replies mean: every line of the tables that are known."""
+
+import pytest
+
+from o365mailer_sidecar.judgement import REASONS, RULES, Outcome, judged, outcome
+from o365mailer_sidecar.reply import upstream_reply
+
+TRAILER = "[AM0PR01CA0001.outlook.office365.com 2026-11-23T10:00:00.000Z 08DE2A6028D26C22]"
+CROWDED, HELD, SHUT = Outcome.CROWDED, Outcome.HELD, Outcome.SHUT
+DEFERRED, REFUSED, UNAUTHORIZED = Outcome.DEFERRED, Outcome.REFUSED, Outcome.UNAUTHORIZED
+DISABLED = "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the"
+QUOTA = "STOREDRV.Submission.Exception:SubmissionQuotaExceededException"
+FULL = "STOREDRV.Submission.Exception:QuotaExceededException.MapiException(Shutoff)QuotaExceeded"
+THROTTLED = "Sender throttled due to continuous"
+
+AUTHENTICATION = [
+    (535, f"5.7.3 Authentication unsuccessful {TRAILER}", UNAUTHORIZED, "token"),
+    (535, f"{DISABLED} Tenant. Visit https://aka.ms/smtp_auth_disabled", UNAUTHORIZED, "smtp-auth-disabled"),
+    (535, f"{DISABLED} Mailbox. Visit https://aka.ms/smtp_auth_disabled", UNAUTHORIZED, "smtp-auth-disabled"),
+    (535, "5.7.139 Authentication unsuccessful, basic authentication is disabled.", UNAUTHORIZED, "basic-auth"),
+    (535, "5.7.139 Authentication unsuccessful, the user credentials were incorrect", UNAUTHORIZED, "basic-auth"),
+    (535, "5.7.139 …, user is locked by your organization's security defaults policy.", UNAUTHORIZED,
+     "blocked-by-policy"),
+    (535, "5.7.139 …, the request did not meet the criteria to be authenticated successfully.", UNAUTHORIZED,
+     "blocked-by-policy"),
+    (535, "5.7.139 …, federated STS service was unreachable", UNAUTHORIZED, "blocked-by-policy"),
+    (530, "5.7.57 Client not authenticated to send mail.", UNAUTHORIZED, "not-authenticated"),
+    (530, "5.7.57 Client not authenticated to send mail. Error: 535 5.7.3 …", UNAUTHORIZED, "not-authenticated"),
+    (550, "5.7.30 Basic authentication is not supported for Client Submission.", UNAUTHORIZED, "basic-auth"),
+    (421, "4.7.66 TLS 1.0 and 1.1 are not supported. Please upgrade/update your client", DEFERRED, "tls-version"),
+    (451, "4.7.0 Temporary server error. Please try again later. PRX4", DEFERRED, "temporary"),
+    (535, "5.7.142 Token will expire soon", UNAUTHORIZED, "token-expired"),
+    (535, "5.7.143 Expired token", UNAUTHORIZED, "token-expired"),
+    (535, "5.7.144 Invalid API permissions", UNAUTHORIZED, "token"),
+    (501, "5.5.127 Invalid XOAUTH2 auth data - Token will expire soon", UNAUTHORIZED, "token"),
+    (501, "5.5.121 Invalid XOAUTH2 auth data", UNAUTHORIZED, "token"),
+    (550, "5.7.240 The application is not allowed for use with this High Volume Email account", UNAUTHORIZED,
+     "app-not-allowed"),
+    (534, "5.7.9 mechanism", UNAUTHORIZED, "mechanism"),
+    (504, f"5.7.4 Unrecognized authentication type {TRAILER}", UNAUTHORIZED, "mechanism"),
+    (430, "4.2.0 STOREDRV; mailbox logon failure; … MapiExceptionLogonFailed … Cannot open mailbox", UNAUTHORIZED,
+     "no-right"),
+]  # fmt: skip
+"""Replies to AUTH and MAIL."""
+
+SUBMISSION = [
+    (432, "4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending", CROWDED,
+     "concurrency"),
+    (432, "4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", CROWDED, "concurrency"),
+    (432, "4.3.2 STOREDRV.Deliver; recipient thread limit exceeded", DEFERRED, "recipient-busy"),
+    (421, "4.4.1 Connection timed out. Total session duration: 00:20:55", DEFERRED, "session-ended"),
+    (421, "4.4.2 Connection dropped", DEFERRED, "session-ended"),
+    (421, "4.3.2 Service not available", DEFERRED, "session-ended"),
+    (421, "4.4.2 Message submission rate for this client has exceeded the configured limit", DEFERRED, "rate"),
+    (451, "4.7.0 Temporary server error. PRX2", DEFERRED, "temporary"),
+    (451, "4.7.500 Server busy. Please try again later", DEFERRED, "server-busy"),
+    (451, "4.7.651 Access denied, please try again later", DEFERRED, "server-busy"),
+    (451, "4.7.850 Access denied, please try again later", DEFERRED, "server-busy"),
+    (554, f"5.2.0 {QUOTA}", HELD, "submission-quota"),
+    (550, "5.2.2 Submission quota exceeded", HELD, "submission-quota"),
+    (550, "5.1.90 Your message can't be sent because you've reached your daily limit", HELD, "recipients-quota"),
+    (550, "5.7.232 Your message can't be sent because your trial tenant …", HELD, "tenant-quota"),
+    (550, "5.7.233 Your message can't be sent because your tenant …", HELD, "tenant-quota"),
+    (550, "5.7.236 Your message can't be sent", HELD, "tenant-quota"),
+    (554, f"5.2.2 mailbox full; {FULL}", HELD, "mailbox-full"),
+    (554, f"5.2.0 {FULL}", HELD, "mailbox-full"),
+    (550, f"5.2.251 {THROTTLED} mailbox full errors.", SHUT, "throttled-mailbox-full"),
+    (550, f"5.2.252 {THROTTLED} send as denied errors.", SHUT, "throttled-send-as"),
+    (550, f"5.2.253 {THROTTLED} invalid license errors.", SHUT, "throttled-license"),
+    (550, f"5.2.254 {THROTTLED} too many recipients errors.", SHUT, "throttled-too-many-recipients"),
+    (550, f"5.2.255 {THROTTLED} invalid recipients errors.", SHUT, "throttled-recipients"),
+    (554, "5.2.252 SendAsDenied; a@x not allowed to send as b@y", REFUSED, "send-as"),
+    (554, "5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException", REFUSED, "send-as"),
+    (550, "5.7.60 SMTP; Client does not have permissions to send as this sender", REFUSED, "send-as"),
+    (554, "5.7.60 SMTP; Client does not have permissions to send as this sender", REFUSED, "send-as"),
+    (554, "5.2.3 …MessageSubmissionExceededException.MapiExceptionMaxSubmissionExceeded", REFUSED, "size"),
+    (552, "5.3.4 Message size exceeds fixed maximum message size", REFUSED, "size"),
+    (550, "5.1.8 Access denied, bad outbound sender", SHUT, "bad-sender"),
+    (550, "5.7.501 Access denied, spam abuse detected", SHUT, "spam"),
+    (550, "5.7.502 Access denied, banned sender", SHUT, "spam"),
+    (550, "5.7.503 Access denied, banned sender", SHUT, "spam"),
+    (550, "5.7.705 Access denied, tenant has exceeded threshold", SHUT, "tenant-threshold"),
+    (550, "5.7.708 Access denied, traffic not accepted from this IP", SHUT, "tenant-traffic"),
+    (550, "5.7.750 Service unavailable. Client blocked from sending from unregistered domains", SHUT,
+     "tenant-domains"),
+    (550, "5.1.20 Multiple From addresses are not allowed without Sender address", REFUSED, "malformed"),
+    (550, "5.7.512 Access denied, message must be RFC 5322 section 3.6.2 compliant", REFUSED, "malformed"),
+    (550, "5.6.11 Invalid characters", REFUSED, "malformed"),
+    (550, "5.1.10 RESOLVER.ADR.RecipientNotFound", REFUSED, "recipient"),
+    (550, "5.4.1 Recipient address rejected: Access denied", REFUSED, "recipient"),
+    (550, "5.7.1 Unable to relay", REFUSED, "recipient"),
+    (550, "5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup", REFUSED, "recipient"),
+]  # fmt: skip
+"""Replies behind AUTH."""
+
+OTHERS = [
+    (250, "2.0.0 OK", Outcome.ACCEPTED, "accepted"),
+    (251, "2.1.5 forwarded", Outcome.ACCEPTED, "accepted"),
+    (334, "what", DEFERRED, "no-smtp"),
+    (-1, "", DEFERRED, "no-smtp"),
+    (600, "5.1.8 what", DEFERRED, "no-smtp"),
+    (450, "5.1.8 a temporary code is no lock", DEFERRED, "temporary"),
+    (450, "5.1.10 nor for good", DEFERRED, "temporary"),
+    (503, "5.5.1 Bad sequence", DEFERRED, "out-of-order"),
+    (550, "5.1.80 something else", REFUSED, "recipient"),
+    (501, "5.1.3 Invalid address", REFUSED, "recipient"),
+    (554, "5.0.0 unknown", REFUSED, "refused"),
+    (550, "no enhanced code", REFUSED, "refused"),
+]  # fmt: skip
+
+
+@pytest.mark.promise("R45")
+@pytest.mark.parametrize(("code", "text", "expected", "reason"), AUTHENTICATION + SUBMISSION + OTHERS)
+def test_a_reply_is_weighed(code: int, text: str, expected: Outcome, reason: str) -> None:
+    judgement = judged(upstream_reply(code, text))
+    assert (judgement.outcome, judgement.reason) == (expected, reason)
+    assert outcome(upstream_reply(code, text)) is expected
+    assert reason in REASONS
+
+
+def test_every_rule_is_the_first_to_match_some_reply() -> None:
+    seen = {judged(upstream_reply(code, text))[:2] for code, text, *_ in AUTHENTICATION + SUBMISSION + OTHERS}
+    assert {(rule.outcome, rule.reason) for rule in RULES} <= seen
+
+
+def test_a_rule_can_match_and_what_somebody_can_do_is_said() -> None:
+    for rule in RULES:
+        assert rule.code or rule.enhanced or rule.text
+        assert rule.text == rule.text.lower()
+        assert bool(rule.remedy) == (rule.outcome in (UNAUTHORIZED, HELD, SHUT))
+        assert len(rule.remedy) <= 80

@@ -1,0 +1,144 @@
+"""The connection to Office 365 ends behind each single octet of either side: what the app saw, what arrived, how often.
+
+Whatever the octet: 250 if and only if the message arrived, once, or the reply says that it may have; and where the
+reply says that nothing was sent, nothing arrived.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from clocked_sidecar import ClockedSidecar, clocked
+from cutting_host import SIDES, Cut, CuttingHost, Ending
+from sidecar_process import MailerDirectory, Wire
+
+TOLD = {
+    "250 2.0.0 Office 365 has it: taken [": "accepted",
+    "451 4.4.1 Office 365 cannot be reached: ": "nothing was sent",
+    "451 4.4.2 The connection to Office 365 broke (": "nothing was sent",
+    "451 4.4.2 No verdict from Office 365 (": "may have arrived",
+}
+PAUSE = 60.0
+"""Seconds that are skipped between two cases: the host is asked again, and over a new connection."""
+
+Seen = dict[str, set[tuple[str, int]]]
+"""How far the conversation had come → what the app was told, and how often the message arrived."""
+
+NOT_SENT = {("nothing was sent", 0)}
+UNKNOWN = {("may have arrived", 0)}
+REPLACED = {("accepted", 1)}
+"""Over another connection."""
+VERDICT = {("may have arrived", 1), ("accepted", 1)}
+"""Accepted with the last octet of 250."""
+
+ONE_BY_ONE: Seen = {
+    **dict.fromkeys(("connect", "EHLO", "STAR", "AUTH", "MAIL", "RCPT"), NOT_SENT),
+    "DATA": NOT_SENT | UNKNOWN,  # with the last octet of 354 it leaves
+    "content": UNKNOWN,
+    "verdict": VERDICT,
+}
+IN_ONE_FLIGHT: Seen = {
+    "next": UNKNOWN | REPLACED,  # it was gone before we spoke, or not yet
+    "MAIL": UNKNOWN,
+    "RCPT": UNKNOWN,
+    "BDAT": UNKNOWN,
+    "verdict": VERDICT,
+}
+AFTER_A_WHILE: Seen = {
+    "next": REPLACED,
+    "MAIL": REPLACED,
+    "RCPT": REPLACED | UNKNOWN,  # with the last octet of RCPT's reply it leaves
+    "BDAT": UNKNOWN,
+    "verdict": VERDICT,
+}
+
+
+def told(reply: str) -> str:
+    """Which of the four it is."""
+    (kind,) = [kind for start, kind in TOLD.items() if reply.startswith(start)]
+    return kind
+
+
+class Bench:
+    """One app, one sidecar, one host."""
+
+    def __init__(self, host: CuttingHost, clock: ClockedSidecar) -> None:
+        self.host, self.clock = host, clock
+        self.app = Wire(clock.sidecar.port)
+        self.number = 0
+
+    def mail(self) -> tuple[str, int]:
+        """One message: the kind of reply, and how often it had arrived by then."""
+        self.number += 1
+        name = f"{self.number:04}"
+        self.app.begin()
+        head = f"Subject: {name}\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <{name}@x>\r\n\r\n"
+        return told(self.app.deliver(head.encode())), self.host.arrived[name]
+
+    def cut_everywhere(self, case: Callable[[], tuple[str, int]], *, message: int, ending: Ending = "reset") -> Seen:
+        """Each prefix of either side's octets; the last is that of the whole conversation."""
+        seen: Seen = defaultdict(set)
+        for side in SIDES:
+            octets, whole = 0, False
+            while not whole:
+                self.host.cut = Cut(side, octets, message, ending)
+                result = case()
+                talk = self.host.cut_talks[-1]
+                whole = not talk.cut_short
+                if not whole:
+                    seen[talk.stage].add(result)
+                self.clock.skip(PAUSE)
+                octets += 1
+        return dict(seen)
+
+
+def assert_as(expected: Seen, seen: Seen) -> None:
+    """Every stage was reached, and nothing was seen that the table does not allow."""
+    assert seen.keys() == expected.keys()
+    assert {stage: results - expected[stage] for stage, results in seen.items() if results - expected[stage]} == {}
+    assert ("accepted", 1) in seen["verdict"], "the control: a whole reply is heard though a reset follows it"
+
+
+@contextmanager
+def bench(directory: MailerDirectory) -> Iterator[Bench]:
+    with CuttingHost() as host:
+        host.describe(directory)
+        with clocked(directory.path) as clock:
+            made = Bench(host, clock)
+            yield made
+            made.app.socket.close()
+
+
+@pytest.mark.promise("R67")
+@pytest.mark.timeout(300)
+def test_on_a_new_connection(directory: MailerDirectory) -> None:
+    with bench(directory) as made:
+        assert_as(ONE_BY_ONE, made.cut_everywhere(made.mail, message=1))
+
+
+@pytest.mark.promise("R67")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("ending", ["reset", "close"])
+def test_in_a_flight_on_a_connection_that_is_used(directory: MailerDirectory, ending: Ending) -> None:
+    with bench(directory) as made:
+
+        def second() -> tuple[str, int]:
+            assert made.mail() == ("accepted", 1)
+            return made.mail()
+
+        assert_as(IN_ONE_FLIGHT, made.cut_everywhere(second, message=2, ending=ending))
+
+
+@pytest.mark.promise("R67")
+@pytest.mark.timeout(300)
+def test_on_a_connection_that_was_idle(directory: MailerDirectory) -> None:
+    """It may have died meanwhile: before an octet of the message has left, another takes its place unseen."""
+    with bench(directory) as made:
+
+        def second() -> tuple[str, int]:
+            assert made.mail() == ("accepted", 1)
+            made.clock.skip(4)
+            return made.mail()
+
+        assert_as(AFTER_A_WHILE, made.cut_everywhere(second, message=2))

@@ -1,0 +1,107 @@
+"""How long a connection is kept, and how messages go over it where the mailer says so."""
+
+import asyncio
+import json
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from emulator_client import EmulatorClient
+from scratch_submission import Peer, ScratchHost
+from sidecar_process import MailerDirectory, Wire, document, running
+
+from o365mailer_contract.settings import decode
+from o365mailer_sidecar.attempt import Attempt
+from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.connection import Connection, connect
+from o365mailer_sidecar.dialer import Dialer
+from o365mailer_sidecar.directory import Mailer, Token
+from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.gauges import Gauges
+from o365mailer_sidecar.outgoing import Outgoing
+from o365mailer_sidecar.pool import Pool
+
+ENVELOPE = Envelope(
+    queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=(Recipient(address="a@example.com"),)
+)
+
+
+def takes_all(peer: Peer) -> None:
+    """Every message by DATA, until QUIT."""
+    peer.authenticate()
+    while line := peer.line():
+        if line == b"DATA\r\n":
+            peer.say(b"354 go\r\n")
+            peer.message()
+        peer.say(b"221 bye\r\n" if line == b"QUIT\r\n" else b"250 2.0.0 ok\r\n")
+
+
+async def connections(messages: int, *, expires_in: float = 3600.0, **limits: Any) -> list[int]:
+    """How many messages went over each connection of a pool."""
+    now = datetime.now(UTC)
+    async with ScratchHost(takes_all) as host:
+        settings = decode(json.dumps(document("127.0.0.1", host.port)).encode())
+        context = ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode())
+        dialer, gauges = Dialer(), Gauges()
+
+        async def fresh(mailer: Mailer) -> Connection:
+            return await connect(mailer, context=context, name="localhost", now=now, gauges=gauges, dialer=dialer)
+
+        pool = Pool(connect=fresh, **limits)
+        mailer = Mailer(settings, Token("token-not-a-secret", now + timedelta(seconds=expires_in)), None)
+        for _ in range(messages):
+            async with asyncio.timeout(20), pool.lend(mailer) as connection:
+                outgoing = Outgoing(Body(b"x\r\n"), envelope=ENVELOPE, mailbox="noreply@contoso.com", now=now)
+                assert (await connection.transact(ENVELOPE, outgoing, Attempt())).final
+        await pool.close()
+    assert all(peer.heard.endswith(b"QUIT\r\n") for peer in host.peers), "each is said goodbye to"
+    return [peer.heard.count(b"\r\nDATA\r\n") for peer in host.peers]
+
+
+@pytest.mark.promise("R63")
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [({}, [4]),
+     ({"message_limit": 2}, [2, 2]),
+     ({"age_limit": 0.0}, [1, 1, 1, 1]),
+     ({"expires_in": 9.0}, [1, 1, 1, 1])],
+)  # fmt: skip
+async def test_a_connection_is_given_up_by_count_by_age_and_before_its_token_ends(
+    limits: dict[str, Any], expected: list[int]
+) -> None:
+    assert await connections(4, **limits) == expected
+
+
+@pytest.mark.promise("R63")
+@pytest.mark.parametrize(("chunking", "bdat", "data"), [("auto", 2, 1), ("off", 0, 3)])
+def test_with_chunking_off_every_message_goes_by_data(
+    emulator: EmulatorClient, directory: MailerDirectory, chunking: str, bdat: int, data: int
+) -> None:
+    submission = {"host": emulator.smtp_host, "port": emulator.smtp_port, "chunking": chunking}
+    directory.write_for(emulator, submission=submission)
+    with running(directory.path) as sidecar:
+        for _ in range(3):
+            with Wire(sidecar.port) as app:
+                app.begin()
+                assert app.deliver(b"Subject: x\r\n\r\nbody\r\n").startswith("250 ")
+    commands = emulator.counters()["commands"]
+    assert (commands.get("BDAT", 0), commands.get("DATA", 0)) == (bdat, data)
+    assert len(emulator.messages()) == 3
+
+
+@pytest.mark.promise("R63")
+def test_chunking_that_is_switched_off_holds_from_the_next_message_on(
+    emulator: EmulatorClient, directory: MailerDirectory
+) -> None:
+    submission = {"host": emulator.smtp_host, "port": emulator.smtp_port}
+    directory.write_for(emulator, submission=submission)
+    with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        app.begin()
+        assert app.deliver(b"Subject: x\r\n\r\nbody\r\n").startswith("250 ")
+        directory.write_for(emulator, revision=2, submission=submission | {"chunking": "off"})
+        for _ in range(2):
+            app.begin()
+            assert app.deliver(b"Subject: x\r\n\r\nbody\r\n").startswith("250 ")
+    assert "BDAT" not in emulator.counters()["commands"]
+    assert emulator.counters()["connections"] == 2

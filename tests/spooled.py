@@ -1,0 +1,69 @@
+"""The spool for tests: opened in a directory, with what it reports, and messages to put into it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from o365mailer_sidecar.body import Body, BodyReader
+from o365mailer_sidecar.durable import Disk
+from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.spool import Spool
+from o365mailer_sidecar.stored import Stored
+
+RECEIVED = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+class Reports(list[tuple[str, dict[str, str | int]]]):
+    """What the spool would have logged."""
+
+    def __call__(self, name: str, *, level: str = "info", **fields: str | int) -> None:
+        """One event."""
+        self.append((name, fields))
+
+    def named(self, name: str) -> list[dict[str, str | int]]:
+        """The fields of these."""
+        return [fields for said, fields in self if said == name]
+
+
+@contextmanager
+def spool_in(directory: Path, *, disk: Disk | None = None, reports: Reports | None = None) -> Iterator[Spool]:
+    """One that is closed afterwards, as when the process ends."""
+    report = Reports() if reports is None else reports
+    spool = Spool.opened(directory, now=lambda: RECEIVED + timedelta(hours=1), report=report, disk=disk)
+    try:
+        yield spool
+    finally:
+        spool.close()
+
+
+def envelope(queue_id: str = "2990A37EA2F3", *recipients: str, sender: str = "noreply@contoso.com") -> Envelope:
+    """One recipient unless told otherwise."""
+    to = tuple(Recipient(address=address) for address in recipients or ("a@example.com",))
+    return Envelope(queue_id=queue_id, sender=Sender(address=sender), recipients=to)
+
+
+def body(content: bytes = b"Subject: test\r\n\r\nHello\r\n") -> Body:
+    """As it is received: in memory, or in a file if it is large."""
+    reader = BodyReader(size_limit=2**30, line_endings="Normalize")
+    # Dots are stuffed on the way in.
+    reader.feed((b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")
+    return reader.body()
+
+
+def octets(found: Body) -> bytes:
+    """All of it; closes it."""
+    content = b"".join(found.blocks())
+    found.close()
+    return content
+
+
+def recovered(spool: Spool) -> dict[str, Stored]:
+    """By queue id."""
+    return {stored.queue_id: stored for stored in spool.recovered()}
+
+
+def files(directory: Path, name: str = "queue") -> dict[str, bytes]:
+    """What a slot's directory holds beside spares."""
+    found = sorted((directory / "0" / name).iterdir())
+    return {file.name: file.read_bytes() for file in found if not file.name.startswith(".")}
