@@ -49,7 +49,9 @@ class Spool:
         self.messages: dict[str, Stored] = {}
         self.busy: set[str] = set()
         """Queue ids that a thread is at work on: what the directory says of them is about to change."""
-        self.octets = self.storing = self.reserved = self.damaged = 0
+        self.octets = self.storing = self.reserved = 0
+        self.trouble = ""
+        """With the disk, as it was told last; empty since a message was kept."""
         self.threads: Executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
 
     @classmethod
@@ -59,6 +61,8 @@ class Spool:
         """Lock a slot of `directory`, and see to what a crash left half done. Raises SpoolUnusable."""
         disk = disk or Filesystem()
         spool = cls(locked(directory, disk=disk), disk=disk, now=now, report=report)
+        if spool.slot.ends_with_the_container:
+            report("spool_in_container", level="warning", reason="it ends with the container: mount a volume there")
         for name in spool.shelf.left_spares():
             try:
                 spool.shelf.settle_spare(name)
@@ -89,6 +93,11 @@ class Spool:
     def dead(self) -> int:
         """Dead letters; asks the disk."""
         return self.shelf.count(self.shelf.dead)
+
+    @property
+    def damaged(self) -> int:
+        """Files that were set aside; asks the disk."""
+        return self.shelf.count(self.shelf.damaged)
 
     def recovered(self) -> Iterator[Stored]:
         """What an earlier process left, longest untouched first, without what `store` has taken meanwhile.
@@ -154,7 +163,6 @@ class Spool:
         stored.follow(fresh)
 
     def _set_aside(self, queue_id: str, damage: Damaged) -> None:
-        self.damaged += 1
         self.report("spool_damaged", level="error", queue_id=queue_id, reason=str(damage))
         self._forget(queue_id)
         with suppress(OSError):  # it stays where it is then, and is not sent from there either
@@ -188,6 +196,7 @@ class Spool:
             self.busy.discard(queue_id)
             self.storing -= 1
             self.reserved -= size
+        self.trouble = ""
         stored = Stored(queue_id, received, size, octets, len(envelope.recipients))
         self._count(stored)
         return stored
@@ -301,5 +310,8 @@ class Spool:
 
     def _failed(self, error: OSError) -> StoreFailed:
         full = FULL.get(error.errno or 0)
-        self.report("spool_failed", level="error", reason=full or error.strerror or type(error).__name__)
+        trouble = full or error.strerror or type(error).__name__
+        if trouble != self.trouble:  # not once a message
+            self.report("spool_failed", level="error", reason=trouble)
+        self.trouble = trouble
         return SpoolFull(full) if full else StoreFailed(f"the spool's disk failed: {error.strerror}")

@@ -156,6 +156,10 @@ async def test_what_is_stored_while_the_rest_is_recovered_is_not_recovered_too(t
         (lambda text: text.replace(b'"size":', b'"size":-'), "its header makes no sense"),
         (lambda text: text.replace(b"2990A37EA2F3", b"2990A37EA2F4"), "its name is not its queue id"),
         (lambda text: text.replace(b"2990A37EA2F3", b"../../../etc"), "its header makes no sense"),
+        (
+            lambda text: text.replace(b'"o365mailer":1', b'"o365mailer":2'),
+            "it is of version 2, and this sidecar reads 1",
+        ),
         (lambda _: b"", "its header does not end"),
         (lambda text: b"\0" * len(text), "its header does not end"),
     ],

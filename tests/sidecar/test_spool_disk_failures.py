@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,21 @@ async def test_a_call_that_fails_means_not_kept_and_is_never_tried_again_on_the_
         assert set(disk.synced_files().values()) <= {1}, "no file is synced twice"
     with spool_in(tmp_path) as spool:
         assert recovered(spool).keys() == {"B"}
+
+
+async def test_trouble_with_the_disk_is_told_once_and_again_after_it_was_over(tmp_path: Path) -> None:
+    disk, reports = Failing(), Reports()
+    with spool_in(tmp_path, disk=disk, reports=reports) as spool:
+        for queue_id, code in (("A", 28), ("B", 28), ("C", 5), ("D", 0), ("E", 5)):
+            disk.fails = "write" if code else "", code
+            with suppress(StoreFailed):
+                await spool.store(envelope(queue_id), body(), received=RECEIVED)
+    told = [fields["reason"] for fields in reports.named("spool_failed")]
+    assert told == [
+        "no room, or no inode, is left on the spool's file system",
+        "Input/output error",
+        "Input/output error",
+    ]
 
 
 async def test_entries_whose_directory_was_not_synced_are_never_used(tmp_path: Path) -> None:
