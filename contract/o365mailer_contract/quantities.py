@@ -20,6 +20,11 @@ class InvalidQuantity(ValueError):
     """A text that is not a duration or a size; the message says what is expected."""
 
 
+def whole(pattern: str) -> str:
+    """The pattern for Python, whose `$` also matches in front of a last line feed, as the CRD's does not."""
+    return pattern.removesuffix("$") + r"\Z"
+
+
 def seconds(text: str) -> float:
     """`"30s"` → 30.0. One number and one unit of ms, s, m, h, d.
 

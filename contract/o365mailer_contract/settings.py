@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from o365mailer_contract.quantities import DURATION_PATTERN, LONGEST, SIZE_PATTERN
+from o365mailer_contract.quantities import DURATION_PATTERN, LONGEST, SIZE_PATTERN, whole
 
 SCHEMA_VERSION: Final = 1
 
@@ -19,20 +19,22 @@ RESTRICTIONS: Final = frozenset({"senders.allowed", "recipients.allowedDomains",
 
 SENDER_PATTERN: Final = r"^[^\s@<>]*@[^\s@<>]+$"
 DOMAIN_PATTERN: Final = r"^[^\s@<>*.]+(\.[^\s@<>*.]+)*$"
+HOST_PATTERN: Final = r"^([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$"
+"""A name whose labels the DNS can hold (RFC 1035 §2.3.4), or an address."""
 
-Duration = Annotated[str, msgspec.Meta(pattern=DURATION_PATTERN, max_length=LONGEST)]
-Size = Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN, max_length=LONGEST)]
+Duration = Annotated[str, msgspec.Meta(pattern=whole(DURATION_PATTERN), max_length=LONGEST)]
+Size = Annotated[str, msgspec.Meta(pattern=whole(SIZE_PATTERN), max_length=LONGEST)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 MAILBOX_PATTERN: Final = r"^[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+$"
 """No control characters: \x01 ends a field of the XOAUTH2 response that the address stands in."""
-Mailbox = Annotated[str, msgspec.Meta(pattern=MAILBOX_PATTERN, max_length=254)]
+Mailbox = Annotated[str, msgspec.Meta(pattern=whole(MAILBOX_PATTERN), max_length=254)]
 """An address; 254 octets at most (RFC 5321 §4.5.3.1.3 less the angle brackets)."""
-SenderPattern = Annotated[str, msgspec.Meta(pattern=SENDER_PATTERN, max_length=254)]
+SenderPattern = Annotated[str, msgspec.Meta(pattern=whole(SENDER_PATTERN), max_length=254)]
 """An address, or `@domain` (also written `*@domain`) for all addresses of one domain."""
-Domain = Annotated[str, msgspec.Meta(pattern=DOMAIN_PATTERN, max_length=253)]
+Domain = Annotated[str, msgspec.Meta(pattern=whole(DOMAIN_PATTERN), max_length=253)]
 """One domain, its subdomains not included."""
 NOTIFY_PATTERN: Final = r"^(sender|[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+)$"
-Notify = Annotated[str, msgspec.Meta(pattern=NOTIFY_PATTERN, max_length=254)]
+Notify = Annotated[str, msgspec.Meta(pattern=whole(NOTIFY_PATTERN), max_length=254)]
 """The word `sender`, or a mailbox's address."""
 
 
@@ -43,7 +45,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Submission(Part, frozen=True):
     """Where mail is submitted (RFC 6409)."""
 
-    host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+    host: Annotated[str, msgspec.Meta(pattern=whole(HOST_PATTERN), max_length=253)]
     port: Port = 587
     tls: Literal["starttls"] = "starttls"
     chunking: Literal["auto", "off"] = "auto"

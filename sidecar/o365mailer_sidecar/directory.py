@@ -42,7 +42,7 @@ class Token:
 
     def usable(self, now: datetime) -> bool:
         """Whether it may still be offered."""
-        return self.expires_at is None or now < self.expires_at - EXPIRY_MARGIN
+        return self.expires_at is None or now + EXPIRY_MARGIN < self.expires_at  # it may be the first of all days
 
 
 @dataclass(frozen=True, slots=True)

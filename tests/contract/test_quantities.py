@@ -1,10 +1,12 @@
 """Durations and sizes read as people write them."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from o365mailer_contract.quantities import OCTETS, SECONDS, InvalidQuantity, octets, seconds
+from o365mailer_contract.settings import Delivery
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,11 @@ def test_a_number_and_its_unit_multiply(number: int, unit: str) -> None:
 @given(st.integers(min_value=0, max_value=10**9), st.sampled_from(sorted(OCTETS)))
 def test_a_size_and_its_unit_multiply(number: int, unit: str) -> None:
     assert octets(f"{number}{unit}") == number * OCTETS[unit]
+
+
+@pytest.mark.parametrize("text", ["10s\n", "10s ", "\n10s"])
+def test_a_quantity_is_the_whole_text(text: str) -> None:
+    with pytest.raises(InvalidQuantity):
+        seconds(text)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"confirmWithin": text}, Delivery)

@@ -79,6 +79,15 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
     [
         ({"mailbox": "noreply"}, r"mailbox"),
         ({"submission": {"host": "", "port": 587}}, r"submission\.host"),
+        *(
+            ({"submission": {"host": host, "port": 587}}, r"submission\.host")
+            for host in (".", "h..x", "h\r\nx", "h\n", "h\0", "h" * 64, "a b", "h/x")
+        ),
+        ({"mailbox": "noreply@contoso.com\n"}, r"mailbox"),
+        ({"senders": {"allowed": ["@contoso.com\n"]}}, r"senders\.allowed"),
+        ({"recipients": {"redirectTo": "staging@contoso.com\n"}}, r"recipients\.redirectTo"),
+        ({"recipients": {"allowedDomains": ["contoso.com\n"]}}, r"recipients\.allowedDomains"),
+        ({"delivery": {"notify": "sender\n"}}, r"delivery\.notify"),
         ({"submission": {"host": "h", "port": 70000}}, r"submission\.port"),
         ({"limits": {"connections": 0}}, r"limits\.connections"),
         ({"delivery": {"confirmWithin": "soon"}}, r"delivery\.confirmWithin"),
@@ -104,6 +113,13 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
 def test_a_wrong_value_is_named_by_its_path(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidSettings, match=message):
         decode(document(**changes))
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "smtp.office365.com", "smtp.office365.com.", "a_b-c.d", "::1", "10.0.0.1"]
+)
+def test_names_and_addresses_of_hosts_are_taken(host: str) -> None:
+    assert decode(document(submission={"host": host, "port": 587})).submission.host == host
 
 
 @given(st.integers(min_value=0, max_value=len(document()) - 1))

@@ -115,6 +115,13 @@ def test_a_plain_directory_is_valid_and_files_written_in_place_are_noticed(direc
     assert read.mailer().token.value == "another-not-a-secret"
 
 
+@pytest.mark.parametrize("expires", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00"])
+def test_a_token_can_have_ended_on_the_first_of_all_days(directory: MailerDirectory, expires: str) -> None:
+    directory.write(mailer_json=edited(expiresAt=expires), access_token=TOKEN)
+    with pytest.raises(NotReady, match="the token expired at"):
+        reader(directory).mailer()
+
+
 @pytest.mark.promise("R11")
 @pytest.mark.parametrize(
     "files",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from o365mailer_contract.quantities import whole
 from o365mailer_contract.settings import (
     DOMAIN_PATTERN,
     MAILBOX_PATTERN,
@@ -35,12 +36,12 @@ HOST_PATTERN: Final = rf"^{_LABEL}(\.{_LABEL})*\.?$"
 SECRET_NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 SECRET_KEY_PATTERN: Final = r"^[A-Za-z0-9._-]+$"
 
-Tenant = Annotated[str, msgspec.Meta(pattern=TENANT_PATTERN, max_length=253)]
-ClientId = Annotated[str, msgspec.Meta(pattern=CLIENT_ID_PATTERN)]
-AuthorityUrl = Annotated[str, msgspec.Meta(pattern=AUTHORITY_PATTERN, max_length=300)]
-Host = Annotated[str, msgspec.Meta(pattern=HOST_PATTERN, max_length=253)]
-SecretName = Annotated[str, msgspec.Meta(pattern=SECRET_NAME_PATTERN, max_length=253)]
-SecretKey = Annotated[str, msgspec.Meta(pattern=SECRET_KEY_PATTERN, max_length=253)]
+Tenant = Annotated[str, msgspec.Meta(pattern=whole(TENANT_PATTERN), max_length=253)]
+ClientId = Annotated[str, msgspec.Meta(pattern=whole(CLIENT_ID_PATTERN))]
+AuthorityUrl = Annotated[str, msgspec.Meta(pattern=whole(AUTHORITY_PATTERN), max_length=300)]
+Host = Annotated[str, msgspec.Meta(pattern=whole(HOST_PATTERN), max_length=253)]
+SecretName = Annotated[str, msgspec.Meta(pattern=whole(SECRET_NAME_PATTERN), max_length=253)]
+SecretKey = Annotated[str, msgspec.Meta(pattern=whole(SECRET_KEY_PATTERN), max_length=253)]
 Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 CloudName = Literal["Global", "USGovernment", "USGovernmentDoD", "China"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -178,5 +179,5 @@ def _located(problem: str) -> str:
     if text == "Expected `str`, got `bool`":
         text += ". YAML reads a bare on, off, yes or no as true or false: put it in quotes"
     for pattern, words in _WORDS:
-        text = text.replace(f"Expected `str` matching regex {pattern!r}", f"expected {words}")
+        text = text.replace(f"Expected `str` matching regex {whole(pattern)!r}", f"expected {words}")
     return f"spec{path.rstrip('`')}: {text}"
