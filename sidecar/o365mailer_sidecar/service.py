@@ -5,7 +5,7 @@ says so, not a refused connection.
 """
 
 import asyncio
-import secrets
+import os
 import signal
 from datetime import UTC, datetime
 from typing import Final
@@ -108,7 +108,7 @@ class Service:
         return Session(
             office=self.relay,
             journal=self.journal,
-            queue_id=lambda: secrets.token_hex(6).upper(),
+            queue_id=lambda: os.urandom(6).hex().upper(),
             sessions=self.sessions,
             session_limit=SESSION_LIMIT,
             loop=asyncio.get_running_loop(),
