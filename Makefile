@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+APPS := PYTHONPATH=tests:tests/cluster/rig $(BIN)/python -m apps.record
 RIG := PYTHONPATH=tests/cluster/rig $(BIN)/python -m cluster_rig
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
-.PHONY: help demo test check mutants fuzz setup-node cluster cluster-down images bench lock clean
+.PHONY: help demo test check apps mutants fuzz setup-node cluster cluster-down images bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,9 +25,13 @@ check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
 	$(BIN)/lint-imports
 	$(BIN)/python tests/promises.py
 	$(BIN)/python -m benchmarks --check
+	$(APPS) --check
 	$(RIG) build helm
 	$$($(RIG) path helm) lint --strict charts/o365mailer
 	$(BIN)/python -m pytest -q tests/chart/test_manifests.py
+
+apps: .venv/.dev ## run the programs that apps send with once more, and write docs/apps.md (4 minutes)
+	$(APPS)
 
 mutants: .venv/.dev ## break the code in named ways; each must turn a named test red
 	$(BIN)/python -m pytest tests/mutations
@@ -34,7 +39,7 @@ mutants: .venv/.dev ## break the code in named ways; each must turn a named test
 fuzz: .venv/.dev ## a million hostile inputs, 15 minutes at most; FUZZ="--inputs 1000 --seconds 9 --seed 1" for others
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
 
-setup-node: .venv/.dev ## install what a real node needs (root, Debian)
+setup-node: .venv/.dev ## install what a real node and the tests' programs need (root, Debian)
 	@$(RIG) setup-node
 
 images: .venv/.dev ## build the images with docker, podman or buildah

@@ -1,8 +1,7 @@
 """One mail of a relay that has no connection, its host 30 ms away: round trips, beside the bare exchange.
 
 The bare exchange is what RFC 5321, 3207 and 4954 ask for and nothing else, each command when the one before was
-answered. A client that pipelines (RFC 2920) saves MAIL's and RCPT's: that is measured beside it, and the relay does so
-from a connection's second message on (the reason is in `delivery.py`).
+answered. A client that pipelines (RFC 2920) saves MAIL's and RCPT's: that is measured beside it, and the relay does so.
 """
 
 import base64

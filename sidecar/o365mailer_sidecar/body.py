@@ -114,7 +114,7 @@ class BodyReader:
         if not piece:
             return
         octets = self.line_ends(self.before + piece)
-        decoded = octets.replace(b"\r\n.", b"\r\n") if DOT_LINE.search(octets) else octets
+        decoded = octets.replace(b"\r\n.", b"\r\n") if b"." in octets and DOT_LINE.search(octets) else octets
         decoded = decoded[len(self.before) + self.cut :]
         self.before, self.cut = (b"\r\n" if octets.endswith(b"\r\n") else b""), 0
         self.size += len(decoded)

@@ -191,10 +191,12 @@ class Connection:
     async def _offer(self, delivery: Delivery) -> Answers:
         first, idle = not self.messages, self.loop.time() - self.idle_since
         self.messages += 1
-        pipelining = "pipelining" in self.extensions and not first
+        pipelining = "pipelining" in self.extensions
         chunking = "chunking" in self.extensions and not first and not self.bdat_refused
         if pipelining and chunking and delivery.small and idle <= FRESH:
             return await delivery.in_one_flight()
+        if pipelining and delivery.single and not chunking:
+            return await delivery.envelope_and_data()
         answers = await (delivery.pipelined() if pipelining else delivery.command_by_command())
         recipients = answers.recipients
         if not recipients or not all(outcome(reply) is Outcome.ACCEPTED for reply in recipients):

@@ -13,8 +13,9 @@ from typing import Final
 from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.reply import Reply, upstream_reply
 
-LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*?))?\r?\n")
-"""One line of a reply (RFC 5321 §4.2). A lone LF ends a line too: nothing is at stake in a reply."""
+LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])|\r?\n)")
+"""How a line of a reply begins (RFC 5321 §4.2); some are nothing but a code. A lone LF ends a line too: nothing is at
+stake in a reply."""
 
 REPLY_LIMIT: Final = 8192
 """Octets of one reply; Exchange's with a diagnostic dump are 3 kB."""
@@ -132,11 +133,12 @@ class Conversation(asyncio.BufferedProtocol):
             self.fault = NO_SMTP
         if not end or self.fault:
             return False
-        match = LINE.fullmatch(bytes(self.octets[:end]))
+        line = bytes(self.octets[:end])
+        match = LINE.match(line)
         if not match or (self.lines and match[1] != self.lines[0][0]):
             self.fault = NO_SMTP
             return False
-        self.lines.append((match[1], match[3] or b""))
+        self.lines.append((match[1], line[4:].removesuffix(b"\n").removesuffix(b"\r")))
         del self.octets[:end]
         if match[2] != b"-":
             self._finish_reply()

@@ -1,12 +1,13 @@
 """One message over an authenticated connection: which commands share a write, and what may be sent when.
 
-A connection's first message goes command by command, with DATA, as any host takes it: what a host says out of turn is
-found before several commands are in flight. From the second on, where PIPELINING (RFC 2920) and CHUNKING (RFC 3030) are
-offered:
+Where PIPELINING (RFC 2920) is offered, as much as may leave together does:
 
-- one recipient, 64 KiB at most, on a connection used a moment ago: MAIL, RCPT and BDAT LAST in one write. Once BDAT has
-  left, an end of the connection is ambiguous; that is why it must be fresh.
-- otherwise MAIL and every RCPT in one write, then the message, only if every recipient was taken.
+- one recipient, 64 KiB at most, CHUNKING (RFC 3030), on a connection used a moment ago: MAIL, RCPT and BDAT LAST in one
+  write. Once BDAT has left, an end of the connection is ambiguous; that is why it must be fresh.
+- one recipient otherwise, and always for a connection's first message: MAIL, RCPT and DATA in one write, then the
+  message. 354 answers DATA and nothing else, so a host that speaks out of turn is found before an octet of the message
+  leaves: the check that a connection has to pass once before a 250 from it is believed with several replies due.
+- several recipients: MAIL and every RCPT in one write, then the message, only if every recipient was taken.
 
 DATA and BDAT are equals: DATA where CHUNKING is missing or where BDAT itself was refused.
 """
@@ -73,9 +74,14 @@ class Delivery:
         ]
 
     @property
+    def single(self) -> bool:
+        """Whether there is one recipient: none can be refused beside others that are taken."""
+        return len(self.envelope.recipients) == 1
+
+    @property
     def small(self) -> bool:
         """Whether it may leave before its envelope is answered."""
-        return len(self.envelope.recipients) == 1 and len(self.outgoing) <= FLIGHT_LIMIT
+        return self.single and len(self.outgoing) <= FLIGHT_LIMIT
 
     async def command_by_command(self) -> Answers:
         """Each command when the one before was taken."""
@@ -94,6 +100,26 @@ class Delivery:
         if outcome(sender) is not Outcome.ACCEPTED:
             return Answers(sender=sender)
         return Answers(sender=sender, recipients=tuple(recipients))
+
+    async def envelope_and_data(self) -> Answers:
+        """MAIL, one RCPT and DATA in one write, then the message."""
+        limits, conversation = self.timeouts, self.conversation
+        conversation.say(b"".join((self._mail(), *self._recipients(), b"DATA\r\n")), replies=3)
+        heard = await conversation.hear(timeout=max(limits.mail, limits.rcpt, limits.data))
+        if conversation.refused:
+            heard = await conversation.hear(timeout=limits.rest, every=True)
+        if conversation.fault == OUT_OF_TURN or not heard:
+            raise Lost(conversation.fault)
+        sender, *others = heard
+        taken = all(outcome(reply) is Outcome.ACCEPTED for reply in heard[:2])
+        answers = Answers(sender=sender, recipients=tuple(others[:1]) if outcome(sender) is Outcome.ACCEPTED else ())
+        if any(reply.code >= 400 for reply in heard[:2]):
+            if heard[-1].code == 354:
+                conversation.fault = OUT_OF_TURN  # it waits for a message that it has refused
+            return answers
+        if len(heard) < 3 or not taken or outcome(heard[2]) is Outcome.ACCEPTED:
+            raise Lost(conversation.fault or OUT_OF_TURN)
+        return await self._started(answers, heard[2])
 
     async def in_one_flight(self) -> Answers:
         """Envelope and message in one write.
@@ -133,6 +159,9 @@ class Delivery:
     async def by_data(self, taken: Answers) -> Answers:
         """The message behind an envelope that was taken."""
         (start,) = await self.conversation.ask(b"DATA\r\n", timeout=self.timeouts.data)
+        return await self._started(taken, start)
+
+    async def _started(self, taken: Answers, start: Reply) -> Answers:
         if start.code != 354:
             return Answers(sender=taken.sender, recipients=taken.recipients, start=start)
         final = await self._send(b"", self.outgoing.stuffed(), b".\r\n")

@@ -12,6 +12,11 @@ HIGH_WATER: Final = 2**18
 """Octets at which the app is made to wait (TCP's own flow control)."""
 
 
+CHUNK: Final = 2**16
+"""Octets taken at once: whoever copies larger ones makes the C library fetch memory from the system, and give it back,
+each time."""
+
+
 class Inbox:
     """Octets in arrival order. One reader at a time."""
 
@@ -61,27 +66,21 @@ class Inbox:
         return self._take(end + 1 if end >= 0 else limit)
 
     async def chunk(self) -> bytes:
-        """Whatever is there, at least one octet. Raises EOFError."""
+        """What is there, at least one octet and at most `CHUNK`. Raises EOFError."""
         await self.first()
-        taken = bytes(self.octets)
-        self.octets.clear()
-        self._taken()
-        return taken
+        return self._take(min(len(self.octets), CHUNK))
 
     def put_back(self, octets: bytes) -> None:
         """Octets that were read too far."""
         self.octets[:0] = octets
 
     def _take(self, count: int) -> bytes:
-        taken = bytes(self.octets[:count])
+        taken = bytes(self.octets if count == len(self.octets) else self.octets[:count])
         del self.octets[:count]
-        self._taken()
-        return taken
-
-    def _taken(self) -> None:
         if self.paused and len(self.octets) <= HIGH_WATER // 2:
             self.paused = False
             self.resume()
+        return taken
 
     async def _more(self) -> None:
         if self.ended:

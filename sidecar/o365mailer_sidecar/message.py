@@ -17,6 +17,8 @@ HEADER_SCAN: Final = 2**18
 FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 """A header field's name (RFC 5322 §2.2, §4.5.8)."""
 
+DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
+
 PRESENT: Final = re.compile(rb"^(date|message-id)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
@@ -59,6 +61,6 @@ def _stamps(second: datetime, zone: tzinfo | None) -> tuple[str, str]:  # noqa: 
 def _domain(envelope: Envelope, mailbox: str) -> str:
     for address in (envelope.sender.address, mailbox):
         domain = address.rpartition("@")[2]
-        if "@" in address and re.fullmatch(r"[A-Za-z0-9.-]+", domain):
+        if "@" in address and DOMAIN.fullmatch(domain):
             return domain
     return "o365mailer.invalid"

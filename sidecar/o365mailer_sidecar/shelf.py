@@ -110,6 +110,19 @@ class Shelf:
         else:
             self.disk.rename(path, f"{self.queue}/{found.header.queue_id}")
 
+    def take_from(self, other: "Shelf") -> list[str]:
+        """Move everything here from the shelf of a slot that was abandoned; what came into the queue."""
+        for name in other.left_spares():
+            other.settle_spare(name)
+        taken = list(other.by_age())
+        for source, target, names in ((other.queue, self.queue, taken), (other.dead, self.dead, _names(other.dead))):
+            for name in names:
+                if not Path(target, name).exists():  # a copy made by hand, or the leftover of a crash
+                    self.disk.rename(f"{source}/{name}", f"{target}/{name}")
+        self.disk.sync(self.spares.descriptor)
+        self.disk.sync(self.dead_descriptor)
+        return taken
+
     def by_age(self) -> Iterator[str]:
         """The queue ids, longest untouched first."""
         with os.scandir(self.queue) as entries:

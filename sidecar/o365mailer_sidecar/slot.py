@@ -1,7 +1,8 @@
 """The part of a spool directory that one process owns: `0`, `1`, ….
 
 Pods may share a volume, and a pod that died leaves mail behind. So a process takes the first slot that nobody has
-locked and that holds messages, else the first that nobody has locked: what was left is found by the next that starts.
+locked and that holds messages, else the first that nobody has locked, and moves to its own what it finds in `abandoned`
+ones, when it starts and from time to time.
 The lock is flock(2)'s: it ends with the process, however that ends.
 """
 
@@ -9,16 +10,18 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from o365mailer_contract import names
 from o365mailer_sidecar.durable import Disk
 from o365mailer_sidecar.errors import SpoolUnusable
 from o365mailer_sidecar.volume import IN_MEMORY, kind, mounted
 
-QUEUE: Final = "queue"
+QUEUE: Final = names.SPOOL_QUEUE
 DEAD: Final = "dead"
 DAMAGED: Final = "damaged"
 LOCK: Final = "lock"
@@ -90,6 +93,13 @@ def slots(directory: Path) -> list[Path]:
     return sorted((entry for entry in directory.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
 
 
+def abandoned(own: Slot) -> Iterator[Slot]:
+    """The other slots of its directory that hold something and that nobody has locked: locked now. Raises OSError."""
+    for path in slots(own.path.parent):
+        if path != own.path and _holds_messages(path) and (slot := _lock(path)):
+            yield slot
+
+
 def _candidates(directory: Path) -> Iterator[str]:
     """First those with messages."""
     yield from (slot.name for slot in slots(directory) if _holds_messages(slot))
@@ -97,11 +107,11 @@ def _candidates(directory: Path) -> Iterator[str]:
 
 
 def _holds_messages(slot: Path) -> bool:
-    try:
-        with os.scandir(slot / QUEUE) as entries:
-            return next(entries, None) is not None
-    except OSError:
-        return False
+    for name in (QUEUE, DEAD):
+        with suppress(OSError), os.scandir(slot / name) as entries:
+            if next(entries, None) is not None:
+                return True
+    return False
 
 
 def _made(directory: Path, *, disk: Disk, ours: bool = True) -> None:
@@ -122,18 +132,27 @@ def _taken(path: Path, *, disk: Disk) -> Slot | None:
     """The slot, or None when it is another's."""
     try:
         _made(path, disk=disk)
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        slot = _lock(path)
     except PermissionError:
         if not path.exists():
             raise  # the volume itself cannot be written to
         return None  # a slot of another user
+    if slot:
+        for name in (QUEUE, DEAD, DAMAGED):
+            _made(path / name, disk=disk)
+    return slot
+
+
+def _lock(path: Path) -> Slot | None:
+    """A slot that exists; None when somebody has it."""
+    lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(lock)
-        return None
-    for name in (QUEUE, DEAD, DAMAGED):
-        _made(path / name, disk=disk)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
     os.ftruncate(lock, 0)
     os.pwrite(lock, msgspec.json.encode(owner()) + b"\n", 0)
     return Slot(path, lock)

@@ -18,7 +18,7 @@ from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.record import Event
 from o365mailer_sidecar.shelf import Shelf
-from o365mailer_sidecar.slot import Slot, locked
+from o365mailer_sidecar.slot import Slot, abandoned, locked
 from o365mailer_sidecar.stored import Changes, SpoolLimits, Stored
 
 THREADS: Final = 10
@@ -43,7 +43,7 @@ class Spool:
     """The messages of one slot. Its methods are called in the event loop's thread."""
 
     def __init__(self, slot: Slot, *, disk: Disk, now: Callable[[], datetime], report: Report) -> None:
-        self.slot, self.now, self.report = slot, now, report
+        self.slot, self.disk, self.now, self.report = slot, disk, now, report
         self.shelf = Shelf(slot, disk=disk)
         self.limits = SpoolLimits(octets=2**29, messages=20_000)
         self.messages: dict[str, Stored] = {}
@@ -64,6 +64,7 @@ class Spool:
                 spool.shelf.settle_spare(name)
             except OSError as error:
                 spool._say_unreadable(name, error)
+        spool._take_abandoned()
         return spool
 
     def close(self) -> None:
@@ -97,6 +98,26 @@ class Spool:
         for name in self.shelf.by_age():
             if name not in self.messages and name not in self.busy and (stored := self._recover(name)):
                 yield stored
+
+    async def adopted(self) -> list[Stored]:
+        """What others have left in this directory that are gone, in our slot now. Cheap where there is none."""
+        names = await self._in_thread(self._take_abandoned)
+        found = (self._recover(name) for name in names if name not in self.messages)
+        return [stored for stored in found if stored]
+
+    def _take_abandoned(self) -> list[str]:
+        taken: list[str] = []
+        try:
+            for slot in abandoned(self.slot):
+                other = Shelf(slot, disk=self.disk)
+                try:
+                    taken += self.shelf.take_from(other)
+                finally:
+                    other.close()
+                    slot.unlock()
+        except OSError as error:
+            self._say_unreadable("", error)
+        return taken
 
     def _recover(self, name: str) -> Stored | None:
         try:

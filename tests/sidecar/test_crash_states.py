@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 from completeness import lacking
 from simulated_disk import EXHAUSTIVE, Crash, Operation, RecordingDisk, State
-from spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, recorded
-from spooled import Reports, octets, spool_in
+from spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, buried, recorded
+from spooled import RECEIVED, Reports, body, envelope, octets, spool_in
 
 from o365mailer_sidecar import body as body_module
 from o365mailer_sidecar import entry, slot, spares
@@ -207,6 +207,24 @@ async def test_a_crash_during_the_recovery_from_a_crash_loses_nothing_either(tmp
     proof = Proof(scratch)
     assert await proof.go_twice(await recorded(tmp_path)) == []
     assert len(proof.recoveries) > 100
+
+
+@pytest.mark.promise("R40")
+@pytest.mark.timeout(300)
+async def test_a_crash_while_another_slots_messages_are_taken_over_loses_none(tmp_path: Path, scratch: Path) -> None:
+    with spool_in(tmp_path / "spool") as first, spool_in(tmp_path / "spool") as second:
+        for spool, queue_id in ((first, "A"), (second, "B"), (second, "C")):
+            await spool.store(envelope(queue_id, *RECIPIENTS), body(CONTENTS[queue_id]), received=RECEIVED)
+        await buried(second, RecordingDisk(tmp_path), "C")
+    disk = RecordingDisk(tmp_path)
+    with spool_in(tmp_path / "spool", disk=disk):
+        pass
+    assert "rename" in {operation.kind for operation in disk.operations}
+    proof = Proof(scratch)
+    for moment in range(len(disk.operations) + 1):
+        for state in Crash(disk.base, disk.operations[:moment]).states(proof.dice, samples=100):
+            found = await recovery(materialized(state, proof.scratch), Unsynced())
+            assert (set(found.queued), set(found.dead), list(found.reports)) == ({"A", "B"}, {"C"}, [])
 
 
 @pytest.mark.parametrize("left_out", ["sync file", "sync directory"])

@@ -31,10 +31,16 @@ def opening(peer: Peer, *extensions: bytes) -> None:
     peer.say(EHLO % b"".join(b"250-%b\r\n" % word for word in extensions))
     peer.line()
     peer.say(b"235 2.7.0 ok\r\n")
-    for verb, reply in ((b"MAIL", b"250 ok\r\n"), (b"RCPT", b"250 ok\r\n"), (b"DATA", b"354 go\r\n")):
-        assert peer.line().startswith(verb), "a connection's first message goes command by command"
-        assert not peer.octets, "and nothing comes before its reply"
-        peer.say(reply)
+    steps = ((b"MAIL", b"250 ok\r\n"), (b"RCPT", b"250 ok\r\n"), (b"DATA", b"354 go\r\n"))
+    if b"PIPELINING" in extensions:
+        assert [peer.line()[:4] for _ in steps] == [verb for verb, _ in steps], "all before the first reply"
+        assert not peer.octets, "and nothing of the message"
+        peer.say(b"".join(reply for _, reply in steps))
+    else:
+        for verb, reply in steps:
+            assert peer.line().startswith(verb)
+            assert not peer.octets, "each command when the one before was answered"
+            peer.say(reply)
     peer.message()
     peer.say(b"250 2.6.0 first\r\n")
 
@@ -65,6 +71,70 @@ def two_mails(
         paused_at = time.monotonic()
         until(lambda: time.monotonic() - paused_at >= pause)
         return mail(sidecar, content, *recipients)
+
+
+def first(peer: Peer, answers: bytes) -> None:
+    """All that comes before a first message, and these replies to its MAIL, RCPT and DATA."""
+    peer.start()
+    peer.line()
+    peer.say(EHLO % b"250-PIPELINING\r\n250-CHUNKING\r\n")
+    peer.line()
+    peer.say(b"235 2.7.0 ok\r\n")
+    assert [peer.line()[:4] for _ in range(3)] == [b"MAIL", b"RCPT", b"DATA"]
+    peer.say(answers)
+
+
+@pytest.mark.promise("R1", "R64")
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [(b"250 ok\r\n250 ok\r\n250 ok\r\n", "451 4.4.2 The connection to Office 365 broke (it spoke out of turn);"),
+     (b"250 no\r\n250 ok\r\n250 ok\r\n354 go\r\n", "451 4.4.2 The connection to Office 365 broke (it spoke out of"),
+     (b"250 ok\r\n250 ok\r\n354 go\r\n250 so soon\r\n", "451 4.4.2 The connection to Office 365 broke (it spoke out"),
+     (b"250 ok\r\n354 go\r\n", "451 4.4.2 The connection to Office 365 broke (connection closed); nothing was sent"),
+     (b"250 ok\r\n250 ok\r\n", "451 4.4.2 The connection to Office 365 broke (connection closed); nothing was sent"),
+     (b"", "451 4.4.2 The connection to Office 365 broke (connection closed); nothing was sent"),
+     (b"250 ok\r\n550 5.1.1 nobody\r\n354 go\r\n", "550 5.1.1 <a@example.com>: nobody ["),
+     (b"550 5.7.1 no\r\n250 ok\r\n354 go\r\n", "550 5.7.1 no ["),
+     (b"421 4.3.2 bye\r\n", "451 4.3.2 Office 365 said 421 4.3.2 bye; try again later ["),
+     (b"550 5.7.1 no\r\n", "550 5.7.1 no [")],
+)  # fmt: skip
+def test_a_first_message_leaves_only_behind_its_own_354(directory: MailerDirectory, answers: bytes, told: str) -> None:
+    def host(peer: Peer) -> None:
+        first(peer, answers)
+        if answers.count(b"\r\n") > 2:  # otherwise it hangs up
+            peer.line()
+
+    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
+        scratch.describe(directory)
+        assert mail(sidecar).startswith(told)
+        assert scratch.peers[0].heard.endswith(b"DATA\r\n"), "not a word more"
+        assert mail(sidecar).startswith("250"), "over a connection of its own"
+        assert len(scratch.peers) == 2
+
+
+@pytest.mark.promise("R64")
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [(b"550 5.7.1 no\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "550 5.7.1 no ["),
+     (b"250 ok\r\n550 5.1.1 nobody\r\n554 5.5.1 no\r\n", "550 5.1.1 <a@example.com>: nobody ["),
+     (b"250 ok\r\n250 ok\r\n452 4.3.1 later\r\n", "451 4.3.1 Office 365 said 452 4.3.1 later")],
+)  # fmt: skip
+def test_a_first_message_that_is_refused_leaves_the_connection_usable(
+    directory: MailerDirectory, answers: bytes, told: str
+) -> None:
+    def host(peer: Peer) -> None:
+        first(peer, answers)
+        assert peer.line() == b"RSET\r\n"
+        peer.say(b"250 ok\r\n")
+        assert [peer.line()[:4], peer.line()[:4]] == [b"MAIL", b"RCPT"]
+        chunk(peer)
+        peer.say(b"250 ok\r\n250 ok\r\n250 2.6.0 second\r\n")
+
+    with ScratchHost(host) as scratch, running(directory.path) as sidecar:
+        scratch.describe(directory)
+        assert mail(sidecar).startswith(told)
+        assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: second [")
+        assert len(scratch.peers) == 1
 
 
 @pytest.mark.promise("R1")

@@ -57,6 +57,34 @@ async def test_processes_that_share_a_directory_have_a_slot_each_and_take_over_w
         assert len(recovered(spool)) == 1
 
 
+@pytest.mark.promise("R40")
+async def test_a_process_that_lives_takes_what_others_have_left(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        assert await spool.adopted() == []
+        for queue_ids in (("A", "B"), ("C", "D")):
+            with spool_in(tmp_path) as other:
+                assert other.slot.path.name == "1"
+                for queue_id in queue_ids:
+                    stored = await other.store(envelope(queue_id), body(), received=RECEIVED)
+                await other.bury(stored)
+                assert await spool.adopted() == [], "it still runs"
+            (adopted,) = await spool.adopted()
+            assert adopted.queue_id == queue_ids[0]
+            assert await spool.adopted() == []
+            (await spool.open(adopted))[1].close()
+        assert spool.depth == 2
+        assert files(tmp_path).keys() == {"A", "C"}
+        assert files(tmp_path, "dead").keys() == {"B", "D"}
+
+
+async def test_the_only_process_that_starts_again_takes_what_all_have_left(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as first, spool_in(tmp_path) as second, spool_in(tmp_path) as third:
+        for spool, queue_id in ((first, "A"), (second, "B"), (third, "C")):
+            await spool.store(envelope(queue_id), body(), received=RECEIVED)
+    with spool_in(tmp_path) as spool:
+        assert recovered(spool).keys() == {"A", "B", "C"}
+
+
 async def test_a_killed_process_leaves_its_slot_and_its_messages_to_the_next(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         await spool.store(envelope(), body(), received=RECEIVED)

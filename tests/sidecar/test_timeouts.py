@@ -71,9 +71,9 @@ def second(*replies: bytes) -> Callable[[Peer], None]:
         peer.say(PIPELINING)
         peer.line()
         peer.say(b"235 2.7.0 ok\r\n")
-        for reply in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+        for _ in (b"MAIL", b"RCPT", b"DATA"):
             peer.line()
-            peer.say(reply)
+        peer.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
         peer.message()
         peer.say(b"250 2.6.0 first\r\n")
         for reply in replies:

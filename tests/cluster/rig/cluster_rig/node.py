@@ -30,7 +30,8 @@ from cluster_rig.processes import bound_to_parent
 
 DEFAULT_NAME = "o365mailer"
 START_SECONDS = 120
-STOP_SECONDS = 20
+STOP_SECONDS = 60
+"""For each step of `down`: a cluster that has run a whole test suite leaves gigabytes, and the machine may be busy."""
 POLL_SECONDS = 0.1
 
 
@@ -217,7 +218,7 @@ class NodeCluster(Bound):
         """Ends the cluster and removes its link, its cgroups and its directory; does nothing where there is none.
 
         Raises:
-            StartError: something of it is still in use after 20 seconds.
+            StartError: something of it is still in use after a minute; the text names it.
         """
         state = self.state
         deadline = time.monotonic() + STOP_SECONDS
@@ -232,11 +233,16 @@ class NodeCluster(Bound):
         if state:
             traces.remove_link(state["link"])
             traces.remove_cgroup(state["cgroup"])
-        # Another run may sweep the same remains at the same moment.
+        self._remove_directory()
+
+    def _remove_directory(self) -> None:
+        """Another run may sweep the same remains at the same moment."""
+        deadline = time.monotonic() + STOP_SECONDS
         while self.directory.exists():
             shutil.rmtree(self.directory, ignore_errors=True)
-            if time.monotonic() > deadline:
-                raise StartError(f"{self.directory} cannot be removed: something of the cluster still uses it")
+            left = [str(path) for path in self.directory.rglob("*")]
+            if left and time.monotonic() > deadline:
+                raise StartError(f"{self.directory} cannot be removed: something of the cluster still uses {left[0]}")
 
 
 def sweep() -> None:

@@ -23,6 +23,8 @@ class Package:
     name: str
     brings: str
     reason: str
+    answers: tuple[str, ...] = ()
+    """What debconf would ask, in the words of debconf-set-selections."""
 
     def is_installed(self) -> bool:
         """Whether the machine has what the package brings, from whatever source."""
@@ -45,6 +47,29 @@ PACKAGES = (
 PEERS = (
     Package(name="swaks", brings="swaks", reason="one of the SMTP clients that the tests send with"),
     Package(name="libnet-ssleay-perl", brings="/usr/share/doc/libnet-ssleay-perl", reason="swaks' TLS"),
+    Package(name="curl", brings="curl", reason="sends mail from scripts"),
+    Package(name="msmtp", brings="msmtp", reason="the sendmail binary of many images"),
+    Package(name="s-nail", brings="s-nail", reason="mailx"),
+    Package(
+        name="postfix",
+        brings="postfix",
+        reason="a queue in front of the relay, and a second parser behind it",
+        answers=("postfix postfix/main_mailer_type select No configuration",),  # else it would serve port 25
+    ),
+    Package(name="libsasl2-modules", brings="/usr/share/doc/libsasl2-modules", reason="Postfix's login"),
+    Package(name="php-cli", brings="php", reason="PHP's mailers"),
+    Package(name="php-mbstring", brings="/usr/share/doc/php-mbstring", reason="their encodings"),
+    Package(name="libphp-phpmailer", brings="/usr/share/php/libphp-phpmailer/autoload.php", reason="PHPMailer"),
+    Package(
+        name="php-symfony-mailer",
+        brings="/usr/share/php/Symfony/Component/Mailer/autoload.php",
+        reason="the mailer of Symfony and Laravel",
+    ),
+    Package(name="ruby", brings="ruby", reason="Ruby's net/smtp"),
+    Package(name="nodejs", brings="node", reason="runs nodemailer"),
+    Package(name="npm", brings="npm", reason="brings nodemailer"),
+    Package(name="default-jdk-headless", brings="javac", reason="runs Spring's mail sender"),
+    Package(name="maven", brings="mvn", reason="brings Spring's and Jakarta Mail's jars"),
 )
 """Real programs that tests talk to; the node does without them."""
 
@@ -94,6 +119,8 @@ def install() -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise MachineLacksError("setup-node needs root and apt-get (Debian, Ubuntu): install the packages named above")
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    answers = "".join(f"{answer}\n" for package in lacking for answer in package.answers)
+    subprocess.run(["debconf-set-selections"], input=answers, text=True, check=True)
     options = ["--quiet=2", "--yes", "--no-install-recommends", "--option=Dpkg::Options::=--force-confold"]
     for step in (["update", "--quiet=2"], ["install", *options, *(package.name for package in lacking)]):
         with cache.timed(f"apt-get {step[0]}"):

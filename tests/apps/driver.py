@@ -1,0 +1,191 @@
+"""Runs one program in one scenario: the real program, the real sidecar process, the emulator behind it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apps import installing, letter
+from apps.programs import Program
+from apps.scenarios import Scenario
+from apps.tap import Tap
+from cluster_rig.errors import MachineLacksError
+from cluster_rig.requirements import search_path
+from emulator_client import EmulatorClient
+from sidecar_process import MailerDirectory, Sidecar, document, running
+
+WITHIN = 50.0
+"""Seconds for one program; a JVM on a busy machine needs some."""
+
+OK = 250
+NEEDS_SMTPUTF8 = 553
+"""What the sidecar says to a UTF-8 address without SMTPUTF8 (docs/sidecar.md)."""
+
+HEAD = re.compile(
+    rb"Received: by o365mailer with E?SMTPA? id \w+;\r\n\t[^\r\n]+\r\n"
+    rb"(?:Date: [^\r\n]+\r\n)?(?:Message-ID: [^\r\n]+\r\n)?"
+)
+"""All that the sidecar may put before a message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What came of it."""
+
+    told: str
+    """What code sees: `ok`, an exception's name, an exit status."""
+    text: str
+    """What a person reads."""
+    logged_in: bool
+    sent: tuple[bytes, ...]
+    """The messages that the program sent, as they were on the wire."""
+    arrived: tuple[tuple[tuple[str, ...], bytes], ...]
+    """The recipients and the octets of each message in the mailbox."""
+    form: str
+    """How the program wrote the text: as it is, encoded so that it reads the same, or altered."""
+
+
+def lacks(program: Program) -> str:
+    """What this machine lacks for the program; empty: nothing."""
+    lacking = [f"{name} is not installed" for name in program.tools if not shutil.which(name, path=search_path())]
+    lacking += [f"{name} is not there" for name in program.files if not Path(name).exists()]
+    if program.root and os.geteuid():
+        lacking.append(f"{program.name} runs as root only")
+    return ", ".join(lacking)
+
+
+def prepared(program: Program) -> Mapping[str, str]:
+    """Installs what the program needs. Raises MachineLacksError."""
+    if lacking := lacks(program):
+        raise MachineLacksError(lacking)
+    return program.prepare()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What stands behind the program."""
+
+    emulator: EmulatorClient
+    sidecar: Sidecar
+    stranded: Sidecar
+    """One that has nobody to submit to."""
+
+
+@contextlib.contextmanager
+def stage(emulator: EmulatorClient, folder: Path) -> Iterator[Stage]:
+    """Two sidecars that have met nobody yet."""
+    emulator.reset()
+    near, far = MailerDirectory(folder / "near"), MailerDirectory(folder / "far")
+    near.write_for(emulator, recipients={"allowedDomains": ["example.com"]})
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # never listening: connections are refused, and nobody else gets the port
+        settings = document("127.0.0.1", deaf.getsockname()[1])
+        far.write(access_token=emulator.issue_token(), mailer_json=json.dumps(settings))
+        with running(near.path) as sidecar, running(far.path) as stranded:
+            yield Stage(emulator=emulator, sidecar=sidecar, stranded=stranded)
+
+
+def run(program: Program, scenario: Scenario, *, stage: Stage, environment: Mapping[str, str]) -> Run:
+    """The program, started once."""
+    stage.emulator.reset()
+    if scenario.rule:
+        stage.emulator.script(**scenario.rule)
+    tap = Tap((stage.stranded if scenario.away else stage.sidecar).port)
+    folder = Path(tempfile.mkdtemp(prefix="o365mailer-app-"))
+    try:
+        told, text = report(start(program, scenario, port=tap.port, folder=folder, environment=environment))
+    finally:
+        tap.close()
+        shutil.rmtree(folder)
+    logged_in = any(re.search(rb"^AUTH ", said, re.MULTILINE) for said in tap.said)
+    sent = tuple(tap.messages())
+    return Run(
+        told=told,
+        text=text,
+        logged_in=logged_in,
+        sent=sent,
+        arrived=arrived(stage.emulator),
+        form=form(scenario, sent[0]) if sent else "",
+    )
+
+
+def start(
+    program: Program, scenario: Scenario, *, port: int, folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Nothing of this process's environment is handed on but the path."""
+    asked = {
+        "PATH": search_path(),
+        "HOME": str(folder),
+        "WORK": str(folder),
+        "LANG": "C.UTF-8",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "SCENARIO": scenario.name,
+        "LOGIN": "app" if scenario.login else "",
+        "SECRET": "not-a-secret",
+        "STARTTLS": "1" if scenario.starttls else "",
+    }
+    asked |= letter.write(scenario, folder)
+    command = [word.format_map(environment) for word in program.command]
+    if (installing.SOURCES / command[0]).is_file():
+        command[0] = str(installing.SOURCES / command[0])
+    return subprocess.run(
+        command,
+        cwd=installing.SOURCES,
+        env={**asked, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=WITHIN,
+    )
+
+
+def report(ended: subprocess.CompletedProcess[str]) -> tuple[str, str]:
+    """A library's program says it in a line of JSON; a command line tool by its exit status and what it writes."""
+    with contextlib.suppress(ValueError, IndexError, TypeError, KeyError):
+        said: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+        return str(said["told"]), f"{said['text']}\n{ended.stderr}".strip()
+    told = "ok" if ended.returncode == 0 else f"exit {ended.returncode}"
+    return told, (ended.stdout + ended.stderr).strip()
+
+
+def arrived(emulator: EmulatorClient) -> tuple[tuple[tuple[str, ...], bytes], ...]:
+    """What is in the mailbox."""
+    return tuple((tuple(m["recipients"]), base64.b64decode(m["content"])) for m in emulator.messages())
+
+
+def unchanged(content: bytes, sent: bytes) -> bool:
+    """Whether a message that arrived is what was sent: our head before it, a lone LF made CRLF, nothing else."""
+    wanted = re.sub(rb"(?<!\r)\n", b"\r\n", sent)
+    return content.endswith(wanted) and HEAD.fullmatch(content[: len(content) - len(wanted)]) is not None
+
+
+def outcome(scenario: Scenario, run: Run) -> dict[str, Any]:
+    """What docs/apps.md tells of it, and results.json keeps."""
+    kept: dict[str, Any] = {"told": run.told, "arrived": [list(recipients) for recipients, _ in run.arrived]}
+    if run.arrived:
+        kept["form"] = run.form
+    if scenario.code != OK or run.told != "ok":
+        code = scenario.code if scenario.code != OK else NEEDS_SMTPUTF8
+        kept["code"] = code if re.search(rf"\b{code}\b", f"{run.told} {run.text}") else None
+        kept["reason"] = scenario.words != "" and scenario.words in run.text
+    return kept
+
+
+def form(scenario: Scenario, sent: bytes) -> str:
+    """See `Run.form`."""
+    if scenario.text.encode().replace(b"\n", b"\r\n") in sent:
+        return "as it is"
+    return "encoded" if letter.says(sent)[1].rstrip("\n") == scenario.text.rstrip("\n") else "altered"

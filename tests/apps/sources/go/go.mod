@@ -1,0 +1,3 @@
+module o365mailer.dev/tests/apps
+
+go 1.21

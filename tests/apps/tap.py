@@ -1,0 +1,80 @@
+"""What a program really says: a wire between it and the sidecar that keeps every octet."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+
+BEGIN = re.compile(rb"^DATA[ \t]*\r\n", re.IGNORECASE | re.MULTILINE)
+END = b"\r\n.\r\n"
+
+
+class Tap:
+    """Listens on a free port and hands everything on to another one. Close it when the program has ended."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self.said: list[bytearray] = []
+        """What each session's client sent."""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.threads[0].start()
+
+    @property
+    def port(self) -> int:
+        """Where the program connects."""
+        return int(self.listener.getsockname()[1])
+
+    def messages(self) -> list[bytes]:
+        """Every message that was sent up to its end of data, its dots unstuffed (RFC 5321 §4.5.2)."""
+        return [message for said in self.said for message in messages(bytes(said))]
+
+    def close(self) -> None:
+        """No more sessions; those that are open are waited for."""
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", self.target))
+            kept = bytearray()
+            self.said.append(kept)
+            for source, sink, copy in ((client, server, kept), (server, client, None)):
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                thread = threading.Thread(target=self._pump, args=(source, sink, copy), daemon=True)
+                self.threads.append(thread)
+                thread.start()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket, copy: bytearray | None) -> None:
+        """One direction, to its end."""
+        with contextlib.suppress(OSError):
+            while octets := source.recv(2**18):
+                if copy is not None:
+                    copy += octets
+                sink.sendall(octets)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+
+def messages(said: bytes) -> list[bytes]:
+    """The messages in one session's octets."""
+    found = []
+    position = 0
+    while begin := BEGIN.search(said, position):
+        end = said.find(END, begin.end() - 2)
+        if end < 0:
+            break
+        octets = said[begin.end() - 2 : end + 2]
+        found.append(octets.replace(b"\r\n..", b"\r\n.")[2:])
+        position = end + len(END)
+    return found

@@ -1,0 +1,291 @@
+"""`o365mailer-sidecar spool …`: what a person sees of the spool, and decides about it, with files alone."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spooled import RECEIVED, body, envelope, files, octets, recovered, spool_in
+
+from o365mailer_contract import names
+from o365mailer_sidecar import spool_command
+from o365mailer_sidecar.errors import Gone
+from o365mailer_sidecar.record import Event
+
+SECRET = b"what is in a body is nobody's business\r\n"
+CONTENT = b"Subject: invoice \x1b[31m\r\nX-Folded: a\r\n\tb\r\n\r\n" + SECRET
+NOW = RECEIVED + timedelta(hours=2, minutes=5)
+
+FOLLOW = """
+import signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from o365mailer_sidecar.spool import Spool
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+spool = Spool.opened(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
+list(spool.recovered())
+print("ready", flush=True)
+while True:
+    signal.sigwait([signal.SIGHUP])
+    changes = spool.reread()
+    kinds = [",".join(f"{each.queue_id}{'-held' * each.held}" for each in kind) for kind in changes]
+    print(*kinds, sep="|", flush=True)
+"""
+
+
+def ran(directory: Path | None, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Exit status, output, complaints."""
+    out, complaints = io.StringIO(), io.StringIO()
+    where = {names.ENV_SPOOL_DIR: str(directory)} if directory else {}
+    with redirect_stderr(complaints):
+        status = spool_command.main(arguments, where | environment, now=lambda: NOW, output=out)
+    return status, out.getvalue(), complaints.getvalue()
+
+
+async def filled(directory: Path) -> Path:
+    """One of each state: ABC1 waits, ABD2 is tried again, DEAD3 is dead, and a file is no message."""
+    with spool_in(directory) as spool:
+        await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)
+        tried = await spool.store(
+            envelope("ABD2", "b@example.com", "c@example.com", "d@example.com"),
+            body(CONTENT),
+            received=RECEIVED + timedelta(minutes=1),
+        )
+        event = Event(
+            at=RECEIVED,
+            event="attempt",
+            outcome="deferred",
+            reply="432 4.3.2 Crowded",
+            due=NOW + timedelta(minutes=3, seconds=9),
+            accepted=("c@example.com",),
+            refused={"d@example.com": "550 5.1.1 no such user"},
+        )
+        await spool.record(tried, event, durable=True)
+        dead = await spool.store(envelope("DEAD3"), body(CONTENT), received=RECEIVED)
+        refused = {"a@example.com": "550 5.7.60 denied"}
+        await spool.bury(
+            dead,
+            Event(at=RECEIVED, event="attempt", outcome="refused", reply="550 5.7.60 denied", refused=refused),
+        )
+    (directory / "0" / "damaged" / "BAD4").write_bytes(b"\x1b]0;evil\x07")
+    return directory
+
+
+def message(directory: Path, queue_id: str) -> dict[str, Any]:
+    """What `show --json` says."""
+    status, text, complaints = ran(directory, "show", "--json", queue_id)
+    assert (status, complaints) == (0, "")
+    shown: dict[str, Any] = json.loads(text)
+    return shown
+
+
+@pytest.mark.promise("R44")
+async def test_the_table_says_what_waits_for_whom_and_why(tmp_path: Path) -> None:
+    status, text, _ = ran(await filled(tmp_path), "ls")
+    assert status == 0
+    assert text.splitlines() == [
+        "QUEUE ID  STATE    AGE    SIZE  TRIES  NEXT      FROM                   TO                LAST ANSWER",
+        f"BAD4      damaged  ?      ?     ?      -         ?{' ' * 22}?                 its header does not end",
+        "ABC1      queued   2h05m  83    0      now       <noreply@contoso.com>  a@example.com",
+        "DEAD3     dead     2h05m  83    1      -         <noreply@contoso.com>  a@example.com     550 5.7.60 denied",
+        "ABD2      queued   2h04m  83    1      in 3m09s  <noreply@contoso.com>  b@example.com +2  432 4.3.2 Crowded",
+        "2 queued (896), 1 dead (461), 1 damaged (0)",
+    ]
+
+
+async def test_a_program_gets_the_same_as_json(tmp_path: Path) -> None:
+    status, text, _ = ran(await filled(tmp_path), "ls", "--json", "--state", "queued")
+    assert status == 0
+    first, second = json.loads(text)
+    assert (first["queueId"], first["state"], first["slot"], first["attempts"]) == ("ABC1", "queued", "0", 0)
+    assert second["recipients"] == [
+        {"address": "b@example.com", "state": "due"},
+        {"address": "c@example.com", "state": "accepted"},
+        {"address": "d@example.com", "state": "refused", "reply": "550 5.1.1 no such user"},
+    ]
+
+
+@pytest.mark.promise("R44")
+async def test_show_tells_everything_but_the_body_and_no_control_character(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    for arguments in (
+        ("show", "ABC1", "--headers"),
+        ("show", "--json", "ABC1", "--headers"),
+        ("ls",),
+        ("show", "BAD4"),
+    ):
+        status, text, _ = ran(directory, *arguments)
+        assert status == 0
+        assert SECRET.decode().strip() not in text
+        assert "\x1b" not in text
+    _, text, _ = ran(directory, "show", "abd", "--headers")
+    assert "To:         <d@example.com> refused 550 5.1.1 no such user\n" in text
+    assert "2026-11-25 12:00:00  attempt deferred 432 4.3.2 Crowded\n" in text
+    assert "Subject: invoice \\x1b[31m\nX-Folded: a\n b\n" in text
+    assert "Subject" not in ran(directory, "show", "ABD2")[1]
+
+
+async def test_a_message_without_headers_shows_nothing_of_its_body(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        await spool.store(envelope("A"), body(SECRET), received=RECEIVED)
+        await spool.store(envelope("B"), body(b"\r\n" + SECRET), received=RECEIVED)
+    for queue_id in ("A", "B"):
+        assert SECRET.decode().strip() not in ran(tmp_path, "show", queue_id, "--headers")[1]
+
+
+@pytest.mark.promise("R44")
+async def test_what_is_decided_waits_for_the_next_process(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    assert ran(directory, "hold", "ABC1") == (
+        0,
+        "ABC1: on hold\nno process has slot 0: the next that starts on it sees the change\n",
+        "",
+    )
+    assert message(directory, "ABC1")["state"] == "held"
+    assert ran(directory, "retry", "ABD2", "dead")[0] == 0
+    with spool_in(directory) as spool:
+        found = recovered(spool)
+        assert found.keys() == {"ABC1", "ABD2", "DEAD3"}
+        with pytest.raises(Gone, match="on hold"):
+            await spool.open(found["ABC1"])
+        assert found["ABD2"].due == found["DEAD3"].due == NOW
+        given, content = await spool.open(found["DEAD3"])
+        assert [to.address for to in given.recipients] == ["a@example.com"], "who was refused is due again"
+        assert octets(content) == CONTENT
+    assert ran(directory, "release", "ABC1")[0] == 0
+    assert message(directory, "ABC1")["state"] == "queued"
+
+
+async def test_flush_makes_everything_due_but_what_is_on_hold(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    ran(directory, "hold", "ABC1")
+    status, text, _ = ran(directory, "flush")
+    assert (status, text.splitlines()[0]) == (0, "ABD2: will be tried now")
+    with spool_in(directory) as spool:
+        found = recovered(spool)
+        assert (found["ABC1"].held, found["ABD2"].due) == (True, NOW)
+        assert found["ABD2"].refused == 1, "who was refused stays refused"
+
+
+async def test_drop_deletes_a_message_wherever_it_is(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    assert ran(directory, "drop", "ABC1", "DEAD3", "BAD4")[0] == 0
+    assert files(directory).keys() == {"ABD2"}
+    assert not files(directory, "dead")
+    assert not files(directory, "damaged")
+
+
+async def test_a_repaired_file_goes_back_into_the_queue_and_one_that_is_not_does_not(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    good = directory / "0" / "queue" / "ABC1"
+    damaged = directory / "0" / "damaged" / "ABC1"
+    damaged.write_bytes(good.read_bytes().replace(b"invoice", b"INVOICE"))
+    good.unlink()
+    assert ran(directory, "retry", "ABC1") == (1, "", "o365mailer-sidecar spool: ABC1: its checksum is wrong\n")
+    text = damaged.read_bytes()
+    crc = text.index(b'"crc32":"') + 9
+    damaged.write_bytes(text[:crc] + b"unchecked" + text[crc + 8 :])
+    assert ran(directory, "retry", "ABC1")[0] == 0
+    with spool_in(directory) as spool:
+        assert b"INVOICE" in octets((await spool.open(recovered(spool)["ABC1"]))[1])
+
+
+def following(directory: Path) -> "subprocess.Popen[str]":
+    """A process that has the spool, and says what it finds changed."""
+    return subprocess.Popen([sys.executable, "-c", FOLLOW, str(directory)], stdout=subprocess.PIPE, text=True)
+
+
+def innocent_process() -> "subprocess.Popen[bytes]":
+    """One that SIGHUP would end."""
+    return subprocess.Popen(["sleep", "60"])
+
+
+@pytest.mark.promise("R44")
+async def test_a_running_process_is_told_and_follows(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    with following(directory) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        for arguments, change in (
+            (("hold", "ABC1"), "|ABC1-held|\n"),
+            (("release", "ABC1"), "|ABC1|\n"),
+            (("retry", "DEAD3"), "DEAD3||\n"),
+            (("drop", "ABD2"), "||ABD2\n"),
+        ):
+            status, text, _ = ran(directory, *arguments)
+            assert (status, text.splitlines()[-1]) == (0, f"process {process.pid} was told")
+            assert process.stdout.readline() == change
+        process.kill()
+
+
+async def test_another_process_that_has_the_pid_by_now_is_left_alone(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    with innocent_process() as innocent:
+        lock = directory / "0" / "lock"
+        owner = json.loads(lock.read_text()) | {"pid": innocent.pid}
+        lock.write_text(json.dumps(owner))
+        assert "no process has slot 0" in ran(directory, "hold", "ABC1")[1]
+        lock.write_text(json.dumps(owner | {"namespace": "pid:[1]", "host": "web-5d9"}))
+        assert "of 'web-5d9', which cannot be told from here" in ran(directory, "release", "ABC1")[1]
+        assert innocent.poll() is None
+        innocent.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("show", "F00"), "no message 'F00': it was sent, or never stored (`spool ls` says what there is)"),
+        (("drop", "AB"), "'AB' may be one of 2: ABC1 (queued, slot 0), ABD2 (queued, slot 0)"),
+        (("ls", "--spool-dir", "/dev/null"), "'/dev/null' is no spool directory: Not a directory"),
+        (("ls", "--spool-dir", "/no/where"), "'/no/where' is no spool directory: No such file or directory"),
+    ],
+)
+async def test_a_mistake_is_explained_and_nothing_is_done(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
+    assert ran(await filled(tmp_path), *arguments) == (2, "", f"o365mailer-sidecar spool: {complaint}\n")
+    assert len(files(tmp_path)) == 2
+
+
+async def test_what_a_message_is_not_fit_for_is_refused(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    assert ran(directory, "hold", "DEAD3", "ABC1")[::2] == (
+        1,
+        "o365mailer-sidecar spool: DEAD3: it is dead, not queued\n",
+    )
+    assert message(directory, "ABC1")["state"] == "held", "the others are changed"
+    assert ran(directory, "release", "ABD2")[2] == "o365mailer-sidecar spool: ABD2: it is queued, not held\n"
+
+
+def test_no_directory_is_said_with_where_to_name_one() -> None:
+    status, _, complaint = ran(None, "ls")
+    assert status == 2
+    assert complaint.startswith(
+        "o365mailer-sidecar spool: which spool? --spool-dir DIR or O365MAILER_SPOOL_DIR says so"
+    )
+
+
+def test_an_empty_spool_is_nothing(tmp_path: Path) -> None:
+    with spool_in(tmp_path):
+        assert ran(tmp_path, "ls") == (0, "nothing\n", "")
+        assert ran(tmp_path, "flush") == (0, "nothing waits\n", "")
+
+
+def test_who_may_not_read_the_spool_is_told_whom_to_be(tmp_path: Path) -> None:
+    with spool_in(tmp_path):
+        pass
+    (tmp_path / "0").chmod(0)
+    probe = """
+import os, sys
+from o365mailer_sidecar import spool_command
+os.getuid() or os.setuid(65534)
+sys.exit(spool_command.main(["ls", "--spool-dir", sys.argv[1]], {}))
+"""
+    ended = subprocess.run([sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "cannot be read: run this as the user that the sidecar runs as, or as root" in ended.stderr
