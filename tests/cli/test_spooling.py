@@ -1,6 +1,11 @@
 """What an app was told is taken arrives, over outages and over the end of a run."""
 
+import os
+import pty
+import select
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +67,40 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_run(
         second.hear("2 mails of before there: sent as soon as Office 365 takes them")
 
     assert sorted(subjects(emulator, 2)) == ["one", "two"]
+
+
+@pytest.mark.promise("C86")
+def test_on_a_terminal_the_line_that_changes_counts_what_waits(
+    emulator: EmulatorClient, files: Any, mail: Any, tmp_path: Path
+) -> None:
+    emulator.script("token", status=503, times=None)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "o365mailer_cli.main", "run", *files.arguments()],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")},
+    )
+    os.close(theirs)
+    try:
+        said = shown(ours, "listening on ", ": send mail there")
+        assert "waiting" not in said
+        mail(int(said.rpartition(": send mail there")[0].rpartition(":")[2]))
+        shown(ours, "1 mail waiting")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        os.close(ours)
+
+
+def shown(terminal: int, *texts: str) -> str:
+    """What the terminal has shown when each of the texts is in it."""
+    said = ""
+    while not all(text in said for text in texts):
+        assert select.select([terminal], [], [], 30)[0], f"nothing more than {said!r}"
+        said += os.read(terminal, 4096).decode()
+    return said
 
 
 def test_two_runs_share_a_spool(emulator: EmulatorClient, files: Any, start: Any, mail: Any) -> None:
