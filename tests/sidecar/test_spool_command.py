@@ -165,7 +165,7 @@ async def test_flush_makes_everything_due_but_what_is_on_hold(tmp_path: Path) ->
     directory = await filled(tmp_path)
     ran(directory, "hold", "ABC1")
     status, text, _ = ran(directory, "flush")
-    assert (status, text.splitlines()[0]) == (0, "ABD2: will be tried now")
+    assert (status, text.splitlines()[0]) == (0, "1 waiting, all to be tried now")
     with spool_in(directory) as spool:
         found = recovered(spool)
         assert (found["ABC1"].held, found["ABD2"].due) == (True, NOW)
