@@ -283,6 +283,7 @@ def test_who_may_not_read_the_spool_is_told_whom_to_be(tmp_path: Path) -> None:
     probe = """
 import os, sys
 from o365mailer_sidecar import spool_command
+spool_command.parser().parse_args(["ls"])  # whatever is imported late is not this user's to read
 os.getuid() or os.setuid(65534)
 sys.exit(spool_command.main(["ls", "--spool-dir", sys.argv[1]], {}))
 """
