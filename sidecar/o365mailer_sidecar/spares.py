@@ -63,6 +63,7 @@ class Spares:
             if not fresh:
                 raise  # a few are as good as many, and the disk may have room for no more
         try:
+            # After a failure it is synced again for others: what is promised then are entries made since.
             self.disk.sync(self.descriptor)
         except OSError:
             for spare in fresh:
