@@ -123,7 +123,7 @@ def header(line: bytes) -> Header:
     """The first line, read. Raises Damaged."""
     try:
         found = msgspec.json.decode(line, type=Header)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Damaged("its header cannot be read") from None
     if found.version > VERSION:
         raise Damaged(f"it is of version {found.version}, and this sidecar reads {VERSION}")
@@ -161,7 +161,7 @@ def events(octets: bytes) -> tuple[list[Event], int]:
             continue
         try:
             found.append(EVENTS.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             unread += 1
     return found, unread
 
