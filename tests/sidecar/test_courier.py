@@ -28,7 +28,7 @@ def test_a_message_that_breaks_every_connection_blocks_no_other(
         for _ in range(4):
             submit(sidecar)
     emulator.script("mail", match="poison@*", close=True, times=None)
-    directory.write_for(emulator, senders=ALLOWED)
+    directory.write_for(emulator, senders=ALLOWED, limits={"connections": 1})
     with spooling(directory, tmp_path, stays=True):
         emulator.messages(atleast=4, wait=20)
         until(lambda: queued(tmp_path) == [poison])
