@@ -5,7 +5,7 @@ says so, not a refused connection.
 """
 
 import asyncio
-import secrets
+import os
 import signal
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -211,7 +211,7 @@ class Service:
 
 def new_queue_id() -> str:
     """Of one message, for its whole life: in replies, Received, log and spool."""
-    return secrets.token_hex(6).upper()
+    return os.urandom(6).hex().upper()
 
 
 def now() -> datetime:

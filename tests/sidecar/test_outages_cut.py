@@ -74,7 +74,7 @@ class Bench:
         name = f"{self.number:04}"
         self.app.begin()
         head = f"Subject: {name}\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <{name}@x>\r\n\r\n"
-        return told(self.app.deliver(head.encode())), self.host.arrived[name]
+        return told(self.app.deliver(head.encode())), self.host.arrived(name)
 
     def cut_everywhere(self, case: Callable[[], tuple[str, int]], *, message: int, ending: Ending = "reset") -> Seen:
         """Each prefix of either side's octets; the last is that of the whole conversation."""
