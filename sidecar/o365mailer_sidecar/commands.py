@@ -6,6 +6,7 @@ everything that would be handed on to Exchange.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from o365mailer_sidecar import replies
@@ -41,9 +42,15 @@ HANDED_ON: Final = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})
 def command(line: bytes) -> tuple[str, bytes]:
     """The verb in capitals, and its argument. A verb that is not ASCII letters is the empty string."""
     verb, _, argument = line.partition(b" ")
-    return (verb.decode("ascii").upper() if verb.isalpha() and verb.isascii() else ""), argument.strip()
+    return _verb(verb), argument.strip()
 
 
+@lru_cache(maxsize=32)  # an app says the same few
+def _verb(word: bytes) -> str:
+    return word.decode("ascii").upper() if word.isalpha() and word.isascii() else ""
+
+
+@lru_cache(maxsize=8)  # and the same of itself
 def sender(argument: bytes, *, size_limit: int) -> Sender:
     """What `MAIL` says. Raises Refused; a SIZE above the limit is refused here, before the message is on its way."""
     address, given = _path_and_parameters(argument, b"FROM:", MAIL_PARAMETERS, replies.MAIL_SYNTAX)

@@ -167,7 +167,7 @@ class Connection:
         return self.in_step and not self.conversation.fault
 
     async def transact(self, envelope: Envelope, outgoing: Outgoing, progress: Progress) -> Answers:
-        """Offer one message; it is sent only if every recipient was taken.
+        """Offer one message; it is sent only if every recipient was taken, or `progress` allows less.
 
         Raises Lost, Refused (Exchange announced too little for this message), and what `progress` raises.
         """
@@ -199,7 +199,7 @@ class Connection:
             return await delivery.envelope_and_data()
         answers = await (delivery.pipelined() if pipelining else delivery.command_by_command())
         recipients = answers.recipients
-        if not recipients or not all(outcome(reply) is Outcome.ACCEPTED for reply in recipients):
+        if not await delivery.may_follow(recipients):
             return answers
         return await (delivery.by_bdat(answers) if chunking else delivery.by_data(answers))
 

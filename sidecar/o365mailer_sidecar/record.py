@@ -125,6 +125,8 @@ def header(line: bytes) -> Header:
         found = msgspec.json.decode(line, type=Header)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Damaged("its header cannot be read") from None
+    if found.version > VERSION:
+        raise Damaged(f"it is of version {found.version}, and this sidecar reads {VERSION}")
     if not QUEUE_ID.fullmatch(found.queue_id) or found.size < 0 or found.received.tzinfo is None:
         raise Damaged("its header makes no sense")
     return found

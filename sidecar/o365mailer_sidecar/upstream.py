@@ -74,7 +74,7 @@ class Upstream:
         # there, because what is not allowed now will not be when it is back.
         envelope, headers = applied(policy_of(mailer.settings), envelope, header_block(body.content))
         self._check_worth_asking(mailer)
-        mailbox, now = mailer.settings.mailbox, self.clock.now()
+        mailbox, now = mailer.settings.mailbox, attempt.received or self.clock.now()
         outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, headers=headers)
         try:
             async with self.pool.lend(mailer) as connection:
@@ -97,7 +97,13 @@ class Upstream:
         """DATA alone, on every connection, for a host that has once refused BDAT."""
         host = connection.mailer.settings.submission.host
         connection.bdat_refused = connection.bdat_refused or host in self.without_bdat
-        answers = await connection.transact(envelope, outgoing, attempt)
+        began = self.clock.monotonic()
+        try:
+            answers = await connection.transact(envelope, outgoing, attempt)
+        finally:
+            spent = self.clock.monotonic() - began
+            attempt.upstream += spent
+            self.gauges.observe("upstream_seconds", spent)
         if connection.bdat_refused and host not in self.without_bdat:
             self.without_bdat.add(host)
             self.journal.event("bdat_refused", level="warning", host=host)

@@ -121,7 +121,8 @@ themselves, and this Django writes an encoded word where only an address can sta
 ## What is reported
 
 What code sees: an exception, an exit status, a status in a log. What a person reads with it (the exception's text,
-standard error, the log) has the reply's code, and its text with what to do, unless the cell says otherwise.
+standard error, the log) has the reply's code, and its text with what to do, unless the cell says *code only*, *text
+only* or *neither*.
 
 {refused}
 

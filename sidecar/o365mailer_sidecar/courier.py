@@ -1,0 +1,306 @@
+"""Takes what is in the spool to Exchange: by due time, a few at once, and never because a clock ticked.
+
+It sleeps until something is due, upstream is worth asking again, a message comes in, or the mailer directory changes.
+A message that is deferred waits on its own schedule (`retry`) and holds up no other. What is not a message's own (no
+token, Exchange away, the mailbox at rest) holds up all of them: then one is the probe, and the others wait for it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from o365mailer_contract.quantities import seconds
+from o365mailer_sidecar import retry
+from o365mailer_sidecar.attempt import Attempt
+from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.doubt import PROOF, Doubt
+from o365mailer_sidecar.envelope import Envelope
+from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
+from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.result import TOKEN_REFUSED, Result, result_of
+from o365mailer_sidecar.settlement import Settlement
+from o365mailer_sidecar.spool import Spool
+from o365mailer_sidecar.stored import Stored
+from o365mailer_sidecar.upstream import Clock, Upstream
+from o365mailer_sidecar.verdict import Outcome
+
+SLICE: Final = 50
+"""Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""
+
+SWEEP_EVERY: Final = 3600.0
+"""Seconds between looks for dead letters whose time is over."""
+
+NEVER: Final = float("inf")
+
+
+async def _yes() -> bool:
+    return True
+
+
+class Courier:
+    """The one who delivers. Nothing else takes a message out of the spool."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        upstream: Upstream,
+        settlement: Settlement,
+        clock: Clock,
+        dice: retry.Dice,
+        journal: Journal,
+        connections: Callable[[], int],
+        apps: Callable[[], int],
+    ) -> None:
+        self.spool, self.upstream, self.settlement = spool, upstream, settlement
+        self.clock, self.dice, self.journal = clock, dice, journal
+        self.connections, self.apps = connections, apps
+        settlement.deliver = self.take
+        self.doubt = Doubt()
+        self.heap: list[tuple[float, int, Stored]] = []
+        self.pushed = 0
+        self.flying: dict[asyncio.Task[None], tuple[Stored, Attempt]] = {}
+        self.failures = 0
+        """In a row, of the way and not of a message."""
+        self.rest_until = 0.0
+        self.waker: asyncio.Future[None] | None = None
+        self.recovered = False
+        """Everything that was there at start is known."""
+        self.last_round: float | None = None
+        """Until when everything is tried once more, a time of the event loop."""
+        self.hopeless = False
+        """The last round has found that there is no way to Exchange."""
+        self.over = asyncio.Event()
+
+    # --- What comes in ----------------------------------------------------------------------------------------------
+
+    def take(self, stored: Stored, *, after: float = 0.0) -> None:
+        """Deliver it, in so many seconds at the earliest."""
+        self._push(stored, self.clock.monotonic() + after)
+        self.wake()
+
+    def _push(self, stored: Stored, due: float) -> None:
+        self.pushed += 1
+        heappush(self.heap, (NEVER if stored.held else due, self.pushed, stored))
+
+    def wake(self) -> None:
+        """Something has changed: the mailer directory, or how many apps want to be served."""
+        if self.waker and not self.waker.done():
+            self.waker.set_result(None)
+
+    def hear(self, result: Result) -> None:
+        """What any attempt, an app's too, says about the mailbox and the way to it."""
+        if result.outcome is Outcome.ACCEPTED:
+            self.doubt.end()
+        elif result.outcome is Outcome.UNAUTHORIZED and (settings := self.upstream.directory.settings):
+            self.doubt.grow(settings.mailbox, by=PROOF if result.reason == TOKEN_REFUSED else 1)
+        if result.own and self.failures:
+            self.failures, self.rest_until = 0, 0.0
+            self.wake()
+
+    def look_again(self) -> None:
+        """The mailer directory has changed: what was in the way may be gone."""
+        self.rest_until = 0.0
+        self.wake()
+
+    def reread(self) -> None:
+        """Somebody has changed the spool by hand (SIGHUP)."""
+        changes = self.spool.reread()
+        now = self.clock.monotonic()
+        touched = {id(stored) for stored in (*changes.changed, *changes.gone)}
+        self.heap = [entry for entry in self.heap if id(entry[2]) not in touched]
+        heapify(self.heap)
+        flying = {id(stored) for stored, _ in self.flying.values()}
+        for stored in (*changes.changed, *changes.appeared):
+            if id(stored) not in flying:
+                self._push(stored, now + self._wait_for(stored))
+        self.journal.event(
+            "spool_reread",
+            appeared=len(changes.appeared),
+            changed=len(changes.changed),
+            gone=len(changes.gone),
+        )
+        self.wake()
+
+    def _wait_for(self, stored: Stored) -> float:
+        """Seconds. A due time is one of day: a clock that was wrong then, or is now, holds no mail back for long."""
+        if not stored.due:
+            return 0.0
+        return min(max((stored.due - self.clock.now()).total_seconds(), 0.0), retry.LONGEST)
+
+    # --- The round --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        recovery = asyncio.ensure_future(self._recover())
+        sweeper = asyncio.ensure_future(self._sweep())
+        try:
+            while True:
+                await self._sleep(until=self._start_what_is_due())
+        finally:
+            recovery.cancel()
+            sweeper.cancel()
+
+    async def _recover(self) -> None:
+        """What was there at start: the first of it leaves while the rest is still being read."""
+        found = 0
+        for stored in self.spool.recovered():
+            self._push(stored, self.clock.monotonic() + self._wait_for(stored))
+            found += 1
+            if found % SLICE == 0:
+                self.wake()
+                await asyncio.sleep(0)
+        self.journal.event("spool_recovered", messages=found)
+        self.recovered = True
+        self.wake()
+
+    async def _sweep(self) -> None:
+        while True:
+            gone = self.spool.expire_dead(keep=timedelta(seconds=seconds(self.settlement.delivery.spool.keep_dead)))
+            if gone:
+                self.journal.event("dead_letters_removed", messages=gone)
+            await asyncio.sleep(SWEEP_EVERY)
+
+    def _start_what_is_due(self) -> float:
+        """Start what can start; until when there is nothing to do, a time of the event loop."""
+        wait = NEVER
+        while self.heap and len(self.flying) < self._lanes() and not self.hopeless:
+            now = self.clock.monotonic()
+            wait = max(self.heap[0][0], self._obstructed_until(now))
+            if wait > now:
+                break
+            self._start(heappop(self.heap)[2])
+            wait = NEVER
+        if self.last_round is not None:
+            in_vain = self.hopeless or (self.heap and wait > self.last_round)
+            done = not self.flying and (in_vain or (self.recovered and not self.heap))
+            (self.over.set if done else self.over.clear)()
+        return wait
+
+    def _lanes(self) -> int:
+        """As many at once as there are connections; less those that apps wait for; one where it is a probe."""
+        return 1 if self.failures else max(self.connections() - self.apps(), 1)
+
+    def _obstructed_until(self, now: float) -> float:
+        """When it is worth asking Exchange; not after `now`: it is."""
+        if now < self.rest_until:
+            return self.rest_until
+        obstacle = self.upstream.obstacle()
+        return obstacle.until if obstacle else now
+
+    def _start(self, stored: Stored) -> None:
+        attempt = Attempt(keep=_yes, received=stored.received)
+        task = asyncio.ensure_future(self._deliver(stored, attempt))
+        self.flying[task] = stored, attempt
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self.flying.pop(task, None)
+        if not task.cancelled() and (error := task.exception()):
+            self.journal.failure("courier_failed", error)
+        self.wake()
+
+    async def _sleep(self, *, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.waker = loop.create_future()
+        timer = loop.call_at(until, self.wake) if until < NEVER else None
+        try:
+            await self.waker
+        finally:
+            self.waker = None
+            if timer:
+                timer.cancel()
+
+    # --- One message ------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, stored: Stored, attempt: Attempt) -> None:
+        try:
+            if not await self.settlement.caught_up(stored):
+                raise StoreFailed
+            envelope, body = await self.spool.open(stored)
+        except (Damaged, Gone):
+            return  # the spool has set it aside, counted it and said so
+        except StoreFailed:
+            self.take(stored, after=retry.after_deferral(1, self.dice))
+            return
+        try:
+            began = self.clock.monotonic()
+            result = await result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure)
+            self._learn(result)
+            self.journal.event(
+                "attempt",
+                level="debug",
+                queue_id=stored.queue_id,
+                outcome=result.outcome.value,
+                reason=result.reason,
+                code=result.reply.code,
+                enhanced=result.reply.enhanced,
+            )
+            await self.settle(stored, envelope, body, result, attempt, began=began)
+        finally:
+            body.close()
+
+    async def settle(
+        self,
+        stored: Stored,
+        envelope: Envelope,
+        body: Body,
+        result: Result,
+        attempt: Attempt,
+        *,
+        began: float,
+    ) -> None:
+        """Write down what an attempt came to, that began at a time of the event loop, and plan the next if one is due.
+
+        When it returns, what is on disk is true: what was taken is not sent again.
+        """
+        if attempt.withdrawn:
+            return  # the process ends, and the message is on disk
+        wait = self._pause(stored, result)
+        try:
+            again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
+        except Gone:
+            return
+        # What another pod was in the way of has not been tried yet.
+        if again and (self.last_round is None or result.outcome is Outcome.CROWDED):
+            self.take(stored, after=wait)
+
+    def _learn(self, result: Result) -> None:
+        """What an attempt of ours says about all the others: after one that found no way the rest wait."""
+        self.hear(result)
+        if not result.own:
+            self.failures += 1
+            self.hopeless = self.last_round is not None
+            self.rest_until = self.clock.monotonic() + retry.after_outage(self.failures, self.dice)
+
+    def _pause(self, stored: Stored, result: Result) -> float:
+        """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
+        if not result.own:
+            return 0.0
+        schedule = retry.after_crowding if result.outcome is Outcome.CROWDED else retry.after_deferral
+        return schedule(stored.attempts + 1, self.dice)
+
+    # --- The end ----------------------------------------------------------------------------------------------------
+
+    def begin_last_round(self, *, within: float) -> None:
+        """Try everything once more, so many seconds at most; what fails now stays."""
+        self.last_round = self.clock.monotonic() + within
+        self.heap = [(0.0, number, stored) for _, number, stored in self.heap if not stored.held]
+        heapify(self.heap)
+        self.rest_until = 0.0
+        self.wake()
+
+    async def last_round_over(self) -> None:
+        """Wait for it; what is still on its way at its end is cut off, and stays."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self.last_round):
+                self.wake()
+                await self.over.wait()
+        for task, (_, attempt) in list(self.flying.items()):
+            attempt.withdraw()
+            task.cancel()
+        if self.flying:
+            await asyncio.wait(set(self.flying))
