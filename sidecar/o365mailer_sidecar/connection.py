@@ -75,8 +75,8 @@ async def connect(
     except BaseException as error:
         if not isinstance(error, TokenRefused):
             dialer.worked(endpoint, False)
-        if not client.transport:
-            dialed.close()
+        # The socket is the transport's, which may outlive the client: closed here, its number could be an app's by the
+        # time that asyncio lets go of it, and that app would never be heard again.
         client.close()
         raise
     dialer.worked(endpoint, True)
