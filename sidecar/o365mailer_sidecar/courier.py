@@ -33,6 +33,10 @@ SLICE: Final = 50
 SWEEP_EVERY: Final = 3600.0
 """Seconds between looks for dead letters whose time is over."""
 
+ADOPT_EVERY: Final = 60.0
+"""Seconds between looks for what processes have left that shared the directory: a rolling update ends the old pod after
+the new one has started."""
+
 NEVER: Final = float("inf")
 
 
@@ -137,12 +141,14 @@ class Courier:
         """Deliver until cancelled."""
         recovery = asyncio.ensure_future(self._recover())
         sweeper = asyncio.ensure_future(self._sweep())
+        adopter = asyncio.ensure_future(self._adopt())
         try:
             while True:
                 await self._sleep(until=self._start_what_is_due())
         finally:
             recovery.cancel()
             sweeper.cancel()
+            adopter.cancel()
 
     async def _recover(self) -> None:
         """What was there at start: the first of it leaves while the rest is still being read."""
@@ -163,6 +169,19 @@ class Courier:
             if gone:
                 self.journal.event("dead_letters_removed", messages=gone)
             await asyncio.sleep(SWEEP_EVERY)
+
+    async def _adopt(self) -> None:
+        while True:
+            await asyncio.sleep(ADOPT_EVERY)
+            await self.adopt()
+
+    async def adopt(self) -> None:
+        """Deliver also what processes have left that are gone and shared the directory."""
+        adopted = await self.spool.adopted()
+        for stored in adopted:
+            self.take(stored, after=self._wait_for(stored))
+        if adopted:
+            self.journal.event("spool_adopted", messages=len(adopted))
 
     def _start_what_is_due(self) -> float:
         """Start what can start; until when there is nothing to do, a time of the event loop."""
