@@ -90,6 +90,7 @@ class Backlog:
     def _hang_up(self) -> None:
         if self.courier:
             self.courier.reread()
+            self.adoption = asyncio.ensure_future(self.courier.adopt())
 
     def start(self) -> None:
         """Deliver from now on."""

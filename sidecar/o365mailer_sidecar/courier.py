@@ -20,7 +20,7 @@ from o365mailer_sidecar.doubt import PROOF, Doubt
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.journal import Journal
-from o365mailer_sidecar.result import TOKEN_REFUSED, Result, result_of
+from o365mailer_sidecar.result import NOT_ASKED, TOKEN_REFUSED, Result, result_of
 from o365mailer_sidecar.settlement import Settlement
 from o365mailer_sidecar.spool import Spool
 from o365mailer_sidecar.stored import Stored
@@ -32,6 +32,10 @@ SLICE: Final = 50
 
 SWEEP_EVERY: Final = 3600.0
 """Seconds between looks for dead letters whose time is over."""
+
+ADOPT_EVERY: Final = 60.0
+"""Seconds between looks for what processes have left that shared the directory: a rolling update ends the old pod after
+the new one has started."""
 
 NEVER: Final = float("inf")
 
@@ -63,6 +67,8 @@ class Courier:
         self.heap: list[tuple[float, int, Stored]] = []
         self.pushed = 0
         self.flying: dict[asyncio.Task[None], tuple[Stored, Attempt]] = {}
+        self.entrusted: set[Stored] = set()
+        """On disk already, and in the hands of the attempt that an app waits for, or waited."""
         self.failures = 0
         """In a row, of the way and not of a message."""
         self.rest_until = 0.0
@@ -79,6 +85,7 @@ class Courier:
 
     def take(self, stored: Stored, *, after: float = 0.0) -> None:
         """Deliver it, in so many seconds at the earliest."""
+        self.entrusted.discard(stored)
         self._push(stored, self.clock.monotonic() + after)
         self.wake()
 
@@ -110,13 +117,14 @@ class Courier:
         """Somebody has changed the spool by hand (SIGHUP)."""
         changes = self.spool.reread()
         now = self.clock.monotonic()
-        touched = {id(stored) for stored in (*changes.changed, *changes.gone)}
-        self.heap = [entry for entry in self.heap if id(entry[2]) not in touched]
+        touched = {*changes.changed, *changes.gone}
+        self.heap = [entry for entry in self.heap if entry[2] not in touched]
         heapify(self.heap)
-        flying = {id(stored) for stored, _ in self.flying.values()}
+        flying = self.entrusted.union(stored for stored, _ in self.flying.values())
         for stored in (*changes.changed, *changes.appeared):
-            if id(stored) not in flying:
+            if stored not in flying:
                 self._push(stored, now + self._wait_for(stored))
+        self.rest_until = 0.0
         self.journal.event(
             "spool_reread",
             appeared=len(changes.appeared),
@@ -137,12 +145,14 @@ class Courier:
         """Deliver until cancelled."""
         recovery = asyncio.ensure_future(self._recover())
         sweeper = asyncio.ensure_future(self._sweep())
+        adopter = asyncio.ensure_future(self._adopt())
         try:
             while True:
                 await self._sleep(until=self._start_what_is_due())
         finally:
             recovery.cancel()
             sweeper.cancel()
+            adopter.cancel()
 
     async def _recover(self) -> None:
         """What was there at start: the first of it leaves while the rest is still being read."""
@@ -163,6 +173,19 @@ class Courier:
             if gone:
                 self.journal.event("dead_letters_removed", messages=gone)
             await asyncio.sleep(SWEEP_EVERY)
+
+    async def _adopt(self) -> None:
+        while True:
+            await asyncio.sleep(ADOPT_EVERY)
+            await self.adopt()
+
+    async def adopt(self) -> None:
+        """Deliver also what processes have left that are gone and shared the directory."""
+        adopted = await self.spool.adopted()
+        for stored in adopted:
+            self.take(stored, after=self._wait_for(stored))
+        if adopted:
+            self.journal.event("spool_adopted", messages=len(adopted))
 
     def _start_what_is_due(self) -> float:
         """Start what can start; until when there is nothing to do, a time of the event loop."""
@@ -198,9 +221,10 @@ class Courier:
         task.add_done_callback(self._landed)
 
     def _landed(self, task: asyncio.Task[None]) -> None:
-        self.flying.pop(task, None)
+        stored, _ = self.flying.pop(task)
         if not task.cancelled() and (error := task.exception()):
             self.journal.failure("courier_failed", error)
+            self.take(stored, after=retry.LONGEST)
         self.wake()
 
     async def _sleep(self, *, until: float) -> None:
@@ -257,6 +281,7 @@ class Courier:
 
         When it returns, what is on disk is true: what was taken is not sent again.
         """
+        self.entrusted.discard(stored)
         if attempt.withdrawn:
             return  # the process ends, and the message is on disk
         wait = self._pause(stored, result)
@@ -264,14 +289,14 @@ class Courier:
             again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
         except Gone:
             return
-        # What another pod was in the way of has not been tried yet.
-        if again and (self.last_round is None or result.outcome is Outcome.CROWDED):
+        untried = result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED
+        if again and (self.last_round is None or untried):
             self.take(stored, after=wait)
 
     def _learn(self, result: Result) -> None:
         """What an attempt of ours says about all the others: after one that found no way the rest wait."""
         self.hear(result)
-        if not result.own:
+        if not result.own and result.reason != NOT_ASKED:  # upstream knows how long that is to wait, to the moment
             self.failures += 1
             self.hopeless = self.last_round is not None
             self.rest_until = self.clock.monotonic() + retry.after_outage(self.failures, self.dice)

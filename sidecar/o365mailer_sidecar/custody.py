@@ -94,8 +94,13 @@ class Charge:
         if not self.storing:
             store = self.custody.spool.store(self.envelope, self.body, received=self.received)
             self.storing = asyncio.ensure_future(store)
-            self.storing.add_done_callback(_seen)
+            self.storing.add_done_callback(self._stored)
         return await asyncio.shield(self.storing)
+
+    def _stored(self, done: asyncio.Task[Stored]) -> None:
+        """The courier may see it from now on. A failure that nobody waits for any more is no defect."""
+        if not done.cancelled() and not done.exception():
+            self.custody.courier.entrusted.add(done.result())
 
     async def keep(self) -> bool:
         """Take it, for who depends on it: whether it is on disk."""
@@ -112,8 +117,10 @@ class Charge:
 
     async def _give_back(self) -> None:
         if self.storing and await self.keep():
+            stored = self.storing.result()
+            self.custody.courier.entrusted.discard(stored)
             with suppress(Gone, StoreFailed):
-                await self.custody.spool.remove(self.storing.result())
+                await self.custody.spool.remove(stored)
 
     # --- What the app is told ---------------------------------------------------------------------------------------
 
@@ -131,9 +138,6 @@ class Charge:
             return refusal.reply, "policy"
         except StoreFailed as error:
             return _no_room(error), "spool"
-        except asyncio.CancelledError:
-            self.let_go()
-            raise
         self.custody.courier.take(stored)
         return self._queued(obstacle.reply.text)
 
@@ -197,9 +201,3 @@ class Charge:
 
 def _no_room(error: StoreFailed) -> Reply:
     return replies.filled(replies.NO_ROOM, reason=shortened(str(error)))
-
-
-def _seen(done: asyncio.Task[Stored]) -> None:
-    """A failure that nobody waits for any more is no defect."""
-    if not done.cancelled():
-        done.exception()

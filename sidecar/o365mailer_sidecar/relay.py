@@ -10,7 +10,7 @@ when it defers, when `confirmWithin` is over, and before a body leaves for only 
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
@@ -18,7 +18,6 @@ from o365mailer_sidecar import replies
 from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.audit import Audit
 from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.custody import Charge, Custody, Told
 from o365mailer_sidecar.dialogue import Terms
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
@@ -28,6 +27,9 @@ from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.result import Result, result_of
 from o365mailer_sidecar.upstream import Upstream
 from o365mailer_sidecar.verdict import Outcome
+
+if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
+    from o365mailer_sidecar.custody import Charge, Custody, Told
 
 NOTHING: Final = Reply(0, "", "")
 """The reply of a message that nobody has judged."""
@@ -45,7 +47,7 @@ class Relay:
         audit: Audit,
         monotonic: Callable[[], float],
         scratch: Path | None = None,
-        custody: Custody | None = None,
+        custody: "Custody | None" = None,
     ) -> None:
         self.directory, self.upstream, self.journal, self.audit = directory, upstream, journal, audit
         self.monotonic, self.scratch, self.custody = monotonic, scratch, custody
@@ -79,18 +81,24 @@ class Relay:
         """The reply for the app. When cancelled, the app has gone: nothing sent yet is sent any more."""
         began = self.monotonic()
         charge = self.custody.of(envelope, body) if self.custody else None
-        told = await charge.without_asking() if charge else None
         attempt = charge.attempt if charge else Attempt()
-        if not told:
-            told = await self._asked(envelope, body, attempt, charge, began)
-        reply, reason = told
+        told = await self._unasked(envelope, body, charge, began) if charge else None
+        reply, reason = told or await self._asked(envelope, body, attempt, charge, began)
         if reason:
             self._audit(envelope, body, attempt, _word(reply), reply, reason=reason, since=began)
         return reply
 
+    async def _unasked(self, envelope: Envelope, body: Body, charge: "Charge", began: float) -> "Told | None":
+        try:
+            return await charge.without_asking()
+        except asyncio.CancelledError:
+            charge.let_go()
+            self._audit(envelope, body, charge.attempt, "dropped", NOTHING, since=began)
+            raise
+
     async def _asked(
-        self, envelope: Envelope, body: Body, attempt: Attempt, charge: Charge | None, began: float
-    ) -> Told:
+        self, envelope: Envelope, body: Body, attempt: Attempt, charge: "Charge | None", began: float
+    ) -> "Told":
         task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure))
         self.running[task] = attempt
         task.add_done_callback(lambda done: self.running.pop(done, None))
@@ -102,7 +110,7 @@ class Relay:
                 charge.let_go()
             raise
 
-    async def _within(self, task: asyncio.Task[Result], attempt: Attempt, charge: Charge | None) -> Told:
+    async def _within(self, task: asyncio.Task[Result], attempt: Attempt, charge: "Charge | None") -> "Told":
         settings = self.directory.settings
         limit = (settings.delivery if settings else Delivery()).confirm_within
         await _done(task, within=seconds(limit))

@@ -21,6 +21,9 @@ ACCEPTED: Final = 250
 TOKEN_REFUSED: Final = "token-refused"
 """The reason of a message that Exchange has not seen, because it does not let this mailbox in."""
 
+NOT_ASKED: Final = "mailbox-held"
+"""The reason of a message that Exchange has not seen, because the mailbox rests."""
+
 WITHHELD: Final = "withheld"
 """The reason of a recipient that was taken, and whose message was not sent because of another."""
 
@@ -69,7 +72,7 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
         reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=shortened(str(error)))
         return Result(reply, Outcome.UNAUTHORIZED, TOKEN_REFUSED, own=False)
     except Held as error:
-        return Result(error.reply, Outcome.HELD, "mailbox-held", own=False)
+        return Result(error.reply, Outcome.HELD, NOT_ASKED, own=False)
     except Away as error:
         return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, "away", own=False)
     except Lost as error:

@@ -8,13 +8,12 @@ import asyncio
 import os
 import signal
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract import names
 from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
 from o365mailer_sidecar.arguments import Options
 from o365mailer_sidecar.audit import Audit
-from o365mailer_sidecar.backlog import Backlog
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import CannotListen, NotReady
 from o365mailer_sidecar.gauges import Gauges
@@ -24,6 +23,9 @@ from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.session import Session
 from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream import Clock, Upstream
+
+if TYPE_CHECKING:
+    from o365mailer_sidecar.backlog import Backlog
 
 SESSION_LIMIT: Final = 100
 """Sessions of apps at once: an app's pool is smaller, and each may hold a message in memory."""
@@ -62,8 +64,10 @@ class Service:
         self.reminded_at = -REMIND_EVERY
         self._watch()
 
-    def _backlog(self, clock: Clock) -> Backlog:
+    def _backlog(self, clock: Clock) -> "Backlog":
         """Raises SpoolUnusable."""
+        from o365mailer_sidecar.backlog import Backlog  # half a MiB that most pods have no use for
+
         assert self.options.spool_dir  # noqa: S101  # for the type checker
         return Backlog(
             self.options.spool_dir,

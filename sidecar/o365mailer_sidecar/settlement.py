@@ -127,12 +127,13 @@ class Settlement:
         if event is None:
             return True
         try:
-            await self.spool.record(stored, event, durable=True)
             del self.owed[stored]
+            await self.spool.record(stored, event, durable=True)
             if not stored.recipients:
                 await self.spool.remove(stored)
                 raise Gone
         except StoreFailed:
+            self.owed[stored] = event
             return False
         return True
 

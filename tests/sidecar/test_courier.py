@@ -1,6 +1,8 @@
 """How spooled mail leaves: by due time, a few at once, nobody in anybody's way."""
 
 import signal
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -10,6 +12,8 @@ import pytest
 from emulator_client import EmulatorClient
 from sidecar_process import MailerDirectory, until
 from spooling import TEXT, history, nowhere, number, queued, spooling, submit
+
+from o365mailer_sidecar.backlog import leave_word
 
 ALLOWED = {"allowed": ["@contoso.com"]}
 
@@ -24,7 +28,7 @@ def test_a_message_that_breaks_every_connection_blocks_no_other(
         for _ in range(4):
             submit(sidecar)
     emulator.script("mail", match="poison@*", close=True, times=None)
-    directory.write_for(emulator, senders=ALLOWED)
+    directory.write_for(emulator, senders=ALLOWED, limits={"connections": 1})
     with spooling(directory, tmp_path, stays=True):
         emulator.messages(atleast=4, wait=20)
         until(lambda: queued(tmp_path) == [poison])
@@ -244,3 +248,36 @@ def test_a_message_has_the_date_and_message_id_of_its_first_attempt(
     assert parsedate_to_datetime(headers["Date"]) <= taken
     stamp = headers["Message-ID"].partition("@")[0].removeprefix(f"<{number(reply)}.")
     assert stamp <= f"{taken:%Y%m%d%H%M%S}"
+
+
+@pytest.mark.promise("R55")
+def test_a_message_on_hold_stays_until_it_is_released(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    def by_hand(*words: str) -> None:
+        command = [sys.executable, "-m", "o365mailer_sidecar.main", "spool", words[0]]
+        subprocess.run([*command, "--spool-dir", str(tmp_path / "spool"), *words[1:]], check=True, capture_output=True)
+
+    nowhere(directory)
+    with spooling(directory, tmp_path, stays=True) as sidecar:
+        held, other = number(submit(sidecar)), number(submit(sidecar))
+        by_hand("hold", held)
+        sidecar.event("spool_reread", changed=1)
+    directory.write_for(emulator)
+    with spooling(directory, tmp_path) as sidecar:
+        (message,) = emulator.messages(atleast=1, wait=20)
+        assert f"id {other};" in dict(message["headers"])["Received"]
+        until(lambda: queued(tmp_path) == [held])
+        by_hand("release", held)
+        emulator.messages(atleast=2, wait=20)
+
+
+def test_the_pods_termination_message_names_what_is_left(tmp_path: Path) -> None:
+    there = tmp_path / "termination-log"
+    there.touch()
+    leave_word(["A1", "B2"], path=there)
+    assert there.read_text() == "2 messages stay in the spool: A1 B2"
+    leave_word((f"{count:012}" for count in range(1000)), path=there)
+    assert len(there.read_bytes()) == 4096
+    leave_word(["A1"], path=tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
