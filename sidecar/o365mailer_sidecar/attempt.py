@@ -17,6 +17,8 @@ class Attempt:
     begun: bool = False
     committed: bool = False
     withdrawn: bool = False
+    underway: bool = False
+    """It has a connection, and talks to Exchange."""
     overdue: bool = False
     """Nobody waits for it any more, and it is out: should it come back, it is withdrawn."""
     keep: Callable[[], Awaitable[bool]] | None = None

@@ -9,21 +9,21 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from heapq import heapify, heappop, heappush
 from typing import Final
 
 from o365mailer_contract.quantities import seconds
 from o365mailer_sidecar import retry
 from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.doubt import PROOF, Doubt
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.journal import Journal
-from o365mailer_sidecar.result import NOT_ASKED, TOKEN_REFUSED, Result, result_of
+from o365mailer_sidecar.prospect import Prospect
+from o365mailer_sidecar.result import NOT_ASKED, Result, result_of
 from o365mailer_sidecar.settlement import Settlement
 from o365mailer_sidecar.spool import Spool
 from o365mailer_sidecar.stored import Stored
+from o365mailer_sidecar.timetable import NEVER, Timetable
 from o365mailer_sidecar.upstream import Clock, Upstream
 from o365mailer_sidecar.verdict import Outcome
 
@@ -32,8 +32,6 @@ SLICE: Final = 50
 
 SWEEP_EVERY: Final = 3600.0
 """Seconds between looks for dead letters whose time is over."""
-
-NEVER: Final = float("inf")
 
 
 async def _yes() -> bool:
@@ -59,15 +57,17 @@ class Courier:
         self.clock, self.dice, self.journal = clock, dice, journal
         self.connections, self.apps = connections, apps
         settlement.deliver = self.take
-        self.doubt = Doubt()
-        self.heap: list[tuple[float, int, Stored]] = []
-        self.pushed = 0
+        self.prospect = Prospect(
+            directory=upstream.directory,
+            monotonic=clock.monotonic,
+            dice=dice,
+            journal=journal,
+            waiting=lambda: spool.depth,
+        )
+        self.timetable = Timetable()
         self.flying: dict[asyncio.Task[None], tuple[Stored, Attempt]] = {}
         self.entrusted: set[Stored] = set()
         """On disk already, and in the hands of the attempt that an app waits for, or waited."""
-        self.failures = 0
-        """In a row, of the way and not of a message."""
-        self.rest_until = 0.0
         self.waker: asyncio.Future[None] | None = None
         self.recovered = False
         """Everything that was there at start is known."""
@@ -82,12 +82,8 @@ class Courier:
     def take(self, stored: Stored, *, after: float = 0.0) -> None:
         """Deliver it, in so many seconds at the earliest."""
         self.entrusted.discard(stored)
-        self._push(stored, self.clock.monotonic() + after)
+        self.timetable.put(stored, due=self.clock.monotonic() + after)
         self.wake()
-
-    def _push(self, stored: Stored, due: float) -> None:
-        self.pushed += 1
-        heappush(self.heap, (NEVER if stored.held else due, self.pushed, stored))
 
     def wake(self) -> None:
         """Something has changed: the mailer directory, or how many apps want to be served."""
@@ -95,32 +91,27 @@ class Courier:
             self.waker.set_result(None)
 
     def hear(self, result: Result) -> None:
-        """What any attempt, an app's too, says about the mailbox and the way to it."""
-        if result.outcome is Outcome.ACCEPTED:
-            self.doubt.end()
-        elif result.outcome is Outcome.UNAUTHORIZED and (settings := self.upstream.directory.settings):
-            self.doubt.grow(settings.mailbox, by=PROOF if result.reason == TOKEN_REFUSED else 1)
-        if result.own and self.failures:
-            self.failures, self.rest_until = 0, 0.0
+        """What an attempt for an app says: where it found its way, so will ours."""
+        waited = self.prospect.rest_until
+        self.prospect.hear(result)
+        if waited and not self.prospect.rest_until:
             self.wake()
 
     def look_again(self) -> None:
         """The mailer directory has changed: what was in the way may be gone."""
-        self.rest_until = 0.0
+        self.prospect.rest_until = 0.0
         self.wake()
 
     def reread(self) -> None:
         """Somebody has changed the spool by hand (SIGHUP)."""
         changes = self.spool.reread()
         now = self.clock.monotonic()
-        touched = {*changes.changed, *changes.gone}
-        self.heap = [entry for entry in self.heap if entry[2] not in touched]
-        heapify(self.heap)
+        self.timetable.leave_out({*changes.changed, *changes.gone})
         flying = self.entrusted.union(stored for stored, _ in self.flying.values())
         for stored in (*changes.changed, *changes.appeared):
             if stored not in flying:
-                self._push(stored, now + self._wait_for(stored))
-        self.rest_until = 0.0
+                self.timetable.put(stored, due=now + self._wait_for(stored))
+        self.prospect.rest_until = 0.0
         self.journal.event(
             "spool_reread",
             appeared=len(changes.appeared),
@@ -152,7 +143,7 @@ class Courier:
         """What was there at start: the first of it leaves while the rest is still being read."""
         found = 0
         for stored in self.spool.recovered():
-            self._push(stored, self.clock.monotonic() + self._wait_for(stored))
+            self.timetable.put(stored, due=self.clock.monotonic() + self._wait_for(stored))
             found += 1
             if found % SLICE == 0:
                 self.wake()
@@ -171,27 +162,27 @@ class Courier:
     def _start_what_is_due(self) -> float:
         """Start what can start; until when there is nothing to do, a time of the event loop."""
         wait = NEVER
-        while self.heap and len(self.flying) < self._lanes() and not self.hopeless:
+        while self.timetable and len(self.flying) < self._lanes() and not self.hopeless:
             now = self.clock.monotonic()
-            wait = max(self.heap[0][0], self._obstructed_until(now))
+            wait = max(self.timetable.due, self._obstructed_until(now))
             if wait > now:
                 break
-            self._start(heappop(self.heap)[2])
+            self._start(self.timetable.pop())
             wait = NEVER
         if self.last_round is not None:
-            in_vain = self.hopeless or (self.heap and wait > self.last_round)
-            done = not self.flying and (in_vain or (self.recovered and not self.heap))
+            in_vain = self.hopeless or (self.timetable and wait > self.last_round)
+            done = not self.flying and (in_vain or (self.recovered and not self.timetable))
             (self.over.set if done else self.over.clear)()
         return wait
 
     def _lanes(self) -> int:
         """As many at once as there are connections; less those that apps wait for; one where it is a probe."""
-        return 1 if self.failures else max(self.connections() - self.apps(), 1)
+        return 1 if self.prospect.failures else max(self.connections() - self.apps(), 1)
 
     def _obstructed_until(self, now: float) -> float:
         """When it is worth asking Exchange; not after `now`: it is."""
-        if now < self.rest_until:
-            return self.rest_until
+        if now < self.prospect.rest_until:
+            return self.prospect.rest_until
         obstacle = self.upstream.obstacle()
         return obstacle.until if obstacle else now
 
@@ -234,7 +225,7 @@ class Courier:
         try:
             began = self.clock.monotonic()
             result = await result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure)
-            self._learn(result)
+            self.hopeless = not self.prospect.learn(result) and self.last_round is not None
             self.journal.event(
                 "attempt",
                 level="debug",
@@ -274,14 +265,6 @@ class Courier:
         if again and (self.last_round is None or untried):
             self.take(stored, after=wait)
 
-    def _learn(self, result: Result) -> None:
-        """What an attempt of ours says about all the others: after one that found no way the rest wait."""
-        self.hear(result)
-        if not result.own and result.reason != NOT_ASKED:  # upstream knows how long that is to wait, to the moment
-            self.failures += 1
-            self.hopeless = self.last_round is not None
-            self.rest_until = self.clock.monotonic() + retry.after_outage(self.failures, self.dice)
-
     def _pause(self, stored: Stored, result: Result) -> float:
         """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
         if not result.own:
@@ -294,9 +277,8 @@ class Courier:
     def begin_last_round(self, *, within: float) -> None:
         """Try everything once more, so many seconds at most; what fails now stays."""
         self.last_round = self.clock.monotonic() + within
-        self.heap = [(0.0, number, stored) for _, number, stored in self.heap if not stored.held]
-        heapify(self.heap)
-        self.rest_until = 0.0
+        self.timetable.all_now()
+        self.prospect.rest_until = 0.0
         self.wake()
 
     async def last_round_over(self) -> None:
