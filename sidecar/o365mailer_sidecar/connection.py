@@ -61,15 +61,11 @@ async def connect(
     except BaseException as error:
         if not isinstance(error, TokenRefused):
             dialer.worked(endpoint, False)
-<<<<<<< HEAD
-        # The socket is the transport's, which may outlive the client: closed here, its number could be an app's by the
-        # time that asyncio lets go of it, and that app would never be heard again.
-        client.close()
-=======
+        # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number could
+        # be an app's by then, which would never be heard again.
         for transport in (talk and talk.transport, clear.transport or dialed):
             if transport:
                 transport.close()
->>>>>>> main
         raise
     dialer.worked(endpoint, True)
     ends_in = (mailer.token.expires_at - now).total_seconds() if mailer.token.expires_at else float("inf")
