@@ -6,12 +6,9 @@ token, Exchange away, the mailbox at rest) holds up all of them: then one is the
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from datetime import timedelta
-from typing import Final
 
-from o365mailer_contract.quantities import seconds
 from o365mailer_sidecar import retry
 from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.body import Body
@@ -26,12 +23,6 @@ from o365mailer_sidecar.stored import Stored
 from o365mailer_sidecar.timetable import NEVER, Timetable
 from o365mailer_sidecar.upstream import Clock, Upstream
 from o365mailer_sidecar.verdict import Outcome
-
-SLICE: Final = 50
-"""Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""
-
-SWEEP_EVERY: Final = 3600.0
-"""Seconds between looks for dead letters whose time is over."""
 
 
 async def _yes() -> bool:
@@ -70,7 +61,6 @@ class Courier:
         """On disk already, and in the hands of the attempt that an app waits for, or waited."""
         self.waker: asyncio.Future[None] | None = None
         self.recovered = False
-        """Everything that was there at start is known."""
         self.last_round: float | None = None
         """Until when everything is tried once more, a time of the event loop."""
         self.hopeless = False
@@ -98,66 +88,29 @@ class Courier:
             self.wake()
 
     def look_again(self) -> None:
-        """The mailer directory has changed: what was in the way may be gone."""
+        """The mailer directory, or the spool by hand, has changed: what was in the way may be gone."""
         self.prospect.rest_until = 0.0
         self.wake()
 
-    def reread(self) -> None:
-        """Somebody has changed the spool by hand (SIGHUP)."""
-        changes = self.spool.reread()
-        now = self.clock.monotonic()
-        self.timetable.leave_out({*changes.changed, *changes.gone})
-        flying = self.entrusted.union(stored for stored, _ in self.flying.values())
-        for stored in (*changes.changed, *changes.appeared):
-            if stored not in flying:
-                self.timetable.put(stored, due=now + self._wait_for(stored))
-        self.prospect.rest_until = 0.0
-        self.journal.event(
-            "spool_reread",
-            appeared=len(changes.appeared),
-            changed=len(changes.changed),
-            gone=len(changes.gone),
-        )
-        self.wake()
+    def forget(self, gone: Collection[Stored]) -> None:
+        """These are not for it, for now."""
+        self.timetable.leave_out(gone)
 
-    def _wait_for(self, stored: Stored) -> float:
-        """Seconds. A due time is one of day: a clock that was wrong then, or is now, holds no mail back for long."""
-        if not stored.due:
-            return 0.0
-        return min(max((stored.due - self.clock.now()).total_seconds(), 0.0), retry.LONGEST)
+    def has_in_hand(self, stored: Stored) -> bool:
+        """Whether somebody is at it already: it, or the attempt of an app."""
+        return stored in self.entrusted or any(stored is flying for flying, _ in self.flying.values())
+
+    def knows_all(self) -> None:
+        """Everything that was there at start is known."""
+        self.recovered = True
+        self.wake()
 
     # --- The round --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        recovery = asyncio.ensure_future(self._recover())
-        sweeper = asyncio.ensure_future(self._sweep())
-        try:
-            while True:
-                await self._sleep(until=self._start_what_is_due())
-        finally:
-            recovery.cancel()
-            sweeper.cancel()
-
-    async def _recover(self) -> None:
-        """What was there at start: the first of it leaves while the rest is still being read."""
-        found = 0
-        for stored in self.spool.recovered():
-            self.timetable.put(stored, due=self.clock.monotonic() + self._wait_for(stored))
-            found += 1
-            if found % SLICE == 0:
-                self.wake()
-                await asyncio.sleep(0)
-        self.journal.event("spool_recovered", messages=found)
-        self.recovered = True
-        self.wake()
-
-    async def _sweep(self) -> None:
         while True:
-            gone = self.spool.expire_dead(keep=timedelta(seconds=seconds(self.settlement.delivery.spool.keep_dead)))
-            if gone:
-                self.journal.event("dead_letters_removed", messages=gone)
-            await asyncio.sleep(SWEEP_EVERY)
+            await self._sleep(until=self._start_what_is_due())
 
     def _start_what_is_due(self) -> float:
         """Start what can start; until when there is nothing to do, a time of the event loop."""
