@@ -80,7 +80,7 @@ class Charge:
         self.custody, self.envelope, self.body = custody, envelope, body
         self.received: datetime = custody.clock.now()
         self.began = custody.clock.monotonic()
-        self.attempt = Attempt(keep=self.keep, received=self.received)
+        self.attempt = Attempt(received=self.received)
         self.refusal = replies.BROKEN
         """What an app is told whose message found no room."""
         self.storing: asyncio.Task[Stored] | None = None
