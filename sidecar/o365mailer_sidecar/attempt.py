@@ -51,7 +51,7 @@ class Attempt:
 
     def refused(self) -> None:
         """Exchange has said that it did not take what was on its way: the message is ours again."""
-        self.begun = self.committed = False
+        self.begun = self.committed = self.underway = False
         self.withdrawn = self.overdue
 
     def withdraw(self) -> bool:

@@ -207,8 +207,6 @@ class Courier:
         When it returns, what is on disk is true: what was taken is not sent again.
         """
         self.entrusted.discard(stored)
-        if attempt.withdrawn:
-            return  # the process ends, and the message is on disk
         wait = self._pause(stored, result)
         try:
             again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)

@@ -158,6 +158,7 @@ class Charge:
             task.cancel()
             self.custody.courier.take(stored)
         else:
+            self.attempt.overdue = True
             task.add_done_callback(self._landed)
         return self._queued(f"no verdict within {limit}")
 
