@@ -61,8 +61,8 @@ async def connect(
     except BaseException as error:
         if not isinstance(error, TokenRefused):
             dialer.worked(endpoint, False)
-        # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number could
-        # be an app's by then, which would never be heard again.
+        # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
+        # could be an app's by then, which would never be heard again.
         for transport in (talk and talk.transport, clear.transport or dialed):
             if transport:
                 transport.close()

@@ -119,7 +119,7 @@ def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> i
         try:
             CHANGES[verb](each, now)
         except (Refusal, Damaged, OSError) as error:
-            sys.stderr.write(f"o365mailer-sidecar spool: {each.name}: {_reason(error)}\n")
+            sys.stderr.write(f"o365mailer-sidecar spool: {listing.plain(each.name)}: {_reason(error)}\n")
         else:
             changed.append(each)
     if verb == "flush":
