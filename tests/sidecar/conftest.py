@@ -14,6 +14,8 @@ IN_BOTH_PROFILES = {
     "test_policy_relaying",
     "test_tokens",
     "test_octets",
+    "test_queueing",
+    "test_dead_letters",
 }
 """The suites that carry mail: what they hold must not rest on a guess about Office 365."""
 
