@@ -48,7 +48,7 @@ class Service:
         self.stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         clock = Clock(now=now, monotonic=loop.time)
-        self.directory = MailerDirectory(options.mailer_dir, now=now, report=journal.event)
+        self.directory = MailerDirectory(options.mailer_dir, now=now, report=journal.event, monotonic=loop.time)
         self.audit = Audit(journal=journal, gauges=self.gauges, addresses=self._log_addresses)
         self.upstream = Upstream(directory=self.directory, clock=clock, journal=journal, gauges=self.gauges)
         self.backlog = self._backlog(clock) if options.spool_dir else None

@@ -97,7 +97,7 @@ class Upstream:
         """DATA alone, on every connection, for a host that has once refused BDAT."""
         host = connection.mailer.settings.submission.host
         connection.bdat_refused = connection.bdat_refused or host in self.without_bdat
-        began = self.clock.monotonic()
+        attempt.underway, began = True, self.clock.monotonic()
         try:
             answers = await connection.transact(envelope, outgoing, attempt)
         finally:
