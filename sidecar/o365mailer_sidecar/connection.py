@@ -73,7 +73,7 @@ async def connect(
         await _reach(client, context=context, submission=mailer.settings.submission, name=name, timeouts=timeouts)
         await _authenticate(client, mailer, gauges, timeout=timeouts.auth)
     except BaseException as error:
-        if not isinstance(error, TokenRefused):
+        if not isinstance(error, (TokenRefused, NotAdmitted)):
             dialer.worked(endpoint, False)
         if not client.transport:
             dialed.close()
