@@ -17,6 +17,8 @@ class Attempt:
     begun: bool = False
     committed: bool = False
     withdrawn: bool = False
+    underway: bool = False
+    """It has a connection, and talks to Exchange."""
     overdue: bool = False
     """Nobody waits for it any more, and it is out: should it come back, it is withdrawn."""
     keep: Callable[[], Awaitable[bool]] | None = None
@@ -49,7 +51,7 @@ class Attempt:
 
     def refused(self) -> None:
         """Exchange has said that it did not take what was on its way: the message is ours again."""
-        self.begun = self.committed = False
+        self.begun = self.committed = self.underway = False
         self.withdrawn = self.overdue
 
     def withdraw(self) -> bool:

@@ -4,18 +4,19 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from o365mailer_contract.quantities import octets
+from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Settings
 from o365mailer_contract.settings import Limits as SettingsLimits
 from o365mailer_sidecar.audit import Audit
 from o365mailer_sidecar.courier import Courier
 from o365mailer_sidecar.custody import Custody
 from o365mailer_sidecar.directory import MailerDirectory, Token
+from o365mailer_sidecar.finder import Finder
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.settlement import Settlement
@@ -28,6 +29,9 @@ TERMINATION_LOG: Final = Path("/dev/termination-log")
 
 TERMINATION_LIMIT: Final = 4096
 """Octets that kubelet reads of it."""
+
+PAUSE: Final = 5.0
+"""Seconds until what has ended by a defect begins anew."""
 
 
 class Backlog:
@@ -48,13 +52,13 @@ class Backlog:
         self.directory, self.clock, self.journal = directory, clock, journal
         # Before the spool is locked: from then on a person's command may send the signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
-        self.courier: Courier | None = None
+        self.finder: Finder | None = None
         report: Callable[..., None] = journal.event
         self.spool = Spool.opened(path, now=clock.now, report=report)
         settlement = Settlement(
             spool=self.spool, directory=directory, clock=clock, audit=audit, journal=journal, queue_id=queue_id
         )
-        self.courier = Courier(
+        courier = Courier(
             spool=self.spool,
             upstream=upstream,
             settlement=settlement,
@@ -64,11 +68,18 @@ class Backlog:
             connections=lambda: (self._settings.limits if self._settings else SettingsLimits()).connections,
             apps=apps,
         )
+        self.finder = Finder(
+            spool=self.spool,
+            courier=courier,
+            clock=clock,
+            journal=journal,
+            keep_dead=lambda: seconds(settlement.delivery.spool.keep_dead),
+        )
         self.custody = Custody(
-            spool=self.spool, courier=self.courier, upstream=upstream, directory=directory, audit=audit, clock=clock
+            spool=self.spool, courier=courier, upstream=upstream, directory=directory, audit=audit, clock=clock
         )
         self.seen: tuple[Settings | None, Token | None] | None = None
-        self.round: asyncio.Task[None] | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
 
     @property
     def _settings(self) -> Settings | None:
@@ -88,13 +99,26 @@ class Backlog:
         return max((self.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
 
     def _hang_up(self) -> None:
-        if self.courier:
-            self.courier.reread()
-            self.adoption = asyncio.ensure_future(self.courier.adopt())
+        if self.finder:
+            self.finder.reread()
+            self.custody.do(self.finder.adopt())
 
     def start(self) -> None:
         """Deliver from now on."""
-        self.round = asyncio.ensure_future(self.custody.courier.run())
+        assert self.finder  # noqa: S101  # for the type checker
+        self.tasks = {
+            asyncio.ensure_future(self._kept_up(self.custody.courier.run)),
+            asyncio.ensure_future(self._kept_up(self.finder.run)),
+        }
+
+    async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A defect of ours must not end the delivery of what we have said 250 to."""
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001
+                self.journal.failure("backlog_failed", error)
+            await asyncio.sleep(PAUSE)
 
     def look(self) -> None:
         """The mailer directory may have changed: obey new limits, and try again what waited for a token."""
@@ -114,9 +138,10 @@ class Backlog:
         """What is left when the last round is over, oldest first: said in the log, and where kubelet looks."""
         await self.custody.courier.last_round_over()
         await self.custody.done()
-        if self.round:
-            self.round.cancel()
-            await asyncio.wait({self.round})
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
         left = sorted(self.spool.messages.values(), key=lambda stored: stored.received)
         now = self.clock.now()
         for stored in left:

@@ -6,38 +6,23 @@ token, Exchange away, the mailbox at rest) holds up all of them: then one is the
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
-from datetime import timedelta
-from heapq import heapify, heappop, heappush
-from typing import Final
 
-from o365mailer_contract.quantities import seconds
 from o365mailer_sidecar import retry
 from o365mailer_sidecar.attempt import Attempt
 from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.doubt import PROOF, Doubt
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.journal import Journal
-from o365mailer_sidecar.result import NOT_ASKED, TOKEN_REFUSED, Result, result_of
+from o365mailer_sidecar.prospect import Prospect
+from o365mailer_sidecar.result import NOT_ASKED, Result, result_of
 from o365mailer_sidecar.settlement import Settlement
 from o365mailer_sidecar.spool import Spool
 from o365mailer_sidecar.stored import Stored
+from o365mailer_sidecar.timetable import NEVER, Timetable
 from o365mailer_sidecar.upstream import Clock, Upstream
 from o365mailer_sidecar.verdict import Outcome
-
-SLICE: Final = 50
-"""Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""
-
-SWEEP_EVERY: Final = 3600.0
-"""Seconds between looks for dead letters whose time is over."""
-
-ADOPT_EVERY: Final = 60.0
-"""Seconds between looks for what processes have left that shared the directory: a rolling update ends the old pod after
-the new one has started."""
-
-NEVER: Final = float("inf")
 
 
 async def _yes() -> bool:
@@ -63,20 +48,22 @@ class Courier:
         self.clock, self.dice, self.journal = clock, dice, journal
         self.connections, self.apps = connections, apps
         settlement.deliver = self.take
-        self.doubt = Doubt()
-        self.heap: list[tuple[float, int, Stored]] = []
-        self.pushed = 0
+        self.prospect = Prospect(
+            directory=upstream.directory,
+            monotonic=clock.monotonic,
+            dice=dice,
+            journal=journal,
+            waiting=lambda: spool.depth,
+        )
+        self.timetable = Timetable()
         self.flying: dict[asyncio.Task[None], tuple[Stored, Attempt]] = {}
         self.entrusted: set[Stored] = set()
         """On disk already, and in the hands of the attempt that an app waits for, or waited."""
-        self.failures = 0
-        """In a row, of the way and not of a message."""
-        self.rest_until = 0.0
         self.waker: asyncio.Future[None] | None = None
         self.recovered = False
-        """Everything that was there at start is known."""
         self.last_round: float | None = None
         """Until when everything is tried once more, a time of the event loop."""
+        self.last_round_began = 0.0
         self.hopeless = False
         """The last round has found that there is no way to Exchange."""
         self.over = asyncio.Event()
@@ -86,12 +73,8 @@ class Courier:
     def take(self, stored: Stored, *, after: float = 0.0) -> None:
         """Deliver it, in so many seconds at the earliest."""
         self.entrusted.discard(stored)
-        self._push(stored, self.clock.monotonic() + after)
+        self.timetable.put(stored, due=self.clock.monotonic() + after)
         self.wake()
-
-    def _push(self, stored: Stored, due: float) -> None:
-        self.pushed += 1
-        heappush(self.heap, (NEVER if stored.held else due, self.pushed, stored))
 
     def wake(self) -> None:
         """Something has changed: the mailer directory, or how many apps want to be served."""
@@ -99,118 +82,61 @@ class Courier:
             self.waker.set_result(None)
 
     def hear(self, result: Result) -> None:
-        """What any attempt, an app's too, says about the mailbox and the way to it."""
-        if result.outcome is Outcome.ACCEPTED:
-            self.doubt.end()
-        elif result.outcome is Outcome.UNAUTHORIZED and (settings := self.upstream.directory.settings):
-            self.doubt.grow(settings.mailbox, by=PROOF if result.reason == TOKEN_REFUSED else 1)
-        if result.own and self.failures:
-            self.failures, self.rest_until = 0, 0.0
+        """What an attempt for an app says: where it found its way, so will ours."""
+        waited = self.prospect.rest_until
+        self.prospect.hear(result)
+        if waited and not self.prospect.rest_until:
             self.wake()
 
     def look_again(self) -> None:
-        """The mailer directory has changed: what was in the way may be gone."""
-        self.rest_until = 0.0
+        """The mailer directory, or the spool by hand, has changed: what was in the way may be gone."""
+        self.prospect.rest_until = 0.0
         self.wake()
 
-    def reread(self) -> None:
-        """Somebody has changed the spool by hand (SIGHUP)."""
-        changes = self.spool.reread()
-        now = self.clock.monotonic()
-        touched = {*changes.changed, *changes.gone}
-        self.heap = [entry for entry in self.heap if entry[2] not in touched]
-        heapify(self.heap)
-        flying = self.entrusted.union(stored for stored, _ in self.flying.values())
-        for stored in (*changes.changed, *changes.appeared):
-            if stored not in flying:
-                self._push(stored, now + self._wait_for(stored))
-        self.rest_until = 0.0
-        self.journal.event(
-            "spool_reread",
-            appeared=len(changes.appeared),
-            changed=len(changes.changed),
-            gone=len(changes.gone),
-        )
-        self.wake()
+    def forget(self, gone: Collection[Stored]) -> None:
+        """These are not for it, for now."""
+        self.timetable.leave_out(gone)
 
-    def _wait_for(self, stored: Stored) -> float:
-        """Seconds. A due time is one of day: a clock that was wrong then, or is now, holds no mail back for long."""
-        if not stored.due:
-            return 0.0
-        return min(max((stored.due - self.clock.now()).total_seconds(), 0.0), retry.LONGEST)
+    def has_in_hand(self, stored: Stored) -> bool:
+        """Whether somebody is at it already: it, or the attempt of an app."""
+        return stored in self.entrusted or any(stored is flying for flying, _ in self.flying.values())
+
+    def knows_all(self) -> None:
+        """Everything that was there at start is known."""
+        self.recovered = True
+        self.wake()
 
     # --- The round --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        recovery = asyncio.ensure_future(self._recover())
-        sweeper = asyncio.ensure_future(self._sweep())
-        adopter = asyncio.ensure_future(self._adopt())
-        try:
-            while True:
-                await self._sleep(until=self._start_what_is_due())
-        finally:
-            recovery.cancel()
-            sweeper.cancel()
-            adopter.cancel()
-
-    async def _recover(self) -> None:
-        """What was there at start: the first of it leaves while the rest is still being read."""
-        found = 0
-        for stored in self.spool.recovered():
-            self._push(stored, self.clock.monotonic() + self._wait_for(stored))
-            found += 1
-            if found % SLICE == 0:
-                self.wake()
-                await asyncio.sleep(0)
-        self.journal.event("spool_recovered", messages=found)
-        self.recovered = True
-        self.wake()
-
-    async def _sweep(self) -> None:
         while True:
-            gone = self.spool.expire_dead(keep=timedelta(seconds=seconds(self.settlement.delivery.spool.keep_dead)))
-            if gone:
-                self.journal.event("dead_letters_removed", messages=gone)
-            await asyncio.sleep(SWEEP_EVERY)
-
-    async def _adopt(self) -> None:
-        while True:
-            await asyncio.sleep(ADOPT_EVERY)
-            await self.adopt()
-
-    async def adopt(self) -> None:
-        """Deliver also what processes have left that are gone and shared the directory."""
-        adopted = await self.spool.adopted()
-        for stored in adopted:
-            self.take(stored, after=self._wait_for(stored))
-        if adopted:
-            self.journal.event("spool_adopted", messages=len(adopted))
+            await self._sleep(until=self._start_what_is_due())
 
     def _start_what_is_due(self) -> float:
         """Start what can start; until when there is nothing to do, a time of the event loop."""
         wait = NEVER
-        while self.heap and len(self.flying) < self._lanes() and not self.hopeless:
+        while self.timetable and len(self.flying) < self._lanes() and not self.hopeless:
             now = self.clock.monotonic()
-            wait = max(self.heap[0][0], self._obstructed_until(now))
+            wait = max(self.timetable.due, self._obstructed_until(now))
             if wait > now:
                 break
-            self._start(heappop(self.heap)[2])
+            self._start(self.timetable.pop())
             wait = NEVER
         if self.last_round is not None:
-            in_vain = self.hopeless or (self.heap and wait > self.last_round)
-            done = not self.flying and (in_vain or (self.recovered and not self.heap))
+            in_vain = self.hopeless or (self.timetable and wait > self.last_round)
+            done = not self.flying and (in_vain or (self.recovered and not self.timetable))
             (self.over.set if done else self.over.clear)()
         return wait
 
     def _lanes(self) -> int:
         """As many at once as there are connections; less those that apps wait for; one where it is a probe."""
-        return 1 if self.failures else max(self.connections() - self.apps(), 1)
+        return 1 if self.prospect.failures else max(self.connections() - self.apps(), 1)
 
     def _obstructed_until(self, now: float) -> float:
         """When it is worth asking Exchange; not after `now`: it is."""
-        if now < self.rest_until:
-            return self.rest_until
+        if now < self.prospect.rest_until:
+            return self.prospect.rest_until
         obstacle = self.upstream.obstacle()
         return obstacle.until if obstacle else now
 
@@ -253,7 +179,7 @@ class Courier:
         try:
             began = self.clock.monotonic()
             result = await result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure)
-            self._learn(result)
+            self.hopeless = not self.prospect.learn(result) and self.last_round is not None
             self.journal.event(
                 "attempt",
                 level="debug",
@@ -282,24 +208,19 @@ class Courier:
         When it returns, what is on disk is true: what was taken is not sent again.
         """
         self.entrusted.discard(stored)
-        if attempt.withdrawn:
-            return  # the process ends, and the message is on disk
         wait = self._pause(stored, result)
         try:
             again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
         except Gone:
             return
-        untried = result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED
-        if again and (self.last_round is None or untried):
+        if not again:
+            return
+        if self.last_round is None:
             self.take(stored, after=wait)
-
-    def _learn(self, result: Result) -> None:
-        """What an attempt of ours says about all the others: after one that found no way the rest wait."""
-        self.hear(result)
-        if not result.own and result.reason != NOT_ASKED:  # upstream knows how long that is to wait, to the moment
-            self.failures += 1
-            self.hopeless = self.last_round is not None
-            self.rest_until = self.clock.monotonic() + retry.after_outage(self.failures, self.dice)
+        elif began < self.last_round_began:
+            self.take(stored)
+        elif result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED:
+            self.take(stored, after=wait)  # somebody else was in the way: it has not been tried yet
 
     def _pause(self, stored: Stored, result: Result) -> float:
         """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
@@ -312,10 +233,10 @@ class Courier:
 
     def begin_last_round(self, *, within: float) -> None:
         """Try everything once more, so many seconds at most; what fails now stays."""
-        self.last_round = self.clock.monotonic() + within
-        self.heap = [(0.0, number, stored) for _, number, stored in self.heap if not stored.held]
-        heapify(self.heap)
-        self.rest_until = 0.0
+        self.last_round_began = self.clock.monotonic()
+        self.last_round = self.last_round_began + within
+        self.timetable.all_now()
+        self.prospect.rest_until = 0.0
         self.wake()
 
     async def last_round_over(self) -> None:

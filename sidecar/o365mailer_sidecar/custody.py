@@ -57,7 +57,7 @@ class Custody:
     @property
     def in_doubt(self) -> bool:
         """Whether the mailbox may not work at all (`doubt`)."""
-        return self.courier.doubt.about(self.directory.settings.mailbox if self.directory.settings else "")
+        return self.courier.prospect.in_doubt
 
     def do(self, chore: Coroutine[Any, Any, None]) -> None:
         """Something that nobody waits for, but the end of the process."""
@@ -80,7 +80,7 @@ class Charge:
         self.custody, self.envelope, self.body = custody, envelope, body
         self.received: datetime = custody.clock.now()
         self.began = custody.clock.monotonic()
-        self.attempt = Attempt(keep=self.keep, received=self.received)
+        self.attempt = Attempt(received=self.received)
         self.refusal = replies.BROKEN
         """What an app is told whose message found no room."""
         self.storing: asyncio.Task[Stored] | None = None
@@ -127,7 +127,7 @@ class Charge:
     async def without_asking(self) -> Told | None:
         """While there is no point in asking Exchange: on disk. What is not allowed now will not be later either."""
         obstacle = self.custody.upstream.obstacle()
-        if not obstacle:
+        if not obstacle or obstacle.reply.enhanced == replies.TOKEN_REFUSED.enhanced:
             return None
         settings = self.custody.directory.settings
         try:
@@ -142,15 +142,24 @@ class Charge:
         return self._queued(obstacle.reply.text)
 
     async def overdue(self, task: asyncio.Task[Result], *, limit: str) -> Told | None:
-        """The app's time is over: on disk, and the attempt that is running decides. None: it has ended, or no room."""
+        """The app's time is over: on disk, and the attempt that is running decides. None: it has ended, or no room.
+
+        One that still waits for its turn ends, and the courier has it: such attempts, with their bodies in memory,
+        would grow in number as long as apps are quicker than Exchange.
+        """
         try:
-            await self.take()
+            stored = await self.take()
         except StoreFailed as error:
             self.refusal = _no_room(error)
             return None
         if task.done():
             return None
-        task.add_done_callback(self._landed)
+        if not self.attempt.underway and self.attempt.withdraw():
+            task.cancel()
+            self.custody.courier.take(stored)
+        else:
+            self.attempt.overdue = True
+            task.add_done_callback(self._landed)
         return self._queued(f"no verdict within {limit}")
 
     def _landed(self, task: asyncio.Task[Result]) -> None:

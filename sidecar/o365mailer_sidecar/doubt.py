@@ -17,11 +17,13 @@ class Doubt:
         self.mailbox = ""
         self.count = 0
 
-    def grow(self, mailbox: str, *, by: int = 1) -> None:
-        """It has been refused as such."""
+    def grow(self, mailbox: str, *, by: int = 1) -> bool:
+        """It has been refused as such; True when that makes enough of it, and there was not."""
         if mailbox != self.mailbox:
             self.mailbox, self.count = mailbox, 0
+        before = self.about(mailbox)
         self.count += by
+        return self.about(mailbox) and not before
 
     def end(self) -> None:
         """It has taken a message."""

@@ -81,8 +81,8 @@ class Relay:
         """The reply for the app. When cancelled, the app has gone: nothing sent yet is sent any more."""
         began = self.monotonic()
         charge = self.custody.of(envelope, body) if self.custody else None
-        attempt = charge.attempt if charge else Attempt()
         told = await self._unasked(envelope, body, charge, began) if charge else None
+        attempt = charge.attempt if charge else Attempt()
         reply, reason = told or await self._asked(envelope, body, attempt, charge, began)
         if reason:
             self._audit(envelope, body, attempt, _word(reply), reply, reason=reason, since=began)
@@ -99,9 +99,10 @@ class Relay:
     async def _asked(
         self, envelope: Envelope, body: Body, attempt: Attempt, charge: "Charge | None", began: float
     ) -> "Told":
+        attempt.keep = charge.keep if charge else None
         task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure))
         self.running[task] = attempt
-        task.add_done_callback(lambda done: self.running.pop(done, None))
+        task.add_done_callback(self._ran)
         try:
             return await self._within(task, attempt, charge)
         except asyncio.CancelledError:
@@ -109,6 +110,10 @@ class Relay:
             if charge:
                 charge.let_go()
             raise
+
+    def _ran(self, task: asyncio.Task[Result]) -> None:
+        # A circle that holds the body, and its file, would wait for the garbage collector.
+        self.running.pop(task).keep = None
 
     async def _within(self, task: asyncio.Task[Result], attempt: Attempt, charge: "Charge | None") -> "Told":
         settings = self.directory.settings

@@ -31,6 +31,8 @@ def test_while_exchange_is_away_a_message_is_on_disk_before_its_250(
         arrived = emulator.messages(atleast=3, wait=20)
         for reply in replies:
             assert sidecar.event("message", queue_id=number(reply))["outcome"] == "accepted"
+        assert sidecar.metric("o365mailer_message_seconds_count") == 3
+        assert sidecar.metric("o365mailer_upstream_seconds_count") == 3
     received = sorted(dict(message["headers"])["Received"] for message in arrived)
     for reply in replies:
         assert any(f"id {number(reply)};" in line for line in received)
@@ -139,6 +141,22 @@ def test_when_the_apps_time_is_over_the_message_is_queued_and_the_running_attemp
     assert len(emulator.messages()) == 1
 
 
+@pytest.mark.promise("R52")
+def test_a_message_that_still_waits_for_its_turn_is_queued_and_sent_once(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    directory.write_for(emulator, delivery={"confirmWithin": "300ms"}, limits={"connections": 1})
+    emulator.script("body", stall=True)
+    with spooling(directory, tmp_path) as sidecar:
+        replies = [submit(sidecar) for _ in range(4)]
+        assert all(reply.startswith("250 2.0.0 Queued") for reply in replies)
+        assert queued(tmp_path) == sorted(number(reply) for reply in replies)
+        emulator.release()
+        emulator.messages(atleast=4, wait=20)
+        until(lambda: not queued(tmp_path))
+    assert len(emulator.messages()) == 4
+
+
 @pytest.mark.promise("R7", "R52")
 def test_a_running_attempt_that_is_refused_makes_a_dead_letter(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
@@ -217,6 +235,7 @@ def test_a_mailbox_that_does_not_let_us_in_is_not_queued_for_until_it_takes_a_me
     with spooling(directory, tmp_path) as sidecar:
         for _ in range(2):
             assert submit(sidecar).startswith("451 4.7.8 Office 365 refuses the mailer's token for noreply@contoso.com")
+        assert len(sidecar.events("mailbox_in_doubt")) == 1
         assert queued(tmp_path) == []
         directory.write_for(emulator)
         assert submit(sidecar).startswith("250 2.0.0 Office 365 has it")

@@ -21,6 +21,7 @@ from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.pool import Pool
+from o365mailer_sidecar.window import Window
 
 ENVELOPE = Envelope(
     queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=(Recipient(address="a@example.com"),)
@@ -48,7 +49,7 @@ async def connections(messages: int, *, expires_in: float = 3600.0, **limits: An
         async def fresh(mailer: Mailer) -> Connection:
             return await connect(mailer, context=context, name="localhost", now=now, gauges=gauges, dialer=dialer)
 
-        pool = Pool(connect=fresh, **limits)
+        pool = Pool(connect=fresh, window=Window(uniform=min), **limits)
         mailer = Mailer(settings, Token("token-not-a-secret", now + timedelta(seconds=expires_in)), None)
         for _ in range(messages):
             async with asyncio.timeout(20), pool.lend(mailer) as connection:
@@ -78,6 +79,7 @@ async def test_a_connection_is_given_up_by_count_by_age_and_before_its_token_end
 def test_with_chunking_off_every_message_goes_by_data(
     emulator: EmulatorClient, directory: MailerDirectory, chunking: str, bdat: int, data: int
 ) -> None:
+    emulator.settings(bdat="taken")
     submission = {"host": emulator.smtp_host, "port": emulator.smtp_port, "chunking": chunking}
     directory.write_for(emulator, submission=submission)
     with running(directory.path) as sidecar:
