@@ -7,7 +7,7 @@ RIG := PYTHONPATH=tests/cluster/rig $(BIN)/python -m cluster_rig
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
-.PHONY: help demo test check apps mutants setup-node cluster cluster-down images bench lock clean
+.PHONY: help demo test check apps soak fuzz mutants setup-node cluster cluster-down images bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,14 @@ check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
 apps: .venv/.dev ## run the programs that apps send with once more, and write docs/apps.md (4 minutes)
 	$(APPS)
 
+soak: .venv/.dev ## kill the relay 1,000 times under load (KILLS=n)
+	O365MAILER_SOAK_KILLS=$(or $(KILLS),1000) $(BIN)/python -m pytest -q tests/sidecar/test_sigkill.py
+
 mutants: .venv/.dev ## break the code in named ways; each must turn a named test red
 	$(BIN)/python -m pytest tests/mutations
+
+fuzz: .venv/.dev ## a million hostile inputs, 15 minutes at most; FUZZ="--inputs 1000 --seconds 9 --seed 1" for others
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
 
 setup-node: .venv/.dev ## install what a real node and the tests' programs need (root, Debian)
 	@$(RIG) setup-node

@@ -36,8 +36,8 @@ def measured(names: Sequence[str], size: Size) -> Results:
             try:
                 (own := Path(folder) / name).mkdir()
                 ROWS[name](Rig(own, size, results))
-            except NotMeasured as why:
-                results.missing[name] = str(why)
+            except NotMeasured as unable:
+                results.missing[name] = str(unable)
             tell(f"{name}: {time.monotonic() - began:.0f} s")
     for name, why in results.missing.items():
         tell(f"not measured: {name} ({why})")

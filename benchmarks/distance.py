@@ -57,7 +57,8 @@ class End(asyncio.Protocol):
 
     def _arrive(self, data: bytes) -> None:
         if self.other:
-            self.other.transport.write(data)
+            if not self.other.transport.is_closing():
+                self.other.transport.write(data)
         else:
             self.early.append(data)
 

@@ -1,8 +1,8 @@
 """docs/benchmarks.md, made from a run's results and nothing else, so that it can be compared with them."""
 
 import difflib
-import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ relay's own, user and system, of all its threads. The host is a bare TLS sink (`
 - 1 MiB bodies: {large} a round.
 - Memory is read after one mail (idle) and after three of 25 MiB at once (peak), each round in a fresh process; wake-ups
   are the voluntary context switches of all threads in {silence:g} s without mail.
-{spool}{fleet}
+{spool}
 `python -m benchmarks --only ROW` measures one row again and keeps the others; `--quick` shows that all of it runs.
 """
 
@@ -65,7 +65,7 @@ def page(results: Results) -> str:
     rows.update(results.conditions)
     spooled = "spooled" in results.conditions and "backlog" in results.conditions
     return TEXT.format(
-        table=table(results),
+        table=table(with_fleet(results)),
         date=results.date[:10],
         python=results.machine.get("python"),
         system=results.machine.get("system"),
@@ -79,15 +79,12 @@ def page(results: Results) -> str:
         large=rows["large-bodies"]["messages"],
         silence=rows["resources"]["silence"],
         spool=SPOOL.format(**rows["spooled"], backlog=rows["backlog"]["messages"]) if spooled else "",
-        fleet=fleet(FLEET),
     )
 
 
-def fleet(path: Path) -> str:
-    """What 50 sidecars on one mailbox did; nothing until it was measured."""
-    if not path.exists():
-        return ""
-    return f"\n{json.loads(path.read_text())['text']}\n"
+def with_fleet(results: Results) -> Results:
+    """With what 50 sidecars on one mailbox did, when that was measured."""
+    return replace(results, figures=results.figures | Results.load(FLEET).figures)
 
 
 def differences(results: Results, document: str) -> str:

@@ -20,7 +20,7 @@ class Results:
     conditions: dict[str, Any] = field(default_factory=dict)
     """By row: counts, sizes, a rival's configuration."""
     missing: dict[str, str] = field(default_factory=dict)
-    """By measure or rival: why it was not measured."""
+    """By row or rival: why it was not measured."""
     machine: dict[str, str] = field(default_factory=dict)
     date: str = ""
 
@@ -45,7 +45,8 @@ class Results:
         """Put the measures of a later run in the place of the same ones here."""
         self.figures |= other.figures
         self.conditions |= other.conditions
-        self.missing = {name: why for name, why in self.missing.items() if name not in other.figures} | other.missing
+        self.missing = {name: why for name, why in self.missing.items() if name not in other.conditions}
+        self.missing |= other.missing
         self.date, self.machine = other.date, other.machine
 
     def save(self, path: Path = LATEST) -> None:

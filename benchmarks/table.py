@@ -212,6 +212,30 @@ LINES: Final = (
     ),
 )
 
+FLEET: Final = (
+    Line(
+        words="50 sidecars on one mailbox, backlogged: slot time used (%)",
+        measure="fleet: slot time used (%)",
+        more_is_better=True,
+        bound=90,
+    ),
+    Line(
+        words="the same: answers of 432 a delivered message",
+        measure="fleet: answers of 432 a delivered message",
+        bound=2,
+        digits=2,
+    ),
+    Line(
+        words="the same: Jain's index while each delivers 20",
+        measure="fleet: Jain's index",
+        more_is_better=True,
+        bound=0.9,
+        digits=3,
+    ),
+    Line(words="the same: messages lost", measure="fleet: lost", bound=0, of=most),
+)
+"""Measured by `benchmarks/fleet.py`, in a run of its own; shown when they are there."""
+
 HEAD: Final = (
     "| measure | to reach | sidecar | beside it | better by | reached |",
     "|---|---|---:|---:|---:|---|",
@@ -220,4 +244,5 @@ HEAD: Final = (
 
 def table(results: Results) -> str:
     """All lines, as Markdown."""
-    return "\n".join([*HEAD, *(line.drawn(results) for line in LINES)])
+    lines = [*LINES, *(line for line in FLEET if results.of(line.measure, SIDECAR))]
+    return "\n".join([*HEAD, *(line.drawn(results) for line in lines)])

@@ -7,7 +7,7 @@ octet of it has come, whatever becomes of the reply.
 import re
 import socket
 import struct
-from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -42,8 +42,8 @@ class Ended(Exception):
 class Talk:
     """One connection; `stage` is the last verb that was heard, or the last reply that was begun."""
 
-    def __init__(self, peer: Peer, cut: Cut | None, arrived: Counter[str]) -> None:
-        self.peer, self.cut, self.arrived = peer, cut, arrived
+    def __init__(self, peer: Peer, cut: Cut | None, arrive: Callable[[bytes], None]) -> None:
+        self.peer, self.cut, self.arrive = peer, cut, arrive
         self.octets = b""
         self.said = self.heard = 0
         self.message = 1
@@ -133,11 +133,10 @@ class Talk:
         while b"\r\n.\r\n" not in self.octets:
             self._more()
         content, _, self.octets = self.octets.partition(b"\r\n.\r\n")
-        self._arrive(content)
+        self._arrive((content + b"\r\n").replace(b"\r\n.", b"\r\n"))
 
     def _arrive(self, content: bytes) -> None:
-        found = SUBJECT.search(content)
-        self.arrived[found[1].decode() if found else ""] += 1
+        self.arrive(content)
         self.stage = "verdict"
         self.say(b"250 2.0.0 taken\r\n")
         self.said = self.heard = 0
@@ -151,14 +150,23 @@ class CuttingHost(ScratchHost):
     def __init__(self) -> None:
         super().__init__(self._converse)
         self.cut: Cut | None = None
-        self.arrived: Counter[str] = Counter()
+        self.contents: dict[str, list[bytes]] = {}
+        """What arrived, by its subject."""
         self.cut_talks: list[Talk] = []
+
+    def arrived(self, subject: str) -> int:
+        """How often."""
+        return len(self.contents.get(subject, ()))
+
+    def _arrive(self, content: bytes) -> None:
+        found = SUBJECT.search(content)
+        self.contents.setdefault(found[1].decode("latin-1") if found else "", []).append(content)
 
     def _converse(self, peer: Peer) -> None:
         cut, self.cut = self.cut, None
         # Else Nagle's algorithm keeps replies back, and a reset throws away what has been said.
         peer.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        talk = Talk(peer, cut, self.arrived)
+        talk = Talk(peer, cut, self._arrive)
         if cut:
             self.cut_talks.append(talk)
         with suppress(Ended):

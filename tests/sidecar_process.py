@@ -116,11 +116,15 @@ class Sidecar:
         return int(head.split()[1]), text.decode()
 
     def metric(self, name: str) -> float:
-        """One value of /metrics, 0 while it was never counted."""
+        """A value of /metrics, 0 while it was never counted; with some of its labels, the sum over the others."""
+        name, _, labels = name.rstrip("}").partition("{")
+        total = 0.0
         for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(name + " "):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+            sample, _, value = line.rpartition(" ")
+            found, _, theirs = sample.rstrip("}").partition("{")
+            if found == name and set(filter(None, labels.split(","))) <= set(theirs.split(",")):
+                total += float(value)
+        return total
 
     def stop(self, *, within: float = 30.0) -> int:
         """SIGTERM, and the exit status."""

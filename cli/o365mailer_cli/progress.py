@@ -27,8 +27,9 @@ class Tally:
     waiting: str = ""
 
     def __str__(self) -> str:
+        spooled = [f"{mails(self.spooled)} waiting"] if self.spooled else []
         if self.valid_until is None:
-            return self.waiting or "asking Entra for a token"
+            return ", ".join([self.waiting or "asking Entra for a token", *spooled])
         parts = [
             f"token valid until {moment(self.valid_until)}",
             f"refreshed {times(self.refreshed)}",
@@ -36,11 +37,9 @@ class Tally:
         ]
         if self.refused:
             parts.append(f"{self.refused} not")
-        if self.spooled:
-            parts.append(f"{self.spooled} waiting")
         if self.waiting:
             parts.append(self.waiting)
-        return ", ".join(parts)
+        return ", ".join([*parts, *spooled])
 
 
 class Progress:

@@ -4,6 +4,7 @@ Used in the custom resource, in the settings document and in flags, so that a va
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -25,6 +26,7 @@ def whole(pattern: str) -> str:
     return pattern.removesuffix("$") + r"\Z"
 
 
+@lru_cache(maxsize=16)  # asked for every message, of the same few settings
 def seconds(text: str) -> float:
     """`"30s"` → 30.0. One number and one unit of ms, s, m, h, d.
 

@@ -6,7 +6,7 @@ The way of a mail, in the order of the files::
                                                      │
                                                    relay ── directory   (settings, token, authorities)
                                                      │
-                             message ─ parameters ─ pool ─ connection ─ dialer ─ starttls ─ hearing
+                             message ─ parameters ─ pool ─ connection ─ dialer ─ starttls ─ talk
                                                      │             └ delivery ─ conversation ──► Exchange
                                                      │
     app ◄── reply ◄──────────────────────────── verdict

@@ -18,6 +18,7 @@ ENVIRONMENT: Final = {
     "health": names.ENV_HEALTH,
     "grace": names.ENV_GRACE,
     "scratch_dir": names.ENV_SCRATCH_DIR,
+    "spool_dir": names.ENV_SPOOL_DIR,
     "log_level": names.ENV_LOG_LEVEL,
 }
 
@@ -33,6 +34,8 @@ class Options:
     """Seconds."""
     scratch_dir: Path | None
     """Where messages above 256 KiB are while they are on their way; None: the system's temporary directory."""
+    spool_dir: Path | None
+    """Where mail waits that an app was told is taken; None: there is no spool, and the app keeps it."""
     log_level: str | None
     """None: as the mailer's settings say."""
 
@@ -50,6 +53,7 @@ def options(arguments: Sequence[str], environment: Mapping[str, str]) -> Options
         health=parse(str(texts["health"][1] or f"[::]:{names.HEALTH_PORT}"), source=texts["health"][0]),
         grace=_grace(*texts["grace"]),
         scratch_dir=Path(str(texts["scratch_dir"][1])) if texts["scratch_dir"][1] else None,
+        spool_dir=Path(str(texts["spool_dir"][1])) if texts["spool_dir"][1] else None,
         log_level=_level(*texts["log_level"]),
     )
 
@@ -77,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--grace", metavar="DURATION", help="how long SIGTERM waits for what is in flight (default 25s)")
     made.add_argument(
         "--scratch-dir", metavar="DIR", help="where large messages wait for their verdict (default: the system's)"
+    )
+    made.add_argument(
+        "--spool-dir",
+        metavar="DIR",
+        help="a disk to queue on while Office 365 is away (default: none, and 451)",
     )
     made.add_argument("--log-level", metavar="LEVEL", help=f"{', '.join(LEVELS)} (default: the mailer's, or info)")
     return made

@@ -3,7 +3,9 @@
 Both run on one event loop, so a flag that is set is seen: a message is either withdrawn or committed, never both.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from o365mailer_sidecar.errors import Withdrawn
 
@@ -15,8 +17,27 @@ class Attempt:
     begun: bool = False
     committed: bool = False
     withdrawn: bool = False
+    underway: bool = False
+    """It has a connection, and talks to Exchange."""
     overdue: bool = False
     """Nobody waits for it any more, and it is out: should it come back, it is withdrawn."""
+    keep: Callable[[], Awaitable[bool]] | None = None
+    """Puts the message on disk, and says whether it is there; None: there is no spool."""
+    divided: bool = False
+    """Some of its recipients were not taken, and it may go to the others."""
+    received: datetime | None = None
+    """When the app handed it over: its Date and Message-ID are the same in every attempt. None: now."""
+    upstream: float = 0.0
+    """Seconds that Exchange had a part in."""
+
+    async def divide(self) -> bool:
+        """Not all recipients were taken: whether the message may go to those who were.
+
+        Only when it is on disk: else a crash behind the last octet would leave the others with nobody.
+        """
+        if self.keep and not self.divided:
+            self.divided = await self.keep()
+        return self.divided
 
     def begin_body(self) -> None:
         """The first octet leaves now."""
@@ -30,7 +51,7 @@ class Attempt:
 
     def refused(self) -> None:
         """Exchange has said that it did not take what was on its way: the message is ours again."""
-        self.begun = self.committed = False
+        self.begun = self.committed = self.underway = False
         self.withdrawn = self.overdue
 
     def withdraw(self) -> bool:

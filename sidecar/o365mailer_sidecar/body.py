@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import IncrementalNewlineDecoder
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Final, Literal
 
 from o365mailer_sidecar import replies
@@ -132,6 +131,8 @@ class BodyReader:
             return
         try:
             if self.file is None:
+                from tempfile import TemporaryFile  # 0.7 MB with what it imports, and most pods send nothing so large
+
                 self.file = TemporaryFile(dir=self.scratch, buffering=0)  # noqa: SIM115  # lives as long as the body
                 self._write(self.content)
                 self.content += decoded[: MEMORY - len(self.content)]

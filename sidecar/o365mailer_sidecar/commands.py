@@ -1,11 +1,12 @@
 """The arguments of SMTP commands, read: text in, envelope parts out, or the reply that says what is wrong.
 
-Lax where clients are known to be and nothing is at stake (spaces behind the colon, no angle brackets), strict about
-everything that would be handed on to Exchange.
+Lax where clients are known to be and nothing is at stake (spaces behind the colon, no angle brackets, a UTF-8 address
+without SMTPUTF8, which Exchange is told of all the same), strict about everything that would be handed on to Exchange.
 """
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from o365mailer_sidecar import replies
@@ -41,28 +42,29 @@ HANDED_ON: Final = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})
 def command(line: bytes) -> tuple[str, bytes]:
     """The verb in capitals, and its argument. A verb that is not ASCII letters is the empty string."""
     verb, _, argument = line.partition(b" ")
-    return (verb.decode("ascii").upper() if verb.isalpha() and verb.isascii() else ""), argument.strip()
+    return _verb(verb), argument.strip()
 
 
+@lru_cache(maxsize=32)  # an app says the same few
+def _verb(word: bytes) -> str:
+    return word.decode("ascii").upper() if word.isalpha() and word.isascii() else ""
+
+
+@lru_cache(maxsize=8)  # and the same of itself
 def sender(argument: bytes, *, size_limit: int) -> Sender:
     """What `MAIL` says. Raises Refused; a SIZE above the limit is refused here, before the message is on its way."""
     address, given = _path_and_parameters(argument, b"FROM:", MAIL_PARAMETERS, replies.MAIL_SYNTAX)
-    smtputf8 = "SMTPUTF8" in given
-    if not address.isascii() and not smtputf8:
-        raise Refused(replies.NEEDS_SMTPUTF8)
     size = int(given.get("SIZE") or 0)
     if size > size_limit:
         raise Refused(replies.filled(replies.TOO_BIG, limit=size_limit))
-    return Sender(address=address, size=size, smtputf8=smtputf8, parameters=_handed_on(given))
+    return Sender(address=address, size=size, smtputf8="SMTPUTF8" in given, parameters=_handed_on(given))
 
 
-def recipient(argument: bytes, *, smtputf8: bool) -> Recipient:
+def recipient(argument: bytes) -> Recipient:
     """What `RCPT` says. Raises Refused."""
     address, given = _path_and_parameters(argument, b"TO:", RCPT_PARAMETERS, replies.RCPT_SYNTAX)
     if not address:
         raise Refused(replies.RCPT_SYNTAX)
-    if not address.isascii() and not smtputf8:
-        raise Refused(replies.NEEDS_SMTPUTF8)
     return Recipient(address=address, parameters=_handed_on(given))
 
 

@@ -1,30 +1,26 @@
-"""One authenticated connection to Exchange: opened, secured and authenticated through aiosmtplib, then our own.
-
-`sendmail` is not used: it delivers to the recipients that were taken and only returns the others, and it cannot say
-whether a broken connection broke before or after the message was out. `conversation` says why nothing else of it is.
-"""
+"""One authenticated connection to Exchange: from TCP through STARTTLS and AUTH to the messages."""
 
 import asyncio
+import base64
 import os
+import socket
 import ssl
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, cast
-
-import aiosmtplib
+from typing import Final
 
 from o365mailer_contract.settings import Submission
-from o365mailer_sidecar.conversation import OUT_OF_TURN, Conversation
+from o365mailer_sidecar.conversation import NO_ANSWER, NO_SMTP, OUT_OF_TURN, Conversation
 from o365mailer_sidecar.delivery import BDAT_DEFECTS, Delivery, Progress
 from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
 from o365mailer_sidecar.gauges import Gauges, labels
-from o365mailer_sidecar.hearing import Hearing
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.starttls import upgrade
+from o365mailer_sidecar.talk import Talk, Unsaid
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.verdict import Answers, Outcome, outcome
 
@@ -38,12 +34,8 @@ CLOSING: Final = 421
 """The host ends the session (RFC 5321 §3.8)."""
 
 WORDS: Final[dict[type[BaseException], str]] = {
-    aiosmtplib.SMTPServerDisconnected: "connection closed",
-    aiosmtplib.SMTPResponseException: "it spoke no SMTP",
-    aiosmtplib.SMTPReadTimeoutError: "no answer in time",
-    aiosmtplib.SMTPConnectTimeoutError: "no answer in time",
-    TimeoutError: "no answer in time",
-    ConnectionAbortedError: "no answer in time",  # asyncio's word for a TLS handshake that takes too long
+    TimeoutError: NO_ANSWER,
+    ConnectionAbortedError: NO_ANSWER,  # asyncio's word for a TLS handshake that takes too long
 }
 """For failures that have no number of the system's."""
 
@@ -59,75 +51,83 @@ async def connect(
     timeouts: Timeouts = TIMEOUTS,
 ) -> "Connection":
     """An authenticated connection. `now` is compared with the token's end. Raises Away, Distrusted, TokenRefused."""
-    host, port = mailer.settings.submission.host, mailer.settings.submission.port
-    dialed, endpoint = await dialer.dial(host, port, timeouts=timeouts)
-    client = aiosmtplib.SMTP(
-        hostname=host,
-        port=None,  # the socket is connected
-        sock=dialed,
-        local_hostname=name,
-        timeout=timeouts.greeting,
-        start_tls=False,  # `upgrade` does it: the default goes on in clear where STARTTLS is missing
-    )
+    submission = mailer.settings.submission
+    dialed, endpoint = await dialer.dial(submission.host, submission.port, timeouts=timeouts)
+    clear, talk = Talk(strict=True), None
     try:
-        await _reach(client, context=context, submission=mailer.settings.submission, name=name, timeouts=timeouts)
-        await _authenticate(client, mailer, gauges, timeout=timeouts.auth)
+        talk = await _reach(clear, dialed, context=context, submission=submission, name=name, timeouts=timeouts)
+        extensions = await _extensions(talk, submission, name=name, timeout=timeouts.ehlo)
+        await _authenticate(talk, mailer, gauges, timeout=timeouts.auth)
     except BaseException as error:
         if not isinstance(error, (TokenRefused, NotAdmitted)):
             dialer.worked(endpoint, False)
-        if not client.transport:
-            dialed.close()
-        client.close()
+        # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
+        # could be an app's by then, which would never be heard again.
+        for transport in (talk and talk.transport, clear.transport or dialed):
+            if transport:
+                transport.close()
         raise
     dialer.worked(endpoint, True)
     ends_in = (mailer.token.expires_at - now).total_seconds() if mailer.token.expires_at else float("inf")
-    return Connection(client, mailer, lifetime=ends_in - EXPIRY_MARGIN, timeouts=timeouts)
+    return Connection(talk, mailer, extensions=extensions, lifetime=ends_in - EXPIRY_MARGIN, timeouts=timeouts)
 
 
 async def _reach(
-    client: aiosmtplib.SMTP, *, context: ssl.SSLContext, submission: Submission, name: str, timeouts: Timeouts
-) -> None:
+    talk: Talk, dialed: socket.socket, *, context: ssl.SSLContext, submission: Submission, name: str, timeouts: Timeouts
+) -> Talk:
+    """The greeting, STARTTLS and TLS."""
     host = submission.host.rstrip(".")  # a certificate's name has no root's dot
     try:
-        await client.connect()
-        await upgrade(client, context=context, host=host, name=name, timeouts=timeouts)
-        await client.ehlo(timeout=timeouts.ehlo)
-        if not isinstance(client.protocol, Hearing) or client.protocol.out_of_turn:
-            raise Distrusted(f"{host} spoke out of turn")
+        await asyncio.get_running_loop().create_connection(lambda: talk, sock=dialed)
+        said = await talk.hear(timeout=timeouts.greeting)
+        if said.code != 220:
+            raise Away(f"{host} answered {said.code} instead of a greeting")
+        return await upgrade(talk, context=context, host=host, name=name, timeouts=timeouts)
+    except Unsaid as unsaid:
+        silence = f"{host}:{submission.port}: {unsaid}"
+        raise Away(f"{host} spoke no SMTP instead of a greeting" if str(unsaid) == NO_SMTP else silence) from None
     except UpstreamError:
         raise
     except ssl.SSLCertVerificationError as error:
         raise Distrusted(f"the certificate of {host} is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
         raise Distrusted(f"TLS with {host} failed: {error.reason}") from None
-    except aiosmtplib.SMTPResponseException as error:
-        words = f"answered {error.code}" if error.code > 0 else "spoke no SMTP"
-        raise Away(f"{host} {words} instead of a greeting") from None
-    except (aiosmtplib.SMTPException, OSError) as error:
-        raise Away(_reason(error, f"{host}:{submission.port}: ")) from None
+    except OSError as error:
+        words = os.strerror(error.errno) if error.errno else WORDS.get(type(error), "no connection")
+        raise Away(f"{host}:{submission.port}: {words}") from None
 
 
-def _reason(error: BaseException, where: str = "") -> str:
-    """The system's words for what happened, or ours."""
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(cause, OSError) and cause.errno:
-        return f"{where}{os.strerror(cause.errno)}"
-    return f"{where}{WORDS.get(type(cause), 'no connection')}"
-
-
-async def _authenticate(client: aiosmtplib.SMTP, mailer: Mailer, gauges: Gauges, *, timeout: float) -> None:
-    if "xoauth2" not in client.server_auth_methods:
-        raise Distrusted(f"{mailer.settings.submission.host} offers no AUTH XOAUTH2")
-    result = "failed"
+async def _extensions(talk: Talk, submission: Submission, *, name: str, timeout: float) -> frozenset[str]:
+    """What the host offers under TLS: EHLO's keywords in lower case. One that takes no token is not sent one."""
     try:
-        await client.auth_xoauth2(mailer.settings.mailbox, mailer.token.value, timeout=timeout)
+        said = await talk.ask(b"EHLO " + name.encode(), timeout=timeout)
+    except Unsaid as unsaid:
+        raise Away(f"{submission.host}:{submission.port}: {unsaid}") from None
+    if talk.octets:
+        raise Distrusted(f"{submission.host} spoke out of turn")
+    if said.code != 250:
+        raise Away(f"{submission.host}: {said.code} to EHLO")
+    offered = [line.lower().split() for line in said.lines[1:]]
+    if not any(words[:1] == ["auth"] and "xoauth2" in words for words in offered):
+        raise Distrusted(f"{submission.host} offers no AUTH XOAUTH2")
+    return frozenset(words[0] for words in offered if words)
+
+
+async def _authenticate(talk: Talk, mailer: Mailer, gauges: Gauges, *, timeout: float) -> None:
+    """AUTH in one line (RFC 4954 §4); a refusal in a challenge is asked for its code with an empty line."""
+    result = "failed"
+    words = f"user={mailer.settings.mailbox}\x01auth=Bearer {mailer.token.value}\x01\x01"
+    try:
+        said = await talk.ask(b"AUTH XOAUTH2 " + base64.b64encode(words.encode()), timeout=timeout)
+        if said.code == 334:
+            said = await talk.ask(b"", timeout=timeout)
+        if said.code != 235:
+            refusal = _unadmitted(upstream_reply(said.code, "\n".join(said.lines)))
+            result = "refused" if isinstance(refusal, TokenRefused) else result
+            raise refusal
         result = "accepted"
-    except aiosmtplib.SMTPAuthenticationError as error:
-        refusal = _unadmitted(upstream_reply(error.code, error.message))
-        result = "refused" if isinstance(refusal, TokenRefused) else result
-        raise refusal from None
-    except (aiosmtplib.SMTPException, OSError) as error:
-        raise Away(_reason(error, "AUTH: ")) from None
+    except Unsaid as unsaid:
+        raise Away(f"AUTH: {unsaid}") from None
     finally:
         gauges.count("auth_total", labels(result=result))
 
@@ -142,17 +142,18 @@ def _unadmitted(reply: Reply) -> UpstreamError:
 class Connection:
     """One session with Exchange. Not to be used by two at once; `usable` says whether it can be used again."""
 
-    def __init__(self, client: aiosmtplib.SMTP, mailer: Mailer, *, lifetime: float, timeouts: Timeouts) -> None:
-        if not isinstance(client.protocol, Hearing) or client.transport is None:
+    def __init__(
+        self, talk: Talk, mailer: Mailer, *, extensions: frozenset[str], lifetime: float, timeouts: Timeouts
+    ) -> None:
+        if talk.fault or talk.transport is None:
             raise Away("the connection ended after AUTH")
-        transport = cast(asyncio.Transport, client.transport)
         self.loop = asyncio.get_running_loop()
-        self.mailer, self.transport, self.timeouts = mailer, transport, timeouts
+        self.mailer, self.transport, self.timeouts = mailer, talk.transport, timeouts
         off = {"chunking"} if mailer.settings.submission.chunking == "off" else set()
-        self.extensions = frozenset(client.esmtp_extensions) - off
-        self.conversation = Conversation(transport, loop=self.loop)
-        transport.set_protocol(self.conversation)
-        if client.protocol.out_of_turn:
+        self.extensions = extensions - off
+        self.conversation = Conversation(talk.transport, loop=self.loop)
+        talk.transport.set_protocol(self.conversation)
+        if talk.octets:
             self.conversation.fault = OUT_OF_TURN
         self.opened_at = self.idle_since = self.loop.time()
         self.ends_at = self.opened_at + lifetime
@@ -167,7 +168,7 @@ class Connection:
         return self.in_step and not self.conversation.fault
 
     async def transact(self, envelope: Envelope, outgoing: Outgoing, progress: Progress) -> Answers:
-        """Offer one message; it is sent only if every recipient was taken.
+        """Offer one message; it is sent only if every recipient was taken, or `progress` allows less.
 
         Raises Lost, Refused (Exchange announced too little for this message), and what `progress` raises.
         """
@@ -199,7 +200,7 @@ class Connection:
             return await delivery.envelope_and_data()
         answers = await (delivery.pipelined() if pipelining else delivery.command_by_command())
         recipients = answers.recipients
-        if not recipients or not all(outcome(reply) is Outcome.ACCEPTED for reply in recipients):
+        if not await delivery.may_follow(recipients):
             return answers
         return await (delivery.by_bdat(answers) if chunking else delivery.by_data(answers))
 

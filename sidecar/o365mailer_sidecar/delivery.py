@@ -7,7 +7,8 @@ Where PIPELINING (RFC 2920) is offered, as much as may leave together does:
 - one recipient otherwise, and always for a connection's first message: MAIL, RCPT and DATA in one write, then the
   message. 354 answers DATA and nothing else, so a host that speaks out of turn is found before an octet of the message
   leaves: the check that a connection has to pass once before a 250 from it is believed with several replies due.
-- several recipients: MAIL and every RCPT in one write, then the message, only if every recipient was taken.
+- several recipients: MAIL and every RCPT in one write, then the message, only if every recipient was taken, or if it is
+  safe on disk for the others.
 
 DATA and BDAT are equals: DATA where CHUNKING is missing or where BDAT itself was refused.
 """
@@ -34,6 +35,9 @@ BDAT_DEFECTS: Final = frozenset({500, 501, 502, 503, 504, 555})
 
 class Progress(Protocol):
     """Who is told how far a message has come, and may stop it."""
+
+    async def divide(self) -> bool:
+        """Whether the message may go to those who were taken, though not all were. Durable when it says yes."""
 
     def begin_body(self) -> None:
         """The first octet of the message leaves now. Raises Withdrawn."""
@@ -72,6 +76,11 @@ class Delivery:
             b" ".join((b"RCPT", *rcpt_arguments(to, extensions=self.extensions))) + b"\r\n"
             for to in self.envelope.recipients
         ]
+
+    async def may_follow(self, recipients: Collection[Reply]) -> bool:
+        """Whether the message may be sent after these replies to RCPT: to all, or to some with the rest in safety."""
+        taken = sum(outcome(reply) is Outcome.ACCEPTED for reply in recipients)
+        return taken > 0 and (taken == len(recipients) or await self.progress.divide())
 
     @property
     def single(self) -> bool:

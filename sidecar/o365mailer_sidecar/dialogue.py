@@ -28,14 +28,16 @@ AUTH_LINE_LIMIT: Final = 12288
 RECIPIENT_LIMIT: Final = 1000
 """The most that Exchange Online can be set to take for one message (Set-Mailbox -RecipientLimits)."""
 
-CAPABILITIES: Final = ("8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN", "AUTH PLAIN LOGIN")
+CAPABILITIES: Final = ("8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN")
 """What EHLO announces behind SIZE: always the same, whatever upstream offers."""
+
+AUTH_CAPABILITY: Final = "AUTH PLAIN LOGIN"
 
 
 @lru_cache(maxsize=1)
-def greeting(size_limit: int) -> bytes:
+def greeting(size_limit: int, *, offer_auth: bool = True) -> bytes:
     """The reply to EHLO: the same for everybody while the limit (octets) is."""
-    lines = (HOSTNAME, f"SIZE {size_limit}", *CAPABILITIES)
+    lines = (HOSTNAME, f"SIZE {size_limit}", *CAPABILITIES, *((AUTH_CAPABILITY,) if offer_auth else ()))
     return "".join([*(f"250-{line}\r\n" for line in lines[:-1]), f"250 {lines[-1]}\r\n"]).encode()
 
 
@@ -46,6 +48,8 @@ class Terms:
     size_limit: int
     """Octets."""
     line_endings: LineEndings
+    offer_auth: bool = True
+    """An app that finds no AUTH sends without, or says that it cannot; one that finds it may insist on a password."""
     policy: Policy | None = None
     """None while there are no settings: the message is judged when it is sent."""
     scratch: Path | None = None
@@ -97,7 +101,8 @@ class Dialogue:
         if not argument:
             raise Refused(replies.EHLO_SYNTAX)
         self.greeted, self.protocol_name, self.transaction = True, "ESMTP", None
-        self.outbox.put(greeting(self.office.terms().size_limit))
+        terms = self.office.terms()
+        self.outbox.put(greeting(terms.size_limit, offer_auth=terms.offer_auth))
 
     async def smtp_HELO(self, argument: bytes) -> None:  # noqa: N802
         """The greeting of old clients."""
@@ -123,7 +128,7 @@ class Dialogue:
         """Add a recipient; whether it exists is Exchange's to say."""
         if not self.transaction:
             raise Refused(replies.NEED_MAIL)
-        recipient = commands.recipient(argument, smtputf8=self.transaction.sender.smtputf8)
+        recipient = commands.recipient(argument)
         if len(self.transaction.recipients) >= RECIPIENT_LIMIT:
             raise Refused(replies.TOO_MANY_RECIPIENTS)
         if policy := self.office.terms().policy:
@@ -215,6 +220,8 @@ class Dialogue:
         """Take any credentials and forget them: apps were configured with a password and cannot do without."""
         if not self.greeted:
             raise Refused(replies.NEED_EHLO)
+        if not self.office.terms().offer_auth:
+            raise Refused(replies.AUTH_NOT_OFFERED)
         if self.authenticated:
             raise Refused(replies.AUTH_AGAIN)
         mechanism, _, initial = argument.partition(b" ")

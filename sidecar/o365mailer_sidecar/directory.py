@@ -26,6 +26,9 @@ FILE_LIMIT: Final = 2**20
 WATCHED: Final = (TOKEN_FILE, SETTINGS_FILE, CA_FILE)
 """What is looked at before every message."""
 
+REST: Final = 0.001
+"""Seconds after a look in which it holds: messages that come together share it."""
+
 EXPIRY_MARGIN: Final = timedelta(seconds=2)
 """A token this close to its end is not offered: it would end on the way."""
 
@@ -56,10 +59,21 @@ class Mailer:
 
 
 class MailerDirectory:
-    """The current mailer, re-read when a file has changed; `report` gets each change as an event with its fields."""
+    """The current mailer, re-read when a file has changed; `report` gets each change as an event with its fields.
 
-    def __init__(self, path: Path, *, now: Callable[[], datetime], report: Callable[..., None]) -> None:
-        self.path, self.now, self.report = path, now, report
+    With a `monotonic` clock (seconds) looks that are closer than `REST` are one.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        now: Callable[[], datetime],
+        report: Callable[..., None],
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        self.path, self.now, self.report, self.monotonic = path, now, report, monotonic
+        self.looked_at = float("-inf")
         self.link = f"{path}/{DATA_LINK}"
         self.swapped = False
         """Whether there was such a link last time."""
@@ -90,6 +104,11 @@ class MailerDirectory:
 
     def look(self) -> None:
         """Read again if anything has changed since last time: a few `stat` calls, cheap enough for every message."""
+        if self.monotonic:
+            moment = self.monotonic()
+            if moment - self.looked_at < REST:
+                return
+            self.looked_at = moment
         seen = self._signature()
         if seen == self.seen:
             return

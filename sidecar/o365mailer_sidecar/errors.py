@@ -19,7 +19,7 @@
         ├── Held            the mailbox rests, or is shut: not asked; carries the app's reply, and until when
         └── Lost            the connection ended, or fell silent, in the middle of a transaction
 
-Third-party exceptions are translated where they arise: in `connection`, `starttls` and `directory`.
+The system's and TLS' exceptions are translated where they arise: in `dialer`, `connection`, `starttls`, `directory`.
 """
 
 from o365mailer_sidecar.reply import Reply

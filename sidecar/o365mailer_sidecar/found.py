@@ -63,14 +63,15 @@ class Found:
             file.seek(self.entry.start)
             return header_block(file.read(min(HEADER_SCAN, self.entry.header.size)))
 
-    # --- Changes, each on disk when it returns; all raise OSError ----------------------------------------------------
+    # --- Changes, on disk when they return unless told otherwise; all raise OSError ----------------------------------
 
-    def add(self, event: Event, *, disk: Disk) -> None:
+    def add(self, event: Event, *, disk: Disk, durable: bool = True) -> None:
         """Append it."""
         file = disk.reopen(str(self.path))
         try:
             append(disk, file, event)
-            disk.sync(file)
+            if durable:
+                disk.sync(file)
         finally:
             disk.close(file)
 

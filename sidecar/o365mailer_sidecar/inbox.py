@@ -51,7 +51,7 @@ class Inbox:
     async def first(self) -> bytes:
         """The octet that comes next, left where it is. Raises EOFError."""
         while not self.octets:
-            await self._more()
+            await self.more()
         return bytes(self.octets[:1])
 
     async def line(self, *, limit: int) -> bytes:
@@ -62,7 +62,7 @@ class Inbox:
         looked = 0
         while (end := self.octets.find(b"\n", looked, limit)) < 0 and len(self.octets) < limit:
             looked = len(self.octets)
-            await self._more()
+            await self.more()
         return self._take(end + 1 if end >= 0 else limit)
 
     async def chunk(self) -> bytes:
@@ -82,7 +82,8 @@ class Inbox:
             self.resume()
         return taken
 
-    async def _more(self) -> None:
+    async def more(self) -> None:
+        """Wait for octets. Raises EOFError when none will come."""
         if self.ended:
             raise EOFError
         self.waiter = asyncio.get_running_loop().create_future()

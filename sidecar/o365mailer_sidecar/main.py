@@ -1,23 +1,33 @@
-"""`o365mailer-sidecar`: exit 0 after SIGTERM, 2 for a wrong command line, 1 when it cannot listen."""
+"""`o365mailer-sidecar`: exit 0 after SIGTERM, 75 if mail stays in the spool, 2 for a wrong command line, 1 when it
+cannot listen. `o365mailer-sidecar spool …` is a person's: what waits, why, and what to do with it.
+"""
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import uvloop
 
 from o365mailer_sidecar.arguments import Options, options
-from o365mailer_sidecar.errors import CannotListen, WrongCommandLine
+from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
 from o365mailer_sidecar.journal import Journal, capture
 from o365mailer_sidecar.service import Service, now
+
+LEFT_BEHIND: Final = 75
+"""Exit status when mail stays in the spool: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Run until told to stop. The log goes to standard error, one JSON object a line."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    environment = os.environ if environment is None else environment
+    if arguments[:1] == ["spool"]:
+        from o365mailer_sidecar import spool_command  # a relay has no use for it in its memory
+
+        return spool_command.main(arguments[1:], environment)
     try:
-        chosen = options(
-            sys.argv[1:] if arguments is None else arguments, os.environ if environment is None else environment
-        )
+        chosen = options(arguments, environment)
         scratch = chosen.scratch_dir
         if scratch and not os.access(scratch, os.W_OK | os.X_OK):
             raise WrongCommandLine(f"--scratch-dir: '{scratch}' is not a directory that can be written to")
@@ -27,15 +37,15 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     journal = Journal(write=_write, now=now, level=chosen.log_level or "info")
     capture(journal)
     try:
-        uvloop.run(_serve(chosen, journal))
-    except CannotListen as error:
+        left = uvloop.run(_serve(chosen, journal))
+    except (CannotListen, SpoolUnusable) as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
-        return 1
-    return 0
+        return 2 if isinstance(error, SpoolUnusable) else 1
+    return LEFT_BEHIND if left else 0
 
 
-async def _serve(chosen: Options, journal: Journal) -> None:
-    await Service(chosen, journal=journal).run()
+async def _serve(chosen: Options, journal: Journal) -> int:
+    return await Service(chosen, journal=journal).run()
 
 
 def _write(line: bytes) -> None:

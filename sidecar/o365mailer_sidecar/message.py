@@ -5,7 +5,6 @@ Not one octet of the app's own is changed.
 
 import re
 from datetime import datetime, tzinfo
-from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
@@ -18,6 +17,9 @@ FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 """A header field's name (RFC 5322 §2.2, §4.5.8)."""
 
 DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
+
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 PRESENT: Final = re.compile(rb"^(date|message-id)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
@@ -55,7 +57,13 @@ def head(
 @lru_cache(maxsize=1)
 def _stamps(second: datetime, zone: tzinfo | None) -> tuple[str, str]:  # noqa: ARG001  # equal times of two zones differ
     """The time as headers and as message ids have it: the same for all messages of a second."""
-    return format_datetime(second), f"{second:%Y%m%d%H%M%S}"
+    return date_time(second), f"{second:%Y%m%d%H%M%S}"
+
+
+def date_time(moment: datetime) -> str:
+    """As headers have it (RFC 5322 §3.3). `email.utils` says the same, and with what it imports costs 0.8 MB."""
+    day, month = DAYS[moment.weekday()], MONTHS[moment.month - 1]
+    return f"{day}, {moment.day:02} {month} {moment:%Y %H:%M:%S %z}"
 
 
 def _domain(envelope: Envelope, mailbox: str) -> str:

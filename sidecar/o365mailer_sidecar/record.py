@@ -123,8 +123,10 @@ def header(line: bytes) -> Header:
     """The first line, read. Raises Damaged."""
     try:
         found = msgspec.json.decode(line, type=Header)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Damaged("its header cannot be read") from None
+    if found.version > VERSION:
+        raise Damaged(f"it is of version {found.version}, and this sidecar reads {VERSION}")
     if not QUEUE_ID.fullmatch(found.queue_id) or found.size < 0 or found.received.tzinfo is None:
         raise Damaged("its header makes no sense")
     return found
@@ -159,7 +161,7 @@ def events(octets: bytes) -> tuple[list[Event], int]:
             continue
         try:
             found.append(EVENTS.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             unread += 1
     return found, unread
 

@@ -2,27 +2,37 @@
 
 250 only after Exchange's 250. The app waits `confirmWithin` for it; then a message whose end of data is not out yet is
 withdrawn (451, and it will never arrive), and one that is out is waited for (RFC 1047: a 451 now could mean two mails).
+
+With a spool there is a second way to a 250: the message is on our disk. It is taken when Exchange is known to be away,
+when it defers, when `confirmWithin` is over, and before a body leaves for only some of its recipients.
 """
 
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.attempt import Attempt
+from o365mailer_sidecar.audit import Audit
 from o365mailer_sidecar.body import Body
 from o365mailer_sidecar.dialogue import Terms
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.envelope import Envelope
-from o365mailer_sidecar.errors import Away, Held, Lost, NotReady, Refused, TokenRefused, Withdrawn
-from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.policy import policy_of
-from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.result import Result, result_of
 from o365mailer_sidecar.upstream import Upstream
-from o365mailer_sidecar.verdict import Outcome, verdict
+from o365mailer_sidecar.verdict import Outcome
+
+if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
+    from o365mailer_sidecar.custody import Charge, Custody, Told
+
+NOTHING: Final = Reply(0, "", "")
+"""The reply of a message that nobody has judged."""
 
 
 class Relay:
@@ -34,14 +44,15 @@ class Relay:
         directory: MailerDirectory,
         upstream: Upstream,
         journal: Journal,
-        gauges: Gauges,
+        audit: Audit,
         monotonic: Callable[[], float],
         scratch: Path | None = None,
+        custody: "Custody | None" = None,
     ) -> None:
-        self.directory, self.upstream, self.journal, self.gauges = directory, upstream, journal, gauges
-        self.monotonic, self.scratch = monotonic, scratch
+        self.directory, self.upstream, self.journal, self.audit = directory, upstream, journal, audit
+        self.monotonic, self.scratch, self.custody = monotonic, scratch, custody
         self.known: tuple[Settings | None, Terms] | None = None
-        self.running: dict[asyncio.Task[Reply], Attempt] = {}
+        self.running: dict[asyncio.Task[Result], Attempt] = {}
 
     def terms(self) -> Terms:
         """What the settings in use say, or their defaults while there are none."""
@@ -51,6 +62,7 @@ class Relay:
             terms = Terms(
                 size_limit=octets(limits.message_size),
                 line_endings=delivery.line_endings,
+                offer_auth=delivery.offer_auth,
                 policy=policy_of(settings) if settings else None,
                 scratch=self.scratch,
             )
@@ -59,74 +71,79 @@ class Relay:
 
     def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
         """The session has refused the message itself: it is in the audit like those that Exchange refuses."""
-        now = self.monotonic()
-        self._audit(envelope, size=size, outcome=_word(reply), code=reply.code, enhanced=reply.enhanced, since=now)
+        self.audit.ended(envelope, outcome=_word(reply), reason="content", reply=reply, size=size, seconds=0.0)
 
     def dropped(self, envelope: Envelope) -> None:
         """The app went away before its message was complete enough to try."""
-        self._audit(envelope, size=0, outcome="dropped", code=0, since=self.monotonic())
+        self.audit.ended(envelope, outcome="dropped", reply=NOTHING, size=0, seconds=0.0)
 
     async def submit(self, envelope: Envelope, body: Body) -> Reply:
         """The reply for the app. When cancelled, the app has gone: nothing sent yet is sent any more."""
-        began, attempt = self.monotonic(), Attempt()
-        task = asyncio.ensure_future(self._reply(envelope, body, attempt))
-        self.running[task] = attempt
-        task.add_done_callback(lambda done: self.running.pop(done, None))
-        try:
-            reply = await self._within(task, attempt)
-        except asyncio.CancelledError:
-            self._gone(envelope, body, task, attempt, began)
-            raise
-        word = _word(reply)
-        self._audit(envelope, size=len(body), outcome=word, code=reply.code, enhanced=reply.enhanced, since=began)
+        began = self.monotonic()
+        charge = self.custody.of(envelope, body) if self.custody else None
+        told = await self._unasked(envelope, body, charge, began) if charge else None
+        attempt = charge.attempt if charge else Attempt()
+        reply, reason = told or await self._asked(envelope, body, attempt, charge, began)
+        if reason:
+            self._audit(envelope, body, attempt, _word(reply), reply, reason=reason, since=began)
         return reply
 
-    async def _within(self, task: asyncio.Task[Reply], attempt: Attempt) -> Reply:
+    async def _unasked(self, envelope: Envelope, body: Body, charge: "Charge", began: float) -> "Told | None":
+        try:
+            return await charge.without_asking()
+        except asyncio.CancelledError:
+            charge.let_go()
+            self._audit(envelope, body, charge.attempt, "dropped", NOTHING, since=began)
+            raise
+
+    async def _asked(
+        self, envelope: Envelope, body: Body, attempt: Attempt, charge: "Charge | None", began: float
+    ) -> "Told":
+        attempt.keep = charge.keep if charge else None
+        task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure))
+        self.running[task] = attempt
+        task.add_done_callback(self._ran)
+        try:
+            return await self._within(task, attempt, charge)
+        except asyncio.CancelledError:
+            self._gone(envelope, body, task, attempt, began)
+            if charge:
+                charge.let_go()
+            raise
+
+    def _ran(self, task: asyncio.Task[Result]) -> None:
+        # A circle that holds the body, and its file, would wait for the garbage collector.
+        self.running.pop(task).keep = None
+
+    async def _within(self, task: asyncio.Task[Result], attempt: Attempt, charge: "Charge | None") -> "Told":
         settings = self.directory.settings
         limit = (settings.delivery if settings else Delivery()).confirm_within
         await _done(task, within=seconds(limit))
-        if not task.done() and attempt.withdraw():
-            task.cancel()
-            return replies.filled(replies.NOT_CONFIRMED, within=limit)
         if not task.done():
+            if charge and (told := await charge.overdue(task, limit=limit)):
+                return told
+            if not task.done() and attempt.withdraw():
+                task.cancel()
+                late = charge.refusal if charge else replies.filled(replies.NOT_CONFIRMED, within=limit)
+                return late, "time"
             await asyncio.wait({task})
-        if not task.cancelled():
-            return task.result()
-        return replies.filled(replies.NO_VERDICT, reason="stopping") if attempt.committed else replies.UNFINISHED
+        if task.cancelled():
+            stopped = replies.filled(replies.NO_VERDICT, reason="stopping") if attempt.committed else replies.UNFINISHED
+            return stopped, "stopping"
+        result = task.result()
+        if self.custody:
+            self.custody.courier.hear(result)
+        return await charge.concluded(result) if charge else (result.reply, result.reason)
 
-    async def _reply(self, envelope: Envelope, body: Body, attempt: Attempt) -> Reply:
-        """What Exchange says, or why it says nothing, as one reply."""
-        try:
-            return verdict(*await self.upstream.transact(envelope, body, attempt))
-        except Refused as refusal:
-            return refusal.reply
-        except NotReady as error:
-            return replies.filled(replies.NOT_READY, reason=shortened(str(error)))
-        except TokenRefused as error:
-            mailbox = self.directory.settings.mailbox if self.directory.settings else ""
-            return replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=shortened(str(error)))
-        except Away as error:
-            return replies.filled(replies.AWAY, reason=shortened(str(error)))
-        except Held as error:
-            return error.reply
-        except Lost as error:
-            reply = replies.NO_VERDICT if attempt.committed else replies.LOST
-            return replies.filled(reply, reason=shortened(str(error)))
-        except Withdrawn:
-            return replies.UNFINISHED
-        except Exception as error:  # noqa: BLE001  # the app must get a reply, and never a 250 for a defect of ours
-            self.journal.failure("relay_failed", error)
-            return replies.BROKEN
-
-    def _gone(self, envelope: Envelope, body: Body, task: asyncio.Task[Reply], attempt: Attempt, began: float) -> None:
+    def _gone(self, envelope: Envelope, body: Body, task: asyncio.Task[Result], attempt: Attempt, began: float) -> None:
         if attempt.withdraw():
             task.cancel()
-            self._audit(envelope, size=len(body), outcome="dropped", code=0, since=began)
+            self._audit(envelope, body, attempt, "dropped", NOTHING, since=began)
             return
 
-        def orphaned(done: asyncio.Task[Reply]) -> None:
-            code = 0 if done.cancelled() else done.result().code
-            self._audit(envelope, size=len(body), outcome="orphaned", code=code, since=began)
+        def orphaned(done: asyncio.Task[Result]) -> None:
+            reply = NOTHING if done.cancelled() else done.result().reply
+            self._audit(envelope, body, attempt, "orphaned", reply, since=began)
 
         task.add_done_callback(orphaned)
 
@@ -141,21 +158,24 @@ class Relay:
         return unknown
 
     def _audit(
-        self, envelope: Envelope, *, size: int, outcome: str, code: int, since: float, enhanced: str = ""
+        self,
+        envelope: Envelope,
+        body: Body,
+        attempt: Attempt,
+        outcome: str,
+        reply: Reply,
+        *,
+        since: float,
+        reason: str = "",
     ) -> None:
-        """One record a message: no address, no header, no body."""
-        self.gauges.count("messages_total", f'outcome="{outcome}"')
-        if outcome == Outcome.ACCEPTED.value:
-            self.gauges.count("message_bytes_total", by=size)
-        self.journal.event(
-            "message",
-            queue_id=envelope.queue_id,
+        self.audit.ended(
+            envelope,
             outcome=outcome,
-            code=code,
-            enhanced=enhanced,
-            size=size,
-            recipients=len(envelope.recipients),
-            seconds=round(self.monotonic() - since, 3),
+            reason=reason,
+            reply=reply,
+            size=len(body),
+            seconds=self.monotonic() - since,
+            upstream=attempt.upstream,
         )
 
 
@@ -163,7 +183,7 @@ def _word(reply: Reply) -> str:
     return Outcome.ACCEPTED.value if reply.code < 300 else "deferred" if reply.code < 500 else "refused"
 
 
-async def _done(task: asyncio.Task[Reply], *, within: float) -> None:
+async def _done(task: asyncio.Task[Result], *, within: float) -> None:
     """`asyncio.wait` for one task and so many seconds, at a third of the cost."""
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()

@@ -16,6 +16,7 @@ START_DATA: Final = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 AUTH_OK: Final = Reply(235, "2.7.0", "Accepted; this relay asks for no password")
 AUTH_CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled")
 AUTH_MECHANISM: Final = Reply(504, "5.5.4", "AUTH takes PLAIN or LOGIN")
+AUTH_NOT_OFFERED: Final = Reply(502, "5.5.1", "AUTH is not offered here (delivery.offerAuth of the mailer)")
 AUTH_AGAIN: Final = Reply(503, "5.5.1", "Already authenticated")
 NO_TLS: Final = Reply(502, "5.5.1", "No TLS on loopback: turn STARTTLS off in the app for this host")
 UNKNOWN_COMMAND: Final = Reply(500, "5.5.2", "Command not recognized")
@@ -48,7 +49,6 @@ UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "A parameter is not supported")
 PARAMETER_TWICE: Final = Reply(501, "5.5.4", "A parameter is given twice")
 PARAMETER_VALUE: Final = Reply(501, "5.5.4", "A parameter's value is malformed")
 NOT_UTF8: Final = Reply(501, "5.5.4", "The address is not UTF-8")
-NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "The address is not ASCII: MAIL needs the parameter SMTPUTF8")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients: send the message again to the others")
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
@@ -85,6 +85,17 @@ HEADER_MALFORMED: Final = Reply(
 MANY_AUTHORS: Final = Reply(550, "5.1.20", "From names several addresses: add a Sender header with one of them")
 HEADERS_TOO_BIG: Final = Reply(554, "5.6.0", "The message's headers do not end within 256 KiB")
 LOOP: Final = Reply(554, "5.4.6", "More than {limit} Received headers: the message goes round in a loop")
+
+# --- With a spool: a 250 that does not claim Exchange has it ----------------------------------------------------------
+
+QUEUED: Final = Reply(250, "2.0.0", "Queued here, not with Office 365 yet: {reason}")
+QUEUED_DIVIDED: Final = Reply(
+    250, "2.0.0", "Queued here for {queued} of {all} recipients, not with Office 365 yet; {refused} refused: {said}"
+)
+DIVIDED: Final = Reply(
+    250, "2.0.0", "Office 365 has it for {taken} of {all} recipients; {queued} queued here, {refused} refused: {said}"
+)
+NO_ROOM: Final = Reply(452, "4.3.1", "The message cannot be queued: {reason}; try again later")
 
 # --- No verdict: time, or somebody else, heals it ---------------------------------------------------------------------
 

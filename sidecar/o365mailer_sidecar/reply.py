@@ -39,13 +39,15 @@ class Reply(NamedTuple):
 
     def line(self, queue_id: str = "") -> bytes:
         """The reply on the wire, CRLF included; a final reply ends with the queue id of its message."""
-        return _line(self) if not queue_id else _line(self)[:-2] + f" [{queue_id}]\r\n".encode("ascii", "replace")
+        return _line(self, f"[{queue_id}]") if queue_id else _constant_line(self)
 
 
-@lru_cache(maxsize=32)  # the same few answer nearly all commands
-def _line(reply: Reply) -> bytes:
-    words = (str(reply.code), reply.enhanced, reply.text)
+def _line(reply: Reply, behind: str = "") -> bytes:
+    words = (str(reply.code), reply.enhanced, reply.text, behind)
     return " ".join(filter(None, words)).encode("ascii", "replace") + b"\r\n"
+
+
+_constant_line = lru_cache(maxsize=32)(_line)  # the same few answer nearly all commands
 
 
 @lru_cache(maxsize=16)  # those to MAIL and RCPT

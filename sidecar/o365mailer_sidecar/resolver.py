@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 HOSTS: Final = Path("/etc/hosts")
 
-UNKNOWN: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 """The name servers answered, and there is no such name or no address of it; anything else is their outage."""
 
 LITERAL: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV

@@ -5,14 +5,15 @@ says so, not a refused connection.
 """
 
 import asyncio
-import secrets
+import os
 import signal
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract import names
 from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
 from o365mailer_sidecar.arguments import Options
+from o365mailer_sidecar.audit import Audit
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import CannotListen, NotReady
 from o365mailer_sidecar.gauges import Gauges
@@ -22,6 +23,9 @@ from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.session import Session
 from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream import Clock, Upstream
+
+if TYPE_CHECKING:
+    from o365mailer_sidecar.backlog import Backlog
 
 SESSION_LIMIT: Final = 100
 """Sessions of apps at once: an app's pool is smaller, and each may hold a message in memory."""
@@ -44,18 +48,40 @@ class Service:
         self.stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         clock = Clock(now=now, monotonic=loop.time)
-        self.directory = MailerDirectory(options.mailer_dir, now=now, report=journal.event)
+        self.directory = MailerDirectory(options.mailer_dir, now=now, report=journal.event, monotonic=loop.time)
+        self.audit = Audit(journal=journal, gauges=self.gauges, addresses=self._log_addresses)
         self.upstream = Upstream(directory=self.directory, clock=clock, journal=journal, gauges=self.gauges)
+        self.backlog = self._backlog(clock) if options.spool_dir else None
         self.relay = Relay(
             directory=self.directory,
             upstream=self.upstream,
             journal=journal,
-            gauges=self.gauges,
+            audit=self.audit,
             monotonic=loop.time,
             scratch=options.scratch_dir,
+            custody=self.backlog.custody if self.backlog else None,
         )
         self.reminded_at = -REMIND_EVERY
         self._watch()
+
+    def _backlog(self, clock: Clock) -> "Backlog":
+        """Raises SpoolUnusable."""
+        from o365mailer_sidecar.backlog import Backlog  # half a MiB that most pods have no use for
+
+        assert self.options.spool_dir  # noqa: S101  # for the type checker
+        return Backlog(
+            self.options.spool_dir,
+            directory=self.directory,
+            upstream=self.upstream,
+            audit=self.audit,
+            clock=clock,
+            journal=self.journal,
+            queue_id=new_queue_id,
+            apps=lambda: len(self.relay.running),
+        )
+
+    def _log_addresses(self) -> bool:
+        return self.directory.settings is not None and self.directory.settings.log_addresses
 
     def _watch(self) -> None:
         watch = self.gauges.watch
@@ -65,6 +91,8 @@ class Service:
         watch("mailer_ready", self._ready_to_submit)
         watch("token_expires_timestamp_seconds", self._token_end)
         watch("settings_revision", lambda: self.directory.settings.revision if self.directory.settings else 0)
+        if self.backlog:
+            self.backlog.watch(self.gauges)
 
     def _ready_to_submit(self) -> float:
         try:
@@ -77,8 +105,11 @@ class Service:
         token = self.directory.token
         return token.expires_at.timestamp() if token and token.expires_at else 0
 
-    async def run(self) -> None:
-        """Listen until SIGTERM or SIGINT, then finish what is in flight. Raises CannotListen."""
+    async def run(self) -> int:
+        """Listen until SIGTERM or SIGINT, then finish what is in flight; how many messages stay in the spool.
+
+        Raises CannotListen.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
@@ -89,10 +120,13 @@ class Service:
         if len(servers) == 1:
             raise CannotListen("none of the addresses to listen on exists on this machine")
         watcher = asyncio.ensure_future(self._watch_directory())
+        if self.backlog:
+            self.backlog.start()
         await self.stopping.wait()
         watcher.cancel()
-        await self._stop(servers[1:])
+        left = await self._stop(servers[1:])
         servers[0].close()
+        return left
 
     async def _listen(self, address: Address) -> asyncio.Server | None:
         bound = bind(address)
@@ -108,7 +142,7 @@ class Service:
         return Session(
             office=self.relay,
             journal=self.journal,
-            queue_id=lambda: secrets.token_hex(6).upper(),
+            queue_id=new_queue_id,
             sessions=self.sessions,
             session_limit=SESSION_LIMIT,
             loop=asyncio.get_running_loop(),
@@ -142,6 +176,8 @@ class Service:
                 self.directory.mailer()
             except NotReady as error:
                 reason = str(error)
+            if self.backlog:
+                self.backlog.look()
             if not self.options.log_level and self.directory.settings:
                 self.journal.level = self.directory.settings.log_level
             if reason and loop.time() - self.reminded_at >= REMIND_EVERY:
@@ -149,13 +185,15 @@ class Service:
                 self.journal.event("waiting_for_mailer", level="warning", reason=reason)
             await asyncio.sleep(LOOK_EVERY)
 
-    async def _stop(self, servers: list[asyncio.Server]) -> None:
-        """Take nothing new, finish what is in flight within the grace, close."""
+    async def _stop(self, servers: list[asyncio.Server]) -> int:
+        """Take nothing new, finish what is in flight within the grace, close; how many messages stay in the spool."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.options.grace
         for server in servers:
             server.close()
         self.journal.event("stopping", sessions=len(self.sessions), messages=len(self.relay.running))
+        if self.backlog:
+            self.backlog.begin_last_round(within=self.options.grace)
         for session in list(self.sessions):
             session.stop()
         if self.sessions:
@@ -165,8 +203,15 @@ class Service:
             await asyncio.wait({session.over for session in self.sessions}, timeout=TIMEOUTS.last_words)
         for session in list(self.sessions):
             session.abort()
+        left = len(await self.backlog.end()) if self.backlog else 0
         await self.upstream.pool.close()
-        self.journal.event("stopped", without_verdict=unknown)
+        self.journal.event("stopped", without_verdict=unknown, left_in_spool=left)
+        return left
+
+
+def new_queue_id() -> str:
+    """Of one message, for its whole life: in replies, Received, log and spool."""
+    return os.urandom(6).hex().upper()
 
 
 def now() -> datetime:

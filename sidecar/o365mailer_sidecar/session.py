@@ -10,7 +10,7 @@ that begins like HTTP or TLS, talks before the greeting, or sends a message befo
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from o365mailer_sidecar import commands, replies
@@ -188,7 +188,10 @@ class Session(Dialogue, asyncio.Protocol):
             await asyncio.sleep(0)
         if not self.inbox.has_line or self.outbox.resumed or self.lines % TURN == 0:
             await self.outbox.drain()  # an app that does not read is not answered without end
-            self._check_foreign(await self.inbox.first())  # a TLS hello may hold no LF to wait for
+            while not self.inbox.octets:
+                await self.inbox.more()
+            if not self.inbox.has_line:  # a TLS hello may hold no LF to wait for
+                self._check_foreign(bytes(self.inbox.octets[:1]))
         line = await self.inbox.line(limit=AUTH_LINE_LIMIT)
         self._check_foreign(line)
         if not line.endswith(b"\r\n") or line.find(b"\r", 0, -2) >= 0 or b"\0" in line:
@@ -199,12 +202,14 @@ class Session(Dialogue, asyncio.Protocol):
 
     async def _obey(self, line: bytes) -> None:
         verb, argument = commands.command(line)
-        if verb not in VERBS:
+        if verb not in COMMANDS:
             raise Refused(replies.UNKNOWN_COMMAND)
-        await getattr(self, f"smtp_{verb}")(argument)
+        await COMMANDS[verb](self, argument)
 
 
-VERBS: Final = frozenset(name.removeprefix("smtp_") for name in dir(Dialogue) if name.startswith("smtp_"))
+COMMANDS: Final[dict[str, Callable[[Dialogue, bytes], Awaitable[None]]]] = {
+    name.removeprefix("smtp_"): handler for name, handler in vars(Dialogue).items() if name.startswith("smtp_")
+}
 
 
 def _fault(line: bytes) -> Reply:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from o365mailer_sidecar import entry, record
-from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.body import BLOCK, Body
 from o365mailer_sidecar.durable import Disk
 from o365mailer_sidecar.entry import Entry
 from o365mailer_sidecar.envelope import Envelope
@@ -30,6 +30,8 @@ class Shelf:
         self.queue, self.dead, self.damaged = (slot.directory(name) for name in (QUEUE, DEAD, DAMAGED))
         self.dead_descriptor = disk.open_directory(self.dead)
         self.spares = Spares(disk=disk, directory=self.queue)
+        self.doubted: set[str] = set()
+        """Queue ids whose file could not be synced once: a second fsync of it would prove nothing."""
 
     def close(self) -> None:
         """Let go of the directories."""
@@ -72,14 +74,38 @@ class Shelf:
 
     def append(self, queue_id: str, event: Event, *, durable: bool) -> Entry:
         """What happened to it, and how it stands then."""
+        if queue_id in self.doubted:
+            self._copy(queue_id)
         file = self.disk.reopen(f"{self.queue}/{queue_id}")
         try:
             append(self.disk, file, event)
             if durable:
-                self.disk.sync(file)
+                self._sync(file, queue_id)
             return entry.read(file)
         finally:
             self.disk.close(file)
+
+    def _sync(self, file: int, queue_id: str) -> None:
+        try:
+            self.disk.sync(file)
+        except OSError:
+            self.doubted.add(queue_id)
+            raise
+
+    def _copy(self, queue_id: str) -> None:
+        """Everything that can still be read of it, in a new file."""
+        path, spare = f"{self.queue}/{queue_id}", self.spares.take()
+        try:
+            with open(path, "rb", buffering=0, opener=_opener) as file:
+                while block := file.read(BLOCK):
+                    self.disk.write(spare.file, [block])
+            self.disk.sync(spare.file)
+            self.disk.rename(spare.path, path)
+        except BaseException:
+            self.spares.discard(spare)
+            raise
+        self.disk.close(spare.file)
+        self.doubted.discard(queue_id)
 
     def remove(self, queue_id: str) -> None:
         """Not synced: a crash may bring it back, and then it is sent twice rather than not at all."""
@@ -89,6 +115,13 @@ class Shelf:
         """A dead letter from here on; durable when it returns."""
         self.disk.rename(f"{self.queue}/{queue_id}", f"{self.dead}/{queue_id}")
         self.disk.sync(self.dead_descriptor)
+
+    def settle(self, stored: Stored) -> None:
+        """Nobody is due any more: a dead letter where somebody was refused, else nothing is left."""
+        if stored.refused:
+            self.bury(stored.queue_id)
+        else:
+            self.remove(stored.queue_id)
 
     def set_aside(self, queue_id: str) -> None:
         """Out of the way, for a person to look at."""
@@ -107,8 +140,12 @@ class Shelf:
                 record.check(found.line, found.header, found.blocks(file.fileno()))
         except Damaged:
             self.disk.remove(path)
+            return
+        target = Path(self.queue, found.header.queue_id)
+        if target.exists() and target.stat().st_size > found.octets:
+            self.disk.remove(path)  # a copy that was not finished, of a file that is there
         else:
-            self.disk.rename(path, f"{self.queue}/{found.header.queue_id}")
+            self.disk.rename(path, str(target))
 
     def take_from(self, other: "Shelf") -> list[str]:
         """Move everything here from the shelf of a slot that was abandoned; what came into the queue."""

@@ -60,6 +60,11 @@ class Slot:
     def __init__(self, path: Path, lock: int) -> None:
         self.path, self.lock = path, lock
 
+    @property
+    def ends_with_the_container(self) -> bool:
+        """Whether it lies on a container's own file system, which no restart of it survives."""
+        return kind(self.path, mounts=mounted()) == "overlay"
+
     def directory(self, name: str) -> str:
         """`queue`, `dead` or `damaged`."""
         return str(self.path / name)

@@ -9,7 +9,7 @@ Rejected: an fsync of the directory for each message (a quarter of the messages 
 ext4), and syncfs, which writes everybody else's data too.
 """
 
-import secrets
+import os
 import threading
 from collections import deque
 from contextlib import suppress
@@ -39,7 +39,7 @@ class Spares:
         self.ready: deque[Spare] = deque()
         self.turn = threading.Lock()
         # A name is never used twice, not even after a restart: a crash may bring back an entry that was removed.
-        self.series, self.made = secrets.token_hex(6), 0
+        self.series, self.made = os.urandom(6).hex(), 0
 
     def take(self) -> Spare:
         """One of them; makes more when there is none. Raises OSError."""
@@ -63,6 +63,7 @@ class Spares:
             if not fresh:
                 raise  # a few are as good as many, and the disk may have room for no more
         try:
+            # After a failure it is synced again for others: what is promised then are entries made since.
             self.disk.sync(self.descriptor)
         except OSError:
             for spare in fresh:

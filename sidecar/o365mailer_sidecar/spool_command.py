@@ -115,20 +115,19 @@ def _show(found: Found, chosen: argparse.Namespace, now: datetime, out: TextIO) 
 
 def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> int:
     changed: list[Found] = []
-    failed = 0
     for each in wanted:
         try:
             CHANGES[verb](each, now)
         except (Refusal, Damaged, OSError) as error:
-            failed += 1
-            sys.stderr.write(f"o365mailer-sidecar spool: {each.name}: {_reason(error)}\n")
-            continue
-        changed.append(each)
-        out.write(f"{listing.plain(each.name)}: {DONE[verb]}\n")
-    if verb == "flush" and not wanted:
-        out.write("nothing waits\n")
+            sys.stderr.write(f"o365mailer-sidecar spool: {listing.plain(each.name)}: {_reason(error)}\n")
+        else:
+            changed.append(each)
+    if verb == "flush":
+        out.write(f"{len(changed)} waiting, {DONE[verb]}\n" if changed else "nothing waits\n")
+    else:
+        out.writelines(f"{listing.plain(each.name)}: {DONE[verb]}\n" for each in changed)
     out.writelines(f"{told(slot)}\n" for slot in sorted({each.slot for each in changed}))
-    return 1 if failed else 0
+    return 1 if len(changed) < len(wanted) else 0
 
 
 def _reason(error: Exception) -> str:
@@ -152,12 +151,17 @@ def _mark(found: Found, event: EventName, now: datetime, *, states: tuple[str, .
     found.add(Event(at=now, event=event), disk=DISK)
 
 
+def _flush(found: Found, now: datetime) -> None:
+    # Not synced: there may be thousands, and after a crash everything is looked at anyway.
+    found.add(Event(at=now, event="note", reason="flush", due=now), disk=DISK, durable=False)
+
+
 DONE: Final = {
     "retry": "will be tried now",
     "hold": "on hold",
     "release": "released, and will be tried now",
     "drop": "deleted",
-    "flush": "will be tried now",
+    "flush": "all to be tried now",
 }
 
 CHANGES: Final[dict[str, Callable[[Found, datetime], None]]] = {
@@ -165,5 +169,5 @@ CHANGES: Final[dict[str, Callable[[Found, datetime], None]]] = {
     "hold": lambda found, now: _mark(found, "hold", now, states=("queued",)),
     "release": lambda found, now: _mark(found, "release", now, states=("held",)),
     "drop": lambda found, _: found.drop(disk=DISK),
-    "flush": lambda found, now: found.add(Event(at=now, event="note", reason="flush", due=now), disk=DISK),
+    "flush": _flush,
 }

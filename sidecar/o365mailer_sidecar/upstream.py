@@ -126,7 +126,7 @@ class Upstream:
         self._check_worth_asking(mailer, traveller)
         if pace:
             await self._paced(mailer)
-        mailbox, now = mailer.settings.mailbox, self.clock.now()
+        mailbox, now = mailer.settings.mailbox, attempt.received or self.clock.now()
         outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, headers=headers)
         try:
             async with self.pool.lend(mailer) as connection:
@@ -160,12 +160,17 @@ class Upstream:
         """DATA alone, on every connection, for a host that has once refused BDAT."""
         host = connection.mailer.settings.submission.host
         connection.bdat_refused = connection.bdat_refused or host in self.without_bdat
-        with self.gate.passage(traveller):
-            began = self.clock.monotonic()
-            answers = await connection.transact(traveller.envelope, outgoing, attempt)
-            self.gate.heard(traveller, answers)
+        attempt.underway, began = True, self.clock.monotonic()
+        try:
+            with self.gate.passage(traveller):
+                answers = await connection.transact(traveller.envelope, outgoing, attempt)
+                self.gate.heard(traveller, answers)
+        finally:
+            spent = self.clock.monotonic() - began
+            attempt.upstream += spent
+            self.gauges.observe("upstream_seconds", spent)
         if answers.final and answers.final.code == 250:
-            self.pool.accepted(connection, seconds=self.clock.monotonic() - began)
+            self.pool.accepted(connection, seconds=spent)
         elif outcome(decisive(answers)) is Outcome.CROWDED:
             self.pool.crowded(connection)
         if connection.bdat_refused and host not in self.without_bdat:

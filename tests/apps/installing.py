@@ -19,6 +19,7 @@ from cluster_rig.errors import BuildError, MachineLacksError
 from cluster_rig.requirements import search_path
 
 SOURCES = Path(__file__).resolve().parent / "sources"
+COPIER = "org.apache.maven.plugins:maven-dependency-plugin:2.8"
 LOCK = Path(__file__).resolve().parents[2] / "locks" / "apps.txt"
 
 
@@ -88,7 +89,7 @@ def spring() -> Mapping[str, str]:
 
     def make(target: Path) -> None:
         shutil.copy(pom, target)
-        run([maven, "-B", "-q", "dependency:copy-dependencies", "-DoutputDirectory=jars"], folder=target)
+        run([maven, "-B", "-q", f"{COPIER}:copy-dependencies", "-DoutputDirectory=jars"], folder=target)
         check_hashes(target / "jars", hashes.read_text())
         run([javac, "-cp", "jars/*", "-d", "classes", str(program)], folder=target)
 

@@ -1,5 +1,6 @@
 """docs/apps.md, its results, and the measures that the tests judge by."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from apps import driver, installing, page, tap
 from apps.programs import PROGRAMS
 from apps.scenarios import DELIVERED, SCENARIOS
-from cluster_rig.errors import BuildError
+from cluster_rig.errors import BuildError, MachineLacksError
 
 
 @pytest.mark.promise("R70")
@@ -73,3 +74,9 @@ def test_a_jar_that_is_not_the_listed_one_is_refused(tmp_path: Path) -> None:
         installing.check_hashes(tmp_path, f"{hashlib.sha256(b'another').hexdigest()}  a.jar\n")
     with pytest.raises(BuildError, match=r"a\.jar"):
         installing.check_hashes(tmp_path, "")
+
+
+def test_what_a_machine_lacks_is_named() -> None:
+    program = dataclasses.replace(PROGRAMS[0], tools=("no-such-program", "sh"), files=("/no/such/file",))
+    with pytest.raises(MachineLacksError, match=r"^no-such-program is not installed, /no/such/file is not there$"):
+        driver.prepared(program)

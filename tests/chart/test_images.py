@@ -98,7 +98,7 @@ def test_an_image_has_the_packages_that_it_runs_and_no_other_of_ours(image: str)
 def test_the_sidecars_image_has_only_what_a_mail_needs() -> None:
     paths, _ = content_of("sidecar")
     found = set(packages(paths))
-    assert {"aiosmtplib", "msgspec", "uvloop"} <= found
+    assert {"msgspec", "uvloop"} <= found
     assert found.isdisjoint(HEAVY)
     operators, _ = content_of("operator")
     assert {"kopf", "kubernetes", "msal", "aiohttp"} <= set(packages(operators))

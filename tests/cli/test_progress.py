@@ -90,12 +90,16 @@ def test_with_a_spool_mail_waits_instead_of_being_sent_back() -> None:
 
     told.spool(Path("/var/spool/x"), waiting=0)
     told.failed(EntraUnreachable("away"), wait=5)
+    told.waits(2)
+    assert str(told.tally) == "EntraUnreachable, trying again in 5 s, 2 mails waiting"
     told.token(token())
     told.waits(3)
 
     assert "mail waits in the spool until there is one\n" in out.getvalue()
     assert "451" not in out.getvalue()
-    assert str(told.tally) == f"token valid until {until(NOW + HOUR)}, refreshed 0 times, 0 mails relayed, 3 waiting"
+    assert (
+        str(told.tally) == f"token valid until {until(NOW + HOUR)}, refreshed 0 times, 0 mails relayed, 3 mails waiting"
+    )
 
 
 def test_the_status_line_is_written_again_only_when_another_number_waits() -> None:

@@ -35,6 +35,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "authority with a path": ({"authority": {"url": "https://a.example/t"}}, ["spec.authority.url", "without a path"]),
     "authority with user info": ({"authority": {"url": "https://a@b.example"}}, ["spec.authority.url", "https://host"]),
     "submission host with a port": ({"submission": {"host": "a:587"}}, ["spec.submission.host", "submission.port"]),
+    "submission host with a label that no DNS holds": (
+        {"submission": {"host": "a" * 64 + ".example"}},
+        ["spec.submission.host", "must be a host name alone"],
+    ),
     "submission port out of range": ({"submission": {"port": 70000}}, ["spec.submission.port", "65535"]),
     "too many connections": ({"limits": {"connections": 4}}, ["spec.limits.connections", "less than or equal to 3"]),
     "size without a number": ({"limits": {"messageSize": "big"}}, ["spec.limits.messageSize", "35Mi"]),
@@ -136,6 +140,7 @@ def test_a_name_that_no_label_can_hold_is_refused(cluster: ControlPlane, name: s
         {"tenantId": "11111111-1111-4111-8111-111111111111"},
         {"authority": {"url": "https://127.0.0.1:8443/", "caSecretRef": {"name": "a", "key": "root.pem"}}},
         {"submission": {"host": "smtp.example.test.", "port": 2587}},
+        {"submission": {"host": "a" * 63 + ".example"}},
         {"credential": {"certificate": {"secretRef": {"name": "a"}}}},
         {"credential": {"clientSecret": {"secretRefs": [SECRET_REF] * 2, "expiresAt": "2027-01-01T00:00:00Z"}}},
         {"limits": {"connections": 1, "messageSize": "10M"}, "delivery": {"confirmWithin": "500ms"}},

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ("contract", "operator", "sidecar", "cli", "emulator")
-TREE = (*SOURCES, "tests", "demo", "crds", "charts", "pyproject.toml")
+TREE = (*SOURCES, "tests", "benchmarks", "docs", "demo", "crds", "charts", "pyproject.toml")
 
 MUTATIONS: list[dict[str, Any]] = tomllib.loads(
     (pathlib.Path(__file__).parent / "mutations.toml").read_text(encoding="utf-8")

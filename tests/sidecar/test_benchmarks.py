@@ -51,7 +51,7 @@ def test_what_was_not_measured_is_named_with_the_reason() -> None:
 
 
 def test_a_row_that_is_measured_again_replaces_what_was_said_of_it() -> None:
-    results = Results(figures={"a": {"sidecar": [1]}, "b": {"sidecar": [2]}}, missing={"c": "no spool"})
-    results.update(Results(figures={"a": {"sidecar": [3]}, "c": {"sidecar": [4]}}))
+    results = Results(figures={"a": {"sidecar": [1]}, "b": {"sidecar": [2]}}, missing={"spooled": "no spool", "x": "-"})
+    results.update(Results(figures={"a": {"sidecar": [3]}, "c": {"sidecar": [4]}}, conditions={"spooled": {}}))
     assert results.figures == {"a": {"sidecar": [3]}, "b": {"sidecar": [2]}, "c": {"sidecar": [4]}}
-    assert not results.missing
+    assert results.missing == {"x": "-"}

@@ -15,7 +15,10 @@ sys.meta_path.insert(0, Blocked())
 import MODULE
 assert not {BLOCKED} & {name.partition(".")[0] for name in sys.modules}
 """
-BLOCKED = "'kopf', 'kubernetes', 'msal', 'aiohttp', 'requests', 'cryptography', 'yaml', 'jwt', 'o365mailer_operator'"
+BLOCKED = (
+    "'aiosmtplib', 'email', 'kopf', 'kubernetes', 'msal', 'aiohttp', 'requests', 'cryptography', 'yaml', 'jwt', "
+    "'o365mailer_operator'"
+)
 
 
 def imports(module: str) -> subprocess.CompletedProcess[str]:

@@ -56,6 +56,7 @@ def test_neither_log_nor_metrics_carry_bodies_tokens_or_addresses(
     app.send(CANARIES["body"].encode() + b"\n")
     assert app.reply().startswith("500")
     app.socket.close()
+    sidecar.event("message", nth=5)
     assert len(sidecar.events("message")) == 5
     assert found(sidecar.raw, token) == set()
     assert found(sidecar.get("/metrics")[1].encode(), token) == set()

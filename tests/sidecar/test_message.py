@@ -1,12 +1,15 @@
 """What is put before the app's octets."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.message import head
+from o365mailer_sidecar.message import date_time, head
 from o365mailer_sidecar.parameters import mail_arguments
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -50,6 +53,7 @@ def test_the_message_id_has_a_domain_that_can_be_one(sender: str, mailbox: str, 
     [("a@b.c", False, False, False, {"size"}, [b"FROM:<a@b.c>", b"SIZE=9"]),
      ("", False, True, False, {"8bitmime"}, [b"FROM:<>", b"BODY=8BITMIME"]),
      ("a@b.c", True, False, False, {"smtputf8"}, [b"FROM:<a@b.c>", b"SMTPUTF8"]),
+     ("ä@b.c", False, False, False, {"smtputf8"}, ["FROM:<ä@b.c>".encode(), b"SMTPUTF8"]),
      ("a@b.c", True, False, False, set(), [b"FROM:<a@b.c>"])],
 )  # fmt: skip
 def test_mail_says_what_the_host_announced(
@@ -79,3 +83,11 @@ def test_what_the_host_cannot_carry_is_refused_not_recoded(
             envelope(sender, smtputf8=True), size=9, eight_bit=eight_bit, utf8_headers=utf8_headers, extensions={"size"}
         )
     assert refusal.value.reply.line() == reply.encode() + b"\r\n"
+
+
+@given(
+    st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # hypothesis adds the zone
+    | st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(timezone(timedelta(hours=-3.5))))  # noqa: DTZ001
+)
+def test_a_date_is_what_the_email_package_makes_of_it(moment: datetime) -> None:
+    assert date_time(moment) == format_datetime(moment)

@@ -99,5 +99,15 @@ def test_what_will_not_change_is_handed_on_in_exchanges_words(
     assert len(emulator.messages()) == 1
 
 
+@pytest.mark.promise("R15")
+def test_a_farewell_in_place_of_a_login_takes_no_session_along(emulator: EmulatorClient, clock: ClockedSidecar) -> None:
+    """The connection's descriptor is let go of once, or another session gets the number and is not heard."""
+    for _ in range(40):
+        clock.skip(DAYS)
+        emulator.script("auth", named="not-available")
+        assert mail(clock).startswith("451 4.4.1 ")
+        assert mail(clock).startswith("451 4.4.1 ")
+
+
 def test_no_documented_reply_is_missing_here(emulator: EmulatorClient) -> None:
     assert {name for _, name in (*HEALS, *STAYS)} == set(emulator.control("GET", "/replies")["replies"])

@@ -8,6 +8,7 @@ import base64
 
 import pytest
 from emulator_client import EmulatorClient
+from postfix_sink import sinking
 from sidecar_process import MailerDirectory, Wire, running
 
 ENDS = {
@@ -69,3 +70,35 @@ def test_the_corpus_would_be_noticed(emulator: EmulatorClient, directory: Mailer
             assert app.ask(command).startswith("250")
         assert app.deliver(b"Subject: smuggled\r\n\r\nx\r\n").startswith("250")
     assert len(emulator.messages()) == 2
+
+
+@pytest.mark.promise("R13")
+@pytest.mark.parametrize("name", ENDS)
+def test_postfix_reads_the_same_one_message(directory: MailerDirectory, name: str) -> None:
+    with sinking() as (sink, host):
+        host.describe(directory, senders={"allowed": ["@contoso.com"]})
+        with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+            app.begin()
+            assert app.ask("DATA").startswith("354")
+            app.send(b"Subject: outer\r\n\r\nbody" + ENDS[name])
+            app.send(SMUGGLED)
+            taken = app.reply().startswith("250 2.0.0 Office 365 has it")
+        messages = sink.messages()
+        assert len(messages) == taken
+        for recipients, text in messages:
+            assert recipients == [b"a@example.com"]
+            assert b"\r" not in text
+            assert b"RCPT TO:<victim@example.com>\nDATA\nSubject: smuggled\n\nx\n" in text
+
+
+def test_postfix_would_notice_the_corpus(directory: MailerDirectory) -> None:
+    """The control: behind a true end of data there are two messages, and its dots are unstuffed once."""
+    with sinking() as (sink, host):
+        host.describe(directory)
+        with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+            for recipient in ("a@example.com", "victim@example.com"):
+                app.begin("noreply@contoso.com", recipient)
+                assert app.deliver(b"Subject: outer\r\n\r\n..\r\n...x\r\n").startswith("250")
+        found = sorted(sink.messages())
+    assert [recipients for recipients, _ in found] == [[b"a@example.com"], [b"victim@example.com"]]
+    assert all(text.endswith(b"Subject: outer\n\n.\n..x\n\n") for _, text in found)

@@ -156,6 +156,10 @@ async def test_what_is_stored_while_the_rest_is_recovered_is_not_recovered_too(t
         (lambda text: text.replace(b'"size":', b'"size":-'), "its header makes no sense"),
         (lambda text: text.replace(b"2990A37EA2F3", b"2990A37EA2F4"), "its name is not its queue id"),
         (lambda text: text.replace(b"2990A37EA2F3", b"../../../etc"), "its header makes no sense"),
+        (
+            lambda text: text.replace(b'"o365mailer":1', b'"o365mailer":2'),
+            "it is of version 2, and this sidecar reads 1",
+        ),
         (lambda _: b"", "its header does not end"),
         (lambda text: b"\0" * len(text), "its header does not end"),
     ],
@@ -181,6 +185,24 @@ async def test_a_damaged_message_is_set_aside_and_never_sent(tmp_path: Path, dam
         assert spool.octets == len(files(tmp_path)["WHOLE"])
     assert reports.named("spool_damaged") == [{"queue_id": "2990A37EA2F3", "reason": reason}]
     assert files(tmp_path, "damaged") == {"2990A37EA2F3": damaged}, "as it was, for a person to look at"
+
+
+async def test_a_message_that_is_damaged_while_it_waits_is_set_aside_when_it_is_touched(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        for queue_id in ("A", "B", "C"):
+            stored = await spool.store(envelope(queue_id), body(), received=RECEIVED)
+            (tmp_path / "0" / "queue" / queue_id).write_bytes(b"overwritten")
+            touch = {
+                "A": spool.open(stored),
+                "B": spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=False),
+                "C": spool.bury(stored, Event(at=RECEIVED, event="attempt")),
+            }
+            for name, work in touch.items():
+                if name != queue_id:
+                    work.close()
+            with pytest.raises(Damaged):
+                await touch[queue_id]
+        assert (spool.depth, spool.octets, spool.damaged) == (0, 0, 3)
 
 
 async def test_a_message_repaired_by_hand_is_sent(tmp_path: Path) -> None:
@@ -225,7 +247,7 @@ async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> 
         spool.limits = SpoolLimits(octets=spool.octets + 100, messages=100)
         with pytest.raises(SpoolFull, match=r"octets \(delivery\.spool\.maxSize\)"):
             await spool.store(envelope("C"), body(b"x" * 99 + b"\r\n"), received=RECEIVED)
-        assert spool.reserved == spool.storing == 0
+        assert spool.ledger.reserved == spool.ledger.storing == 0
         await spool.store(envelope("D"), body(b"x" * 98 + b"\r\n"), received=RECEIVED)
 
 

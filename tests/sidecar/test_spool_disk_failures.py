@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,11 +91,26 @@ async def test_a_call_that_fails_means_not_kept_and_is_never_tried_again_on_the_
             await spool.store(envelope("A"), body(CONTENT), received=RECEIVED)
         assert isinstance(failure.value, SpoolFull) == (code != errno.EIO)
         assert reports.named("spool_failed")
-        assert (spool.depth, spool.octets, spool.reserved, files(tmp_path)) == (0, 0, 0, {})
+        assert (spool.depth, spool.octets, spool.ledger.reserved, files(tmp_path)) == (0, 0, 0, {})
         await spool.store(envelope("B"), body(CONTENT), received=RECEIVED)
         assert set(disk.synced_files().values()) <= {1}, "no file is synced twice"
     with spool_in(tmp_path) as spool:
         assert recovered(spool).keys() == {"B"}
+
+
+async def test_trouble_with_the_disk_is_told_once_and_again_after_it_was_over(tmp_path: Path) -> None:
+    disk, reports = Failing(), Reports()
+    with spool_in(tmp_path, disk=disk, reports=reports) as spool:
+        for queue_id, code in (("A", 28), ("B", 28), ("C", 5), ("D", 0), ("E", 5)):
+            disk.fails = "write" if code else "", code
+            with suppress(StoreFailed):
+                await spool.store(envelope(queue_id), body(), received=RECEIVED)
+    told = [fields["reason"] for fields in reports.named("spool_failed")]
+    assert told == [
+        "no room, or no inode, is left on the spool's file system",
+        "Input/output error",
+        "Input/output error",
+    ]
 
 
 async def test_entries_whose_directory_was_not_synced_are_never_used(tmp_path: Path) -> None:
@@ -143,6 +159,40 @@ async def test_an_event_that_cannot_be_kept_leaves_the_message_as_safe_as_it_was
         assert recovered(spool).keys() == {"A"}
 
 
+@pytest.mark.promise("R43")
+async def test_a_file_whose_sync_failed_for_an_event_is_copied_before_the_next(tmp_path: Path) -> None:
+    disk = Failing()
+    with spool_in(tmp_path, disk=disk) as spool:
+        stored = await spool.store(envelope("A", "a@x.y", "b@x.y"), body(CONTENT), received=RECEIVED)
+        file = tmp_path / "0" / "queue" / "A"
+        doubted = file.stat().st_ino
+        await spool.record(stored, Event(at=RECEIVED, event="attempt", accepted=("a@x.y",)), durable=True)
+        assert file.stat().st_ino == doubted
+        disk.fails = "sync file", errno.EIO
+        with pytest.raises(StoreFailed):
+            await spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=True)
+        disk.fails = "sync file", errno.EIO
+        with pytest.raises(StoreFailed):
+            await spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=True)
+        assert file.stat().st_ino == doubted, "the copy could not be synced either, and was not taken"
+        await spool.record(stored, Event(at=RECEIVED, event="note"), durable=True)
+        assert file.stat().st_ino != doubted
+    with spool_in(tmp_path) as spool:
+        (stored,) = spool.recovered()
+        assert (stored.attempts, stored.recipients) == (2, 1)
+        assert octets((await spool.open(stored))[1]) == CONTENT
+
+
+async def test_a_copy_that_a_crash_left_unfinished_does_not_replace_the_file(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        stored = await spool.store(envelope("A"), body(CONTENT), received=RECEIVED)
+        before = files(tmp_path)["A"]
+        await spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=True)
+    (tmp_path / "0" / "queue" / ".spare.x.1").write_bytes(before)
+    with spool_in(tmp_path) as spool:
+        assert recovered(spool)["A"].attempts == 1
+
+
 async def test_one_client_pays_one_fsync_a_message_and_two_for_32_entries(tmp_path: Path) -> None:
     disk = Failing()
     with spool_in(tmp_path, disk=disk) as spool:
@@ -171,14 +221,16 @@ async def test_concurrent_stores_share_the_fsync_of_the_directory(tmp_path: Path
 
 def mounted(image: Path, point: Path, *, inodes: int) -> None:
     """A small ext4 of its own."""
-    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
-        lacking("a file system of its own needs root and mkfs.ext4", "run as root")
+    program = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if os.geteuid() != 0 or not program:
+        lacking("a file system of its own needs root and mkfs.ext4", "as root: make setup-node")
     with image.open("wb") as file:
         file.truncate(2**22)
     point.mkdir()
-    made = ["mkfs.ext4", "-q", "-N", str(inodes), "-m", "0", "-O", "^has_journal", str(image)]
+    made = [program, "-q", "-N", str(inodes), "-m", "0", "-O", "^has_journal", str(image)]
     subprocess.run(made, check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(point)], check=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(point)], capture_output=True).returncode:
+        lacking("no image can be mounted here", "a machine with loop devices")
 
 
 @pytest.fixture

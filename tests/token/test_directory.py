@@ -5,11 +5,21 @@ from typing import Any
 
 import pytest
 from contract import settings_before_the_spool
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from o365mailer_contract import settings
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
+from o365mailer_operator.token.errors import InvalidSpec
 from o365mailer_operator.token.grant import token_identity
-from o365mailer_operator.token.spec import decode_spec
+from o365mailer_operator.token.spec import HOST_PATTERN, decode_spec
+
+SPEC: dict[str, Any] = {
+    "tenantId": "contoso.com",
+    "clientId": "22222222-2222-4222-8222-222222222222",
+    "mailbox": "noreply@contoso.com",
+    "credential": {"clientSecret": {"secretRefs": [{"name": "noreply", "key": "secret"}]}},
+}
 
 
 @pytest.mark.promise("C18")
@@ -79,6 +89,21 @@ def test_what_restricts_is_required_of_whoever_reads_it(spec_of: Any, now: datet
     assert read.recipients == spec.recipients
     assert read.requires == ("senders.allowed", "recipients.allowedDomains", "recipients.redirectTo")
     assert settings_of(decode_spec(spec_of()), expires_at=now, revision=1).requires == ()
+
+
+@pytest.mark.promise("C18")
+@given(st.from_regex(HOST_PATTERN, fullmatch=True).filter(lambda host: len(host) <= 253))
+@example("a" * 63 + ".example")
+def test_every_host_that_a_mailer_may_name_is_one_that_the_sidecar_takes(host: str) -> None:
+    """Else the controller would write a directory that no sidecar reads, and write it again at each look."""
+    spec = decode_spec(SPEC | {"submission": {"host": host}})
+    written = settings.encode(settings_of(spec, expires_at=None, revision=1))
+    assert settings.decode(written).submission.host == host
+
+
+def test_a_host_that_no_resolver_can_be_asked_for_is_refused_in_the_spec_already() -> None:
+    with pytest.raises(InvalidSpec, match=r"^spec\.submission\.host: expected a host name"):
+        decode_spec(SPEC | {"submission": {"host": "a" * 64 + ".example"}})
 
 
 def test_fractions_of_seconds_are_cut_so_that_the_end_is_never_told_too_late(

@@ -24,7 +24,7 @@ from o365mailer_contract.settings import (
 )
 from o365mailer_operator.token.errors import InvalidSpec
 
-_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 GUID_PATTERN: Final = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 CLIENT_ID_PATTERN: Final = f"^{GUID_PATTERN}$"
 TENANT_PATTERN: Final = rf"^({GUID_PATTERN}|{_LABEL}(\.{_LABEL})+)$"

@@ -45,6 +45,8 @@ PACKAGES = (
 )
 
 PEERS = (
+    Package(name="strace", brings="strace", reason="sees what the spool asks of the disk"),
+    Package(name="e2fsprogs", brings="mkfs.ext4", reason="makes the small disk that the tests fill up"),
     Package(name="swaks", brings="swaks", reason="one of the SMTP clients that the tests send with"),
     Package(name="libnet-ssleay-perl", brings="/usr/share/doc/libnet-ssleay-perl", reason="swaks' TLS"),
     Package(name="curl", brings="curl", reason="sends mail from scripts"),

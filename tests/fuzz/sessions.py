@@ -1,0 +1,182 @@
+"""Sessions over loopback, several at once, each answer held against the model."""
+
+import random
+import socket
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from cutting_host import CuttingHost
+from sidecar_process import Sidecar, Wire
+
+from fuzz import vocabulary
+from fuzz.model import Model, ends_within
+
+
+class Disagreement(AssertionError):
+    """The sidecar answered what the model does not allow, or something else arrived than was accepted."""
+
+
+@dataclass
+class Talk:
+    """One session and what it is still owed."""
+
+    wire: Wire
+    model: Model = field(default_factory=Model)
+    asked: list[bytes] = field(default_factory=list)
+    """Lines whose replies nobody has read."""
+    message: tuple[str, bytes] | None = None
+    """Likewise; its name, and its octets."""
+    half_closed: bool = False
+    log: list[bytes] = field(default_factory=list)
+    last: str = ""
+    """The reply that was read last."""
+
+
+class Crowd:
+    """Apps that talk at once. `inputs` counts commands and messages, `answered` the replies by code."""
+
+    def __init__(self, sidecar: Sidecar, host: CuttingHost) -> None:
+        self.sidecar, self.host = sidecar, host
+        self.inputs = self.names = 0
+        self.answered: Counter[str] = Counter()
+
+    def open(self) -> Talk:
+        """Another app."""
+        return Talk(Wire(self.sidecar.port))
+
+    # --- Saying -----------------------------------------------------------------------------------------------------
+
+    def say(self, talk: Talk, lines: list[bytes], pieces: list[bytes]) -> None:
+        """Commands in one go; DATA may only be the last of them."""
+        self.inputs += len(lines)
+        talk.asked += lines
+        self._send(talk, pieces)
+
+    def say_message(self, talk: Talk, octets: bytes, pieces: list[bytes], name: str) -> None:
+        """What follows 354."""
+        self.inputs += 1
+        talk.message = name, octets
+        self._send(talk, pieces)
+
+    def fresh_name(self) -> str:
+        """For the next message."""
+        self.names += 1
+        return f"m{self.names}."
+
+    def _send(self, talk: Talk, pieces: list[bytes]) -> None:
+        talk.log += pieces
+        with suppress(OSError):  # it was closed on us: whether it should have been is seen in the replies
+            for piece in pieces:
+                talk.wire.send(piece)
+
+    def half_close(self, talk: Talk) -> None:
+        """The app says nothing more, and still listens."""
+        talk.half_closed = True
+        with suppress(OSError):
+            talk.wire.socket.shutdown(socket.SHUT_WR)
+
+    # --- Hearing ----------------------------------------------------------------------------------------------------
+
+    def hear(self, talk: Talk) -> str:
+        """Every reply that is due, judged; the last one's code. Raises Disagreement."""
+        code = ""
+        while talk.asked and not talk.model.closed:
+            line = talk.asked.pop(0)
+            code = self._reply(talk)
+            if code not in talk.model.codes(line):
+                raise self._wrong(talk, f"{line[:200]!r} was answered {code}, not {sorted(talk.model.codes(line))}")
+            talk.model.settle(line, code)
+            if talk.model.expelled:
+                self._expect_expulsion(talk)
+        if talk.message and not talk.model.closed:
+            code = self._hear_verdict(talk)
+        return code
+
+    def _hear_verdict(self, talk: Talk) -> str:
+        assert talk.message is not None
+        (name, octets), talk.message = talk.message, None
+        codes, content = talk.model.body(octets)
+        code = self._reply(talk)
+        arrived = self.host.contents.get(name, [])
+        if talk.half_closed and code == "":
+            talk.model.closed = True
+            return code
+        if code not in codes:
+            raise self._wrong(talk, f"{octets[:200]!r} was answered {code}, not {sorted(codes)}")
+        if [one.endswith(content) for one in arrived] != ([True] if code == "250" else []):
+            raise self._wrong(talk, f"{octets[:200]!r} was answered {code}, and arrived as {arrived!r:.500}")
+        self.host.contents.pop(name, None)
+        talk.model.delivered()
+        return code
+
+    def _expect_expulsion(self, talk: Talk) -> None:
+        if self._reply(talk) != "421":
+            raise self._wrong(talk, "too many bad commands, and no 421")
+        talk.model.closed = True
+
+    def _reply(self, talk: Talk) -> str:
+        try:
+            talk.last = talk.wire.reply()
+        except TimeoutError:
+            raise self._wrong(talk, "no reply") from None
+        code = talk.last[:3]
+        self.answered[code] += 1
+        return code
+
+    def end(self, talk: Talk) -> None:
+        """Hears what is due; a session that the model closed must be closed."""
+        self.hear(talk)
+        if (talk.model.closed or talk.half_closed) and not talk.wire.closed():
+            raise self._wrong(talk, "the session goes on")
+        talk.wire.socket.close()
+
+    def _wrong(self, talk: Talk, what: str) -> Disagreement:
+        said = b"|".join(talk.log)
+        return Disagreement(f"{what}; the last reply: {talk.last!r}; the session so far: {said[-3000:]!r}")
+
+
+class Dice:
+    """Chooses who says what next."""
+
+    def __init__(self, crowd: Crowd, die: random.Random, *, at_once: int = 6) -> None:
+        self.crowd, self.die = crowd, die
+        self.talks = [crowd.open() for _ in range(at_once)]
+
+    def step(self) -> None:
+        """One app's turn: it hears what it is owed, then says something, or leaves."""
+        place = self.die.randrange(len(self.talks))
+        talk, choice = self.talks[place], self.die.random()
+        code = self.crowd.hear(talk)
+        if talk.model.closed or talk.half_closed or choice < 0.03:
+            if choice < 0.01 and not talk.model.closed:
+                self.crowd.half_close(talk)
+            self.crowd.end(talk)
+            self.talks[place] = self.crowd.open()
+        elif code == "354":
+            self._message(talk)
+        elif choice < 0.35 and not talk.model.prompts:
+            self._commands(talk, [*vocabulary.ENVELOPE, b"DATA\r\n"] if not talk.model.transaction else [b"DATA\r\n"])
+        else:
+            self._commands(talk, [vocabulary.command(self.die) for _ in range(self.die.randint(1, 6))])
+
+    def _commands(self, talk: Talk, lines: list[bytes]) -> None:
+        if self.die.random() < 0.02:
+            lines = [*(line for line in lines if line != b"DATA\r\n"), self.die.choice(vocabulary.FATAL)]
+        self.crowd.say(talk, lines, vocabulary.fragments(self.die, b"".join(lines)))
+        if self.die.random() < 0.02:
+            self.crowd.half_close(talk)
+
+    def _message(self, talk: Talk) -> None:
+        name = self.crowd.fresh_name()
+        octets = vocabulary.message(self.die, name)
+        while ends_within(octets):
+            octets = vocabulary.message(self.die, name)
+        self.crowd.say_message(talk, octets, vocabulary.fragments(self.die, octets), name)
+        if self.die.random() < 0.03:
+            self.crowd.half_close(talk)
+
+    def finish(self) -> None:
+        """Everybody hears what is due and leaves."""
+        for talk in self.talks:
+            self.crowd.end(talk)

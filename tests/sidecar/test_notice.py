@@ -1,0 +1,90 @@
+"""What a notice says, and to whom."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.notice import Failure, audience, composed, envelope_for
+
+RECEIVED = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+
+
+def envelope(sender: str = "app@contoso.com", *parameters: str) -> Envelope:
+    """To one."""
+    to = Recipient(address="a@example.com", parameters=parameters)
+    return Envelope(queue_id="Q1", sender=Sender(address=sender), recipients=(to,))
+
+
+def failures(*parameters: str) -> list[Failure]:
+    """Of that one."""
+    return [Failure(Recipient(address="a@example.com", parameters=parameters), "550 5.1.10 not found")]
+
+
+@pytest.mark.promise("R57")
+@pytest.mark.parametrize(
+    ("sender", "head", "parameters", "notify", "expected"),
+    [("app@contoso.com", b"", (), "sender", "app@contoso.com"),
+     ("app@contoso.com", b"", (), "ops@contoso.com", "ops@contoso.com"),
+     ("app@contoso.com", b"", (), None, None),
+     ("", b"", (), "ops@contoso.com", None),
+     ("app@contoso.com", b"", ("NOTIFY=NEVER",), "sender", None),
+     ("app@contoso.com", b"", ("NOTIFY=SUCCESS",), "sender", None),
+     ("app@contoso.com", b"", ("NOTIFY=SUCCESS,FAILURE",), "sender", "app@contoso.com"),
+     ("app@contoso.com", b"Auto-Submitted: no\r\n", (), "sender", "app@contoso.com"),
+     ("app@contoso.com", b"Auto-Submitted: no (a person)\r\nTo: x\r\n", (), "sender", "app@contoso.com"),
+     ("app@contoso.com", b"To: x\r\nauto-submitted:\r\n auto-replied\r\n", (), "sender", None),
+     ("app@contoso.com", b"Auto-Submitted: notably\r\n", (), "sender", None),
+     ("app@contoso.com", b"Content-Type:multipart/report; x=y\r\n", (), "sender", None),
+     ("app@contoso.com", b"Content-Type: multipart/reported\r\n", (), "sender", "app@contoso.com"),
+     ("app@contoso.com", b"X-Auto-Submitted: auto-replied\r\n", (), "sender", "app@contoso.com")],
+)  # fmt: skip
+def test_who_is_told(
+    sender: str, head: bytes, parameters: tuple[str, ...], notify: str | None, expected: str | None
+) -> None:
+    assert audience(envelope(sender), head, failures(*parameters), notify=notify) == expected
+
+
+@pytest.mark.promise("R57")
+def test_nobody_is_told_of_a_notice() -> None:
+    sent = envelope_for("ops@contoso.com", queue_id="Q2")
+    content = composed(
+        envelope(), b"", failures(), mailbox="noreply@contoso.com", to="ops@contoso.com", received=RECEIVED
+    )
+    head = content.partition(b"\r\n\r\n")[0] + b"\r\n"
+    assert audience(sent, head, failures(), notify="ops@contoso.com") is None
+    assert audience(envelope(), head, failures(), notify="ops@contoso.com") is None, "nor if it had a sender"
+    assert sent.sender.address == ""
+    assert sent.recipients[0].parameters == ("NOTIFY=NEVER",)
+
+
+@pytest.mark.promise("R57")
+def test_headers_of_the_original_cannot_make_headers_of_the_notice() -> None:
+    head = (
+        b"Subject: a\r\n\tb\x07\r\nMessage-ID: <x@y>\r\n <z@w>\r\nTo: "
+        + b"t" * 2000
+        + b"\r\nBcc: hidden@example.com\r\n"
+    )
+    content = composed(
+        envelope(), head, failures(), mailbox="noreply@contoso.com", to="app@contoso.com", received=RECEIVED
+    )
+    headers, _, body = content.partition(b"\r\n\r\n")
+    assert [line.partition(b":")[0] for line in headers.split(b"\r\n")] == [
+        b"From", b"To", b"Subject", b"Auto-Submitted", b"MIME-Version", b"Content-Type", b"Content-Transfer-Encoding",
+    ]  # fmt: skip
+    assert b"Subject: Undelivered: a b\r\n" in headers
+    assert b"hidden" not in content
+    assert max(len(line) for line in content.split(b"\r\n")) < 998
+    assert body.endswith(b"\r\n")
+
+
+def test_a_subject_that_is_not_ascii_stays_in_the_text() -> None:
+    head = "Subject: Grüße\r\n".encode()
+    content = composed(
+        envelope(), head, failures(), mailbox="noreply@contoso.com", to="app@contoso.com", received=RECEIVED
+    )
+    headers, _, body = content.partition(b"\r\n\r\n")
+    assert b"Subject: Undelivered mail\r\n" in headers
+    assert headers.isascii()
+    assert headers.endswith(b"Content-Transfer-Encoding: 8bit")
+    assert "Grüße".encode() in body

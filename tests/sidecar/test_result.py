@@ -1,0 +1,62 @@
+"""What an attempt came to, for each recipient."""
+
+import pytest
+
+from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.result import concluded
+from o365mailer_sidecar.verdict import Answers, Outcome
+
+OK = Reply(250, "2.1.0", "OK")
+HAS_IT = Reply(250, "2.0.0", "OK <x@y> [Hostname=z]")
+LATER = Reply(450, "4.2.1", "Try later")
+UNKNOWN = Reply(550, "5.1.10", "Recipient not found")
+FULL = Reply(554, "5.2.2", "mailbox full; STOREDRV.Submission.Exception:QuotaExceededException")
+A, D, R, H = Outcome.ACCEPTED, Outcome.DEFERRED, Outcome.REFUSED, Outcome.HELD
+
+
+def envelope(count: int) -> Envelope:
+    """To so many."""
+    to = tuple(Recipient(address=f"r{number}@example.com") for number in range(count))
+    return Envelope(queue_id="Q", sender=Sender(address="a@b.c"), recipients=to)
+
+
+@pytest.mark.promise("R53")
+@pytest.mark.parametrize(
+    ("recipients", "final", "expected"),
+    [((OK, OK), HAS_IT, [A, A]),
+     ((OK, LATER, UNKNOWN), HAS_IT, [A, D, R]),
+     ((OK, LATER, UNKNOWN), Reply(451, "4.7.0", "busy"), [D, D, R]),
+     ((OK, UNKNOWN), FULL, [H, R]),
+     ((OK, UNKNOWN), Reply(251, "2.1.5", "no verdict on a message"), [D, R]),
+     ((OK, UNKNOWN), None, [D, R]),
+     ((UNKNOWN, UNKNOWN), None, [R, R])],
+)  # fmt: skip
+def test_each_recipient_has_the_reply_that_decides_it(
+    recipients: tuple[Reply, ...], final: Reply | None, expected: list[Outcome]
+) -> None:
+    to = envelope(len(recipients))
+    result = concluded(to, to, Answers(sender=OK, recipients=recipients, final=final))
+    assert [fate.outcome for fate in result.of(to)] == expected
+    assert [fate.address for fate in result.of(to)] == [recipient.address for recipient in to.recipients]
+
+
+def test_a_refusal_of_the_sender_is_everybodys() -> None:
+    to = envelope(2)
+    result = concluded(to, to, Answers(sender=Reply(550, "5.7.60", "not allowed to send as this sender")))
+    assert (result.outcome, result.reason) == (R, "send-as")
+    assert [fate.outcome for fate in result.of(to)] == [R, R]
+
+
+def test_a_redirected_messages_fate_is_that_of_its_one_recipient() -> None:
+    to = envelope(3)
+    result = concluded(to, envelope(1), Answers(sender=OK, recipients=(OK,), final=HAS_IT))
+    assert [fate.outcome for fate in result.of(to)] == [A, A, A]
+
+
+@pytest.mark.parametrize(
+    ("final", "own"), [(LATER, True), (FULL, False), (Reply(430, "4.2.0", "logon failure"), False)]
+)
+def test_what_is_said_of_the_mailbox_is_no_attempt_of_the_message(final: Reply, own: bool) -> None:
+    to = envelope(1)
+    assert concluded(to, to, Answers(sender=OK, recipients=(OK,), final=final)).own is own

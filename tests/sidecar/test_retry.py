@@ -1,0 +1,83 @@
+"""When a spooled message is tried again, and when no more."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from o365mailer_sidecar import retry
+from o365mailer_sidecar.expiry import Expiry
+from o365mailer_sidecar.upstream import Clock
+
+ATTEMPTS = st.integers(min_value=0, max_value=10_000)
+DICE = st.floats(min_value=0, max_value=1, exclude_max=True)
+
+
+@pytest.mark.promise("R55")
+@given(attempts=ATTEMPTS, number=DICE)
+def test_the_first_retry_comes_within_seconds_and_none_after_more_than_a_quarter_of_an_hour(
+    attempts: int, number: float
+) -> None:
+    wait = retry.after_deferral(attempts, lambda: number)
+    assert 7.5 <= wait <= 900
+    if attempts <= 1:
+        assert wait <= 15
+    assert 2 <= retry.after_crowding(attempts, lambda: number) <= 30
+    assert 1 <= retry.after_outage(attempts, lambda: number) <= 60
+
+
+def test_waits_grow_and_are_spread() -> None:
+    waits = [retry.after_deferral(attempts, lambda: 0.5) for attempts in range(1, 12)]
+    assert waits == sorted(waits)
+    assert waits[-1] == 675
+    assert retry.after_deferral(1, lambda: 0.0) == 7.5
+    assert retry.after_deferral(1, lambda: 0.99) > 14
+
+
+class Times:
+    """Two clocks that a test moves."""
+
+    def __init__(self) -> None:
+        self.day, self.monotonic = datetime(2026, 11, 25, tzinfo=UTC), 1000.0
+
+    def pass_(self, seconds: float, *, jump: float = 0.0) -> None:
+        """Time passes, and the time of day jumps beside it."""
+        self.monotonic += seconds
+        self.day += timedelta(seconds=seconds + jump)
+
+    @property
+    def clock(self) -> Clock:
+        """As the code sees them."""
+        return Clock(now=lambda: self.day, monotonic=lambda: self.monotonic)
+
+
+@pytest.mark.promise("R56")
+def test_a_message_is_over_when_its_age_is_and_an_attempt_has_failed_since_the_clock_jumped() -> None:
+    times = Times()
+    expiry, received = Expiry(times.clock), times.day
+    times.pass_(3599)
+    assert not expiry.over(received, began=times.monotonic, max_age=3600)
+    times.pass_(1)
+    assert expiry.over(received, began=times.monotonic - 1, max_age=3600)
+
+
+@pytest.mark.promise("R56")
+@pytest.mark.parametrize("jump", [86400.0 * 365, -120.0])
+def test_a_clock_that_jumps_ends_nothing_by_itself(jump: float) -> None:
+    times = Times()
+    expiry, received = Expiry(times.clock), times.day - timedelta(hours=2)
+    began = times.monotonic
+    times.pass_(5, jump=jump)
+    assert not expiry.over(received, began=began, max_age=3600), "the attempt began before the jump"
+    times.pass_(5)
+    assert expiry.over(received, began=times.monotonic - 1, max_age=3600)
+
+
+def test_a_clock_that_is_slewed_does_not_jump() -> None:
+    times = Times()
+    expiry, received, began = Expiry(times.clock), times.day, times.monotonic
+    for _ in range(100):
+        times.pass_(60, jump=1)
+        expiry.over(received, began=began, max_age=1e9)
+    assert expiry.over(received, began=began, max_age=3600)

@@ -1,0 +1,106 @@
+"""One command, one reply: what is a reply before AUTH is done, and what is not."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scratch_submission import SECURE_EHLO, Peer, ScratchHost
+from sidecar_process import MailerDirectory, Wire, running
+
+from o365mailer_sidecar.conversation import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN
+from o365mailer_sidecar.talk import REPLY_LIMIT, Said, Talk, Unsaid
+
+GUARD = 10.0
+
+
+async def heard(*chunks: bytes, strict: bool = False, end: bool = True) -> Said | str:
+    """What a host says in these pieces, and then closes: the first reply, or why there is none."""
+    talk = Talk(strict=strict)
+    waiting = asyncio.ensure_future(talk.hear(timeout=GUARD if end else 0.01))
+    await asyncio.sleep(0)
+    for chunk in chunks:
+        talk.data_received(chunk)
+    if end:
+        talk.connection_lost(None)
+    try:
+        return await waiting
+    except Unsaid as unsaid:
+        return str(unsaid)
+
+
+@pytest.mark.promise("R14")
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [(b"220 host ready\r\n", Said(220, ("host ready",))),
+     (b"250-host\r\n250-SIZE 1\r\n250 AUTH XOAUTH2\r\n", Said(250, ("host", "SIZE 1", "AUTH XOAUTH2"))),
+     (b"250\r\n", Said(250, ("",))),
+     (b"250 caf\xc3\xa9 \xff\r\n", Said(250, ("café \ufffd",))),
+     (b"220 one\r\n220 two\r\n", Said(220, ("one",))),
+     (b"250-host\r\n550 no\r\n", NO_SMTP),
+     (b"250-host\r\nAUTH\r\n", NO_SMTP),
+     (b"150 wait\r\n", NO_SMTP),
+     (b"2500 much\r\n", NO_SMTP),
+     (b"HTTP/1.1 400 Bad Request\r\n\r\n", NO_SMTP),
+     (b"250-" + b"x" * REPLY_LIMIT, NO_SMTP),
+     (b"250-host\r\n250", CLOSED),
+     (b"", CLOSED)],
+)  # fmt: skip
+async def test_a_reply_is_what_rfc_5321_says(octets: bytes, expected: Said | str) -> None:
+    assert await heard(octets) == expected
+    assert await heard(*[octets[place : place + 1] for place in range(len(octets))]) == expected
+
+
+@pytest.mark.promise("R14")
+async def test_in_clear_only_crlf_ends_a_line() -> None:
+    assert await heard(b"250-STARTTLS\n250 host\n", strict=True) == NO_SMTP
+    assert await heard(b"250-STARTTLS\n250 host\n") == Said(250, ("STARTTLS", "host"))
+
+
+async def test_a_reply_that_does_not_come_is_not_waited_for() -> None:
+    assert await heard(b"250-host\r\n", end=False) == NO_ANSWER
+
+
+@pytest.mark.promise("R14")
+async def test_nothing_is_said_to_a_host_that_has_spoken_out_of_turn() -> None:
+    talk = Talk()
+    talk.data_received(b"220 one\r\n220 two\r\n")
+    assert (await talk.hear(timeout=GUARD)).lines == ("one",)
+    assert talk.octets == b"220 two\r\n"
+    with pytest.raises(Unsaid, match=OUT_OF_TURN):
+        await talk.ask(b"EHLO x", timeout=GUARD)
+
+
+@given(st.lists(st.sampled_from([b"250", b"-", b" ", b"\r\n", b"\n", b"\r", b"x", b"550", b"\0", b"2"]), max_size=12))
+def test_however_it_is_cut_it_is_the_same_reply(pieces: list[bytes]) -> None:
+    assert asyncio.run(heard(*pieces)) == asyncio.run(heard(b"".join(pieces)))
+
+
+@pytest.mark.promise("R4")
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [((b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n", b"535 5.7.3 Authentication unsuccessful\r\n"),
+      "451 4.7.8 Office 365 refuses the mailer's token for noreply@contoso.com: 535 5.7.3 Authentication unsu"),
+     ((b"235-2.7.0 no\r\n535 5.7.3 mixed\r\n",), "451 4.4.1 Office 365 cannot be reached: AUTH: it spoke no SMTP;"),
+     ((b"334 x\r\n235 2.7.0 too late\r\n",), "451 4.4.1 Office 365 cannot be reached: AUTH: it spoke out of turn;")],
+)  # fmt: skip
+def test_the_answer_to_auth_is_the_last_one_and_one(
+    directory: MailerDirectory, answers: tuple[bytes, ...], told: str
+) -> None:
+    said: list[bytes] = []
+
+    def host(peer: Peer) -> None:
+        peer.start()
+        peer.line()
+        peer.say(SECURE_EHLO)
+        for answer in answers:
+            said.append(peer.line())
+            peer.say(answer)
+        peer.line()
+
+    with ScratchHost(host) as scratch, running(directory.path) as sidecar, Wire(sidecar.port) as app:
+        scratch.describe(directory)
+        app.begin()
+        assert app.deliver(b"Subject: x\r\n\r\n").startswith(told)
+    assert said[0].startswith(b"AUTH XOAUTH2 dXNlcj1ub3JlcGx5QGNvbnRvc28uY29tAWF1dGg9QmVhcmVyI")
+    assert said[1:] in ([], [b"\r\n"])
