@@ -63,7 +63,8 @@ that answers where octets arrive, without a task to wake (about a tenth), no tas
 message (about as much), and the rest in a compiled language. email-oauth2-proxy on kept connections copies lines
 between two sockets and judges none of them, which is why the factor there is smaller than on new ones.
 
-`python -m benchmarks --only ROW` measures one row again and keeps the others; `--quick` shows that all of it runs.
+`python -m benchmarks --only ROW` measures one row again and keeps the others; `--quick` shows that all of it runs. The
+fleet is a run of its own: `python -m benchmarks.fleet --save`, seven minutes, then `python -m benchmarks --page`.
 """
 
 SPOOL: Final = """\
