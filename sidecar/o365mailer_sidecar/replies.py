@@ -49,7 +49,6 @@ UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "A parameter is not supported")
 PARAMETER_TWICE: Final = Reply(501, "5.5.4", "A parameter is given twice")
 PARAMETER_VALUE: Final = Reply(501, "5.5.4", "A parameter's value is malformed")
 NOT_UTF8: Final = Reply(501, "5.5.4", "The address is not UTF-8")
-NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "The address is not ASCII: MAIL needs the parameter SMTPUTF8")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients: send the message again to the others")
 
 # --- Messages ---------------------------------------------------------------------------------------------------------

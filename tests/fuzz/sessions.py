@@ -29,6 +29,8 @@ class Talk:
     """Likewise; its name, and its octets."""
     half_closed: bool = False
     log: list[bytes] = field(default_factory=list)
+    last: str = ""
+    """The reply that was read last."""
 
 
 class Crowd:
@@ -115,9 +117,10 @@ class Crowd:
 
     def _reply(self, talk: Talk) -> str:
         try:
-            code = talk.wire.reply()[:3]
+            talk.last = talk.wire.reply()
         except TimeoutError:
             raise self._wrong(talk, "no reply") from None
+        code = talk.last[:3]
         self.answered[code] += 1
         return code
 
@@ -130,7 +133,7 @@ class Crowd:
 
     def _wrong(self, talk: Talk, what: str) -> Disagreement:
         said = b"|".join(talk.log)
-        return Disagreement(f"{what}; the session so far: {said[-3000:]!r}")
+        return Disagreement(f"{what}; the last reply: {talk.last!r}; the session so far: {said[-3000:]!r}")
 
 
 class Dice:

@@ -63,12 +63,16 @@ def command(die: random.Random) -> bytes:
 
 
 def mutated(die: random.Random, line: bytes) -> bytes:
-    """The line with some octets changed, and its end where it was: one command stays one."""
+    """The line with some octets changed, and its end where it was: one command stays one.
+
+    Never DATA, behind which nothing may be said at once.
+    """
     octets = bytearray(line[:-2][:200])
     for _ in range(die.randint(1, 3)):
         place = die.randrange(len(octets) + 1)
         octets[place : place + die.randint(0, 2)] = die.randbytes(die.randint(0, 2))
-    return bytes(octets).replace(b"\n", b"") + b"\r\n"
+    changed = bytes(octets).replace(b"\n", b"")
+    return (changed if changed.strip().upper() != b"DATA" else b"DATA x") + b"\r\n"
 
 
 def message(die: random.Random, name: str) -> bytes:

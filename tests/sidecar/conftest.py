@@ -15,7 +15,9 @@ IN_BOTH_PROFILES = {
     "test_tokens",
     "test_octets",
     "test_queueing",
+    "test_courier",
     "test_dead_letters",
+    "test_recycling",
 }
 """The suites that carry mail: what they hold must not rest on a guess about Office 365."""
 

@@ -78,6 +78,7 @@ async def test_a_connection_is_given_up_by_count_by_age_and_before_its_token_end
 def test_with_chunking_off_every_message_goes_by_data(
     emulator: EmulatorClient, directory: MailerDirectory, chunking: str, bdat: int, data: int
 ) -> None:
+    emulator.settings(bdat="taken")
     submission = {"host": emulator.smtp_host, "port": emulator.smtp_port, "chunking": chunking}
     directory.write_for(emulator, submission=submission)
     with running(directory.path) as sidecar:
