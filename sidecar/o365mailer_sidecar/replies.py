@@ -107,6 +107,9 @@ NO_VERDICT: Final = Reply(451, "4.4.2", "No verdict from Office 365 ({reason}); 
 NOT_CONFIRMED: Final = Reply(
     451, "4.4.7", "No verdict from Office 365 within {within}; nothing was sent, try again later"
 )
+PACED: Final = Reply(
+    451, "4.3.2", "The mailer lets {limit} messages a minute leave here, and these are taken; try again in {seconds} s"
+)
 UNFINISHED: Final = Reply(451, "4.3.2", "The relay is stopping; nothing was sent, try again later")
 BROKEN: Final = Reply(451, "4.3.0", "Internal error, written to the relay's log; nothing is confirmed, try again later")
 
