@@ -160,15 +160,15 @@ class Upstream:
         """DATA alone, on every connection, for a host that has once refused BDAT."""
         host = connection.mailer.settings.submission.host
         connection.bdat_refused = connection.bdat_refused or host in self.without_bdat
-        with self.gate.passage(traveller):
-            attempt.underway, began = True, self.clock.monotonic()
-            try:
+        attempt.underway, began = True, self.clock.monotonic()
+        try:
+            with self.gate.passage(traveller):
                 answers = await connection.transact(traveller.envelope, outgoing, attempt)
-            finally:
-                spent = self.clock.monotonic() - began
-                attempt.upstream += spent
-                self.gauges.observe("upstream_seconds", spent)
-            self.gate.heard(traveller, answers)
+                self.gate.heard(traveller, answers)
+        finally:
+            spent = self.clock.monotonic() - began
+            attempt.upstream += spent
+            self.gauges.observe("upstream_seconds", spent)
         if answers.final and answers.final.code == 250:
             self.pool.accepted(connection, seconds=spent)
         elif outcome(decisive(answers)) is Outcome.CROWDED:
