@@ -10,7 +10,7 @@ from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.result import NOT_ASKED, TOKEN_REFUSED, Result
 from o365mailer_sidecar.verdict import Outcome
 
-BREATH: Final = 5.0
+BREATH: Final = 1.0
 """Seconds after a message that was not let through: a backlog is not to be read from disk only to be held, again and
 again."""
 
