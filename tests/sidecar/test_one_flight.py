@@ -152,7 +152,7 @@ def test_a_small_message_to_one_recipient_is_one_write(directory: MailerDirector
 @pytest.mark.promise("R1")
 @pytest.mark.parametrize(
     ("answers", "told"),
-    [(b"550 5.1.8 bad sender\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "451 4.1.8 Office 365 said 550 5.1.8 bad sender"),
+    [(b"450 4.1.8 bad sender\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "451 4.1.8 Office 365 said 450 4.1.8 bad sender"),
      (b"550 5.7.1 no\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "550 5.7.1 no ["),
      (b"250 ok\r\n550 5.1.1 nobody\r\n503 5.5.1 no\r\n", "550 5.1.1 <a@example.com>: nobody ["),
      (b"250 ok\r\n250 ok\r\n554 5.6.0 unreadable\r\n", "554 5.6.0 unreadable ["),
