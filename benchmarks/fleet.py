@@ -12,21 +12,27 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.peers import Peer, free_port
+from benchmarks.results import FLEET, Results
 
 SESSIONS: Final = 3
 """Apps at once in a backlogged pod: as many as the mailbox has slots."""
 
 AGAIN: Final = 0.5
 """Seconds until an app that was told 451 tries again."""
+
+TABLE_PODS: Final = 50
+"""Of the table in docs/benchmarks.md."""
 
 MINUTE: Final = 60.0
 
@@ -161,6 +167,22 @@ def report(fleet: Fleet, emulator: Emulator, *, acknowledged: int, flood: bool) 
     ]
 
 
+def results(fleet: Fleet, emulator: Emulator, *, acknowledged: int, options: argparse.Namespace) -> Results:
+    """The same as data, under the names that the table has."""
+    figures = emulator.control("GET", "/statistics?by=X-Pod")["mailboxes"][emulator.state["mailbox"]]
+    span = figures["lastEnded"] - figures["firstBegan"]
+    measured = Results(conditions={"fleet": vars(options)})
+    for measure, figure in (
+        ("slot time used (%)", 100 * figures["slotBusySeconds"] / (figures["slots"] * span)),
+        ("answers of 432 a delivered message", figures["crowded"] / figures["delivered"]),
+        ("Jain's index", jain(fleet.delivered)),
+        ("lost", max(acknowledged - figures["delivered"], 0)),
+    ):
+        measured.add(f"fleet: {measure}", "sidecar", figure)
+    measured.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
+    return measured
+
+
 def main() -> int:
     """0 where nothing was lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
@@ -170,7 +192,10 @@ def main() -> int:
     parser.add_argument("--slots", choices=["connection", "submission"], default="connection")
     parser.add_argument("--crowded-at", choices=["auth", "body"], default="body")
     parser.add_argument("--flood", action="store_true", help="one pod is backlogged, the others have a mail a minute")
+    parser.add_argument("--save", action="store_true", help="keep the figures for docs/benchmarks.md (--page makes it)")
     options = parser.parse_args()
+    if options.save and (options.pods != TABLE_PODS or options.flood):
+        parser.error(f"--save keeps the figures of {TABLE_PODS} backlogged pods")
     with tempfile.TemporaryDirectory(prefix="o365mailer-fleet-") as name:
         folder = Path(name)
         settings = {"slots": options.slots, "crowdedAt": options.crowded_at, "submissionSeconds": options.seconds}
@@ -181,6 +206,8 @@ def main() -> int:
                 asyncio.run(send(fleet, each=options.each, flood=options.flood))
                 acknowledged = sum(fleet.delivered)
                 lines = report(fleet, emulator, acknowledged=acknowledged, flood=options.flood)
+                if options.save:
+                    results(fleet, emulator, acknowledged=acknowledged, options=options).save(FLEET)
         finally:
             emulator.peer.kill()
     sys.stdout.write("\n".join(lines) + "\n")
