@@ -103,10 +103,17 @@ class Fleet:
         envelope = ("HELO app", f"MAIL FROM:<{self.mailbox}>", "RCPT TO:<a@example.com>", "DATA")
         for command in envelope:
             writer.write(f"{command}\r\n".encode())
-            if (await reader.readline())[:1] not in b"23":
+            if not await self._agreed(reader):
                 return False
         writer.write(text.encode())
-        return (await reader.readline()).startswith(b"250")
+        return await self._agreed(reader)
+
+    @staticmethod
+    async def _agreed(reader: asyncio.StreamReader) -> bool:
+        reply = await reader.readline()
+        if not reply or reply.startswith(b"421"):
+            raise ConnectionError(f"the sidecar ended the session: {reply!r}")
+        return reply[:1] in b"23"
 
 
 async def send(fleet: Fleet, *, each: int, flood: bool) -> None:

@@ -67,20 +67,27 @@ class Gate:
     def heard(self, traveller: Traveller, answers: Answers) -> None:
         """All that Exchange said to a message."""
         if answers.final and answers.final.code == 250:
-            if self.rest.accepted():
-                self.journal.event("mailbox_back")
-            if self.breaker.records:
-                self.breaker.accepted(traveller.keys)
-            return
+            self._accepted(traveller)
         for number, reply in enumerate(answers.recipients, 1):
             if judged(reply).reason != "mailbox-full":  # said to RCPT, it is the recipient's
                 self._said(traveller, reply, recipient=number)
+        self._said(traveller, answers.sender)
         alone = len(traveller.envelope.recipients) == 1
-        for reply in filter(None, (answers.sender, answers.start, answers.final)):
-            self._said(traveller, reply, recipient=1 if alone else 0)
+        for last in filter(None, (answers.start, answers.final)):
+            self._said(traveller, last, recipient=1 if alone else 0)
 
-    def _said(self, traveller: Traveller, reply: Reply, *, recipient: int) -> None:
+    def _accepted(self, traveller: Traveller) -> None:
+        if self.rest.accepted():
+            self.journal.event("mailbox_back")
+        if self.breaker.records:
+            self.breaker.accepted(traveller.keys[:1])
+
+    def _said(self, traveller: Traveller, reply: Reply, *, recipient: int = 0) -> None:
         """One reply, to the recipient of this number or to none of them alone."""
+        if reply.code < 400:
+            if recipient and self.breaker.records:
+                self.breaker.accepted(traveller.keys[recipient : recipient + 1])
+            return
         judgement = judged(reply)
         if judgement.outcome in MAILBOX:
             self.rests(reply, judgement)

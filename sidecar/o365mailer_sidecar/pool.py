@@ -20,6 +20,9 @@ LINGER: Final = 0.3
 """The same in seconds where others use the mailbox too: an app that sends its next message when it has read 250 keeps
 its turn."""
 
+PATIENCE: Final = 5.0
+"""Seconds within which an app that was told 451 tries again, and still waits for the same turn."""
+
 AGE_LIMIT: Final = 480.0
 """Seconds after AUTH: Exchange's front ends have been seen to end sessions after 10 minutes."""
 
@@ -50,6 +53,7 @@ class Pool:
         )
         self.window = window
         self.limit = 1
+        self.wanted_at = float("-inf")
         self.idle: list[Connection] = []
         self.used: dict[Connection, float] = {}
         """Seconds of submitting in this turn, of every connection that has had a message taken."""
@@ -91,6 +95,7 @@ class Pool:
                 self._cut(connection)
         finally:
             self.unproven -= newcomer
+            self.wanted_at = self._now()
             self.lent -= 1
             self._settle_turns()
             self._serve_next()
@@ -134,8 +139,9 @@ class Pool:
 
     async def _slot(self, limit: int) -> None:
         self.limit = limit
-        if not self.lent and not self.queue:
+        if self._now() - self.wanted_at > PATIENCE and not self.lent and not self.queue:
             self.window.wanted(now=self._now())
+        self.wanted_at = self._now()
         waited = False
         while not self._admits(limit, behind=waited):
             turn = asyncio.get_running_loop().create_future()
@@ -146,6 +152,7 @@ class Pool:
             try:
                 await turn
             except asyncio.CancelledError:
+                self.wanted_at = self._now()
                 if turn in self.queue:
                     self.queue.remove(turn)
                 else:

@@ -65,7 +65,7 @@ def test_a_mailbox_that_is_shut_or_full_is_left_alone(emulator: EmulatorClient, 
         assert "Nothing is sent now: Office 365 said 55" in reply
         assert " asked again in " in reply
     assert submitted(emulator) == 1
-    (rests,) = sidecar.events("mailbox_rests")
+    rests = sidecar.event("mailbox_rests")
     page = sidecar.get("/metrics")[1]
     assert f'o365mailer_breaker_open{{reason="{rests["reason"]}"}} 1' in page
 
@@ -90,7 +90,7 @@ def test_a_few_send_as_refusals_are_enough_and_other_mail_goes_on(
         assert max(len(answer) for answer in answers) <= 510
         assert submitted(emulator) == 3
         assert send(sidecar).startswith("250")
-        assert len(sidecar.events("breaker_opened", reason="send-as")) == 1
+        assert sidecar.event("breaker_opened", reason="send-as")
 
 
 @pytest.mark.promise("R9")

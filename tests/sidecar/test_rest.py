@@ -1,13 +1,19 @@
 """The mailbox at rest, and messages that Exchange need not see again."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from o365mailer_sidecar.breaker import FEW, KEYS, REMEMBERED, WITHIN, Breaker, Key, keys_of
 from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.errors import Refused
+from o365mailer_sidecar.gate import Gate, Traveller
+from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.judgement import judged
 from o365mailer_sidecar.pace import Pace
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.rest import PROBE_PATIENCE, TRIES, Rest
+from o365mailer_sidecar.verdict import Answers
 from o365mailer_sidecar.window import Window
 
 HOUR = 3600.0
@@ -164,6 +170,21 @@ def test_what_is_remembered_stays_small() -> None:
     assert not breaker.suspect(keys_of(envelope("0@y"), ""), "recipient")
     assert breaker.suspect(keys_of(envelope(f"{2 * KEYS - 1}@y"), ""), "recipient")
     assert breaker.suspect(keys_of(envelope("x@y", "z@y"), ""), "recipients")
+
+
+@pytest.mark.promise("R9")
+def test_a_recipient_that_is_refused_beside_others_that_are_taken_counts_too() -> None:
+    journal = Journal(write=len, now=lambda: datetime(2026, 11, 26, tzinfo=UTC))
+    gate = Gate(monotonic=lambda: 0.0, uniform=min, journal=journal)
+    ok, gone = Reply(250, "2.1.5", "OK"), upstream_reply(550, "5.1.10 not found")
+    both, alone, other = (Traveller(envelope(*to), b"From: a@x\r\n") for to in (("b@y", "c@y"), ("c@y",), ("b@y",)))
+    for _ in range(FEW):
+        gate.check(alone)
+        gate.heard(both, Answers(sender=ok, recipients=(ok, gone), start=Reply(354, "", ""), final=ok))
+    with pytest.raises(Refused, match="remembered"):
+        gate.check(alone)
+    gate.check(other)
+    gate.check(both)
 
 
 # --- Pace ------------------------------------------------------------------------------------------------------------
