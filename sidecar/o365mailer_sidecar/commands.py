@@ -1,7 +1,7 @@
 """The arguments of SMTP commands, read: text in, envelope parts out, or the reply that says what is wrong.
 
-Lax where clients are known to be and nothing is at stake (spaces behind the colon, no angle brackets), strict about
-everything that would be handed on to Exchange.
+Lax where clients are known to be and nothing is at stake (spaces behind the colon, no angle brackets, a UTF-8 address
+without SMTPUTF8, which Exchange is told of all the same), strict about everything that would be handed on to Exchange.
 """
 
 import re
@@ -54,22 +54,17 @@ def _verb(word: bytes) -> str:
 def sender(argument: bytes, *, size_limit: int) -> Sender:
     """What `MAIL` says. Raises Refused; a SIZE above the limit is refused here, before the message is on its way."""
     address, given = _path_and_parameters(argument, b"FROM:", MAIL_PARAMETERS, replies.MAIL_SYNTAX)
-    smtputf8 = "SMTPUTF8" in given
-    if not address.isascii() and not smtputf8:
-        raise Refused(replies.NEEDS_SMTPUTF8)
     size = int(given.get("SIZE") or 0)
     if size > size_limit:
         raise Refused(replies.filled(replies.TOO_BIG, limit=size_limit))
-    return Sender(address=address, size=size, smtputf8=smtputf8, parameters=_handed_on(given))
+    return Sender(address=address, size=size, smtputf8="SMTPUTF8" in given, parameters=_handed_on(given))
 
 
-def recipient(argument: bytes, *, smtputf8: bool) -> Recipient:
+def recipient(argument: bytes) -> Recipient:
     """What `RCPT` says. Raises Refused."""
     address, given = _path_and_parameters(argument, b"TO:", RCPT_PARAMETERS, replies.RCPT_SYNTAX)
     if not address:
         raise Refused(replies.RCPT_SYNTAX)
-    if not address.isascii() and not smtputf8:
-        raise Refused(replies.NEEDS_SMTPUTF8)
     return Recipient(address=address, parameters=_handed_on(given))
 
 

@@ -59,7 +59,7 @@ async def connect(
         extensions = await _extensions(talk, submission, name=name, timeout=timeouts.ehlo)
         await _authenticate(talk, mailer, gauges, timeout=timeouts.auth)
     except BaseException as error:
-        if not isinstance(error, TokenRefused):
+        if not isinstance(error, (TokenRefused, NotAdmitted)):
             dialer.worked(endpoint, False)
         # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
         # could be an app's by then, which would never be heard again.

@@ -63,6 +63,7 @@ class Courier:
         self.recovered = False
         self.last_round: float | None = None
         """Until when everything is tried once more, a time of the event loop."""
+        self.last_round_began = 0.0
         self.hopeless = False
         """The last round has found that there is no way to Exchange."""
         self.over = asyncio.Event()
@@ -212,9 +213,14 @@ class Courier:
             again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
         except Gone:
             return
-        untried = result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED
-        if again and (self.last_round is None or untried):
+        if not again:
+            return
+        if self.last_round is None:
             self.take(stored, after=wait)
+        elif began < self.last_round_began:
+            self.take(stored)
+        elif result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED:
+            self.take(stored, after=wait)  # somebody else was in the way: it has not been tried yet
 
     def _pause(self, stored: Stored, result: Result) -> float:
         """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
@@ -227,7 +233,8 @@ class Courier:
 
     def begin_last_round(self, *, within: float) -> None:
         """Try everything once more, so many seconds at most; what fails now stays."""
-        self.last_round = self.clock.monotonic() + within
+        self.last_round_began = self.clock.monotonic()
+        self.last_round = self.last_round_began + within
         self.timetable.all_now()
         self.prospect.rest_until = 0.0
         self.wake()

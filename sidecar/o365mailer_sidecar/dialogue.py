@@ -128,7 +128,7 @@ class Dialogue:
         """Add a recipient; whether it exists is Exchange's to say."""
         if not self.transaction:
             raise Refused(replies.NEED_MAIL)
-        recipient = commands.recipient(argument, smtputf8=self.transaction.sender.smtputf8)
+        recipient = commands.recipient(argument)
         if len(self.transaction.recipients) >= RECIPIENT_LIMIT:
             raise Refused(replies.TOO_MANY_RECIPIENTS)
         if policy := self.office.terms().policy:

@@ -53,7 +53,7 @@ METRICS: Final = (
     Metric(
         "upstream_connections_total",
         "counter",
-        "Connections to Office 365 by result: opened, away, distrusted, token_refused.",
+        "Connections to Office 365 by result: opened, away, distrusted, token_refused, crowded (432), held, shut.",
         labels=("result",),
     ),
     Metric(

@@ -24,7 +24,7 @@ def mail_arguments(
     needed = envelope.internationalized or (envelope.sender.smtputf8 and utf8_headers)
     if needed and "smtputf8" not in extensions:
         raise Refused(replies.NO_SMTPUTF8)
-    if envelope.sender.smtputf8 and "smtputf8" in extensions:
+    if needed or (envelope.sender.smtputf8 and "smtputf8" in extensions):
         words.append("SMTPUTF8")
     if "dsn" in extensions:
         words.extend(envelope.sender.parameters)

@@ -120,6 +120,14 @@ def applied(policy: Policy, envelope: Envelope, head: bytes) -> tuple[Envelope, 
     return policy.envelope(envelope), None if headers is head else headers
 
 
+def author_of(head: bytes) -> str:
+    """The first address in From; empty when there is none that can be read."""
+    try:
+        return next(iter(_addresses([field for field in fields(head) if field.name == b"from"], "From")), "")
+    except Refused:
+        return ""
+
+
 def _addresses(found: list[Field], title: str) -> tuple[str, ...]:
     try:
         return tuple(author.address for field in found for author in authors(field.value))

@@ -49,7 +49,6 @@ UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "A parameter is not supported")
 PARAMETER_TWICE: Final = Reply(501, "5.5.4", "A parameter is given twice")
 PARAMETER_VALUE: Final = Reply(501, "5.5.4", "A parameter's value is malformed")
 NOT_UTF8: Final = Reply(501, "5.5.4", "The address is not UTF-8")
-NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "The address is not ASCII: MAIL needs the parameter SMTPUTF8")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients: send the message again to the others")
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
@@ -107,6 +106,9 @@ LOST: Final = Reply(451, "4.4.2", "The connection to Office 365 broke ({reason})
 NO_VERDICT: Final = Reply(451, "4.4.2", "No verdict from Office 365 ({reason}); it may have taken the message")
 NOT_CONFIRMED: Final = Reply(
     451, "4.4.7", "No verdict from Office 365 within {within}; nothing was sent, try again later"
+)
+PACED: Final = Reply(
+    451, "4.3.2", "The mailer lets {limit} messages a minute leave here, and these are taken; try again in {seconds} s"
 )
 UNFINISHED: Final = Reply(451, "4.3.2", "The relay is stopping; nothing was sent, try again later")
 BROKEN: Final = Reply(451, "4.3.0", "Internal error, written to the relay's log; nothing is confirmed, try again later")

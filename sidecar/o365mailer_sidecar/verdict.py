@@ -12,7 +12,19 @@ from o365mailer_sidecar.envelope import Envelope
 from o365mailer_sidecar.judgement import Judgement, Outcome, judged, outcome
 from o365mailer_sidecar.reply import Reply
 
-__all__ = ["Answers", "Judgement", "Outcome", "accepted", "judged", "outcome", "told", "verdict"]
+__all__ = [
+    "Answers",
+    "Judgement",
+    "Outcome",
+    "accepted",
+    "decisive",
+    "judged",
+    "outcome",
+    "remembered",
+    "resting",
+    "told",
+    "verdict",
+]
 
 ADDRESS_SHOWN: Final = 200
 """Characters of a refused recipient: with 200 of Exchange's text, a reply stays within 512 (RFC 5321 §4.5.3.1.5)."""
@@ -30,6 +42,17 @@ class Answers:
     start: Reply | None = None
     """To DATA; 354 when the message could follow."""
     final: Reply | None = None
+
+
+def decisive(answers: Answers) -> Reply:
+    """Of all that was said the one reply that decides."""
+    if answers.final is not None:
+        return answers.final
+    if outcome(answers.sender) is not Outcome.ACCEPTED:
+        return answers.sender
+    refused = [reply for reply in answers.recipients if outcome(reply) is not Outcome.ACCEPTED]
+    for_good = [reply for reply in refused if outcome(reply) is Outcome.REFUSED]
+    return (for_good or refused or [answers.start or answers.sender])[0]
 
 
 def verdict(envelope: Envelope, answers: Answers) -> Reply:
@@ -70,6 +93,23 @@ def told(reply: Reply) -> Reply:
     if judgement.outcome is Outcome.UNAUTHORIZED and not detail.startswith("7."):
         detail = "7.0"  # RFC 3463 §3.8: it is about authorization, whatever Exchange's backend calls it
     return Reply(451, f"4.{detail}", said(reply, end=judgement.remedy or "try again later"))
+
+
+def resting(reply: Reply, judgement: Judgement, *, seconds: float) -> Reply:
+    """What an app is told while the mailbox rests for so long."""
+    told_once = told(reply)
+    end = f"{judgement.remedy}; asked again in {_minutes(seconds)} min"
+    return told_once._replace(text=said(reply, begin="Nothing is sent now: Office 365 said", end=end))
+
+
+def remembered(reply: Reply, *, seconds: float) -> Reply:
+    """A refusal for good that Exchange was not asked for, as it has been given a few times."""
+    note = f"(remembered: Office 365 is asked again in {_minutes(seconds)} min)"
+    return reply._replace(text=f"{reply.text} {note}")
+
+
+def _minutes(seconds: float) -> int:
+    return int(-(-seconds // 60))
 
 
 def said(reply: Reply, *, end: str, begin: str = "Office 365 said") -> str:

@@ -29,8 +29,6 @@ WITHIN = 50.0
 """Seconds for one program; a JVM on a busy machine needs some."""
 
 OK = 250
-NEEDS_SMTPUTF8 = 553
-"""What the sidecar says to a UTF-8 address without SMTPUTF8 (docs/sidecar.md)."""
 
 HEAD = re.compile(
     rb"Received: by o365mailer with E?SMTPA? id \w+;\r\n\t[^\r\n]+\r\n"
@@ -178,8 +176,8 @@ def outcome(scenario: Scenario, run: Run) -> dict[str, Any]:
     if run.arrived:
         kept["form"] = run.form
     if scenario.code != OK or run.told != "ok":
-        code = scenario.code if scenario.code != OK else NEEDS_SMTPUTF8
-        kept["code"] = code if re.search(rf"\b{code}\b", f"{run.told} {run.text}") else None
+        said = scenario.code != OK and re.search(rf"\b{scenario.code}\b", f"{run.told} {run.text}")
+        kept["code"] = scenario.code if said else None
         kept["reason"] = scenario.words != "" and scenario.words in run.text
     return kept
 

@@ -115,10 +115,13 @@ program wrote the text as quoted-printable or base64, and it reads the same. *No
 
 {delivered}
 
-A UTF-8 address needs a program that says SMTPUTF8. One that sends it without is told `553 5.6.7`, some decline by
-themselves, and this Django writes an encoded word where only an address can stand: no such mailbox exists.
+A UTF-8 address is taken with SMTPUTF8 or without. Some programs decline it by themselves, and this Django writes an
+encoded word where only an address can stand: no such mailbox exists.
 
 ## What is reported
+
+Of a sidecar without a spool, which is the default: with one (`o365mailer.dev/spool`), 451 and an outage are a 250, and
+the mail waits in the sidecar.
 
 What code sees: an exception, an exit status, a status in a log. What a person reads with it (the exception's text,
 standard error, the log) has the reply's code, and its text with what to do, unless the cell says *code only*, *text

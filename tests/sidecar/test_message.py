@@ -53,6 +53,7 @@ def test_the_message_id_has_a_domain_that_can_be_one(sender: str, mailbox: str, 
     [("a@b.c", False, False, False, {"size"}, [b"FROM:<a@b.c>", b"SIZE=9"]),
      ("", False, True, False, {"8bitmime"}, [b"FROM:<>", b"BODY=8BITMIME"]),
      ("a@b.c", True, False, False, {"smtputf8"}, [b"FROM:<a@b.c>", b"SMTPUTF8"]),
+     ("ä@b.c", False, False, False, {"smtputf8"}, ["FROM:<ä@b.c>".encode(), b"SMTPUTF8"]),
      ("a@b.c", True, False, False, set(), [b"FROM:<a@b.c>"])],
 )  # fmt: skip
 def test_mail_says_what_the_host_announced(

@@ -31,6 +31,8 @@ def test_while_exchange_is_away_a_message_is_on_disk_before_its_250(
         arrived = emulator.messages(atleast=3, wait=20)
         for reply in replies:
             assert sidecar.event("message", queue_id=number(reply))["outcome"] == "accepted"
+        assert sidecar.metric("o365mailer_message_seconds_count") == 3
+        assert sidecar.metric("o365mailer_upstream_seconds_count") == 3
     received = sorted(dict(message["headers"])["Received"] for message in arrived)
     for reply in replies:
         assert any(f"id {number(reply)};" in line for line in received)

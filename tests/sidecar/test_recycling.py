@@ -21,6 +21,7 @@ from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.gauges import Gauges
 from o365mailer_sidecar.outgoing import Outgoing
 from o365mailer_sidecar.pool import Pool
+from o365mailer_sidecar.window import Window
 
 ENVELOPE = Envelope(
     queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=(Recipient(address="a@example.com"),)
@@ -48,7 +49,7 @@ async def connections(messages: int, *, expires_in: float = 3600.0, **limits: An
         async def fresh(mailer: Mailer) -> Connection:
             return await connect(mailer, context=context, name="localhost", now=now, gauges=gauges, dialer=dialer)
 
-        pool = Pool(connect=fresh, **limits)
+        pool = Pool(connect=fresh, window=Window(uniform=min), **limits)
         mailer = Mailer(settings, Token("token-not-a-secret", now + timedelta(seconds=expires_in)), None)
         for _ in range(messages):
             async with asyncio.timeout(20), pool.lend(mailer) as connection:

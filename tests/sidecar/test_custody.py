@@ -1,0 +1,207 @@
+"""Who answers for a message, whatever the order of events: relay, courier and spool on an Exchange that throws dice.
+
+Apps send, lose patience and go; Exchange takes, defers, refuses, falls silent before and after the end of data. At the
+end everything is tried once more on an Exchange that takes it, and the books must agree.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from spooling import dead as dead_letters
+from spooling import history, queued
+
+from o365mailer_contract.settings import Settings, decode
+from o365mailer_sidecar.attempt import Attempt
+from o365mailer_sidecar.audit import Audit
+from o365mailer_sidecar.body import Body
+from o365mailer_sidecar.courier import Courier
+from o365mailer_sidecar.custody import Custody
+from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.errors import Away, Lost, Withdrawn
+from o365mailer_sidecar.gauges import Gauges
+from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.relay import Relay
+from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.settlement import Settlement
+from o365mailer_sidecar.spool import Spool
+from o365mailer_sidecar.upstream import Clock
+from o365mailer_sidecar.verdict import Answers
+
+SETTINGS: Settings = decode(
+    b'{"schemaVersion": 1, "revision": 1, "mailbox": "a@b.c", "submission": {"host": "h"},'
+    b' "delivery": {"confirmWithin": "8ms"}}'
+)
+MESSAGES = 60
+OK, TAKEN = Reply(250, "2.1.5", "OK"), Reply(250, "2.0.0", "OK")
+LATER, NEVER = Reply(451, "4.7.0", "later"), Reply(550, "5.1.10", "never")
+
+
+class Exchange:
+    """Answers as the dice fall, and keeps books."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice, self.kind = dice, False
+        self.directory = SimpleNamespace(settings=SETTINGS)
+        self.turn = asyncio.Semaphore(3)
+        self.delivered: Counter[tuple[str, str]] = Counter()
+        self.begun: Counter[str] = Counter()
+        self.lost_after: set[str] = set()
+        """Messages that it has, though nobody was told."""
+
+    def obstacle(self) -> Any:
+        """Sometimes there is no point in asking."""
+        if self.kind or self.dice.random() > 0.15:
+            return None
+        return SimpleNamespace(reply=Reply(451, "4.4.1", "away"), until=asyncio.get_running_loop().time() + 0.003)
+
+    def throw(self, *chances: tuple[float, Any]) -> Any:
+        """One of these by its chance, or the last."""
+        number = 1.0 if self.kind else self.dice.random()
+        for chance, what in chances:
+            if number < chance:
+                return what
+            number -= chance
+        return chances[-1][1]
+
+    async def pause(self) -> None:
+        """A while."""
+        await asyncio.sleep(self.dice.choice((0, 0, 0.001, 0.004, 0.012)))
+
+    async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> tuple[Envelope, Answers]:
+        """As `Upstream` does."""
+        async with self.turn:
+            if attempt.withdrawn:
+                raise Withdrawn
+            self.begun[envelope.queue_id] += 1
+            if self.throw((0.1, True), (1.0, False)):
+                raise Away("away")
+            attempt.underway = True
+            await self.pause()
+            replies = tuple(self.throw((0.12, LATER), (0.08, NEVER), (1.0, OK)) for _ in envelope.recipients)
+            taken = [to.address for to, reply in zip(envelope.recipients, replies, strict=True) if reply is OK]
+            if not taken or (len(taken) < len(replies) and not await attempt.divide()):
+                return envelope, Answers(sender=OK, recipients=replies)
+            attempt.begin_body()
+            await self.pause()
+            if self.throw((0.08, True), (1.0, False)):
+                raise Lost("before the end of data")
+            attempt.commit()
+            await self.pause()
+            final = self.throw((0.12, LATER), (0.05, NEVER), (0.08, None), (1.0, TAKEN))
+            if final is TAKEN or (final is None and self.dice.random() < 0.5):
+                self.delivered.update((envelope.queue_id, to) for to in taken)
+            if final is None:
+                self.lost_after.add(envelope.queue_id)
+                raise Lost("after the end of data")
+            return envelope, Answers(sender=OK, recipients=replies, final=final)
+
+
+class House:
+    """The relay and what stands behind it."""
+
+    def __init__(self, folder: Path, dice: random.Random) -> None:
+        loop = asyncio.get_running_loop()
+        journal = Journal(write=len, now=lambda: datetime.now(UTC), level="error")
+        gauges, clock = Gauges(), Clock(now=lambda: datetime.now(UTC), monotonic=loop.time)
+        self.exchange: Any = Exchange(dice)
+        directory: Any = self.exchange.directory
+        self.audit = Audit(journal=journal, gauges=gauges, addresses=lambda: False)
+        self.failures: list[BaseException] = []
+        journal.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
+        self.spool = Spool.opened(folder, now=clock.now, report=lambda *_, **__: None)
+        settlement = Settlement(
+            spool=self.spool,
+            directory=directory,
+            clock=clock,
+            audit=self.audit,
+            journal=journal,
+            queue_id=lambda: "NOTICE",
+        )
+        self.courier = Courier(
+            spool=self.spool,
+            upstream=self.exchange,
+            settlement=settlement,
+            clock=clock,
+            dice=dice.random,
+            journal=journal,
+            connections=lambda: 3,
+            apps=lambda: len(self.relay.running),
+        )
+        self.courier.knows_all()
+        self.custody = Custody(
+            spool=self.spool,
+            courier=self.courier,
+            upstream=self.exchange,
+            directory=directory,
+            audit=self.audit,
+            clock=clock,
+        )
+        self.relay = Relay(
+            directory=directory,
+            upstream=self.exchange,
+            journal=journal,
+            audit=self.audit,
+            monotonic=loop.time,
+            custody=self.custody,
+        )
+
+    async def end(self) -> None:
+        """Everything once more, on an Exchange that takes it."""
+        await self.relay.drain(within=5)
+        await self.custody.done()
+        self.exchange.kind = True
+        self.courier.begin_last_round(within=10)
+        await self.courier.last_round_over()
+
+
+async def app(house: House, dice: random.Random, number: int) -> tuple[str, tuple[str, ...], int, int]:
+    """A message of an app, which may go: its queue id, recipients, the code it read (0: it has gone), attempts then."""
+    await asyncio.sleep(dice.random() * 0.1)
+    to = tuple(f"r{place}@example.com" for place in range(dice.choice((1, 1, 2, 3))))
+    envelope = Envelope(
+        queue_id=f"Q{number}",
+        sender=Sender(address="a@b.c"),
+        recipients=tuple(Recipient(address=address) for address in to),
+    )
+    task = asyncio.ensure_future(house.relay.submit(envelope, Body(b"Subject: x\r\n\r\nbody\r\n")))
+    await asyncio.wait({task}, timeout=dice.choice((0, 0.002, 0.006, 5, 5, 5, 5)))
+    if task.done():
+        return envelope.queue_id, to, task.result().code, 0
+    task.cancel()
+    await asyncio.wait({task})
+    return envelope.queue_id, to, 0, house.exchange.begun[envelope.queue_id]
+
+
+@pytest.mark.promise("R20", "R3", "R53")
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_happens_the_books_agree(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    house = House(tmp_path / "spool", dice)
+    running = asyncio.ensure_future(house.courier.run())
+    told = await asyncio.gather(*(app(house, dice, number) for number in range(MESSAGES)))
+    await house.end()
+    running.cancel()
+    house.spool.close()
+    left, dead = queued(tmp_path), {queue_id: history(tmp_path, queue_id) for queue_id in dead_letters(tmp_path)}
+    books = house.exchange
+    assert house.failures == []
+    assert left == []
+    for queue_id, to, code, begun in told:
+        counts = [books.delivered[queue_id, address] for address in to]
+        if code == 250:
+            for address, count in zip(to, counts, strict=True):
+                assert count or any(address in event.get("refused", ()) for event in dead[queue_id]), queue_id
+        elif code:
+            assert queue_id not in dead, (queue_id, code)
+            assert not any(counts) or queue_id in books.lost_after, (queue_id, code)
+        else:
+            assert queue_id not in dead or any(counts), queue_id
+            assert books.begun[queue_id] == begun, f"{queue_id} was tried again for nobody"
+        assert max(counts) <= 1 or queue_id in books.lost_after, f"{queue_id} came twice"
+    assert {code for _, _, code, _ in told} >= {0, 250}
