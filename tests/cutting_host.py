@@ -15,7 +15,7 @@ from typing import Final, Literal
 from scratch_submission import Peer, ScratchHost
 
 CLEAR: Final = b"250-host\r\n250-PIPELINING\r\n250 STARTTLS\r\n"
-SECURE: Final = b"250-host\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250 AUTH XOAUTH2\r\n"
+SECURE: Final = b"250-host\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH XOAUTH2\r\n"
 Side = Literal["host", "relay"]
 Ending = Literal["reset", "close"]
 SIDES: Final[tuple[Side, ...]] = ("host", "relay")
