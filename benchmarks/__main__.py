@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks.cores import ALL, leave_the_relays
 from benchmarks.missing import NotMeasured
-from benchmarks.page import PAGE, differences, page
+from benchmarks.page import PAGE, differences, page, with_fleet
 from benchmarks.results import Results
 from benchmarks.rig import Rig
 from benchmarks.rows import ROWS
@@ -73,7 +73,7 @@ def main() -> int:
             results.save()
     if not given.quick:
         PAGE.write_text(page(results))
-    sys.stdout.write(table(results) + "\n")
+    sys.stdout.write(table(results if given.quick else with_fleet(results)) + "\n")
     return 0
 
 

@@ -37,7 +37,7 @@ class Results:
         self.date = now.isoformat(timespec="seconds")
         self.machine = {
             "python": f"{platform.python_implementation()} {platform.python_version()}",
-            "system": f"{platform.system()} {platform.release()} on {platform.machine()}",
+            "system": f"{platform.system()} on {platform.machine()}",
             "cores": str(cores),
         }
 

@@ -218,6 +218,7 @@ FLEET: Final = (
         measure="fleet: slot time used (%)",
         more_is_better=True,
         bound=90,
+        digits=1,
     ),
     Line(
         words="the same: answers of 432 a delivered message",

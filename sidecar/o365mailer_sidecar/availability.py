@@ -12,6 +12,12 @@ LONGEST_PAUSE: Final = 5.0
 TOKEN_PAUSE: Final = 60.0
 """Seconds until a refused token is offered again: refused AUTHs count against the mailbox."""
 
+LONGEST_TOKEN_PAUSE: Final = 900.0
+"""The same after many: a right that is missing is given by a person, and takes half an hour to be known everywhere."""
+
+TRIES: Final = 3
+"""Refusals in a row after which the pause doubles with each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
@@ -57,16 +63,20 @@ class RefusedTokens:
         self.token = ""
         self.answer = ""
         self.until = 0.0
+        self.times = 0
 
     def refused(self, token: str, answer: str, *, now: float) -> bool:
         """Note a refusal; True when it is news."""
         news = (token, answer) != (self.token, self.answer)
-        self.token, self.answer, self.until = token, answer, now + TOKEN_PAUSE
+        self.times += 1
+        pause = min(TOKEN_PAUSE * 2.0 ** min(max(self.times - TRIES, 0), 10), LONGEST_TOKEN_PAUSE)
+        self.token, self.answer, self.until = token, answer, now + pause
         return news
 
     def accepted(self) -> None:
         """Note that a token was taken."""
         self.token = self.answer = ""
+        self.times = 0
 
     def answer_for(self, token: str, *, now: float) -> str:
         """What was said to this token, while it must not be offered again; otherwise empty."""

@@ -166,6 +166,8 @@ class BodyReader:
 
 def _end(octets: bytes) -> int:
     """Where END begins; -1 when it is not there."""
+    if b"." not in octets:  # an attachment in base64, most of the time
+        return -1
     for match in DOT_AT_END.finditer(octets):
         if octets.endswith(b"\r\n", 0, match.start()):
             return match.start() - 2

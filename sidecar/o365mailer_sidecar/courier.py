@@ -225,7 +225,7 @@ class Courier:
     def _pause(self, stored: Stored, result: Result) -> float:
         """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
         if not result.own:
-            return 0.0
+            return max(result.until - self.clock.monotonic(), 0.0)
         schedule = retry.after_crowding if result.outcome is Outcome.CROWDED else retry.after_deferral
         return schedule(stored.attempts + 1, self.dice)
 

@@ -121,10 +121,13 @@ REASONS: Final = frozenset(rule.reason for rule in RULES) | {"accepted", "refuse
 """Every word that `judged` can give."""
 
 
+TAKEN: Final = Judgement(Outcome.ACCEPTED, "accepted")
+
+
 def judged(reply: Reply) -> Judgement:
     """What one reply of Exchange means. What is neither 2xx nor 4xx nor 5xx where it stands is temporary."""
     if 200 <= reply.code < 300:  # RFC 5321 §4.2.1
-        return Judgement(Outcome.ACCEPTED, "accepted")
+        return TAKEN
     if not 400 <= reply.code < 600:
         return Judgement(Outcome.DEFERRED, "no-smtp")
     for rule in RULES:
@@ -135,7 +138,7 @@ def judged(reply: Reply) -> Judgement:
 
 def outcome(reply: Reply) -> Outcome:
     """What one reply means for the message."""
-    return judged(reply).outcome
+    return Outcome.ACCEPTED if 200 <= reply.code < 300 else judged(reply).outcome
 
 
 def _matches(rule: Rule, reply: Reply) -> bool:

@@ -1,6 +1,7 @@
 """What attempts so far say about the next: is Exchange there, does the mailbox let us in, when to look again."""
 
 from collections.abc import Callable
+from typing import Final
 
 from o365mailer_sidecar import retry
 from o365mailer_sidecar.directory import MailerDirectory
@@ -8,6 +9,10 @@ from o365mailer_sidecar.doubt import PROOF, Doubt
 from o365mailer_sidecar.journal import Journal
 from o365mailer_sidecar.result import NOT_ASKED, TOKEN_REFUSED, Result
 from o365mailer_sidecar.verdict import Outcome
+
+BREATH: Final = 1.0
+"""Seconds after a message that was not let through: a backlog is not to be read from disk only to be held, again and
+again."""
 
 
 class Prospect:
@@ -56,9 +61,11 @@ class Prospect:
     def learn(self, result: Result) -> bool:
         """What one of the courier's came to; False when it found no way, and the rest wait.
 
-        Of a mailbox that rests upstream knows to the moment how long: nothing is added to that.
+        A message that was not let through is no such sign: others may be, and upstream knows when. They breathe.
         """
         self.hear(result)
+        if result.reason == NOT_ASKED:
+            self.rest_until = min(result.until, self.monotonic() + BREATH)
         if result.own or result.reason == NOT_ASKED:
             return True
         self.failures += 1

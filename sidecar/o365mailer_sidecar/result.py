@@ -47,6 +47,8 @@ class Result(NamedTuple):
     """Empty: every recipient has the outcome."""
     own: bool = True
     """Whether it speaks of this message. Else of the way, the mailbox or the token: no attempt of its own."""
+    until: float = 0.0
+    """Before that asking again is pointless, a time of the event loop; 0 where nobody knows."""
 
     def of(self, envelope: Envelope) -> tuple[Fate, ...]:
         """Every recipient's."""
@@ -72,7 +74,7 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
         reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=shortened(str(error)))
         return Result(reply, Outcome.UNAUTHORIZED, TOKEN_REFUSED, own=False)
     except Held as error:
-        return Result(error.reply, Outcome.HELD, NOT_ASKED, own=False)
+        return Result(error.reply, Outcome.HELD, NOT_ASKED, own=False, until=error.until)
     except Away as error:
         return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, "away", own=False)
     except Lost as error:

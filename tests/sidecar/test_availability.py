@@ -40,6 +40,19 @@ def test_a_refused_token_rests_for_a_minute_and_another_does_not() -> None:
     assert refused.answer_for("one", now=161) == ""
 
 
+@pytest.mark.promise("R49")
+def test_a_mailbox_that_refuses_one_token_after_the_other_is_asked_ever_more_seldom() -> None:
+    refused, now, pauses = RefusedTokens(), 0.0, []
+    for number in range(9):
+        refused.refused(f"token {number // 4}", "535 no", now=now)
+        pauses.append(refused.until - now)
+        now = refused.until
+    assert pauses == [60, 60, 60, 120, 240, 480, 900, 900, 900]
+    refused.accepted()
+    refused.refused("another", "535 no", now=now)
+    assert refused.until - now == 60
+
+
 def test_a_message_is_withdrawn_or_committed_never_both() -> None:
     withdrawn, committed = Attempt(), Attempt()
     withdrawn.begin_body()

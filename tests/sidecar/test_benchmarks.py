@@ -55,3 +55,11 @@ def test_a_row_that_is_measured_again_replaces_what_was_said_of_it() -> None:
     results.update(Results(figures={"a": {"sidecar": [3]}, "c": {"sidecar": [4]}}, conditions={"spooled": {}}))
     assert results.figures == {"a": {"sidecar": [3]}, "b": {"sidecar": [2]}, "c": {"sidecar": [4]}}
     assert results.missing == {"x": "-"}
+
+
+def test_the_fleets_figures_are_shown_when_they_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.page.FLEET", tmp_path / "fleet.json")
+    assert "50 sidecars" not in page(Results())
+    Results(figures={"fleet: slot time used (%)": {"sidecar": [89.6]}}).save(tmp_path / "fleet.json")
+    line = "| 50 sidecars on one mailbox, backlogged: slot time used (%) | ≥ 90 | 89.6 |  |  | **no** |"
+    assert line in page(Results()).splitlines()

@@ -281,3 +281,19 @@ def test_the_pods_termination_message_names_what_is_left(tmp_path: Path) -> None
     assert len(there.read_bytes()) == 4096
     leave_word(["A1"], path=tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.promise("R55")
+def test_what_is_not_due_at_exchange_yet_is_not_asked_about_again_and_again(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    directory.write_for(emulator, limits={"messagesPerMinute": 1}, delivery={"confirmWithin": "200ms"})
+    with spooling(directory, tmp_path, stays=True, arguments=("--log-level", "debug")) as sidecar:
+        assert submit(sidecar).startswith("250 2.0.0 Office 365 has it")
+        for _ in range(4):
+            assert submit(sidecar).startswith("250 2.0.0 Queued here, not with Office 365 yet: ")
+        began = datetime.now(UTC)
+        until(lambda: datetime.now(UTC) - began > timedelta(seconds=2))
+        assert len(sidecar.events("attempt")) <= 4
+    assert len(emulator.messages()) == 1
+    assert len(queued(tmp_path)) == 4
