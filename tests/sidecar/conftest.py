@@ -15,7 +15,6 @@ IN_BOTH_PROFILES = {
     "test_tokens",
     "test_octets",
     "test_queueing",
-    "test_courier",
     "test_dead_letters",
     "test_recycling",
 }

@@ -3,6 +3,7 @@
 The replies are the emulator's (`GET /replies`): each is in the table, or the last test fails.
 """
 
+import select
 from collections.abc import Iterator
 
 import pytest
@@ -54,9 +55,16 @@ def clock(emulator_process: EmulatorClient, tmp_path_factory: pytest.TempPathFac
 
 
 def mail(clock: ClockedSidecar) -> str:
+    """The reply to a message; an app that has to wait for it is not waited for."""
     with Wire(clock.sidecar.port) as app:
         app.begin()
-        return app.deliver(b"Subject: x\r\n\r\nbody\r\n")
+        assert app.ask("DATA").startswith("354")
+        app.send(b"Subject: x\r\n\r\nbody\r\n.\r\n")
+        patience = 1.0
+        while not select.select([app.socket], [], [], patience)[0]:
+            clock.skip(1)
+            patience = 0.1
+        return app.reply()
 
 
 def told(emulator: EmulatorClient, clock: ClockedSidecar, step: str, name: str) -> tuple[str, str]:
