@@ -37,7 +37,7 @@ soak: .venv/.dev ## kill the relay 1,000 times under load (KILLS=n)
 	O365MAILER_SOAK_KILLS=$(or $(KILLS),1000) $(BIN)/python -m pytest -q tests/sidecar/test_sigkill.py
 
 mutants: .venv/.dev ## break the code in named ways; each must turn a named test red
-	$(BIN)/python -m pytest tests/mutations
+	O365MAILER_MUTANTS=all $(BIN)/python -m pytest tests/mutations
 
 fuzz: .venv/.dev ## a million hostile inputs, 15 minutes at most; FUZZ="--inputs 1000 --seconds 9 --seed 1" for others
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
