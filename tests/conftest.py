@@ -4,7 +4,7 @@ import os
 import pathlib
 import tempfile
 
-from o365mailer_sidecar.volume import IN_MEMORY, kind, mounted
+from o365mailer_sidecar.spool.volume import IN_MEMORY, kind, mounted
 
 pytest_plugins = ["completeness", "cluster_fixtures", "emulator_client"]
 

@@ -10,10 +10,10 @@ from typing import Any, Literal, cast
 from virtual_time import run
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.connection import Connection
 from o365mailer_sidecar.directory import Mailer, Token
-from o365mailer_sidecar.pool import Pool
-from o365mailer_sidecar.window import Window
+from o365mailer_sidecar.exchange.connection import Connection
+from o365mailer_sidecar.exchange.pool import Pool
+from o365mailer_sidecar.exchange.window import Window
 
 SLOTS = 3
 """Microsoft: three concurrent submissions a mailbox."""

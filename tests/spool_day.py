@@ -12,9 +12,9 @@ from pathlib import Path
 from simulated_disk import Operation, RecordingDisk
 from spooled import RECEIVED, body, envelope, spool_in
 
-from o365mailer_sidecar import spares
-from o365mailer_sidecar.record import Event
-from o365mailer_sidecar.spool import Spool
+from o365mailer_sidecar.spool import spares
+from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool.spool import Spool
 
 MARKS = frozenset({"acknowledged", "settling", "settled", "removing", "burying"})
 """Kinds of operations that are promises, not calls."""

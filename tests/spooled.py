@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from o365mailer_sidecar.body import Body, BodyReader
-from o365mailer_sidecar.durable import Disk
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.spool import Spool
-from o365mailer_sidecar.stored import Stored
+from o365mailer_sidecar.mail.body import Body, BodyReader
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.spool.durable import Disk
+from o365mailer_sidecar.spool.spool import Spool
+from o365mailer_sidecar.spool.stored import Stored
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ import uvloop
 
 from o365mailer_sidecar.arguments import Options, options
 from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
-from o365mailer_sidecar.journal import Journal, capture
 from o365mailer_sidecar.service import Service, now
+from o365mailer_sidecar.watching.journal import Journal, capture
 
 LEFT_BEHIND: Final = 75
 """Exit status when mail stays in the spool: EX_TEMPFAIL of sysexits.h, "try again later"."""
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     arguments = sys.argv[1:] if arguments is None else arguments
     environment = os.environ if environment is None else environment
     if arguments[:1] == ["spool"]:
-        from o365mailer_sidecar import spool_command  # a relay has no use for it in its memory
+        from o365mailer_sidecar.spool import spool_command  # a relay has no use for it in its memory
 
         return spool_command.main(arguments[1:], environment)
     try:

@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Final
 from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.attempt import Attempt
-from o365mailer_sidecar.audit import Audit
-from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.dialogue import Terms
 from o365mailer_sidecar.directory import MailerDirectory
-from o365mailer_sidecar.envelope import Envelope
-from o365mailer_sidecar.journal import Journal
-from o365mailer_sidecar.policy import policy_of
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.result import Result, result_of
+from o365mailer_sidecar.exchange.upstream import Upstream
+from o365mailer_sidecar.exchange.verdict import Outcome
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.mail.policy import policy_of
+from o365mailer_sidecar.reception.dialogue import Terms
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.result import Result, result_of
-from o365mailer_sidecar.upstream import Upstream
-from o365mailer_sidecar.verdict import Outcome
+from o365mailer_sidecar.watching.audit import Audit
+from o365mailer_sidecar.watching.journal import Journal
 
 if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
-    from o365mailer_sidecar.custody import Charge, Custody, Told
+    from o365mailer_sidecar.queue.custody import Charge, Custody, Told
 
 NOTHING: Final = Reply(0, "", "")
 """The reply of a message that nobody has judged."""

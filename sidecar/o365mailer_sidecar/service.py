@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Final
 from o365mailer_contract import names
 from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
 from o365mailer_sidecar.arguments import Options
-from o365mailer_sidecar.audit import Audit
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import CannotListen, NotReady
-from o365mailer_sidecar.gauges import Gauges
-from o365mailer_sidecar.health import REQUEST_LIMIT, Health, Page
-from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.exchange.upstream import Clock, Upstream
+from o365mailer_sidecar.reception.session import Session
 from o365mailer_sidecar.relay import Relay
-from o365mailer_sidecar.session import Session
 from o365mailer_sidecar.timeouts import TIMEOUTS
-from o365mailer_sidecar.upstream import Clock, Upstream
+from o365mailer_sidecar.watching.audit import Audit
+from o365mailer_sidecar.watching.gauges import Gauges
+from o365mailer_sidecar.watching.health import REQUEST_LIMIT, Health, Page
+from o365mailer_sidecar.watching.journal import Journal
 
 if TYPE_CHECKING:
-    from o365mailer_sidecar.backlog import Backlog
+    from o365mailer_sidecar.queue.backlog import Backlog
 
 SESSION_LIMIT: Final = 100
 """Sessions of apps at once: an app's pool is smaller, and each may hold a message in memory."""
@@ -66,7 +66,7 @@ class Service:
 
     def _backlog(self, clock: Clock) -> "Backlog":
         """Raises SpoolUnusable."""
-        from o365mailer_sidecar.backlog import Backlog  # half a MiB that most pods have no use for
+        from o365mailer_sidecar.queue.backlog import Backlog  # half a MiB that most pods have no use for
 
         assert self.options.spool_dir  # noqa: S101  # for the type checker
         return Backlog(

@@ -6,11 +6,11 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Final
 
-from o365mailer_sidecar import entry
-from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Damaged
-from o365mailer_sidecar.record import Event, event_line, header_line
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.spool import entry
+from o365mailer_sidecar.spool.record import Event, event_line, header_line
 
 NOW: Final = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TO: Final = tuple(

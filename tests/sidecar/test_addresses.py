@@ -14,13 +14,13 @@ from scratch_submission import Peer, ScratchHost
 from sidecar_process import MailerDirectory, Wire, document, running
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.connection import connect
-from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Away
-from o365mailer_sidecar.gauges import Gauges
-from o365mailer_sidecar.resolver import Endpoint, Resolver, interleaved
+from o365mailer_sidecar.exchange.connection import connect
+from o365mailer_sidecar.exchange.dialer import Dialer
+from o365mailer_sidecar.exchange.resolver import Endpoint, Resolver, interleaved
 from o365mailer_sidecar.timeouts import Timeouts
+from o365mailer_sidecar.watching.gauges import Gauges
 
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 SILENT = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

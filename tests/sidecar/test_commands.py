@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o365mailer_sidecar import commands
-from o365mailer_sidecar.envelope import Recipient, Sender
 from o365mailer_sidecar.errors import Refused
+from o365mailer_sidecar.mail.envelope import Recipient, Sender
+from o365mailer_sidecar.reception import commands
 
 
 @pytest.mark.parametrize(

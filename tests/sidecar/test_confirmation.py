@@ -7,7 +7,7 @@ from emulator_client import EmulatorClient
 from scratch_submission import Peer, ScratchHost
 from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
-from o365mailer_sidecar.connection import FRESH
+from o365mailer_sidecar.exchange.connection import FRESH
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 

@@ -13,7 +13,7 @@ from emulator_client import EmulatorClient
 from sidecar_process import MailerDirectory, until
 from spooling import TEXT, history, nowhere, number, queued, spooling, submit
 
-from o365mailer_sidecar.backlog import leave_word
+from o365mailer_sidecar.queue.backlog import leave_word
 
 ALLOWED = {"allowed": ["@contoso.com"]}
 

@@ -26,10 +26,10 @@ from simulated_disk import EXHAUSTIVE, Crash, Operation, RecordingDisk, State
 from spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, buried, recorded
 from spooled import RECEIVED, Reports, body, envelope, octets, spool_in
 
-from o365mailer_sidecar import body as body_module
-from o365mailer_sidecar import entry, slot, spares
-from o365mailer_sidecar.durable import Disk, Filesystem
 from o365mailer_sidecar.errors import Damaged
+from o365mailer_sidecar.mail import body as body_module
+from o365mailer_sidecar.spool import entry, slot, spares
+from o365mailer_sidecar.spool.durable import Disk, Filesystem
 
 
 class Unsynced(Filesystem):

@@ -17,21 +17,21 @@ from spooling import dead as dead_letters
 from spooling import history, queued
 
 from o365mailer_contract.settings import Settings, decode
-from o365mailer_sidecar.attempt import Attempt
-from o365mailer_sidecar.audit import Audit
-from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.courier import Courier
-from o365mailer_sidecar.custody import Custody
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn
-from o365mailer_sidecar.gauges import Gauges
-from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.upstream import Clock
+from o365mailer_sidecar.exchange.verdict import Answers
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.queue.courier import Courier
+from o365mailer_sidecar.queue.custody import Custody
+from o365mailer_sidecar.queue.settlement import Settlement
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.settlement import Settlement
-from o365mailer_sidecar.spool import Spool
-from o365mailer_sidecar.upstream import Clock
-from o365mailer_sidecar.verdict import Answers
+from o365mailer_sidecar.spool.spool import Spool
+from o365mailer_sidecar.watching.audit import Audit
+from o365mailer_sidecar.watching.gauges import Gauges
+from o365mailer_sidecar.watching.journal import Journal
 
 SETTINGS: Settings = decode(
     b'{"schemaVersion": 1, "revision": 1, "mailbox": "a@b.c", "submission": {"host": "h"},'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from o365mailer_sidecar.judgement import REASONS, RULES, Outcome, judged, outcome
+from o365mailer_sidecar.exchange.judgement import REASONS, RULES, Outcome, judged, outcome
 from o365mailer_sidecar.reply import upstream_reply
 
 TRAILER = "[AM0PR01CA0001.outlook.office365.com 2026-11-23T10:00:00.000Z 08DE2A6028D26C22]"

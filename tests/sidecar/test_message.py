@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.message import date_time, head
-from o365mailer_sidecar.parameters import mail_arguments
+from o365mailer_sidecar.exchange.parameters import mail_arguments
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.mail.message import date_time, head
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 RECEIVED = b"Received: by o365mailer with ESMTP id QUEUE;\r\n\tMon, 23 Nov 2026 12:00:00 +0000\r\n"

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar_process import MailerDirectory, Sidecar, Wire, running
 from spooling import spooling
 
-from o365mailer_sidecar.gauges import Gauges, labels
-from o365mailer_sidecar.metrics import BY_NAME, METRICS, PREFIX
+from o365mailer_sidecar.watching.gauges import Gauges, labels
+from o365mailer_sidecar.watching.metrics import BY_NAME, METRICS, PREFIX
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "sidecar" / "o365mailer_sidecar"
@@ -145,7 +145,7 @@ def test_the_documents_table_is_the_codes() -> None:
 
 def test_the_code_feeds_what_is_declared_and_nothing_else() -> None:
     fed = set()
-    for path in SOURCES.glob("*.py"):
+    for path in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(func=function, args=[ast.Constant(value=str(name)), *_]) if FEEDS.search(

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.notice import Failure, audience, composed, envelope_for
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.queue.notice import Failure, audience, composed, envelope_for
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 

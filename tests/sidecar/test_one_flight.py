@@ -10,7 +10,7 @@ from emulator_client import EmulatorClient
 from scratch_submission import Peer, ScratchHost
 from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
-from o365mailer_sidecar.connection import FRESH
+from o365mailer_sidecar.exchange.connection import FRESH
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n..dots\r\n"
 EHLO = b"250-host\r\n250-AUTH XOAUTH2\r\n%b250 SIZE 100000000\r\n"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o365mailer_contract.settings import Recipients, Senders
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.policy import Policy, applied
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.mail.policy import Policy, applied
 
 MAILBOX = "noreply@contoso.com"
 

@@ -12,16 +12,16 @@ from scratch_submission import Peer, ScratchHost
 from sidecar_process import MailerDirectory, Wire, document, running
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.attempt import Attempt
-from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.connection import Connection, connect
-from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer, Token
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.gauges import Gauges
-from o365mailer_sidecar.outgoing import Outgoing
-from o365mailer_sidecar.pool import Pool
-from o365mailer_sidecar.window import Window
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.connection import Connection, connect
+from o365mailer_sidecar.exchange.dialer import Dialer
+from o365mailer_sidecar.exchange.pool import Pool
+from o365mailer_sidecar.exchange.window import Window
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.watching.gauges import Gauges
 
 ENVELOPE = Envelope(
     queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=(Recipient(address="a@example.com"),)

@@ -4,17 +4,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from o365mailer_sidecar.breaker import FEW, KEYS, REMEMBERED, WITHIN, Breaker, Key, keys_of
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.gate import Gate, Traveller
-from o365mailer_sidecar.journal import Journal
-from o365mailer_sidecar.judgement import judged
-from o365mailer_sidecar.pace import Pace
+from o365mailer_sidecar.exchange.breaker import FEW, KEYS, REMEMBERED, WITHIN, Breaker, Key, keys_of
+from o365mailer_sidecar.exchange.gate import Gate, Traveller
+from o365mailer_sidecar.exchange.judgement import judged
+from o365mailer_sidecar.exchange.pace import Pace
+from o365mailer_sidecar.exchange.rest import PROBE_PATIENCE, TRIES, Rest
+from o365mailer_sidecar.exchange.verdict import Answers
+from o365mailer_sidecar.exchange.window import Window
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, upstream_reply
-from o365mailer_sidecar.rest import PROBE_PATIENCE, TRIES, Rest
-from o365mailer_sidecar.verdict import Answers
-from o365mailer_sidecar.window import Window
+from o365mailer_sidecar.watching.journal import Journal
 
 HOUR = 3600.0
 LOCK = upstream_reply(550, "5.2.252 Sender throttled due to continuous send as denied errors.")

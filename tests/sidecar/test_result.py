@@ -2,10 +2,10 @@
 
 import pytest
 
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.exchange.result import concluded
+from o365mailer_sidecar.exchange.verdict import Answers, Outcome
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.result import concluded
-from o365mailer_sidecar.verdict import Answers, Outcome
 
 OK = Reply(250, "2.1.0", "OK")
 HAS_IT = Reply(250, "2.0.0", "OK <x@y> [Hostname=z]")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o365mailer_sidecar import retry
-from o365mailer_sidecar.expiry import Expiry
-from o365mailer_sidecar.upstream import Clock
+from o365mailer_sidecar.exchange.upstream import Clock
+from o365mailer_sidecar.queue import retry
+from o365mailer_sidecar.queue.expiry import Expiry
 
 ATTEMPTS = st.integers(min_value=0, max_value=10_000)
 DICE = st.floats(min_value=0, max_value=1, exclude_max=True)

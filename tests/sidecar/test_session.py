@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.dialogue import Terms
-from o365mailer_sidecar.envelope import Envelope
-from o365mailer_sidecar.journal import Journal
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.reception.dialogue import Terms
+from o365mailer_sidecar.reception.session import TURN, Session
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.session import TURN, Session
 from o365mailer_sidecar.timeouts import Timeouts
+from o365mailer_sidecar.watching.journal import Journal
 
 
 class Counter:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
-from o365mailer_sidecar.body import MEMORY, Body
-from o365mailer_sidecar.durable import Filesystem
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull
-from o365mailer_sidecar.record import Event, header_line
-from o365mailer_sidecar.stored import SpoolLimits, Stored
+from o365mailer_sidecar.mail.body import MEMORY, Body
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.spool.durable import Filesystem
+from o365mailer_sidecar.spool.record import Event, header_line
+from o365mailer_sidecar.spool.stored import SpoolLimits, Stored
 
 BODIES = {
     "small": b"Subject: small\r\n\r\n.dots\r\n..\r\n",

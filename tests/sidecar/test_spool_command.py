@@ -13,9 +13,9 @@ import pytest
 from spooled import RECEIVED, body, envelope, files, octets, recovered, spool_in
 
 from o365mailer_contract import names
-from o365mailer_sidecar import spool_command
 from o365mailer_sidecar.errors import Gone
-from o365mailer_sidecar.record import Event
+from o365mailer_sidecar.spool import spool_command
+from o365mailer_sidecar.spool.record import Event
 
 SECRET = b"what is in a body is nobody's business\r\n"
 CONTENT = b"Subject: invoice \x1b[31m\r\nX-Folded: a\r\n\tb\r\n\r\n" + SECRET
@@ -25,7 +25,7 @@ FOLLOW = """
 import signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from o365mailer_sidecar.spool import Spool
+from o365mailer_sidecar.spool.spool import Spool
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
 spool = Spool.opened(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
 list(spool.recovered())
@@ -282,7 +282,7 @@ def test_who_may_not_read_the_spool_is_told_whom_to_be(tmp_path: Path) -> None:
     (tmp_path / "0").chmod(0)
     probe = """
 import os, sys
-from o365mailer_sidecar import spool_command
+from o365mailer_sidecar.spool import spool_command
 spool_command.parser().parse_args(["ls"])  # whatever is imported late is not this user's to read
 os.getuid() or os.setuid(65534)
 sys.exit(spool_command.main(["ls", "--spool-dir", sys.argv[1]], {}))

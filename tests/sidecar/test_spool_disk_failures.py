@@ -14,11 +14,11 @@ import pytest
 from completeness import lacking
 from spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
-from o365mailer_sidecar.durable import Filesystem
 from o365mailer_sidecar.errors import SpoolFull, StoreFailed
-from o365mailer_sidecar.record import Event
-from o365mailer_sidecar.spares import BATCH
-from o365mailer_sidecar.spool import Spool
+from o365mailer_sidecar.spool.durable import Filesystem
+from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool.spares import BATCH
+from o365mailer_sidecar.spool.spool import Spool
 
 CONTENT = b"Subject: test\r\n\r\n" + b"x" * 5_000 + b"\r\n"
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spooled import RECEIVED, body, envelope, octets
 
-from o365mailer_sidecar import entry
-from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.entry import Entry
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Damaged
-from o365mailer_sidecar.record import Event, event_line, header_line
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.spool import entry
+from o365mailer_sidecar.spool.entry import Entry
+from o365mailer_sidecar.spool.record import Event, event_line, header_line
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "spool.md"
 

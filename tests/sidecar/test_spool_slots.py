@@ -11,13 +11,13 @@ import pytest
 from spooled import RECEIVED, body, envelope, files, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolUnusable, WrongCommandLine
-from o365mailer_sidecar.volume import kind
+from o365mailer_sidecar.spool.volume import kind
 
 HOLD = """
 import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from o365mailer_sidecar.spool import Spool
+from o365mailer_sidecar.spool.spool import Spool
 spool = Spool.opened(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
 print(spool.slot.path.name, len(list(spool.recovered())), flush=True)
 sys.stdin.read()

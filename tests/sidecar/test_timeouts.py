@@ -18,18 +18,18 @@ from scratch_submission import CLEAR_EHLO, Peer, ScratchHost
 from sidecar_process import Wire, document, running
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.attempt import Attempt
-from o365mailer_sidecar.body import Body
-from o365mailer_sidecar.connection import Connection, connect
-from o365mailer_sidecar.dialer import Dialer
 from o365mailer_sidecar.directory import Mailer, Token
-from o365mailer_sidecar.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.errors import Away, Lost
-from o365mailer_sidecar.gauges import Gauges
-from o365mailer_sidecar.health import Health
-from o365mailer_sidecar.outgoing import Outgoing
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.connection import Connection, connect
+from o365mailer_sidecar.exchange.dialer import Dialer
+from o365mailer_sidecar.exchange.verdict import Answers
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.verdict import Answers
+from o365mailer_sidecar.watching.gauges import Gauges
+from o365mailer_sidecar.watching.health import Health
 
 SHORT, LONG = 0.2, 600.0
 GUARD = 20.0

@@ -1,0 +1,1 @@
+"""The way to Exchange: an authenticated connection, what is said on it, and whether it is worth asking."""

@@ -1,0 +1,226 @@
+"""One authenticated connection to Exchange: from TCP through STARTTLS and AUTH to the messages."""
+
+import asyncio
+import base64
+import os
+import socket
+import ssl
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+from o365mailer_contract.settings import Submission
+from o365mailer_sidecar.directory import Mailer
+from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
+from o365mailer_sidecar.exchange.conversation import NO_ANSWER, NO_SMTP, OUT_OF_TURN, Conversation
+from o365mailer_sidecar.exchange.delivery import BDAT_DEFECTS, Delivery, Progress
+from o365mailer_sidecar.exchange.dialer import Dialer
+from o365mailer_sidecar.exchange.starttls import upgrade
+from o365mailer_sidecar.exchange.talk import Talk, Unsaid
+from o365mailer_sidecar.exchange.verdict import Answers, Outcome, outcome
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.reply import Reply, upstream_reply
+from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
+from o365mailer_sidecar.watching.gauges import Gauges, labels
+
+FRESH: Final = 3.0
+"""Seconds since the last reply within which a message may leave before its envelope is answered."""
+
+EXPIRY_MARGIN: Final = 10.0
+"""Seconds before its token's end from which a session takes no further message."""
+
+CLOSING: Final = 421
+"""The host ends the session (RFC 5321 §3.8)."""
+
+WORDS: Final[dict[type[BaseException], str]] = {
+    TimeoutError: NO_ANSWER,
+    ConnectionAbortedError: NO_ANSWER,  # asyncio's word for a TLS handshake that takes too long
+}
+"""For failures that have no number of the system's."""
+
+
+async def connect(
+    mailer: Mailer,
+    *,
+    context: ssl.SSLContext,
+    name: str,
+    now: datetime,
+    gauges: Gauges,
+    dialer: Dialer,
+    timeouts: Timeouts = TIMEOUTS,
+) -> "Connection":
+    """An authenticated connection. `now` is compared with the token's end. Raises Away, Distrusted, TokenRefused."""
+    submission = mailer.settings.submission
+    dialed, endpoint = await dialer.dial(submission.host, submission.port, timeouts=timeouts)
+    clear, talk = Talk(strict=True), None
+    try:
+        talk = await _reach(clear, dialed, context=context, submission=submission, name=name, timeouts=timeouts)
+        extensions = await _extensions(talk, submission, name=name, timeout=timeouts.ehlo)
+        await _authenticate(talk, mailer, gauges, timeout=timeouts.auth)
+    except BaseException as error:
+        if not isinstance(error, (TokenRefused, NotAdmitted)):
+            dialer.worked(endpoint, False)
+        # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
+        # could be an app's by then, which would never be heard again.
+        for transport in (talk and talk.transport, clear.transport or dialed):
+            if transport:
+                transport.close()
+        raise
+    dialer.worked(endpoint, True)
+    ends_in = (mailer.token.expires_at - now).total_seconds() if mailer.token.expires_at else float("inf")
+    return Connection(talk, mailer, extensions=extensions, lifetime=ends_in - EXPIRY_MARGIN, timeouts=timeouts)
+
+
+async def _reach(
+    talk: Talk, dialed: socket.socket, *, context: ssl.SSLContext, submission: Submission, name: str, timeouts: Timeouts
+) -> Talk:
+    """The greeting, STARTTLS and TLS."""
+    host = submission.host.rstrip(".")  # a certificate's name has no root's dot
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: talk, sock=dialed)
+        said = await talk.hear(timeout=timeouts.greeting)
+        if said.code != 220:
+            raise Away(f"{host} answered {said.code} instead of a greeting")
+        return await upgrade(talk, context=context, host=host, name=name, timeouts=timeouts)
+    except Unsaid as unsaid:
+        silence = f"{host}:{submission.port}: {unsaid}"
+        raise Away(f"{host} spoke no SMTP instead of a greeting" if str(unsaid) == NO_SMTP else silence) from None
+    except UpstreamError:
+        raise
+    except ssl.SSLCertVerificationError as error:
+        raise Distrusted(f"the certificate of {host} is not trusted: {error.verify_message}") from None
+    except ssl.SSLError as error:
+        raise Distrusted(f"TLS with {host} failed: {error.reason}") from None
+    except OSError as error:
+        words = os.strerror(error.errno) if error.errno else WORDS.get(type(error), "no connection")
+        raise Away(f"{host}:{submission.port}: {words}") from None
+
+
+async def _extensions(talk: Talk, submission: Submission, *, name: str, timeout: float) -> frozenset[str]:
+    """What the host offers under TLS: EHLO's keywords in lower case. One that takes no token is not sent one."""
+    try:
+        said = await talk.ask(b"EHLO " + name.encode(), timeout=timeout)
+    except Unsaid as unsaid:
+        raise Away(f"{submission.host}:{submission.port}: {unsaid}") from None
+    if talk.octets:
+        raise Distrusted(f"{submission.host} spoke out of turn")
+    if said.code != 250:
+        raise Away(f"{submission.host}: {said.code} to EHLO")
+    offered = [line.lower().split() for line in said.lines[1:]]
+    if not any(words[:1] == ["auth"] and "xoauth2" in words for words in offered):
+        raise Distrusted(f"{submission.host} offers no AUTH XOAUTH2")
+    return frozenset(words[0] for words in offered if words)
+
+
+async def _authenticate(talk: Talk, mailer: Mailer, gauges: Gauges, *, timeout: float) -> None:
+    """AUTH in one line (RFC 4954 §4); a refusal in a challenge is asked for its code with an empty line."""
+    result = "failed"
+    words = f"user={mailer.settings.mailbox}\x01auth=Bearer {mailer.token.value}\x01\x01"
+    try:
+        said = await talk.ask(b"AUTH XOAUTH2 " + base64.b64encode(words.encode()), timeout=timeout)
+        if said.code == 334:
+            said = await talk.ask(b"", timeout=timeout)
+        if said.code != 235:
+            refusal = _unadmitted(upstream_reply(said.code, "\n".join(said.lines)))
+            result = "refused" if isinstance(refusal, TokenRefused) else result
+            raise refusal
+        result = "accepted"
+    except Unsaid as unsaid:
+        raise Away(f"AUTH: {unsaid}") from None
+    finally:
+        gauges.count("auth_total", labels(result=result))
+
+
+def _unadmitted(reply: Reply) -> UpstreamError:
+    """A refusal that no table knows speaks of the token too: offered again at once, it would be refused again."""
+    if outcome(reply) in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
+        return TokenRefused(f"{reply.code} {reply.enhanced} {reply.text}")
+    return NotAdmitted(reply)
+
+
+class Connection:
+    """One session with Exchange. Not to be used by two at once; `usable` says whether it can be used again."""
+
+    def __init__(
+        self, talk: Talk, mailer: Mailer, *, extensions: frozenset[str], lifetime: float, timeouts: Timeouts
+    ) -> None:
+        if talk.fault or talk.transport is None:
+            raise Away("the connection ended after AUTH")
+        self.loop = asyncio.get_running_loop()
+        self.mailer, self.transport, self.timeouts = mailer, talk.transport, timeouts
+        off = {"chunking"} if mailer.settings.submission.chunking == "off" else set()
+        self.extensions = extensions - off
+        self.conversation = Conversation(talk.transport, loop=self.loop)
+        talk.transport.set_protocol(self.conversation)
+        if talk.octets:
+            self.conversation.fault = OUT_OF_TURN
+        self.opened_at = self.idle_since = self.loop.time()
+        self.ends_at = self.opened_at + lifetime
+        self.messages = 0
+        self.in_step = True
+        """Whether the next reply will be that of the next command."""
+        self.bdat_refused = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether another message may be tried on it."""
+        return self.in_step and not self.conversation.fault
+
+    async def transact(self, envelope: Envelope, outgoing: Outgoing, progress: Progress) -> Answers:
+        """Offer one message; it is sent only if every recipient was taken, or `progress` allows less.
+
+        Raises Lost, Refused (Exchange announced too little for this message), and what `progress` raises.
+        """
+        delivery = Delivery(self.conversation, envelope, outgoing, progress, self.extensions, self.timeouts)
+        self.in_step = False
+        answers = await self._offer(delivery)
+        if answers.final and answers.start is None and answers.final.code in BDAT_DEFECTS:
+            self.bdat_refused = True
+            progress.refused()
+            await self._reset()
+            if not self.usable:
+                raise Lost(self.conversation.fault)
+            return await self.transact(envelope, outgoing, progress)
+        if answers.final is None:
+            await self._reset()
+        else:
+            code = answers.final.code
+            self.in_step = code == 250 or (code >= 400 and code != CLOSING)
+        return answers
+
+    async def _offer(self, delivery: Delivery) -> Answers:
+        first, idle = not self.messages, self.loop.time() - self.idle_since
+        self.messages += 1
+        pipelining = "pipelining" in self.extensions
+        chunking = "chunking" in self.extensions and not first and not self.bdat_refused
+        if pipelining and chunking and delivery.small and idle <= FRESH:
+            return await delivery.in_one_flight()
+        if pipelining and delivery.single and not chunking:
+            return await delivery.envelope_and_data()
+        answers = await (delivery.pipelined() if pipelining else delivery.command_by_command())
+        recipients = answers.recipients
+        if not await delivery.may_follow(recipients):
+            return answers
+        return await (delivery.by_bdat(answers) if chunking else delivery.by_data(answers))
+
+    async def _reset(self) -> None:
+        """Leave nothing of the transaction; a connection where that fails is not used again."""
+        if self.conversation.fault or self.conversation.owed:
+            return
+        with suppress(Lost):
+            (reply,) = await self.conversation.ask(b"RSET\r\n", timeout=self.timeouts.rest)
+            self.in_step = reply.code == 250
+
+    async def quit(self) -> None:
+        """Say goodbye, and close."""
+        try:
+            if self.usable:
+                with suppress(Lost):
+                    await self.conversation.ask(b"QUIT\r\n", timeout=self.timeouts.quit)
+        finally:  # cancelled as well: nobody else knows this connection any more
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close without a word: in the middle of a message this is what keeps it from being delivered."""
+        self.transport.abort()

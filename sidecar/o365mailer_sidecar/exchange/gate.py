@@ -1,0 +1,114 @@
+"""Whether Exchange gets to see a message: not while the mailbox rests, nor what it has refused again and again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from o365mailer_sidecar.errors import Held, Refused
+from o365mailer_sidecar.exchange.breaker import Breaker, Key, keys_of
+from o365mailer_sidecar.exchange.judgement import Judgement, Outcome, judged
+from o365mailer_sidecar.exchange.rest import Rest
+from o365mailer_sidecar.exchange.verdict import Answers, remembered, resting
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.mail.policy import author_of
+from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.watching.journal import Journal
+
+MAILBOX: Final = (Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED)
+"""What is said of the mailbox, not of the message."""
+
+
+class Traveller:
+    """One message at the gate. What it has in common with others is looked for only when somebody asks."""
+
+    def __init__(self, envelope: Envelope, head: bytes) -> None:
+        self.envelope, self.head = envelope, head
+        self.known: tuple[Key, ...] = ()
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The senders' first, then one for each recipient, in order."""
+        self.known = self.known or keys_of(self.envelope, author_of(self.head))
+        return self.known
+
+
+class Gate:
+    """Hears every answer, and stops what would get the same again."""
+
+    def __init__(
+        self, *, monotonic: Callable[[], float], uniform: Callable[[float, float], float], journal: Journal
+    ) -> None:
+        self.monotonic, self.journal = monotonic, journal
+        self.rest, self.breaker = Rest(uniform=uniform), Breaker()
+
+    def check(self, traveller: Traveller | None = None) -> None:
+        """Raises Held while the mailbox rests, Refused for a message that Exchange would refuse."""
+        if not (self.rest.reason or self.breaker.records):
+            return
+        now = self.monotonic()
+        suspect = bool(traveller and self.rest.suspect and self.breaker.suspect(traveller.keys, self.rest.suspect))
+        if why := self.rest.resting(now=now, suspect=suspect):
+            raise Held(resting(why.reply, why.judgement, seconds=why.until - now), until=why.until)
+        if traveller and (known := self.breaker.refusal(traveller.keys, now=now)):
+            raise Refused(remembered(known.reply, seconds=known.until - now))
+
+    @contextmanager
+    def passage(self, traveller: Traveller) -> Iterator[None]:
+        """Exchange is asked within. Raises as `check`; behind a rest only one at a time passes, as its probe."""
+        self.check(traveller)
+        probe = bool(self.rest.reason)
+        self.rest.probing = self.rest.probing or probe
+        try:
+            yield
+        finally:
+            if probe:
+                self.rest.probing = False
+
+    def heard(self, traveller: Traveller, answers: Answers) -> None:
+        """All that Exchange said to a message."""
+        if answers.final and answers.final.code == 250:
+            self._accepted(traveller)
+        for number, reply in enumerate(answers.recipients, 1):
+            if judged(reply).reason != "mailbox-full":  # said to RCPT, it is the recipient's
+                self._said(traveller, reply, recipient=number)
+        self._said(traveller, answers.sender)
+        alone = len(traveller.envelope.recipients) == 1
+        for last in filter(None, (answers.start, answers.final)):
+            self._said(traveller, last, recipient=1 if alone else 0)
+
+    def _accepted(self, traveller: Traveller) -> None:
+        if self.rest.accepted():
+            self.journal.event("mailbox_back")
+        if self.breaker.records:
+            self.breaker.accepted(traveller.keys[:1])
+
+    def _said(self, traveller: Traveller, reply: Reply, *, recipient: int = 0) -> None:
+        """One reply, to the recipient of this number or to none of them alone."""
+        if reply.code < 400:
+            if recipient and self.breaker.records:
+                self.breaker.accepted(traveller.keys[recipient : recipient + 1])
+            return
+        judgement = judged(reply)
+        if judgement.outcome in MAILBOX:
+            self.rests(reply, judgement)
+        elif judgement.reason == "send-as":
+            self._refused(traveller.keys[0], reply)
+        elif judgement.reason == "recipient" and recipient:
+            self._refused(traveller.keys[recipient], reply)
+
+    def _refused(self, key: Key, reply: Reply) -> None:
+        if self.breaker.refused(key, reply, now=self.monotonic()):
+            self.journal.event("breaker_opened", level="warning", reason=key.reason, code=reply.code)
+
+    def rests(self, reply: Reply, judgement: Judgement) -> None:
+        """Exchange has said something of the mailbox."""
+        if self.rest.refused(reply, judgement, now=self.monotonic()):
+            lasting = round(self.rest.lasting)
+            self.journal.event(
+                "mailbox_rests", level="error", reason=judgement.reason, code=reply.code, seconds=lasting
+            )
+
+    def open_for(self) -> dict[str, float]:
+        """Reason → 1 for everything that is held or refused here, as the metric shows it."""
+        reasons = self.breaker.open(now=self.monotonic()) | ({self.rest.reason} - {""})
+        return {f'reason="{reason}"': 1 for reason in reasons}

@@ -1,0 +1,129 @@
+"""What one attempt came to: for the message, for each of its recipients, for an app that waits.
+
+The one place where "why is there no verdict" becomes a reply. The relay asks for an app, the courier for the spool.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from o365mailer_sidecar import replies
+from o365mailer_sidecar.errors import Away, Held, Lost, NotReady, Refused, TokenRefused, Withdrawn
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.upstream import Upstream
+from o365mailer_sidecar.exchange.verdict import Answers, Judgement, Outcome, judged, verdict
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.reply import Reply, shortened
+
+ACCEPTED: Final = 250
+"""The one code that accepts a message; another 2xx in its place is none (RFC 5321 §4.3.2)."""
+
+TOKEN_REFUSED: Final = "token-refused"
+"""The reason of a message that Exchange has not seen, because it does not let this mailbox in."""
+
+NOT_ASKED: Final = "mailbox-held"
+"""The reason of a message that Exchange has not seen, because the mailbox rests."""
+
+WITHHELD: Final = "withheld"
+"""The reason of a recipient that was taken, and whose message was not sent because of another."""
+
+
+class Fate(NamedTuple):
+    """What became of one recipient, by its address in the app's envelope."""
+
+    address: str
+    outcome: Outcome
+    reply: Reply
+
+
+class Result(NamedTuple):
+    """One attempt's end."""
+
+    reply: Reply
+    """What an app is told that has no spool behind it."""
+    outcome: Outcome
+    reason: str
+    fates: tuple[Fate, ...] = ()
+    """Empty: every recipient has the outcome."""
+    own: bool = True
+    """Whether it speaks of this message. Else of the way, the mailbox or the token: no attempt of its own."""
+    until: float = 0.0
+    """Before that asking again is pointless, a time of the event loop; 0 where nobody knows."""
+
+    def of(self, envelope: Envelope) -> tuple[Fate, ...]:
+        """Every recipient's."""
+        return self.fates or tuple(Fate(to.address, self.outcome, self.reply) for to in envelope.recipients)
+
+
+Failed = Callable[[str, BaseException], None]
+"""Told of a defect of ours."""
+
+
+async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt: Attempt, *, failed: Failed) -> Result:
+    """Ask Exchange once. Raises nothing but CancelledError."""
+    try:
+        sent, answers = await upstream.transact(envelope, body, attempt)
+        return concluded(envelope, sent, answers)
+    except Refused as refusal:
+        return Result(refusal.reply, Outcome.REFUSED, "policy")
+    except NotReady as error:
+        reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
+        return Result(reply, Outcome.DEFERRED, "not-ready", own=False)
+    except TokenRefused as error:
+        mailbox = upstream.directory.settings.mailbox if upstream.directory.settings else ""
+        reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=shortened(str(error)))
+        return Result(reply, Outcome.UNAUTHORIZED, TOKEN_REFUSED, own=False)
+    except Held as error:
+        return Result(error.reply, Outcome.HELD, NOT_ASKED, own=False, until=error.until)
+    except Away as error:
+        return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, "away", own=False)
+    except Lost as error:
+        reply = replies.NO_VERDICT if attempt.committed else replies.LOST
+        return Result(replies.filled(reply, reason=shortened(str(error))), Outcome.DEFERRED, "connection-lost")
+    except Withdrawn:
+        return Result(replies.UNFINISHED, Outcome.DEFERRED, "withdrawn", own=False)
+    except Exception as error:  # noqa: BLE001  # the app must get a reply, and never a 250 for a defect of ours
+        failed("relay_failed", error)
+        return Result(replies.BROKEN, Outcome.DEFERRED, "internal")
+
+
+def concluded(envelope: Envelope, sent: Envelope, answers: Answers) -> Result:
+    """What Exchange's answers mean. `sent` is the envelope that policy made of the app's."""
+    reply = verdict(sent, answers)
+    if answers.final and answers.final.code == ACCEPTED and all(200 <= to.code < 300 for to in answers.recipients):
+        return Result(reply, Outcome.ACCEPTED, "accepted")
+    found = _found(sent, answers)
+    outcomes = {judgement.outcome for _, judgement in found}
+    own = not outcomes & {Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED}
+    if len(outcomes) == 1:
+        return Result(reply, found[0][1].outcome, found[0][1].reason, own=own)
+    if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one
+        found = found[:1] * len(envelope.recipients)
+    fates = tuple(
+        Fate(to.address, judgement.outcome, said)
+        for to, (said, judgement) in zip(envelope.recipients, found, strict=True)
+    )
+    first = next(judgement for _, judgement in found if judgement.reason not in ("accepted", WITHHELD))
+    return Result(reply, first.outcome, first.reason, fates, own=own)
+
+
+def _found(sent: Envelope, answers: Answers) -> list[tuple[Reply, Judgement]]:
+    """For each recipient the reply that decides it: to MAIL, to its RCPT, or to the message."""
+    if judged(answers.sender).outcome is not Outcome.ACCEPTED:
+        return [(answers.sender, judged(answers.sender))] * len(sent.recipients)
+    end = answers.final or answers.start
+    found = []
+    for reply in answers.recipients:
+        judgement = judged(reply)
+        if judgement.outcome is Outcome.ACCEPTED:
+            found.append((end, _of_end(end)) if end else (reply, Judgement(Outcome.DEFERRED, WITHHELD)))
+        else:
+            found.append((reply, judgement))
+    return found
+
+
+def _of_end(reply: Reply) -> Judgement:
+    """A 2xx that is not 250 is no acceptance of a message, nor is anything below it."""
+    if reply.code < 400 and reply.code != ACCEPTED:
+        return Judgement(Outcome.DEFERRED, "no-smtp")
+    return judged(reply)

@@ -1,0 +1,265 @@
+"""One message to Exchange and its answers, or why there are none: pool, fresh token, and when not even to ask."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from o365mailer_contract.quantities import seconds
+from o365mailer_sidecar import replies
+from o365mailer_sidecar.directory import Mailer, MailerDirectory
+from o365mailer_sidecar.errors import (
+    Away,
+    Distrusted,
+    Held,
+    Lost,
+    NotAdmitted,
+    NotReady,
+    TokenRefused,
+    UpstreamError,
+    Withdrawn,
+)
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.availability import Availability, Obstacle, RefusedTokens
+from o365mailer_sidecar.exchange.chance import uniform
+from o365mailer_sidecar.exchange.connection import CLOSING, Connection, connect
+from o365mailer_sidecar.exchange.dialer import Dialer
+from o365mailer_sidecar.exchange.gate import Gate, Traveller
+from o365mailer_sidecar.exchange.pace import Pace
+from o365mailer_sidecar.exchange.pool import Pool
+from o365mailer_sidecar.exchange.verdict import Answers, Outcome, decisive, judged, outcome, told
+from o365mailer_sidecar.exchange.window import Window
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.mail.message import header_block
+from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.mail.policy import applied, policy_of
+from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.trust import Authorities
+from o365mailer_sidecar.watching.gauges import Gauges, labels
+from o365mailer_sidecar.watching.journal import Journal
+
+PATIENCE: Final = 3.0
+"""Seconds without a connection after which an attempt that is given up says something about the host."""
+
+CROWDED_TRIES: Final = 6
+"""Times that one message is offered to a crowded mailbox before whoever keeps it is told; each waits for its turn."""
+
+Submitted = tuple[Envelope, Answers]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Two times: of day, and of the event loop in seconds."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+
+
+class Upstream:
+    """Submits to what the mailer directory names."""
+
+    def __init__(
+        self, *, directory: MailerDirectory, clock: Clock, journal: Journal, gauges: Gauges, name: str = "localhost"
+    ) -> None:
+        self.directory, self.clock, self.journal, self.gauges, self.name = directory, clock, journal, gauges, name
+        self.authorities = Authorities()
+        self.availability = Availability()
+        self.refused_tokens = RefusedTokens()
+        self.without_bdat: set[str] = set()
+        self.dialer = Dialer()
+        self.pool = Pool(connect=self._connect, window=Window(uniform=uniform))
+        self.pace = Pace()
+        self.gate = Gate(monotonic=clock.monotonic, uniform=uniform, journal=journal)
+        gauges.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
+        gauges.watch("breaker_open", self.gate.open_for)
+
+    async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
+        """The envelope as it was sent, policy applied, and Exchange's answers.
+
+        A token that is refused is replaced once, if the directory has another by then; a connection that turns out to
+        be dead is replaced once, while no octet of the message has left; a message for which the mailbox has no room
+        now is offered a few times. Raises NotReady, TokenRefused, Away, Lost, Refused, Withdrawn, Held.
+        """
+        began, tries = self.clock.monotonic(), 0
+        while True:
+            tries += 1
+            try:
+                submitted = await self._with_newest_token(envelope, body, attempt, pace=tries == 1)
+            except NotAdmitted as error:
+                if outcome(error.reply) is not Outcome.CROWDED:
+                    raise
+                if self._gives_up(began, tries):
+                    raise Held(told(error.reply), until=self.pool.window.resume_at) from None
+                continue
+            if outcome(decisive(submitted[1])) is not Outcome.CROWDED:
+                return submitted
+            attempt.refused()
+            if attempt.withdrawn or self._gives_up(began, tries):
+                return submitted
+
+    def _gives_up(self, began: float, tries: int) -> bool:
+        """Whether a crowded mailbox was asked often enough, or its next turn is too late for an app that waits."""
+        settings = self.directory.settings
+        patience = seconds(settings.delivery.confirm_within) if settings else 0.0
+        return tries == CROWDED_TRIES or self.pool.window.resume_at > began + patience
+
+    async def _with_newest_token(self, envelope: Envelope, body: Body, attempt: Attempt, *, pace: bool) -> Submitted:
+        mailer = self.directory.mailer()
+        try:
+            return await self._on_live_connection(mailer, envelope, body, attempt, pace=pace)
+        except TokenRefused:
+            newer = self.directory.mailer()
+            if newer.token.value == mailer.token.value:
+                raise
+            return await self._on_live_connection(newer, envelope, body, attempt, pace=False)
+
+    async def _on_live_connection(
+        self, mailer: Mailer, envelope: Envelope, body: Body, attempt: Attempt, *, pace: bool
+    ) -> Submitted:
+        # By the settings that it is sent with, whatever was said at MAIL and RCPT; before asking whether Exchange is
+        # there, because what is not allowed now will not be when it is back.
+        head = header_block(body.content)
+        envelope, headers = applied(policy_of(mailer.settings), envelope, head)
+        traveller = Traveller(envelope, head if headers is None else headers)
+        self._check_worth_asking(mailer, traveller)
+        if pace:
+            await self._paced(mailer)
+        mailbox, now = mailer.settings.mailbox, attempt.received or self.clock.now()
+        outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, headers=headers)
+        try:
+            async with self.pool.lend(mailer) as connection:
+                reused = connection.messages > 0
+                answers = await self._transact(connection, traveller, outgoing, attempt)
+            # 421 to MAIL on a connection that was idle is the host's right, and no verdict.
+            if attempt.begun or not (reused and answers.sender.code == CLOSING):
+                return envelope, answers
+        except Lost:
+            if not reused or attempt.begun:
+                raise
+        if attempt.withdrawn:
+            raise Withdrawn
+        async with self.pool.lend(mailer, fresh=True) as connection:
+            return envelope, await self._transact(connection, traveller, outgoing, attempt)
+
+    async def _paced(self, mailer: Mailer) -> None:
+        """Wait for this message's moment. Raises Held when that is too late for whoever waits."""
+        limit, now = mailer.settings.limits.messages_per_minute, self.clock.monotonic()
+        moment = self.pace.moment(per_minute=limit, now=now)
+        if moment - now > seconds(mailer.settings.delivery.confirm_within):
+            words = {"limit": limit, "seconds": round(moment - now)}
+            raise Held(replies.filled(replies.PACED, **words), until=moment)
+        self.pace.take(moment, per_minute=limit)
+        if moment > now:
+            await asyncio.sleep(moment - now)
+
+    async def _transact(
+        self, connection: Connection, traveller: Traveller, outgoing: Outgoing, attempt: Attempt
+    ) -> Answers:
+        """DATA alone, on every connection, for a host that has once refused BDAT."""
+        host = connection.mailer.settings.submission.host
+        connection.bdat_refused = connection.bdat_refused or host in self.without_bdat
+        attempt.underway, began = True, self.clock.monotonic()
+        try:
+            with self.gate.passage(traveller):
+                answers = await connection.transact(traveller.envelope, outgoing, attempt)
+                self.gate.heard(traveller, answers)
+        finally:
+            spent = self.clock.monotonic() - began
+            attempt.upstream += spent
+            self.gauges.observe("upstream_seconds", spent)
+        if answers.final and answers.final.code == 250:
+            self.pool.accepted(connection, seconds=spent)
+        elif outcome(decisive(answers)) is Outcome.CROWDED:
+            self.pool.crowded(connection)
+        if connection.bdat_refused and host not in self.without_bdat:
+            self.without_bdat.add(host)
+            self.journal.event("bdat_refused", level="warning", host=host)
+        return answers
+
+    def obstacle(self) -> Obstacle | None:
+        """Why asking now is pointless; None when an attempt is worth it."""
+        try:
+            mailer = self.directory.mailer()
+        except NotReady as error:
+            return Obstacle(reply=replies.filled(replies.NOT_READY, reason=shortened(str(error))), until=float("inf"))
+        try:
+            self._check_worth_asking(mailer)
+        except TokenRefused as error:
+            words = {"mailbox": mailer.settings.mailbox, "answer": shortened(str(error))}
+            reply, until = replies.filled(replies.TOKEN_REFUSED, **words), self.refused_tokens.until
+        except Away as error:
+            reply, until = replies.filled(replies.AWAY, reason=shortened(str(error))), self.availability.until
+        except Held as error:
+            reply, until = error.reply, error.until
+        else:
+            return None
+        return Obstacle(reply=reply, until=until)
+
+    def _check_worth_asking(self, mailer: Mailer, traveller: Traveller | None = None) -> None:
+        now = self.clock.monotonic()
+        if answer := self.refused_tokens.answer_for(mailer.token.value, now=now):
+            raise TokenRefused(answer)
+        self.gate.check(traveller)
+        if reason := self.availability.away(now=now):
+            raise Away(reason)
+
+    async def _connect(self, mailer: Mailer) -> Connection:
+        # Asked again: whoever waited for its turn in the pool may have learned meanwhile that there is no point.
+        self._check_worth_asking(mailer)
+        began = self.clock.monotonic()
+        try:
+            context = self.authorities(mailer.ca)
+            connection = await connect(
+                mailer,
+                context=context,
+                name=self.name,
+                now=self.clock.now(),
+                gauges=self.gauges,
+                dialer=self.dialer,
+            )
+        except UpstreamError as error:
+            if isinstance(error, NotAdmitted) and self._concerns_mailbox(error.reply):
+                self.gate.check()
+                raise
+            self._failed(error, mailer)
+            raise
+        except asyncio.CancelledError:
+            # The app was told to try again while nothing answered: the next one should be told at once.
+            if self.clock.monotonic() - began > PATIENCE:
+                self._failed(Away(f"{mailer.settings.submission.host} does not answer"), mailer)
+            raise
+        self.gauges.count("upstream_connections_total", 'result="opened"')
+        self.refused_tokens.accepted()
+        self._reached()
+        return connection
+
+    def _reached(self) -> None:
+        if self.availability.succeeded():
+            self.journal.event("upstream_back")
+
+    def _concerns_mailbox(self, reply: Reply) -> bool:
+        """Whether the answer to AUTH speaks of the mailbox, so that the host is not away; it is taken note of."""
+        judgement = judged(reply)
+        if judgement.outcome is Outcome.CROWDED:
+            self.pool.crowded()
+        elif judgement.outcome in (Outcome.HELD, Outcome.SHUT):
+            self.gate.rests(reply, judgement)
+        else:
+            return False
+        self.gauges.count("upstream_connections_total", labels(result=judgement.outcome.value))
+        self._reached()
+        return True
+
+    def _failed(self, error: UpstreamError, mailer: Mailer) -> None:
+        """Remember it, and say so once: an outage is a few lines, not one a message."""
+        now = self.clock.monotonic()
+        if isinstance(error, TokenRefused):
+            result, news = "token_refused", self.refused_tokens.refused(mailer.token.value, str(error), now=now)
+        else:
+            result = "distrusted" if isinstance(error, Distrusted) else "away"
+            news = self.availability.failed(str(error), now=now)
+        self.gauges.count("upstream_connections_total", f'result="{result}"')
+        if news:
+            self.journal.event(f"upstream_{result}", level="warning", reason=str(error))

@@ -1,0 +1,1 @@
+"""Who takes what is in the spool to Exchange, and what becomes of it."""

@@ -1,0 +1,172 @@
+"""The spool and those who work on it, put together: what a process has beside the relay when it is given a disk."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from o365mailer_contract.quantities import octets, seconds
+from o365mailer_contract.settings import Delivery, Settings
+from o365mailer_contract.settings import Limits as SettingsLimits
+from o365mailer_sidecar.directory import MailerDirectory, Token
+from o365mailer_sidecar.exchange.upstream import Clock, Upstream
+from o365mailer_sidecar.queue.courier import Courier
+from o365mailer_sidecar.queue.custody import Custody
+from o365mailer_sidecar.queue.finder import Finder
+from o365mailer_sidecar.queue.settlement import Settlement
+from o365mailer_sidecar.spool.spool import Spool
+from o365mailer_sidecar.spool.stored import SpoolLimits, Stored
+from o365mailer_sidecar.watching.audit import Audit
+from o365mailer_sidecar.watching.gauges import Gauges
+from o365mailer_sidecar.watching.journal import Journal
+
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+"""Where kubelet looks for a container's last words (terminationMessagePath); it is there in a cluster alone."""
+
+TERMINATION_LIMIT: Final = 4096
+"""Octets that kubelet reads of it."""
+
+PAUSE: Final = 5.0
+"""Seconds until what has ended by a defect begins anew."""
+
+
+class Backlog:
+    """Opens the spool, which raises SpoolUnusable."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        directory: MailerDirectory,
+        upstream: Upstream,
+        audit: Audit,
+        clock: Clock,
+        journal: Journal,
+        queue_id: Callable[[], str],
+        apps: Callable[[], int],
+    ) -> None:
+        self.directory, self.clock, self.journal = directory, clock, journal
+        # Before the spool is locked: from then on a person's command may send the signal.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+        self.finder: Finder | None = None
+        report: Callable[..., None] = journal.event
+        self.spool = Spool.opened(path, now=clock.now, report=report)
+        settlement = Settlement(
+            spool=self.spool, directory=directory, clock=clock, audit=audit, journal=journal, queue_id=queue_id
+        )
+        courier = Courier(
+            spool=self.spool,
+            upstream=upstream,
+            settlement=settlement,
+            clock=clock,
+            dice=random.random,
+            journal=journal,
+            connections=lambda: (self._settings.limits if self._settings else SettingsLimits()).connections,
+            apps=apps,
+        )
+        self.finder = Finder(
+            spool=self.spool,
+            courier=courier,
+            clock=clock,
+            journal=journal,
+            keep_dead=lambda: seconds(settlement.delivery.spool.keep_dead),
+        )
+        self.custody = Custody(
+            spool=self.spool, courier=courier, upstream=upstream, directory=directory, audit=audit, clock=clock
+        )
+        self.seen: tuple[Settings | None, Token | None] | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def _settings(self) -> Settings | None:
+        return self.directory.settings
+
+    def watch(self, gauges: Gauges) -> None:
+        """Show what is in it."""
+        spool = self.spool
+        gauges.watch("spool_messages", lambda: spool.depth)
+        gauges.watch("spool_bytes", lambda: spool.octets)
+        gauges.watch("spool_oldest_age_seconds", self._oldest_age)
+        gauges.watch("spool_dead_messages", lambda: spool.dead)
+        gauges.watch("spool_damaged_messages", lambda: spool.damaged)
+
+    def _oldest_age(self) -> float:
+        oldest = self.spool.oldest
+        return max((self.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
+
+    def _hang_up(self) -> None:
+        if self.finder:
+            self.finder.reread()
+            self.custody.do(self.finder.adopt())
+
+    def start(self) -> None:
+        """Deliver from now on."""
+        assert self.finder  # noqa: S101  # for the type checker
+        self.tasks = {
+            asyncio.ensure_future(self._kept_up(self.custody.courier.run)),
+            asyncio.ensure_future(self._kept_up(self.finder.run)),
+        }
+
+    async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A defect of ours must not end the delivery of what we have said 250 to."""
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001
+                self.journal.failure("backlog_failed", error)
+            await asyncio.sleep(PAUSE)
+
+    def look(self) -> None:
+        """The mailer directory may have changed: obey new limits, and try again what waited for a token."""
+        seen = self.directory.settings, self.directory.token
+        if seen == self.seen:
+            return
+        self.seen = seen
+        spool = (seen[0].delivery if seen[0] else Delivery()).spool
+        self.spool.limits = SpoolLimits(octets=octets(spool.max_size), messages=spool.max_messages)
+        self.custody.courier.look_again()
+
+    def begin_last_round(self, *, within: float) -> None:
+        """Try everything once more, so many seconds at most."""
+        self.custody.courier.begin_last_round(within=within)
+
+    async def end(self) -> list[Stored]:
+        """What is left when the last round is over, oldest first: said in the log, and where kubelet looks."""
+        await self.custody.courier.last_round_over()
+        await self.custody.done()
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+        left = sorted(self.spool.messages.values(), key=lambda stored: stored.received)
+        now = self.clock.now()
+        for stored in left:
+            self.journal.event(
+                "left_in_spool",
+                level="warning",
+                queue_id=stored.queue_id,
+                size=stored.size,
+                attempts=stored.attempts,
+                held=stored.held,
+                seconds=round((now - stored.received).total_seconds(), 3),
+            )
+        if left:
+            leave_word(stored.queue_id for stored in left)
+        self.spool.close()
+        return left
+
+
+def leave_word(queue_ids: Iterable[str], *, path: Path = TERMINATION_LOG) -> None:
+    """Tell whoever describes the pod what its spool still holds. Does nothing where there is no such file."""
+    names = list(queue_ids)
+    text = f"{len(names)} messages stay in the spool: {' '.join(names)}"
+    with suppress(OSError):
+        file = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        try:
+            os.write(file, text.encode()[:TERMINATION_LIMIT])
+        finally:
+            os.close(file)

@@ -1,0 +1,252 @@
+"""Takes what is in the spool to Exchange: by due time, a few at once, and never because a clock ticked.
+
+It sleeps until something is due, upstream is worth asking again, a message comes in, or the mailer directory changes.
+A message that is deferred waits on its own schedule (`retry`) and holds up no other. What is not a message's own (no
+token, Exchange away, the mailbox at rest) holds up all of them: then one is the probe, and the others wait for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from contextlib import suppress
+
+from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.result import NOT_ASKED, Result, result_of
+from o365mailer_sidecar.exchange.upstream import Clock, Upstream
+from o365mailer_sidecar.exchange.verdict import Outcome
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.queue import retry
+from o365mailer_sidecar.queue.prospect import Prospect
+from o365mailer_sidecar.queue.settlement import Settlement
+from o365mailer_sidecar.queue.timetable import NEVER, Timetable
+from o365mailer_sidecar.spool.spool import Spool
+from o365mailer_sidecar.spool.stored import Stored
+from o365mailer_sidecar.watching.journal import Journal
+
+
+async def _yes() -> bool:
+    return True
+
+
+class Courier:
+    """The one who delivers. Nothing else takes a message out of the spool."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        upstream: Upstream,
+        settlement: Settlement,
+        clock: Clock,
+        dice: retry.Dice,
+        journal: Journal,
+        connections: Callable[[], int],
+        apps: Callable[[], int],
+    ) -> None:
+        self.spool, self.upstream, self.settlement = spool, upstream, settlement
+        self.clock, self.dice, self.journal = clock, dice, journal
+        self.connections, self.apps = connections, apps
+        settlement.deliver = self.take
+        self.prospect = Prospect(
+            directory=upstream.directory,
+            monotonic=clock.monotonic,
+            dice=dice,
+            journal=journal,
+            waiting=lambda: spool.depth,
+        )
+        self.timetable = Timetable()
+        self.flying: dict[asyncio.Task[None], tuple[Stored, Attempt]] = {}
+        self.entrusted: set[Stored] = set()
+        """On disk already, and in the hands of the attempt that an app waits for, or waited."""
+        self.waker: asyncio.Future[None] | None = None
+        self.recovered = False
+        self.last_round: float | None = None
+        """Until when everything is tried once more, a time of the event loop."""
+        self.last_round_began = 0.0
+        self.hopeless = False
+        """The last round has found that there is no way to Exchange."""
+        self.over = asyncio.Event()
+
+    # --- What comes in ----------------------------------------------------------------------------------------------
+
+    def take(self, stored: Stored, *, after: float = 0.0) -> None:
+        """Deliver it, in so many seconds at the earliest."""
+        self.entrusted.discard(stored)
+        self.timetable.put(stored, due=self.clock.monotonic() + after)
+        self.wake()
+
+    def wake(self) -> None:
+        """Something has changed: the mailer directory, or how many apps want to be served."""
+        if self.waker and not self.waker.done():
+            self.waker.set_result(None)
+
+    def hear(self, result: Result) -> None:
+        """What an attempt for an app says: where it found its way, so will ours."""
+        waited = self.prospect.rest_until
+        self.prospect.hear(result)
+        if waited and not self.prospect.rest_until:
+            self.wake()
+
+    def look_again(self) -> None:
+        """The mailer directory, or the spool by hand, has changed: what was in the way may be gone."""
+        self.prospect.rest_until = 0.0
+        self.wake()
+
+    def forget(self, gone: Collection[Stored]) -> None:
+        """These are not for it, for now."""
+        self.timetable.leave_out(gone)
+
+    def has_in_hand(self, stored: Stored) -> bool:
+        """Whether somebody is at it already: it, or the attempt of an app."""
+        return stored in self.entrusted or any(stored is flying for flying, _ in self.flying.values())
+
+    def knows_all(self) -> None:
+        """Everything that was there at start is known."""
+        self.recovered = True
+        self.wake()
+
+    # --- The round --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            await self._sleep(until=self._start_what_is_due())
+
+    def _start_what_is_due(self) -> float:
+        """Start what can start; until when there is nothing to do, a time of the event loop."""
+        wait = NEVER
+        while self.timetable and len(self.flying) < self._lanes() and not self.hopeless:
+            now = self.clock.monotonic()
+            wait = max(self.timetable.due, self._obstructed_until(now))
+            if wait > now:
+                break
+            self._start(self.timetable.pop())
+            wait = NEVER
+        if self.last_round is not None:
+            in_vain = self.hopeless or (self.timetable and wait > self.last_round)
+            done = not self.flying and (in_vain or (self.recovered and not self.timetable))
+            (self.over.set if done else self.over.clear)()
+        return wait
+
+    def _lanes(self) -> int:
+        """As many at once as there are connections; less those that apps wait for; one where it is a probe."""
+        return 1 if self.prospect.failures else max(self.connections() - self.apps(), 1)
+
+    def _obstructed_until(self, now: float) -> float:
+        """When it is worth asking Exchange; not after `now`: it is."""
+        if now < self.prospect.rest_until:
+            return self.prospect.rest_until
+        obstacle = self.upstream.obstacle()
+        return obstacle.until if obstacle else now
+
+    def _start(self, stored: Stored) -> None:
+        attempt = Attempt(keep=_yes, received=stored.received)
+        task = asyncio.ensure_future(self._deliver(stored, attempt))
+        self.flying[task] = stored, attempt
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        stored, _ = self.flying.pop(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.journal.failure("courier_failed", error)
+            self.take(stored, after=retry.LONGEST)
+        self.wake()
+
+    async def _sleep(self, *, until: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.waker = loop.create_future()
+        timer = loop.call_at(until, self.wake) if until < NEVER else None
+        try:
+            await self.waker
+        finally:
+            self.waker = None
+            if timer:
+                timer.cancel()
+
+    # --- One message ------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, stored: Stored, attempt: Attempt) -> None:
+        try:
+            if not await self.settlement.caught_up(stored):
+                raise StoreFailed
+            envelope, body = await self.spool.open(stored)
+        except (Damaged, Gone):
+            return  # the spool has set it aside, counted it and said so
+        except StoreFailed:
+            self.take(stored, after=retry.after_deferral(1, self.dice))
+            return
+        try:
+            began = self.clock.monotonic()
+            result = await result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure)
+            self.hopeless = not self.prospect.learn(result) and self.last_round is not None
+            self.journal.event(
+                "attempt",
+                level="debug",
+                queue_id=stored.queue_id,
+                outcome=result.outcome.value,
+                reason=result.reason,
+                code=result.reply.code,
+                enhanced=result.reply.enhanced,
+            )
+            await self.settle(stored, envelope, body, result, attempt, began=began)
+        finally:
+            body.close()
+
+    async def settle(
+        self,
+        stored: Stored,
+        envelope: Envelope,
+        body: Body,
+        result: Result,
+        attempt: Attempt,
+        *,
+        began: float,
+    ) -> None:
+        """Write down what an attempt came to, that began at a time of the event loop, and plan the next if one is due.
+
+        When it returns, what is on disk is true: what was taken is not sent again.
+        """
+        self.entrusted.discard(stored)
+        wait = self._pause(stored, result)
+        try:
+            again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
+        except Gone:
+            return
+        if not again:
+            return
+        if self.last_round is None:
+            self.take(stored, after=wait)
+        elif began < self.last_round_began:
+            self.take(stored)
+        elif result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED:
+            self.take(stored, after=wait)  # somebody else was in the way: it has not been tried yet
+
+    def _pause(self, stored: Stored, result: Result) -> float:
+        """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
+        if not result.own:
+            return max(result.until - self.clock.monotonic(), 0.0)
+        schedule = retry.after_crowding if result.outcome is Outcome.CROWDED else retry.after_deferral
+        return schedule(stored.attempts + 1, self.dice)
+
+    # --- The end ----------------------------------------------------------------------------------------------------
+
+    def begin_last_round(self, *, within: float) -> None:
+        """Try everything once more, so many seconds at most; what fails now stays."""
+        self.last_round_began = self.clock.monotonic()
+        self.last_round = self.last_round_began + within
+        self.timetable.all_now()
+        self.prospect.rest_until = 0.0
+        self.wake()
+
+    async def last_round_over(self) -> None:
+        """Wait for it; what is still on its way at its end is cut off, and stays."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self.last_round):
+                self.wake()
+                await self.over.wait()
+        for task, (_, attempt) in list(self.flying.items()):
+            attempt.withdraw()
+            task.cancel()
+        if self.flying:
+            await asyncio.wait(set(self.flying))

@@ -1,0 +1,212 @@
+"""Who answers for a message: the app, until it reads 250; then we do, and by then it is on disk or with Exchange.
+
+A 250 for what is on disk never claims that Exchange has it.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+from o365mailer_sidecar import replies
+from o365mailer_sidecar.directory import MailerDirectory
+from o365mailer_sidecar.errors import Gone, Refused, StoreFailed
+from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.result import Result
+from o365mailer_sidecar.exchange.upstream import Clock, Upstream
+from o365mailer_sidecar.exchange.verdict import Outcome
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.mail.message import header_block
+from o365mailer_sidecar.mail.policy import applied, policy_of
+from o365mailer_sidecar.queue.courier import Courier
+from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.spool.spool import Spool
+from o365mailer_sidecar.spool.stored import Stored
+from o365mailer_sidecar.watching.audit import Audit
+
+OURS: Final = ""
+"""The reason of a reply behind which the message goes on: its record is written at its end."""
+
+Told = tuple[Reply, str]
+"""What the app is told, and the audit's reason; `OURS` where the message is not at its end."""
+
+
+class Custody:
+    """The spool, as far as an app's messages are concerned."""
+
+    def __init__(
+        self,
+        *,
+        spool: Spool,
+        courier: Courier,
+        upstream: Upstream,
+        directory: MailerDirectory,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self.spool, self.courier, self.upstream, self.directory = spool, courier, upstream, directory
+        self.audit, self.clock = audit, clock
+        self.chores: set[asyncio.Task[None]] = set()
+
+    def of(self, envelope: Envelope, body: Body) -> "Charge | None":
+        """The charge of a message; None while the mailbox is in doubt: then all is as without a spool."""
+        return None if self.in_doubt else Charge(self, envelope, body)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the mailbox may not work at all (`doubt`)."""
+        return self.courier.prospect.in_doubt
+
+    def do(self, chore: Coroutine[Any, Any, None]) -> None:
+        """Something that nobody waits for, but the end of the process."""
+        task = asyncio.ensure_future(chore)
+        self.chores.add(task)
+        task.add_done_callback(self.chores.discard)
+
+    async def done(self) -> None:
+        """All of it."""
+        while self.chores:
+            await asyncio.wait(set(self.chores))
+
+
+class Charge:
+    """One message of an app, and its place in the spool once it has one."""
+
+    __slots__ = ("attempt", "began", "body", "custody", "envelope", "received", "refusal", "storing")
+
+    def __init__(self, custody: Custody, envelope: Envelope, body: Body) -> None:
+        self.custody, self.envelope, self.body = custody, envelope, body
+        self.received: datetime = custody.clock.now()
+        self.began = custody.clock.monotonic()
+        self.attempt = Attempt(received=self.received)
+        self.refusal = replies.BROKEN
+        """What an app is told whose message found no room."""
+        self.storing: asyncio.Task[Stored] | None = None
+
+    async def take(self) -> Stored:
+        """On disk, durably, when it returns; once, however many ask and whoever of them gives up. Raises StoreFailed.
+
+        What failed is not tried again: an fsync that failed once may report success the second time, with the data gone
+        (https://wiki.postgresql.org/wiki/Fsync_Errors).
+        """
+        if not self.storing:
+            store = self.custody.spool.store(self.envelope, self.body, received=self.received)
+            self.storing = asyncio.ensure_future(store)
+            self.storing.add_done_callback(self._stored)
+        return await asyncio.shield(self.storing)
+
+    def _stored(self, done: asyncio.Task[Stored]) -> None:
+        """The courier may see it from now on. A failure that nobody waits for any more is no defect."""
+        if not done.cancelled() and not done.exception():
+            self.custody.courier.entrusted.add(done.result())
+
+    async def keep(self) -> bool:
+        """Take it, for who depends on it: whether it is on disk."""
+        try:
+            await self.take()
+        except StoreFailed:
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """The app has not read our 250: what is on disk goes."""
+        if self.storing:
+            self.custody.do(self._give_back())
+
+    async def _give_back(self) -> None:
+        if self.storing and await self.keep():
+            stored = self.storing.result()
+            self.custody.courier.entrusted.discard(stored)
+            with suppress(Gone, StoreFailed):
+                await self.custody.spool.remove(stored)
+
+    # --- What the app is told ---------------------------------------------------------------------------------------
+
+    async def without_asking(self) -> Told | None:
+        """While there is no point in asking Exchange: on disk. What is not allowed now will not be later either."""
+        obstacle = self.custody.upstream.obstacle()
+        if not obstacle or obstacle.reply.enhanced == replies.TOKEN_REFUSED.enhanced:
+            return None
+        settings = self.custody.directory.settings
+        try:
+            if settings:
+                applied(policy_of(settings), self.envelope, header_block(self.body.content))
+            stored = await self.take()
+        except Refused as refusal:
+            return refusal.reply, "policy"
+        except StoreFailed as error:
+            return _no_room(error), "spool"
+        self.custody.courier.take(stored)
+        return self._queued(obstacle.reply.text)
+
+    async def overdue(self, task: asyncio.Task[Result], *, limit: str) -> Told | None:
+        """The app's time is over: on disk, and the attempt that is running decides. None: it has ended, or no room.
+
+        One that still waits for its turn ends, and the courier has it: such attempts, with their bodies in memory,
+        would grow in number as long as apps are quicker than Exchange.
+        """
+        try:
+            stored = await self.take()
+        except StoreFailed as error:
+            self.refusal = _no_room(error)
+            return None
+        if task.done():
+            return None
+        if not self.attempt.underway and self.attempt.withdraw():
+            task.cancel()
+            self.custody.courier.take(stored)
+        else:
+            self.attempt.overdue = True
+            task.add_done_callback(self._landed)
+        return self._queued(f"no verdict within {limit}")
+
+    def _landed(self, task: asyncio.Task[Result]) -> None:
+        if not task.cancelled():  # else the process ends, and the message is on disk
+            self.custody.courier.hear(task.result())
+            self.custody.do(self._settle(task.result()))
+
+    async def concluded(self, result: Result) -> Told:
+        """The attempt has ended while the app waits."""
+        if result.outcome in (Outcome.ACCEPTED, Outcome.REFUSED) and not result.fates:
+            if self.storing:
+                await self._give_back()
+            return result.reply, result.reason
+        if result.outcome is Outcome.UNAUTHORIZED and not self.storing and self.custody.in_doubt:
+            return result.reply, result.reason
+        try:
+            await self.take()
+        except StoreFailed as error:
+            # Where Exchange may have it, nothing is truer than its silence.
+            return (result.reply if self.attempt.committed else _no_room(error)), "spool"
+        await self._settle(result)
+        return self._told_apart(result) if result.fates else self._queued(result.reply.text)
+
+    async def _settle(self, result: Result) -> None:
+        stored = await self.take()
+        await self.custody.courier.settle(stored, self.envelope, self.body, result, self.attempt, began=self.began)
+
+    def _queued(self, reason: str) -> Told:
+        self.custody.audit.count("queued")
+        words = shortened(reason.partition(";")[0])
+        return replies.filled(replies.QUEUED, reason=words), OURS
+
+    def _told_apart(self, result: Result) -> Told:
+        """One reply for many (RFC 5321 has one): any that was taken is a 250, and its text counts the rest."""
+        counts = dict.fromkeys(Outcome, 0)
+        for fate in result.fates:
+            counts[fate.outcome] += 1
+        taken, refused = counts[Outcome.ACCEPTED], counts[Outcome.REFUSED]
+        queued = len(result.fates) - taken - refused
+        if queued:
+            self.custody.audit.count("queued")
+        worst = next(fate for fate in result.fates if fate.outcome is not Outcome.ACCEPTED)
+        words = shortened(f"{worst.reply.code} {worst.reply.enhanced} {worst.reply.text}")
+        reply = replies.DIVIDED if taken else replies.QUEUED_DIVIDED
+        numbers = {"taken": taken, "queued": queued, "refused": refused, "all": len(result.fates)}
+        return replies.filled(reply, said=words, **numbers), OURS
+
+
+def _no_room(error: StoreFailed) -> Reply:
+    return replies.filled(replies.NO_ROOM, reason=shortened(str(error)))

@@ -1,0 +1,35 @@
+"""When a message has been tried for long enough. Pure but for the clock that it is given.
+
+Age is a matter of the time of day, which can be wrong and be set right (a node that boots without NTP, a VM that was
+paused). So it is not enough: the attempt that has just failed must have begun since the clock last jumped.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from o365mailer_sidecar.exchange.upstream import Clock
+
+JUMP: Final = 60.0
+"""Seconds by which the time of day and the monotonic clock may part; NTP slews less, and steps what is more."""
+
+
+class Expiry:
+    """Notices jumps, and judges ages."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.anchor = clock.now(), clock.monotonic()
+        self.jumped_at = clock.monotonic()
+
+    def over(self, received: datetime, *, began: float, max_age: float) -> bool:
+        """Whether a message of that age has had its last attempt, which began then (a time of the event loop)."""
+        now = self.clock.now()
+        self._look(now)
+        return (now - received).total_seconds() >= max_age and began >= self.jumped_at
+
+    def _look(self, now: datetime) -> None:
+        then, monotonic = self.anchor
+        passed = self.clock.monotonic() - monotonic
+        if abs((now - then).total_seconds() - passed) > JUMP:
+            self.jumped_at = self.clock.monotonic()
+        self.anchor = now, monotonic + passed

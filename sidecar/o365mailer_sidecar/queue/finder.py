@@ -1,0 +1,91 @@
+"""What the courier gets that no app has just brought: found at start, left by others, changed by hand."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from o365mailer_sidecar.exchange.upstream import Clock
+from o365mailer_sidecar.queue import retry
+from o365mailer_sidecar.queue.courier import Courier
+from o365mailer_sidecar.spool.spool import Spool
+from o365mailer_sidecar.spool.stored import Stored
+from o365mailer_sidecar.watching.journal import Journal
+
+SLICE: Final = 50
+"""Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""
+
+SWEEP_EVERY: Final = 3600.0
+"""Seconds between looks for dead letters whose time is over."""
+
+ADOPT_EVERY: Final = 60.0
+"""Seconds between looks for what processes have left that shared the directory: a rolling update ends the old pod after
+the new one has started."""
+
+
+class Finder:
+    """Looks into the spool. `keep_dead` is how long a dead letter is kept, in seconds."""
+
+    def __init__(
+        self, *, spool: Spool, courier: Courier, clock: Clock, journal: Journal, keep_dead: Callable[[], float]
+    ) -> None:
+        self.spool, self.courier, self.clock = spool, courier, clock
+        self.journal, self.keep_dead = journal, keep_dead
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for work in (self._recover, self._sweep, self._adopt):
+                tasks.create_task(work())
+
+    async def _recover(self) -> None:
+        """What was there at start: the first of it leaves while the rest is still being read."""
+        found = 0
+        for stored in self.spool.recovered():
+            self.courier.take(stored, after=self._wait_for(stored))
+            found += 1
+            if found % SLICE == 0:
+                await asyncio.sleep(0)
+        self.journal.event("spool_recovered", messages=found)
+        self.courier.knows_all()
+
+    async def _sweep(self) -> None:
+        while True:
+            gone = self.spool.expire_dead(keep=timedelta(seconds=self.keep_dead()))
+            if gone:
+                self.journal.event("dead_letters_removed", messages=gone)
+            await asyncio.sleep(SWEEP_EVERY)
+
+    async def _adopt(self) -> None:
+        while True:
+            await asyncio.sleep(ADOPT_EVERY)
+            await self.adopt()
+
+    async def adopt(self) -> None:
+        """Deliver also what processes have left that are gone and shared the directory."""
+        adopted = await self.spool.adopted()
+        for stored in adopted:
+            self.courier.take(stored, after=self._wait_for(stored))
+        if adopted:
+            self.journal.event("spool_adopted", messages=len(adopted))
+
+    def reread(self) -> None:
+        """Somebody has changed the spool by hand (SIGHUP)."""
+        changes = self.spool.reread()
+        self.courier.forget({*changes.changed, *changes.gone})
+        for stored in (*changes.changed, *changes.appeared):
+            if not self.courier.has_in_hand(stored):
+                self.courier.take(stored, after=self._wait_for(stored))
+        self.journal.event(
+            "spool_reread",
+            appeared=len(changes.appeared),
+            changed=len(changes.changed),
+            gone=len(changes.gone),
+        )
+        self.courier.look_again()
+
+    def _wait_for(self, stored: Stored) -> float:
+        """Seconds. A due time is one of day: a clock that was wrong then, or is now, holds no mail back for long."""
+        if not stored.due:
+            return 0.0
+        return min(max((stored.due - self.clock.now()).total_seconds(), 0.0), retry.LONGEST)

@@ -1,0 +1,73 @@
+"""What attempts so far say about the next: is Exchange there, does the mailbox let us in, when to look again."""
+
+from collections.abc import Callable
+from typing import Final
+
+from o365mailer_sidecar.directory import MailerDirectory
+from o365mailer_sidecar.exchange.result import NOT_ASKED, TOKEN_REFUSED, Result
+from o365mailer_sidecar.exchange.verdict import Outcome
+from o365mailer_sidecar.queue import retry
+from o365mailer_sidecar.queue.doubt import PROOF, Doubt
+from o365mailer_sidecar.watching.journal import Journal
+
+BREATH: Final = 1.0
+"""Seconds after a message that was not let through: a backlog is not to be read from disk only to be held, again and
+again."""
+
+
+class Prospect:
+    """Shared by the courier and by who takes messages of apps. `waiting` counts messages, for the log."""
+
+    def __init__(
+        self,
+        *,
+        directory: MailerDirectory,
+        monotonic: Callable[[], float],
+        dice: retry.Dice,
+        journal: Journal,
+        waiting: Callable[[], int],
+    ) -> None:
+        self.directory, self.monotonic, self.dice = directory, monotonic, dice
+        self.journal, self.waiting = journal, waiting
+        self.doubt = Doubt()
+        self.failures = 0
+        """In a row, of the way and not of a message."""
+        self.rest_until = 0.0
+        """A time of the event loop."""
+
+    @property
+    def mailbox(self) -> str:
+        """Whose mail it is; empty while there are no settings."""
+        return self.directory.settings.mailbox if self.directory.settings else ""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the mailbox may not work at all (`doubt`)."""
+        return self.doubt.about(self.mailbox)
+
+    def hear(self, result: Result) -> None:
+        """What any attempt, an app's too, came to."""
+        if result.outcome is Outcome.ACCEPTED:
+            self.doubt.end()
+        elif result.outcome is Outcome.UNAUTHORIZED:
+            self._doubt(result.reason)
+        if result.own:
+            self.failures, self.rest_until = 0, 0.0
+
+    def _doubt(self, reason: str) -> None:
+        if self.doubt.grow(self.mailbox, by=PROOF if reason == TOKEN_REFUSED else 1):
+            self.journal.event("mailbox_in_doubt", level="error", reason=reason, waiting=self.waiting())
+
+    def learn(self, result: Result) -> bool:
+        """What one of the courier's came to; False when it found no way, and the rest wait.
+
+        A message that was not let through is no such sign: others may be, and upstream knows when. They breathe.
+        """
+        self.hear(result)
+        if result.reason == NOT_ASKED:
+            self.rest_until = min(result.until, self.monotonic() + BREATH)
+        if result.own or result.reason == NOT_ASKED:
+            return True
+        self.failures += 1
+        self.rest_until = self.monotonic() + retry.after_outage(self.failures, self.dice)
+        return False

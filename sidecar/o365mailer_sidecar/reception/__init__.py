@@ -1,0 +1,1 @@
+"""What an app says, and what it is answered: SMTP on loopback."""

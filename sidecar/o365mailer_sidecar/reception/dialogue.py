@@ -1,0 +1,237 @@
+"""What each command of an app does: SMTP's words on one side, an envelope and a body for the relay on the other.
+
+`session` finds commands by name: `smtp_` and the verb.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, Protocol
+
+from o365mailer_sidecar import replies
+from o365mailer_sidecar.errors import Refused
+from o365mailer_sidecar.mail.body import Body, BodyReader, LineEndings
+from o365mailer_sidecar.mail.envelope import Envelope, Transaction
+from o365mailer_sidecar.mail.policy import Policy
+from o365mailer_sidecar.reception import commands
+from o365mailer_sidecar.reception.inbox import Inbox
+from o365mailer_sidecar.reception.outbox import Outbox
+from o365mailer_sidecar.reply import Reply
+
+HOSTNAME: Final = "localhost"
+"""Ours, in greeting and EHLO; fixed, because looking it up would ask the DNS for every session."""
+
+AUTH_LINE_LIMIT: Final = 12288
+"""Octets of AUTH and its continuations (RFC 4954 §4, §4.1)."""
+
+RECIPIENT_LIMIT: Final = 1000
+"""The most that Exchange Online can be set to take for one message (Set-Mailbox -RecipientLimits)."""
+
+CAPABILITIES: Final = ("8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN")
+"""What EHLO announces behind SIZE: always the same, whatever upstream offers."""
+
+AUTH_CAPABILITY: Final = "AUTH PLAIN LOGIN"
+
+
+@lru_cache(maxsize=1)
+def greeting(size_limit: int, *, offer_auth: bool = True) -> bytes:
+    """The reply to EHLO: the same for everybody while the limit (octets) is."""
+    lines = (HOSTNAME, f"SIZE {size_limit}", *CAPABILITIES, *((AUTH_CAPABILITY,) if offer_auth else ()))
+    return "".join([*(f"250-{line}\r\n" for line in lines[:-1]), f"250 {lines[-1]}\r\n"]).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a message is taken on."""
+
+    size_limit: int
+    """Octets."""
+    line_endings: LineEndings
+    offer_auth: bool = True
+    """An app that finds no AUTH sends without, or says that it cannot; one that finds it may insist on a password."""
+    policy: Policy | None = None
+    """None while there are no settings: the message is judged when it is sent."""
+    scratch: Path | None = None
+    """Where large messages go; None: the system's temporary directory."""
+
+
+class Office(Protocol):
+    """The port behind the counter: what a session needs of the rest."""
+
+    def terms(self) -> Terms:
+        """As they are now."""
+
+    async def submit(self, envelope: Envelope, body: Body) -> Reply:
+        """The final reply. Cancelled when the app has gone."""
+
+    def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
+        """The message cannot be handed on as it is. `size` in octets, as far as it was read."""
+
+    def dropped(self, envelope: Envelope) -> None:
+        """The app has gone before its message could be submitted."""
+
+
+class Dialogue:
+    """The state of one conversation, and its commands. `session` reads the lines and calls them."""
+
+    inbox: Inbox
+    outbox: Outbox
+
+    def __init__(self, *, office: Office, queue_id: Callable[[], str], loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.office, self.new_queue_id = office, queue_id
+        self.greeted = self.authenticated = False
+        self.protocol_name = ""
+        self.transaction: Transaction | None = None
+        self.bad_commands = 0
+        self.relaying = False
+        self.heard_at = loop.time()
+
+    async def line(self, limit: int) -> bytes:
+        """The app's next line without its CRLF. Raises Refused, EOFError."""
+        raise NotImplementedError
+
+    def say(self, reply: Reply, queue_id: str = "") -> None:
+        """Send a reply; it leaves with the next one when commands are waiting already (RFC 2920 §3.2)."""
+        self.outbox.put(reply.line(queue_id))
+
+    async def smtp_EHLO(self, argument: bytes) -> None:  # noqa: N802  # the verb, as SMTP writes it
+        """Announce what this relay can; the argument is never judged, only wanted."""
+        if not argument:
+            raise Refused(replies.EHLO_SYNTAX)
+        self.greeted, self.protocol_name, self.transaction = True, "ESMTP", None
+        terms = self.office.terms()
+        self.outbox.put(greeting(terms.size_limit, offer_auth=terms.offer_auth))
+
+    async def smtp_HELO(self, argument: bytes) -> None:  # noqa: N802
+        """The greeting of old clients."""
+        if not argument:
+            raise Refused(replies.EHLO_SYNTAX)
+        self.greeted, self.protocol_name, self.transaction = True, "SMTP", None
+        self.outbox.put(f"250 {HOSTNAME}\r\n".encode())
+
+    async def smtp_MAIL(self, argument: bytes) -> None:  # noqa: N802
+        """Begin a message."""
+        if not self.greeted:
+            raise Refused(replies.NEED_EHLO)
+        if self.transaction:
+            raise Refused(replies.NESTED_MAIL)
+        terms = self.office.terms()
+        sender = commands.sender(argument, size_limit=terms.size_limit)
+        if terms.policy:
+            terms.policy.check_sender(sender.address)
+        self.transaction = Transaction(self.new_queue_id(), sender)
+        self.say(replies.SENDER_OK)
+
+    async def smtp_RCPT(self, argument: bytes) -> None:  # noqa: N802
+        """Add a recipient; whether it exists is Exchange's to say."""
+        if not self.transaction:
+            raise Refused(replies.NEED_MAIL)
+        recipient = commands.recipient(argument)
+        if len(self.transaction.recipients) >= RECIPIENT_LIMIT:
+            raise Refused(replies.TOO_MANY_RECIPIENTS)
+        if policy := self.office.terms().policy:
+            policy.check_recipient(recipient.address, taken=len(self.transaction.recipients))
+        self.transaction.recipients.append(recipient)
+        self.say(replies.RECIPIENT_OK)
+
+    async def smtp_DATA(self, argument: bytes) -> None:  # noqa: N802
+        """Take the message, and answer with its verdict."""
+        transaction = self.transaction
+        if not transaction:
+            raise Refused(replies.NEED_MAIL)
+        if argument:
+            raise Refused(replies.NO_ARGUMENT)
+        if not transaction.recipients:
+            raise Refused(replies.NEED_RCPT)
+        if len(self.inbox):
+            raise Refused(replies.PIPELINED_DATA, close=True)
+        self.say(replies.START_DATA)
+        reader = await self._read_body()
+        self.transaction = None
+        self.say(await self._verdict(transaction, reader), transaction.queue_id)
+        await self.outbox.drain()
+
+    async def _read_body(self) -> BodyReader:
+        await self.outbox.drain()
+        terms = self.office.terms()
+        reader = BodyReader(size_limit=terms.size_limit, line_endings=terms.line_endings, scratch=terms.scratch)
+        while (behind := reader.feed(await self.inbox.chunk())) is None:
+            if reader.size > 2 * terms.size_limit:  # an app that does not stop is not waited for
+                raise Refused(replies.filled(replies.TOO_BIG, limit=terms.size_limit), close=True)
+        self.inbox.put_back(behind)
+        return reader
+
+    async def _verdict(self, transaction: Transaction, reader: BodyReader) -> Reply:
+        envelope = transaction.envelope(protocol=self._protocol())
+        if self.inbox.ended:
+            self.office.dropped(envelope)
+            raise EOFError
+        self.bad_commands = 0
+        try:
+            body = reader.body()
+        except Refused as refusal:
+            self.office.refused(envelope, refusal.reply, size=reader.size)
+            return refusal.reply
+        self.relaying = True
+        try:
+            return await self.office.submit(envelope, body)
+        finally:
+            self.relaying, self.heard_at = False, self.loop.time()
+
+    def _protocol(self) -> str:
+        return self.protocol_name + "A" if self.authenticated and self.protocol_name == "ESMTP" else self.protocol_name
+
+    async def smtp_RSET(self, argument: bytes) -> None:  # noqa: N802
+        """Forget the message."""
+        if argument:
+            raise Refused(replies.NO_ARGUMENT)
+        self.transaction = None
+        self.say(replies.OK)
+
+    async def smtp_NOOP(self, argument: bytes) -> None:  # noqa: N802, ARG002  # RFC 5321 §4.1.1.9 allows one
+        """Nothing."""
+        self.say(replies.OK)
+
+    async def smtp_QUIT(self, argument: bytes) -> None:  # noqa: N802
+        """End the session."""
+        if argument:
+            raise Refused(replies.NO_ARGUMENT)
+        raise Refused(replies.BYE, close=True)
+
+    async def smtp_HELP(self, argument: bytes) -> None:  # noqa: N802, ARG002
+        """Say which commands there are."""
+        self.say(replies.HELP)
+
+    async def smtp_VRFY(self, argument: bytes) -> None:  # noqa: N802, ARG002
+        """Nobody can know before Exchange does."""
+        self.say(replies.VRFY)
+
+    async def smtp_EXPN(self, argument: bytes) -> None:  # noqa: N802, ARG002
+        """Lists are Exchange's."""
+        raise Refused(replies.NOT_IMPLEMENTED)
+
+    async def smtp_STARTTLS(self, argument: bytes) -> None:  # noqa: N802, ARG002
+        """Never offered, and asked for all the same by apps that were configured for another host."""
+        raise Refused(replies.NO_TLS)
+
+    async def smtp_AUTH(self, argument: bytes) -> None:  # noqa: N802
+        """Take any credentials and forget them: apps were configured with a password and cannot do without."""
+        if not self.greeted:
+            raise Refused(replies.NEED_EHLO)
+        if not self.office.terms().offer_auth:
+            raise Refused(replies.AUTH_NOT_OFFERED)
+        if self.authenticated:
+            raise Refused(replies.AUTH_AGAIN)
+        mechanism, _, initial = argument.partition(b" ")
+        prompts = {b"PLAIN": (b"",), b"LOGIN": (b"VXNlcm5hbWU6", b"UGFzc3dvcmQ6")}.get(mechanism.upper())
+        if prompts is None:
+            raise Refused(replies.AUTH_MECHANISM)
+        for prompt in prompts[1:] if initial.strip() else prompts:
+            self.outbox.put(b"334 " + prompt + b"\r\n")
+            if await self.line(AUTH_LINE_LIMIT) == b"*":
+                raise Refused(replies.AUTH_CANCELLED)
+        self.authenticated = True
+        self.say(replies.AUTH_OK)

@@ -1,0 +1,169 @@
+"""The format of a spooled message; pure. docs/spool.md tells a person how to read and repair it.
+
+A file is one JSON line that says everything about the message (`Header`), then exactly `size` octets, the message as
+the app meant it (CRLF, dots unstuffed), then one JSON line for each thing that happened to it since (`Event`). Lines
+are only ever appended, so the relay and a person's command can both write them: every complete line counts, and what a
+crash left of the last one does not.
+
+`crc32` covers the header's octets before it and the message: a header is as easily torn as what it describes.
+"""
+
+import re
+import zlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from o365mailer_sidecar.errors import Damaged
+from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+
+VERSION: Final = 1
+"""Within a version members are only added, and unknown ones are ignored."""
+
+CRC: Final = b',"crc32":'
+UNCHECKED: Final = "unchecked"
+"""Written as `crc32` by a person who has edited the header or the message."""
+
+QUEUE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
+"""What may become a file's name."""
+
+EventName = Literal["attempt", "hold", "release", "retry", "note"]
+
+
+class HeaderSender(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The reverse-path, and what MAIL said with it."""
+
+    address: str
+    smtputf8: bool = False
+    parameters: tuple[str, ...] = ()
+
+
+class HeaderRecipient(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A forward-path, and what RCPT said with it."""
+
+    address: str
+    parameters: tuple[str, ...] = ()
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The first line."""
+
+    version: int = msgspec.field(name="o365mailer")
+    queue_id: str
+    received: datetime
+    protocol: str
+    sender: HeaderSender
+    recipients: tuple[HeaderRecipient, ...]
+    eight_bit: bool
+    size: int
+    """Octets of the message."""
+    crc32: str
+    """Eight hexadecimal digits, or `unchecked`. The last member: it covers those before it."""
+
+    def envelope(self, *, settled: Iterable[str]) -> Envelope:
+        """To those who are still due: all but the addresses in `settled`."""
+        done = frozenset(settled)
+        return Envelope(
+            queue_id=self.queue_id,
+            sender=Sender(
+                address=self.sender.address, smtputf8=self.sender.smtputf8, parameters=self.sender.parameters
+            ),
+            recipients=tuple(
+                Recipient(address=to.address, parameters=to.parameters)
+                for to in self.recipients
+                if to.address not in done
+            ),
+            protocol=self.protocol,
+        )
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line behind the message: something that happened to it. It says what is new, nothing twice."""
+
+    at: datetime
+    event: EventName
+    """`attempt` counts as one; `note` changes only what it names."""
+    outcome: str = ""
+    reason: str = ""
+    reply: str = ""
+    due: datetime | None = None
+    """When the next attempt may be made."""
+    accepted: tuple[str, ...] = ()
+    """Recipients who need nothing more."""
+    refused: dict[str, str] = {}
+    """Recipients who are refused for good, with the reply."""
+
+
+def header_line(envelope: Envelope, body: Body, *, received: datetime) -> bytes:
+    """The first line, with its line end. Reads the whole body, for the checksum."""
+    header = Header(
+        version=VERSION,
+        queue_id=envelope.queue_id,
+        received=received,
+        protocol=envelope.protocol,
+        sender=HeaderSender(
+            address=envelope.sender.address,
+            smtputf8=envelope.sender.smtputf8,
+            parameters=envelope.sender.parameters,
+        ),
+        recipients=tuple(HeaderRecipient(address=to.address, parameters=to.parameters) for to in envelope.recipients),
+        eight_bit=body.eight_bit,
+        size=len(body),
+        crc32="",
+    )
+    covered = msgspec.json.encode(header).rpartition(CRC)[0]
+    blocks = [body.content] if body.file is None else body.blocks()
+    return b'%b%b"%08x"}\n' % (covered, CRC, checksum(covered, blocks))
+
+
+def header(line: bytes) -> Header:
+    """The first line, read. Raises Damaged."""
+    try:
+        found = msgspec.json.decode(line, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Damaged("its header cannot be read") from None
+    if found.version > VERSION:
+        raise Damaged(f"it is of version {found.version}, and this sidecar reads {VERSION}")
+    if not QUEUE_ID.fullmatch(found.queue_id) or found.size < 0 or found.received.tzinfo is None:
+        raise Damaged("its header makes no sense")
+    return found
+
+
+def checksum(covered: bytes, blocks: Iterable[bytes | bytearray]) -> int:
+    """Over what stands in the header before its `crc32`, and the message."""
+    crc = zlib.crc32(covered)
+    for block in blocks:
+        crc = zlib.crc32(block, crc)
+    return crc
+
+
+def check(line: bytes, found: Header, blocks: Iterable[bytes]) -> None:
+    """Whether header and message are what was stored. Raises Damaged."""
+    if found.crc32 == UNCHECKED:
+        return
+    if f"{checksum(line.rpartition(CRC)[0], blocks):08x}" != found.crc32:
+        raise Damaged("its checksum is wrong")
+
+
+def event_line(event: Event) -> bytes:
+    """One line, with its line end."""
+    return msgspec.json.encode(event) + b"\n"
+
+
+def events(octets: bytes) -> tuple[list[Event], int]:
+    """What stands behind the message, and how many lines of it cannot be read (torn by a crash, or by hand)."""
+    found, unread = [], 0
+    for line in octets.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            found.append(EVENTS.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            unread += 1
+    return found, unread
+
+
+EVENTS: Final = msgspec.json.Decoder(Event)

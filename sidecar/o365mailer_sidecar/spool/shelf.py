@@ -1,0 +1,212 @@
+"""The message files of one slot: written, read, appended to, moved. Blocking; called from any thread.
+
+A file is in one directory at a time: `queue` while somebody is due, `dead` when somebody was refused for good,
+`damaged` when it is not what was stored.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from o365mailer_sidecar.errors import Damaged
+from o365mailer_sidecar.mail.body import BLOCK, Body
+from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.spool import entry, record
+from o365mailer_sidecar.spool.durable import Disk
+from o365mailer_sidecar.spool.entry import Entry
+from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool.slot import DAMAGED, DEAD, QUEUE, Slot
+from o365mailer_sidecar.spool.spares import PREFIX, Spares
+from o365mailer_sidecar.spool.stored import Stored
+
+
+class Shelf:
+    """Where they stand. Everything raises OSError, and Damaged where a message is read."""
+
+    def __init__(self, slot: Slot, *, disk: Disk) -> None:
+        self.disk = disk
+        self.queue, self.dead, self.damaged = (slot.directory(name) for name in (QUEUE, DEAD, DAMAGED))
+        self.dead_descriptor = disk.open_directory(self.dead)
+        self.spares = Spares(disk=disk, directory=self.queue)
+        self.doubted: set[str] = set()
+        """Queue ids whose file could not be synced once: a second fsync of it would prove nothing."""
+
+    def close(self) -> None:
+        """Let go of the directories."""
+        self.spares.close()
+        self.disk.close(self.dead_descriptor)
+
+    def write(self, envelope: Envelope, body: Body, *, received: datetime) -> int:
+        """A new message, durable when it returns; how many octets its file has. After an error nothing is left."""
+        line = record.header_line(envelope, body, received=received)
+        spare = self.spares.take()
+        try:
+            if body.file is None:
+                self.disk.write(spare.file, [line, body.content])
+            else:
+                self.disk.write(spare.file, [line])
+                for block in body.blocks():
+                    self.disk.write(spare.file, [block])
+            self.disk.sync(spare.file)
+            self.disk.rename(spare.path, f"{self.queue}/{envelope.queue_id}")
+        except BaseException:
+            self.spares.discard(spare)  # never synced again: the kernel may call written what it has lost
+            raise
+        self.disk.close(spare.file)
+        return len(line) + len(body)
+
+    def read(self, queue_id: str) -> tuple[Entry, Body]:
+        """The message, and what stands beside it; its checksum is right."""
+        file = open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=_opener)  # noqa: SIM115  # the body's own
+        try:
+            found = _named(entry.read(file.fileno()), queue_id)
+            return found, found.body(file)
+        except BaseException:
+            file.close()
+            raise
+
+    def peek(self, queue_id: str) -> Stored:
+        """What is kept of it in memory; its checksum is not looked at."""
+        with open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=_opener) as file:
+            return _named(entry.read(file.fileno()), queue_id).stored()
+
+    def append(self, queue_id: str, event: Event, *, durable: bool) -> Entry:
+        """What happened to it, and how it stands then."""
+        if queue_id in self.doubted:
+            self._copy(queue_id)
+        file = self.disk.reopen(f"{self.queue}/{queue_id}")
+        try:
+            append(self.disk, file, event)
+            if durable:
+                self._sync(file, queue_id)
+            return entry.read(file)
+        finally:
+            self.disk.close(file)
+
+    def _sync(self, file: int, queue_id: str) -> None:
+        try:
+            self.disk.sync(file)
+        except OSError:
+            self.doubted.add(queue_id)
+            raise
+
+    def _copy(self, queue_id: str) -> None:
+        """Everything that can still be read of it, in a new file."""
+        path, spare = f"{self.queue}/{queue_id}", self.spares.take()
+        try:
+            with open(path, "rb", buffering=0, opener=_opener) as file:
+                while block := file.read(BLOCK):
+                    self.disk.write(spare.file, [block])
+            self.disk.sync(spare.file)
+            self.disk.rename(spare.path, path)
+        except BaseException:
+            self.spares.discard(spare)
+            raise
+        self.disk.close(spare.file)
+        self.doubted.discard(queue_id)
+
+    def remove(self, queue_id: str) -> None:
+        """Not synced: a crash may bring it back, and then it is sent twice rather than not at all."""
+        self.disk.remove(f"{self.queue}/{queue_id}")
+
+    def bury(self, queue_id: str) -> None:
+        """A dead letter from here on; durable when it returns."""
+        self.disk.rename(f"{self.queue}/{queue_id}", f"{self.dead}/{queue_id}")
+        self.disk.sync(self.dead_descriptor)
+
+    def settle(self, stored: Stored) -> None:
+        """Nobody is due any more: a dead letter where somebody was refused, else nothing is left."""
+        if stored.refused:
+            self.bury(stored.queue_id)
+        else:
+            self.remove(stored.queue_id)
+
+    def set_aside(self, queue_id: str) -> None:
+        """Out of the way, for a person to look at."""
+        self.disk.rename(f"{self.queue}/{queue_id}", f"{self.damaged}/{queue_id}")
+
+    def left_spares(self) -> list[str]:
+        """Spares that a crash has left."""
+        return [name for name in _names(self.queue) if name.startswith(PREFIX)]
+
+    def settle_spare(self, name: str) -> None:
+        """A whole message may have been acknowledged before it was renamed; any other was not."""
+        path = f"{self.queue}/{name}"
+        try:
+            with open(path, "rb", buffering=0, opener=_opener) as file:
+                found = entry.read(file.fileno())
+                record.check(found.line, found.header, found.blocks(file.fileno()))
+        except Damaged:
+            self.disk.remove(path)
+            return
+        target = Path(self.queue, found.header.queue_id)
+        if target.exists() and target.stat().st_size > found.octets:
+            self.disk.remove(path)  # a copy that was not finished, of a file that is there
+        else:
+            self.disk.rename(path, str(target))
+
+    def take_from(self, other: "Shelf") -> list[str]:
+        """Move everything here from the shelf of a slot that was abandoned; what came into the queue."""
+        for name in other.left_spares():
+            other.settle_spare(name)
+        taken = list(other.by_age())
+        for source, target, names in ((other.queue, self.queue, taken), (other.dead, self.dead, _names(other.dead))):
+            for name in names:
+                if not Path(target, name).exists():  # a copy made by hand, or the leftover of a crash
+                    self.disk.rename(f"{source}/{name}", f"{target}/{name}")
+        self.disk.sync(self.spares.descriptor)
+        self.disk.sync(self.dead_descriptor)
+        return taken
+
+    def by_age(self) -> Iterator[str]:
+        """The queue ids, longest untouched first."""
+        with os.scandir(self.queue) as entries:
+            found = sorted((each.stat().st_mtime_ns, each.name) for each in entries if not each.name.startswith("."))
+        return (name for _, name in found)
+
+    def sizes(self) -> dict[str, int]:
+        """Queue id → octets of its file, as it is now."""
+        with os.scandir(self.queue) as entries:
+            return {each.name: each.stat().st_size for each in entries if not each.name.startswith(".")}
+
+    def expire(self, *, before: datetime) -> int:
+        """Delete dead letters that nothing has happened to since; how many there were."""
+        expired = 0
+        for name in _names(self.dead):
+            path = Path(self.dead, name)
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    self.disk.remove(str(path))
+                    expired += 1
+        return expired
+
+    def count(self, directory: str) -> int:
+        """Files in it."""
+        return len(_names(directory))
+
+
+def append(disk: Disk, file: int, event: Event) -> None:
+    """One line behind the message. One that a crash tore is ended first, so that it spoils no other.
+
+    In one write: a person's command may append at the same moment.
+    """
+    size = os.fstat(file).st_size
+    torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+    disk.write(file, [b"\n" * torn + record.event_line(event)])
+
+
+def _named(found: Entry, name: str) -> Entry:
+    if found.header.queue_id != name:
+        raise Damaged("its name is not its queue id")
+    return found
+
+
+def _names(directory: str) -> list[str]:
+    with os.scandir(directory) as entries:
+        return sorted(each.name for each in entries)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

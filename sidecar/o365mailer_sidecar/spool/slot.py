@@ -1,0 +1,163 @@
+"""The part of a spool directory that one process owns: `0`, `1`, ….
+
+Pods may share a volume, and a pod that died leaves mail behind. So a process takes the first slot that nobody has
+locked and that holds messages, else the first that nobody has locked, and moves to its own what it finds in `abandoned`
+ones, when it starts and from time to time.
+The lock is flock(2)'s: it ends with the process, however that ends.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from o365mailer_contract import names
+from o365mailer_sidecar.errors import SpoolUnusable
+from o365mailer_sidecar.spool.durable import Disk
+from o365mailer_sidecar.spool.volume import IN_MEMORY, kind, mounted
+
+QUEUE: Final = names.SPOOL_QUEUE
+DEAD: Final = "dead"
+DAMAGED: Final = "damaged"
+LOCK: Final = "lock"
+
+SLOTS: Final = 1000
+"""More processes than will ever share a volume."""
+
+PID_NAMESPACE: Final = "/proc/self/ns/pid"
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """What the lock file says: whom a person's command may signal."""
+
+    pid: int
+    host: str
+    namespace: str
+    """Where the pid means something: a volume may be shared by pods."""
+
+
+def owner() -> Owner:
+    """This process."""
+    return Owner(pid=os.getpid(), host=socket.gethostname(), namespace=namespace())
+
+
+def namespace() -> str:
+    """The pid namespace of this process; empty where there are none."""
+    try:
+        return str(Path(PID_NAMESPACE).readlink())
+    except OSError:
+        return ""
+
+
+class Slot:
+    """A locked slot."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path, self.lock = path, lock
+
+    @property
+    def ends_with_the_container(self) -> bool:
+        """Whether it lies on a container's own file system, which no restart of it survives."""
+        return kind(self.path, mounts=mounted()) == "overlay"
+
+    def directory(self, name: str) -> str:
+        """`queue`, `dead` or `damaged`."""
+        return str(self.path / name)
+
+    def unlock(self) -> None:
+        """Somebody else may have it."""
+        os.close(self.lock)
+
+
+def locked(directory: Path, *, disk: Disk) -> Slot:
+    """A slot for this process. Raises SpoolUnusable."""
+    try:
+        _made(directory, disk=disk, ours=False)
+        if (found := kind(directory, mounts=mounted())) in IN_MEMORY:
+            raise SpoolUnusable(
+                f"--spool-dir: '{directory}' is in memory ({found}), and a spool must outlive the machine; "
+                "name a directory on a disk, in a pod a volume without medium: Memory"
+            )
+        for number in _candidates(directory):
+            if slot := _taken(directory / number, disk=disk):
+                return slot
+    except OSError as error:
+        raise SpoolUnusable(
+            f"--spool-dir: '{directory}' is not a directory that can be written to and locked: {error.strerror}"
+        ) from None
+    raise SpoolUnusable(f"--spool-dir: every slot in '{directory}' is locked by another process")
+
+
+def slots(directory: Path) -> list[Path]:
+    """Those that exist, by number."""
+    return sorted((entry for entry in directory.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
+
+
+def abandoned(own: Slot) -> Iterator[Slot]:
+    """The other slots of its directory that hold something and that nobody has locked: locked now. Raises OSError."""
+    for path in slots(own.path.parent):
+        if path != own.path and _holds_messages(path) and (slot := _lock(path)):
+            yield slot
+
+
+def _candidates(directory: Path) -> Iterator[str]:
+    """First those with messages."""
+    yield from (slot.name for slot in slots(directory) if _holds_messages(slot))
+    yield from map(str, range(SLOTS))
+
+
+def _holds_messages(slot: Path) -> bool:
+    for name in (QUEUE, DEAD):
+        with suppress(OSError), os.scandir(slot / name) as entries:
+            if next(entries, None) is not None:
+                return True
+    return False
+
+
+def _made(directory: Path, *, disk: Disk, ours: bool = True) -> None:
+    """A directory whose own entry is on disk; in a directory that is not `ours` only if it is new."""
+    try:
+        disk.make_directory(str(directory))
+    except FileExistsError:
+        if not ours:
+            return
+    parent = disk.open_directory(str(directory.parent))
+    try:
+        disk.sync(parent)
+    finally:
+        disk.close(parent)
+
+
+def _taken(path: Path, *, disk: Disk) -> Slot | None:
+    """The slot, or None when it is another's."""
+    try:
+        _made(path, disk=disk)
+        slot = _lock(path)
+    except PermissionError:
+        if not path.exists():
+            raise  # the volume itself cannot be written to
+        return None  # a slot of another user
+    if slot:
+        for name in (QUEUE, DEAD, DAMAGED):
+            _made(path / name, disk=disk)
+    return slot
+
+
+def _lock(path: Path) -> Slot | None:
+    """A slot that exists; None when somebody has it."""
+    lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, msgspec.json.encode(owner()) + b"\n", 0)
+    return Slot(path, lock)
