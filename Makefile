@@ -64,6 +64,7 @@ clean: ## remove what these verbs made here (the cache outside the tree stays)
 	rm -rf .venv build dist .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 .venv/.%: locks/%.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and sys.executable + " is Python " + sys.version.split()[0] + ", and 3.11 or newer is needed: name another with make PYTHON=python3.13")'
 	@echo "Setting up .venv ($*)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r locks/$*.txt

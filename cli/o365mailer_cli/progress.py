@@ -77,7 +77,8 @@ class Progress:
         self.place, self.tally.spooled = place, waiting
         self.line(f"mail that Office 365 does not take yet waits in {place}")
         if waiting:
-            self.line(f"{mails(waiting)} of before there: sent as soon as Office 365 takes them")
+            verb, what = ("is", "it") if waiting == 1 else ("are", "them")
+            self.line(f"{mails(waiting)} from before {verb} there: sent as soon as Office 365 takes {what}")
 
     def waits(self, count: int) -> None:
         """So many messages are in the spool now."""

@@ -84,6 +84,11 @@ class Relay:
         words = self.last_words.removeprefix(PROGRAM) or "it left no message"
         if status == WRONG_COMMAND_LINE:
             return WrongInput(words)
+        if status < 0:
+            return RelayFailed(
+                f"the relay was killed by {_signal(-status)}; if nobody did that, see whether memory ran out (dmesg). "
+                "Start it again: what waits in its spool is sent then"
+            )
         return RelayFailed(f"the relay ended with status {status}: {words}")
 
     def stop(self) -> None:
@@ -91,6 +96,14 @@ class Relay:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGKILL if self.stopping else signal.SIGTERM)
         self.stopping = True
+
+
+def _signal(number: int) -> str:
+    """`SIGKILL`."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _event_in(line: bytes) -> Mapping[str, Any]:

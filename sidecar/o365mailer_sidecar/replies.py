@@ -48,6 +48,7 @@ RCPT_SYNTAX: Final = Reply(501, "5.5.4", "Syntax: RCPT TO:<address> [parameters]
 UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "A parameter is not supported")
 PARAMETER_TWICE: Final = Reply(501, "5.5.4", "A parameter is given twice")
 PARAMETER_VALUE: Final = Reply(501, "5.5.4", "A parameter's value is malformed")
+TWO_DOMAINS: Final = Reply(501, "5.1.3", "The address has more than one @: write user@example.com")
 NOT_UTF8: Final = Reply(501, "5.5.4", "The address is not UTF-8")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients: send the message again to the others")
 

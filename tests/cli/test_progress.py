@@ -136,7 +136,7 @@ def test_the_last_line_says_what_is_left_and_where() -> None:
 
     assert out.getvalue().splitlines() == [
         "mail that Office 365 does not take yet waits in /var/spool/x",
-        "1 mail of before there: sent as soon as Office 365 takes them",
+        "1 mail from before is there: sent as soon as Office 365 takes it",
         "stopped: 0 mails relayed, 2 waiting in /var/spool/x for the next run",
     ]
 

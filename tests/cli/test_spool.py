@@ -84,7 +84,7 @@ def test_what_waits_is_told_at_the_start_and_at_the_end(files: Any, start: Any, 
     put(spool, "2990A37EA2F3", ".spare.1")
     put(spool, "2990A37EA2F4", part="1")
     run = start(*files.arguments("--spool-dir", str(spool)))
-    run.hear("2 mails of before there: sent as soon as Office 365 takes them")
+    run.hear("2 mails from before are there: sent as soon as Office 365 takes them")
     run.port()
     put(spool, "2990A37EA2F5", part="9")  # by a relay that is not ours
     run.signal(signal.SIGTERM)

@@ -64,7 +64,7 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_run(
 
     second = start(*files.arguments())
     if number is signal.SIGTERM:
-        second.hear("2 mails of before there: sent as soon as Office 365 takes them")
+        second.hear("2 mails from before are there: sent as soon as Office 365 takes them")
 
     assert sorted(subjects(emulator, 2)) == ["one", "two"]
 

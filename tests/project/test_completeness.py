@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -43,6 +44,12 @@ def test_ci_fails_on_a_deselected_test(tmp_path: pathlib.Path) -> None:
 
 def test_a_complete_run_passes_in_ci(tmp_path: pathlib.Path) -> None:
     assert run(tmp_path, "def test_a():\n    pass\n").returncode == 0
+
+
+def test_every_suite_has_its_least_number_of_tests() -> None:
+    suites = {file.relative_to(TESTS).parts[0] for file in TESTS.glob("*/**/test_*.py")}
+    minimums = tomllib.loads((TESTS / "minimums.toml").read_text(encoding="utf-8"))
+    assert minimums.keys() == suites
 
 
 def test_elsewhere_what_is_left_out_is_named_and_no_failure(tmp_path: pathlib.Path) -> None:

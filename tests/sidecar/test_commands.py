@@ -16,6 +16,7 @@ from o365mailer_sidecar.reception import commands
      (b"FROM:a@b.c", Sender(address="a@b.c")),
      (b"FROM:<>", Sender(address="")),
      (b'FROM:<"a b>c"@d.e> SIZE=12', Sender(address='"a b>c"@d.e', size=12)),
+     (b'FROM:<"a@b"@c.d>', Sender(address='"a@b"@c.d')),
      (b"FROM:<@x.y,@z.w:a@b.c>", Sender(address="a@b.c")),
      ("FROM:<ä@b.c> SMTPUTF8".encode(), Sender(address="ä@b.c", smtputf8=True)),
      ("FROM:<ä@b.c>".encode(), Sender(address="ä@b.c")),
@@ -59,6 +60,8 @@ def test_a_wrong_mail_says_what_is_wrong(argument: bytes, reply: str) -> None:
     ("argument", "reply"),
     [(b"TO:<>", "501 5.5.4 Syntax: RCPT TO:<address> [parameters]"),
      (b"TO:", "501 5.5.4 Syntax: RCPT TO:<address> [parameters]"),
+     (b"TO:<a@b.c@d.e>", "501 5.1.3 The address has more than one @: write user@example.com"),
+     (b'TO:<"a"@b.c@d.e>', "501 5.1.3 The address has more than one @: write user@example.com"),
      (b"TO:<a@b.c> NOTIFY=NEVER,DELAY", "501 5.5.4 A parameter's value is malformed"),
      (b"TO:<a@b.c> SIZE=1", "555 5.5.4 A parameter is not supported")],
 )  # fmt: skip

@@ -241,6 +241,7 @@ async def test_another_process_that_has_the_pid_by_now_is_left_alone(tmp_path: P
     [
         (("show", "F00"), "no message 'F00': it was sent, or never stored (`spool ls` says what there is)"),
         (("drop", "AB"), "'AB' may be one of 2: ABC1 (queued, slot 0), ABD2 (queued, slot 0)"),
+        (("drop", ""), "the queue id is empty: write one, or its beginning (`spool ls` says what there is)"),
         (("ls", "--spool-dir", "/dev/null"), "'/dev/null' is no spool directory: Not a directory"),
         (("ls", "--spool-dir", "/no/where"), "'/no/where' is no spool directory: No such file or directory"),
     ],
@@ -268,6 +269,21 @@ def test_no_directory_is_said_with_where_to_name_one() -> None:
     assert complaint.startswith(
         "o365mailer-sidecar spool: which spool? --spool-dir DIR or O365MAILER_SPOOL_DIR says so"
     )
+
+
+async def test_an_empty_id_is_no_message_where_there_is_only_one(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)
+    assert ran(tmp_path, "drop", "")[0] == 2
+    assert files(tmp_path).keys() == {"ABC1"}
+
+
+def test_a_slot_named_for_its_spool_is_told_which_directory_is_meant(tmp_path: Path) -> None:
+    with spool_in(tmp_path):
+        pass
+    status, _, complaint = ran(tmp_path, "ls", "--spool-dir", str(tmp_path / "0"))
+    assert status == 2
+    assert f"is one slot of a spool: name the directory above it, '{tmp_path}'" in complaint
 
 
 def test_an_empty_spool_is_nothing(tmp_path: Path) -> None:

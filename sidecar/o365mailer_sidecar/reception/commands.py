@@ -80,7 +80,11 @@ def _path_and_parameters(
     match = PATH.fullmatch(text)
     if not match:
         raise Refused(syntax)
-    return match[1] if match[1] is not None else match[2], _parameters(match[3] or "", known)
+    address = match[1] if match[1] is not None else match[2]
+    # What is the domain of a@b@c? Policy would judge one reading, and a reader behind us may take the other.
+    if address.count("@") > 1 and re.sub(QUOTED, "", address).count("@") > 1:
+        raise Refused(replies.TWO_DOMAINS)
+    return address, _parameters(match[3] or "", known)
 
 
 def _parameters(text: str, known: Mapping[str, re.Pattern[str] | None]) -> dict[str, str]:

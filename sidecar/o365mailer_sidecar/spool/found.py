@@ -13,7 +13,7 @@ from o365mailer_sidecar.spool.durable import Disk
 from o365mailer_sidecar.spool.entry import Entry
 from o365mailer_sidecar.spool.record import Event, events
 from o365mailer_sidecar.spool.shelf import append
-from o365mailer_sidecar.spool.slot import DAMAGED, DEAD, QUEUE, slots
+from o365mailer_sidecar.spool.slot import DAMAGED, DEAD, LOCK, QUEUE, slots
 
 State = Literal["queued", "held", "dead", "damaged"]
 
@@ -103,6 +103,9 @@ class Found:
 def everything(directory: Path) -> list[Found]:
     """All files of all slots, oldest message first. Raises WrongCommandLine when there is no spool to read."""
     try:
+        if (directory / LOCK).is_file() and (directory / QUEUE).is_dir():
+            above = directory.absolute().parent
+            raise WrongCommandLine(f"'{directory}' is one slot of a spool: name the directory above it, '{above}'")
         found = [
             each
             for slot in slots(directory)
@@ -135,6 +138,8 @@ def _in(slot: Path, place: str) -> Iterator[Found]:
 def named(queue_id: str, found: Iterable[Found]) -> Found:
     """The one message whose id begins so. Raises WrongCommandLine, which says which there are."""
     wanted = queue_id.upper()
+    if not wanted:  # an unset variable of a script: every name begins so, and `drop` is for good
+        raise WrongCommandLine("the queue id is empty: write one, or its beginning (`spool ls` says what there is)")
     matching = [each for each in found if each.name.upper().startswith(wanted)]
     exact = [each for each in matching if each.name.upper() == wanted] or matching
     if not exact:
