@@ -128,6 +128,8 @@ class Relay:
                 return late, "time"
             await asyncio.wait({task})
         if task.cancelled():
+            if charge and (told := await charge.stopped()):
+                return told
             stopped = replies.filled(replies.NO_VERDICT, reason="stopping") if attempt.committed else replies.UNFINISHED
             return stopped, "stopping"
         result = task.result()

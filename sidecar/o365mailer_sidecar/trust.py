@@ -14,7 +14,7 @@ def authorities(pem: str | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # TypeError: it is not even text
         raise ValueError("holds no certificate in PEM form") from None
     return context
 

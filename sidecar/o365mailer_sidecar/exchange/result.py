@@ -6,6 +6,7 @@ The one place where "why is there no verdict" becomes a reply. The relay asks fo
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from o365mailer_contract.settings import Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Away, Held, Lost, NotReady, Refused, TokenRefused, Withdrawn
 from o365mailer_sidecar.exchange.attempt import Attempt
@@ -13,6 +14,7 @@ from o365mailer_sidecar.exchange.upstream import Upstream
 from o365mailer_sidecar.exchange.verdict import Answers, Judgement, Outcome, judged, verdict
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.mail.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 
 ACCEPTED: Final = 250
@@ -65,7 +67,7 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
         sent, answers = await upstream.transact(envelope, body, attempt)
         return concluded(envelope, sent, answers)
     except Refused as refusal:
-        return Result(refusal.reply, Outcome.REFUSED, "policy")
+        return _refused(envelope, refusal.reply, upstream.directory.settings)
     except NotReady as error:
         reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
         return Result(reply, Outcome.DEFERRED, "not-ready", own=False)
@@ -85,6 +87,27 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
     except Exception as error:  # noqa: BLE001  # the app must get a reply, and never a 250 for a defect of ours
         failed("relay_failed", error)
         return Result(replies.BROKEN, Outcome.DEFERRED, "internal")
+
+
+def _refused(envelope: Envelope, reply: Reply, settings: Settings | None) -> Result:
+    """Not asked, because policy forbids it. Where it forbids some recipients only, the others are due without them."""
+    barred = [_barred(to.address, settings) for to in envelope.recipients]
+    if all(barred) or not any(barred):
+        return Result(reply, Outcome.REFUSED, "policy")
+    fates = tuple(
+        Fate(to.address, Outcome.REFUSED if said else Outcome.DEFERRED, said or reply)
+        for to, said in zip(envelope.recipients, barred, strict=True)
+    )
+    return Result(reply, Outcome.REFUSED, "policy", fates)
+
+
+def _barred(address: str, settings: Settings | None) -> Reply | None:
+    try:
+        if settings:
+            policy_of(settings).check_recipient(address)
+    except Refused as refusal:
+        return refusal.reply
+    return None
 
 
 def concluded(envelope: Envelope, sent: Envelope, answers: Answers) -> Result:

@@ -124,6 +124,8 @@ class Backlog:
         """The mailer directory may have changed: obey new limits, and try again what waited for a token."""
         seen = self.directory.settings, self.directory.token
         if seen == self.seen:
+            if self.spool.depth:  # what was in the way may be gone all the same: a clock is right, a restriction off
+                self.custody.courier.wake()
             return
         self.seen = seen
         spool = (seen[0].delivery if seen[0] else Delivery()).spool

@@ -207,12 +207,13 @@ class Courier:
 
         When it returns, what is on disk is true: what was taken is not sent again.
         """
-        self.entrusted.discard(stored)
         wait = self._pause(stored, result)
         try:
             again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
         except Gone:
             return
+        finally:  # not before: until it is written down who was served, a hang-up must not have it sent again
+            self.entrusted.discard(stored)
         if not again:
             return
         if self.last_round is None:

@@ -162,6 +162,10 @@ class Charge:
             task.add_done_callback(self._landed)
         return self._queued(f"no verdict within {limit}")
 
+    async def stopped(self) -> Told | None:
+        """The process ends before the attempt. On disk it is the next one's: an app that came again would double it."""
+        return self._queued("the relay is stopping") if self.storing and await self.keep() else None
+
     def _landed(self, task: asyncio.Task[Result]) -> None:
         if not task.cancelled():  # else the process ends, and the message is on disk
             self.custody.courier.hear(task.result())

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Final
 
 from o365mailer_sidecar.exchange.upstream import Clock
@@ -51,7 +50,7 @@ class Finder:
 
     async def _sweep(self) -> None:
         while True:
-            gone = self.spool.expire_dead(keep=timedelta(seconds=self.keep_dead()))
+            gone = self.spool.expire_dead(keep=self.keep_dead())
             if gone:
                 self.journal.event("dead_letters_removed", messages=gone)
             await asyncio.sleep(SWEEP_EVERY)

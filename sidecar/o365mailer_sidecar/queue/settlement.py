@@ -102,7 +102,8 @@ class Settlement:
         try:
             await self.spool.record(stored, event, durable=bool(event.accepted or event.refused))
         except StoreFailed as error:
-            self._owe(stored, event, error)
+            if event.accepted or event.refused:  # else nothing is doubled: on a full disk it must leave to make room
+                self._owe(stored, event, error)
 
     async def _end(self, stored: Stored, event: Event) -> bool:
         """Whether it has left the queue."""

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -29,6 +29,9 @@ UNCHECKED: Final = "unchecked"
 
 QUEUE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 """What may become a file's name."""
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""With its time zone: what a person wrote without one cannot be compared, and is a line that makes no sense."""
 
 EventName = Literal["attempt", "hold", "release", "retry", "note"]
 
@@ -83,13 +86,13 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A line behind the message: something that happened to it. It says what is new, nothing twice."""
 
-    at: datetime
+    at: Moment
     event: EventName
     """`attempt` counts as one; `note` changes only what it names."""
     outcome: str = ""
     reason: str = ""
     reply: str = ""
-    due: datetime | None = None
+    due: Moment | None = None
     """When the next attempt may be made."""
     accepted: tuple[str, ...] = ()
     """Recipients who need nothing more."""

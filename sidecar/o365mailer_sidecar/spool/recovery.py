@@ -5,12 +5,13 @@ Blocking, a slice of it a turn of the event loop.
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.spool.ledger import Ledger
-from o365mailer_sidecar.spool.shelf import Shelf
-from o365mailer_sidecar.spool.slot import Slot, abandoned
+from o365mailer_sidecar.spool.shelf import Shelf, telling
+from o365mailer_sidecar.spool.slot import Slot, abandoned, neighbours
 from o365mailer_sidecar.spool.stored import Changes, Stored
 
 
@@ -34,10 +35,8 @@ class Recovery:
                 "spool_in_container", level="warning", reason="it ends with the container: mount a volume there"
             )
         for name in self.shelf.left_spares():
-            try:
+            with telling(self._say_unreadable, name):
                 self.shelf.settle_spare(name)
-            except OSError as error:
-                self._say_unreadable(name, error)
         self.take_abandoned()
 
     def messages(self) -> Iterator[Stored]:
@@ -49,17 +48,26 @@ class Recovery:
     def take_abandoned(self) -> list[str]:
         """Move to our slot what processes have left that shared the directory and are gone; which messages."""
         taken: list[str] = []
-        try:
-            for slot in abandoned(self.slot):
-                other = Shelf(slot, disk=self.shelf.disk)
-                try:
-                    taken += self.shelf.take_from(other)
-                finally:
-                    other.close()
-                    slot.unlock()
-        except OSError as error:
-            self._say_unreadable("", error)
+        with telling(self._say_unreadable, ""):
+            for path in neighbours(self.slot):
+                with telling(self._say_unreadable, path.name):
+                    self._take_over(path, taken)
         return taken
+
+    def _take_over(self, path: Path, taken: list[str]) -> None:
+        """What was moved is in `taken`, also when an error ends it: nobody else would look for it."""
+        slot = abandoned(path, disk=self.shelf.disk)
+        if not slot:
+            return
+        try:
+            other = Shelf(slot, disk=self.shelf.disk)
+            try:
+                for name in self.shelf.take_from(other, failed=self._say_unreadable):
+                    taken.append(name)  # noqa: PERF402  # one by one: an error in between takes none of them back
+            finally:
+                other.close()
+        finally:
+            slot.unlock()
 
     def recover(self, name: str) -> Stored | None:
         """Enter one message; None when there is nothing to be sent."""

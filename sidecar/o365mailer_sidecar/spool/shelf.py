@@ -5,8 +5,8 @@ A file is in one directory at a time: `queue` while somebody is due, `dead` when
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +20,20 @@ from o365mailer_sidecar.spool.record import Event
 from o365mailer_sidecar.spool.slot import DAMAGED, DEAD, QUEUE, Slot
 from o365mailer_sidecar.spool.spares import PREFIX, Spares
 from o365mailer_sidecar.spool.stored import Stored
+
+Failed = Callable[[str, OSError], None]
+"""Told of a file that cannot be dealt with, and why."""
+
+
+@contextmanager
+def telling(failed: Failed, name: str) -> Iterator[None]:
+    """The block is about this file, and its failure is nobody else's; what has gone meanwhile is none."""
+    try:
+        yield
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        failed(name, error)
 
 
 class Shelf:
@@ -147,37 +161,47 @@ class Shelf:
         else:
             self.disk.rename(path, str(target))
 
-    def take_from(self, other: "Shelf") -> list[str]:
-        """Move everything here from the shelf of a slot that was abandoned; what came into the queue."""
+    def take_from(self, other: "Shelf", *, failed: Failed) -> Iterator[str]:
+        """Move everything here from the shelf of a slot that was abandoned; each that has come into the queue.
+
+        What cannot be moved stays there, and `failed` is told: the rest must not wait for it.
+        """
         for name in other.left_spares():
-            other.settle_spare(name)
-        taken = list(other.by_age())
-        for source, target, names in ((other.queue, self.queue, taken), (other.dead, self.dead, _names(other.dead))):
-            for name in names:
-                if not Path(target, name).exists():  # a copy made by hand, or the leftover of a crash
-                    self.disk.rename(f"{source}/{name}", f"{target}/{name}")
+            with telling(failed, name):
+                other.settle_spare(name)
+        for source, target in ((other.queue, self.queue), (other.dead, self.dead)):
+            for name in other.by_age() if source is other.queue else _names(source):
+                with telling(failed, name):
+                    if not Path(target, name).exists():  # a copy made by hand, or the leftover of a crash
+                        self.disk.rename(f"{source}/{name}", f"{target}/{name}")
+                    if target is self.queue:
+                        yield name
         self.disk.sync(self.spares.descriptor)
         self.disk.sync(self.dead_descriptor)
-        return taken
 
     def by_age(self) -> Iterator[str]:
         """The queue ids, longest untouched first."""
-        with os.scandir(self.queue) as entries:
-            found = sorted((each.stat().st_mtime_ns, each.name) for each in entries if not each.name.startswith("."))
-        return (name for _, name in found)
+        return (name for _, name in sorted((status.st_mtime_ns, name) for name, status in self._waiting()))
 
     def sizes(self) -> dict[str, int]:
         """Queue id → octets of its file, as it is now."""
-        with os.scandir(self.queue) as entries:
-            return {each.name: each.stat().st_size for each in entries if not each.name.startswith(".")}
+        return {name: status.st_size for name, status in self._waiting()}
 
-    def expire(self, *, before: datetime) -> int:
-        """Delete dead letters that nothing has happened to since; how many there were."""
+    def _waiting(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Without what leaves at this moment: threads are at work."""
+        with os.scandir(self.queue) as entries:
+            for each in entries:
+                if not each.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        yield each.name, each.stat()
+
+    def expire(self, *, before: float) -> int:
+        """Delete dead letters that nothing has happened to since then, in seconds of 1970; how many there were."""
         expired = 0
         for name in _names(self.dead):
             path = Path(self.dead, name)
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < before.timestamp():
+            with suppress(OSError):  # one that cannot be deleted stays, and stops nothing
+                if path.stat().st_mtime < before:
                     self.disk.remove(str(path))
                     expired += 1
         return expired

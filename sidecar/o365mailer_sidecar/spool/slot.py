@@ -98,11 +98,14 @@ def slots(directory: Path) -> list[Path]:
     return sorted((entry for entry in directory.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
 
 
-def abandoned(own: Slot) -> Iterator[Slot]:
-    """The other slots of its directory that hold something and that nobody has locked: locked now. Raises OSError."""
-    for path in slots(own.path.parent):
-        if path != own.path and _holds_messages(path) and (slot := _lock(path)):
-            yield slot
+def neighbours(own: Slot) -> list[Path]:
+    """The other slots of its directory that hold something. Raises OSError."""
+    return [path for path in slots(own.path.parent) if path != own.path and _holds_messages(path)]
+
+
+def abandoned(path: Path, *, disk: Disk) -> Slot | None:
+    """A slot that nobody has locked, locked now. Raises OSError."""
+    return _furnished(slot, disk=disk) if (slot := _lock(path)) else None
 
 
 def _candidates(directory: Path) -> Iterator[str]:
@@ -142,9 +145,17 @@ def _taken(path: Path, *, disk: Disk) -> Slot | None:
         if not path.exists():
             raise  # the volume itself cannot be written to
         return None  # a slot of another user
-    if slot:
+    return _furnished(slot, disk=disk) if slot else None
+
+
+def _furnished(slot: Slot, *, disk: Disk) -> Slot:
+    """With all of its directories: a backup may have left out those that were empty."""
+    try:
         for name in (QUEUE, DEAD, DAMAGED):
-            _made(path / name, disk=disk)
+            _made(slot.path / name, disk=disk)
+    except OSError:
+        slot.unlock()
+        raise
     return slot
 
 
@@ -158,6 +169,6 @@ def _lock(path: Path) -> Slot | None:
         if isinstance(error, BlockingIOError):
             return None
         raise
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, msgspec.json.encode(owner()) + b"\n", 0)
+    with suppress(OSError):  # a full disk takes no word about us, and its mail must leave to make room
+        os.ftruncate(lock, os.pwrite(lock, msgspec.json.encode(owner()) + b"\n", 0))
     return Slot(path, lock)

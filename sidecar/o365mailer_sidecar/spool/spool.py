@@ -8,7 +8,7 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -195,9 +195,9 @@ class Spool:
         """See what a person has done to the files since. Blocking, some 5 µs a message and 60 µs a change."""
         return self.recovery.reread()
 
-    def expire_dead(self, *, keep: timedelta) -> int:
-        """Delete dead letters that nothing has happened to for so long; how many there were."""
-        return self.shelf.expire(before=self.now() - keep)
+    def expire_dead(self, *, keep: float) -> int:
+        """Delete dead letters that nothing has happened to for so many seconds; how many there were."""
+        return self.shelf.expire(before=self.now().timestamp() - keep)
 
     # --- Threads -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,33 @@
+"""What an app is told at the relay's end, and what is on disk then, say the same."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from emulator_client import EmulatorClient
+from sidecar_process import MailerDirectory, Wire
+from spooling import begin_data, number, queued, spooling
+
+
+@pytest.mark.promise("R53", "R58")
+def test_a_message_that_is_on_disk_when_the_grace_is_over_is_not_the_apps_any_more(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    directory.write_for(emulator, delivery={"confirmWithin": "30s"})
+    emulator.script("rcpt", match="b@*", reply="450 4.2.1 Try later")
+    emulator.script("data", stall=True)
+    arguments = ("--grace", "1s")
+    with spooling(directory, tmp_path, stays=True, arguments=arguments) as sidecar, Wire(sidecar.port) as app:
+        begin_data(app, "a@example.com", "b@example.com")
+        emulator.events("stalled", atleast=1, wait=10)
+        (kept,) = queued(tmp_path)
+        sidecar.process.send_signal(signal.SIGTERM)
+        reply = app.reply()
+        assert reply.startswith("250 2.0.0 Queued here"), "told to come again, it would be sent twice"
+        assert number(reply) == kept
+        sidecar.ended()
+    emulator.reset()
+    directory.write_for(emulator)
+    with spooling(directory, tmp_path):
+        (message,) = emulator.messages(atleast=1, wait=20)
+    assert message["recipients"] == ["a@example.com", "b@example.com"]

@@ -1,0 +1,58 @@
+"""What a process takes over from others that are gone: all that can be, whatever is wrong with the rest."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from spooled import RECEIVED, Reports, body, envelope, spool_in
+
+from o365mailer_sidecar.spool.durable import Filesystem
+
+
+async def left(directory: Path, *queue_ids: str) -> None:
+    """Each in a slot of its own, behind the first that is free."""
+    with spool_in(directory) as spool:
+        await spool.store(envelope(queue_ids[0]), body(), received=RECEIVED)
+        if queue_ids[1:]:
+            await left(directory, *queue_ids[1:])
+
+
+def descriptors() -> int:
+    """That this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.promise("R40")
+async def test_a_slot_from_a_backup_that_left_empty_directories_out_is_taken_over_too(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        await left(tmp_path, "A", "B")
+        for slot in (tmp_path / "1", tmp_path / "2"):
+            (slot / "dead").rmdir()
+            (slot / "damaged").rmdir()
+        before = descriptors()
+        assert sorted(stored.queue_id for stored in await spool.adopted()) == ["A", "B"]
+        assert descriptors() == before, "no lock is kept"
+
+
+class Stuck(Filesystem):
+    """Some files cannot be moved."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Unless it is a B that another has left."""
+        if source.endswith("/queue/B") and "/0/" in target:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().rename(source, target)
+
+
+@pytest.mark.promise("R40")
+async def test_a_file_that_cannot_be_moved_keeps_no_other_back(tmp_path: Path) -> None:
+    reports = Reports()
+    with spool_in(tmp_path, disk=Stuck(), reports=reports) as spool:
+        with spool_in(tmp_path) as other:
+            for queue_id in ("A", "B"):
+                await other.store(envelope(queue_id), body(), received=RECEIVED)
+            await left(tmp_path, "C")
+        adopted = await spool.adopted()
+        assert sorted(stored.queue_id for stored in adopted) == ["A", "C"], "nobody would look for them again"
+        assert reports.named("spool_unreadable") == [{"file": "B", "reason": "Input/output error"}]

@@ -1,0 +1,21 @@
+"""What a person has changed by hand is seen at a hang-up, whatever the process is doing at that moment."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from spooled import RECEIVED, body, envelope, spool_in
+
+MESSAGES = 1500
+
+
+@pytest.mark.promise("R45")
+async def test_mail_that_leaves_meanwhile_hides_no_change(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        stored = [await spool.store(envelope(f"A{n}"), body(), received=RECEIVED) for n in range(MESSAGES)]
+        leaving = [asyncio.ensure_future(spool.remove(each)) for each in stored[1:]]
+        while not all(task.done() for task in leaving):
+            await asyncio.sleep(0)
+            spool.reread()
+        await asyncio.gather(*leaving)
+        assert list(spool.messages) == ["A0"]
