@@ -14,6 +14,7 @@ from cluster.apps import Manifest
 from cluster.office365 import HOST, TENANT, Office365
 from cluster.record import Record
 from cluster_rig.choice import Cluster
+from cluster_rig.clients import ClientError
 
 from o365mailer_contract import names
 
@@ -110,7 +111,10 @@ class Team:
 
     def rolled_out(self, name: str = "app") -> None:
         """Returns when every pod of the Deployment is of its newest template, and ready."""
-        self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
+        try:
+            self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
+        except ClientError as error:
+            raise AssertionError(f"{error}\n{self.said()}") from None
 
     def mails(self, *, atleast: int = 0, wait: float = 30) -> list[dict[str, Any]]:
         """What has arrived in the mailbox; fails when fewer than `atleast` come within `wait` seconds."""

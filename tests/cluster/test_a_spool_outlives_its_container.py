@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from cluster import apps
@@ -12,6 +13,7 @@ from cluster.installation import Installation
 from cluster.power_cut import kill_9
 from cluster.team import Team
 from cluster.waiting import eventually
+from cluster_rig.node import NodeCluster
 
 from o365mailer_contract import names
 
@@ -79,7 +81,11 @@ def test_queued_mail_on_a_claim_survives_its_pod(installation: Installation, lax
 
 
 def volume(team: Team) -> Manifest:
-    """A directory of the node, for one claim of this team's."""
+    """A directory of the node, for one claim of this team's.
+
+    With our own node one that goes with it. Its /var/lib is memory, which no spool accepts.
+    """
+    place = team.cluster.directory / "volumes" if isinstance(team.cluster, NodeCluster) else Path("/var/tmp")  # noqa: S108
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -88,7 +94,7 @@ def volume(team: Team) -> Manifest:
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": "",
-            "hostPath": {"path": f"/var/lib/kubelet/{team.name}", "type": "DirectoryOrCreate"},
+            "hostPath": {"path": str(place / team.name), "type": "DirectoryOrCreate"},
             "claimRef": {"namespace": team.name, "name": CLAIM},
         },
     }
