@@ -33,8 +33,6 @@ class Model:
 
     def __init__(self) -> None:
         self.greeted = self.authenticated = self.transaction = self.closed = False
-        self.international = False
-        """Whether the envelope has an address that is not ASCII: the host of these sessions takes none."""
         self.recipients = self.bad = self.prompts = 0
 
     # --- A command --------------------------------------------------------------------------------------------------
@@ -113,10 +111,9 @@ class Model:
         elif verb == b"RSET":
             self.transaction = False
         elif verb == b"MAIL":
-            self.transaction, self.recipients, self.international = True, 0, not argument.isascii()
+            self.transaction, self.recipients = True, 0
         elif verb == b"RCPT":
             self.recipients += 1
-            self.international |= not argument.isascii()
         elif verb == b"AUTH":
             self.authenticated = code == "235"
             mechanism, _, initial = argument.strip().partition(b" ")
@@ -130,7 +127,8 @@ class Model:
 
     # --- A message ----------------------------------------------------------------------------------------------------
 
-    def body(self, octets: bytes) -> tuple[Codes, bytes]:
+    @staticmethod
+    def body(octets: bytes) -> tuple[Codes, bytes]:
         """What may be answered to the octets behind 354, their end among them; and what must arrive if it is 250."""
         lines = octets.removesuffix(b".\r\n").replace(b"\r\n", b"\n").split(b"\n")
         content = b"\r\n".join(line.removeprefix(b".") for line in lines)
@@ -140,8 +138,7 @@ class Model:
             return only("554"), b""
         # A header that names authors, and what is none, may be refused: that grammar is not repeated here.
         plain = content.startswith(b"Subject: ") and content.partition(b"\r\n")[2][:2] in {b"\r\n", b""}
-        taken = only("553" if self.international else "250")
-        return (taken if plain else taken | only("550", "554")), content
+        return (only("250") if plain else only("250", "550", "554")), content
 
     def delivered(self) -> None:
         """A message was answered, whatever it was."""

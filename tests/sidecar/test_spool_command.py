@@ -98,6 +98,20 @@ async def test_the_table_says_what_waits_for_whom_and_why(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [({}, "accepted for 1 of 2 recipients"), ({"b@example.com": "550 5.1.1 no such user"}, "550 5.1.1 no such user")],
+)
+async def test_a_message_that_some_recipients_have_says_why_it_is_still_here(
+    tmp_path: Path, refused: dict[str, str], told: str
+) -> None:
+    with spool_in(tmp_path) as spool:
+        stored = await spool.store(envelope("ABC1", "a@example.com", "b@example.com"), body(CONTENT), received=RECEIVED)
+        event = Event(at=RECEIVED, event="attempt", reply="250 2.0.0 OK", accepted=("a@example.com",), refused=refused)
+        await spool.record(stored, event, durable=True)
+    assert ran(tmp_path, "ls")[1].splitlines()[1].endswith(f"  {told}")
+
+
 async def test_a_program_gets_the_same_as_json(tmp_path: Path) -> None:
     status, text, _ = ran(await filled(tmp_path), "ls", "--json", "--state", "queued")
     assert status == 0

@@ -58,7 +58,11 @@ def answer(found: Found) -> str:
     """What is known of why it is still here."""
     if found.entry is None:
         return found.fault
-    last = found.entry.standing.last
+    standing = found.entry.standing
+    last = standing.last
+    if last and last.reply.startswith("2"):  # for some of its recipients; it is here for the others
+        refused = next(iter(standing.refused.values()), "")
+        return refused or f"accepted for {len(standing.accepted)} of {len(found.entry.header.recipients)} recipients"
     return (last.reply or last.reason or last.outcome or last.event) if last else ""
 
 
