@@ -1,12 +1,17 @@
 """What an app is told at the relay's end, and what is on disk then, say the same."""
 
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from completeness import lacking
 from emulator_client import EmulatorClient
 from sidecar_process import MailerDirectory, Wire
-from spooling import begin_data, number, queued, spooling
+from spooling import begin_data, nowhere, number, queued, spooling, submit
+
+SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1200000")
+"""A disk that takes more than a second for an fsync."""
 
 
 @pytest.mark.promise("R53", "R58")
@@ -31,3 +36,23 @@ def test_a_message_that_is_on_disk_when_the_grace_is_over_is_not_the_apps_any_mo
     with spooling(directory, tmp_path):
         (message,) = emulator.messages(atleast=1, wait=20)
     assert message["recipients"] == ["a@example.com", "b@example.com"]
+
+
+@pytest.mark.promise("R53", "R58")
+def test_a_verdict_that_has_come_is_written_down_though_the_grace_is_over(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    if not shutil.which("strace"):
+        lacking("a slow disk needs strace", "make setup-node")
+    nowhere(directory)
+    with spooling(directory, tmp_path, stays=True) as sidecar:
+        submit(sidecar, "a@example.com", "b@example.com", "c@example.com")
+    emulator.script("rcpt", match="b@*", reply="550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found")
+    emulator.script("rcpt", match="c@*", reply="450 4.2.1 Try later")
+    directory.write_for(emulator, delivery={"notify": "sender"})
+    with spooling(directory, tmp_path, stays=True, prefix=SLOW, arguments=("--grace", "1s")):
+        emulator.messages(atleast=1, wait=30)
+    with spooling(directory, tmp_path):
+        emulator.messages(atleast=3, wait=30)
+    to = [address for message in emulator.messages() for address in message["recipients"]]
+    assert sorted(to) == ["a@example.com", "c@example.com", "noreply@contoso.com"]

@@ -21,6 +21,8 @@ class Attempt:
     """It has a connection, and talks to Exchange."""
     overdue: bool = False
     """Nobody waits for it any more, and it is out: should it come back, it is withdrawn."""
+    over: bool = False
+    """Its verdict is known: what is left is to write it down."""
     keep: Callable[[], Awaitable[bool]] | None = None
     """Puts the message on disk, and says whether it is there; None: there is no spool."""
     divided: bool = False

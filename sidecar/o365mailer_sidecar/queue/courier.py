@@ -179,6 +179,7 @@ class Courier:
         try:
             began = self.clock.monotonic()
             result = await result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure)
+            attempt.over = True
             self.hopeless = not self.prospect.learn(result) and self.last_round is not None
             self.journal.event(
                 "attempt",
@@ -247,7 +248,8 @@ class Courier:
                 self.wake()
                 await self.over.wait()
         for task, (_, attempt) in list(self.flying.items()):
-            attempt.withdraw()
-            task.cancel()
+            if not attempt.over:
+                attempt.withdraw()
+                task.cancel()
         if self.flying:
             await asyncio.wait(set(self.flying))
