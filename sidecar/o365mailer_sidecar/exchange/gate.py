@@ -38,8 +38,14 @@ class Gate:
     def __init__(
         self, *, monotonic: Callable[[], float], uniform: Callable[[float, float], float], journal: Journal
     ) -> None:
-        self.monotonic, self.journal = monotonic, journal
+        self.monotonic, self.uniform, self.journal = monotonic, uniform, journal
+        self.mailbox = ""
         self.rest, self.breaker = Rest(uniform=uniform), Breaker()
+
+    def belongs_to(self, mailbox: str) -> None:
+        """Begin anew before another mailbox than the last: whoever was locked out may have been given a new one."""
+        if mailbox != self.mailbox:
+            self.mailbox, self.rest, self.breaker = mailbox, Rest(uniform=self.uniform), Breaker()
 
     def check(self, traveller: Traveller | None = None) -> None:
         """Raises Held while the mailbox rests, Refused for a message that Exchange would refuse."""
@@ -56,13 +62,14 @@ class Gate:
     def passage(self, traveller: Traveller) -> Iterator[None]:
         """Exchange is asked within. Raises as `check`; behind a rest only one at a time passes, as its probe."""
         self.check(traveller)
-        probe = bool(self.rest.reason)
-        self.rest.probing = self.rest.probing or probe
+        rest = self.rest
+        probe = bool(rest.reason)
+        rest.probing = rest.probing or probe
         try:
             yield
         finally:
             if probe:
-                self.rest.probing = False
+                rest.probing = False
 
     def heard(self, traveller: Traveller, answers: Answers) -> None:
         """All that Exchange said to a message."""

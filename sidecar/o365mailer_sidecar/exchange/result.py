@@ -122,12 +122,16 @@ def concluded(envelope: Envelope, sent: Envelope, answers: Answers) -> Result:
         return Result(reply, found[0][1].outcome, found[0][1].reason, own=own)
     if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one
         found = found[:1] * len(envelope.recipients)
-    fates = tuple(
+    fates = [
         Fate(to.address, judgement.outcome, said)
         for to, (said, judgement) in zip(envelope.recipients, found, strict=True)
-    )
+    ]
+    served = {fate.address: fate for fate in fates if fate.outcome is Outcome.ACCEPTED}
+    fates = [served.get(fate.address, fate) for fate in fates]  # who was named twice, and taken once, has it
+    if all(fate.outcome is Outcome.ACCEPTED for fate in fates):
+        return Result(reply, Outcome.ACCEPTED, "accepted")
     first = next(judgement for _, judgement in found if judgement.reason not in ("accepted", WITHHELD))
-    return Result(reply, first.outcome, first.reason, fates, own=own)
+    return Result(reply, first.outcome, first.reason, tuple(fates), own=own)
 
 
 def _found(sent: Envelope, answers: Answers) -> list[tuple[Reply, Judgement]]:

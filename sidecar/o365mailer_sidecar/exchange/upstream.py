@@ -201,6 +201,7 @@ class Upstream:
         now = self.clock.monotonic()
         if answer := self.refused_tokens.answer_for(mailer.token.value, now=now):
             raise TokenRefused(answer)
+        self.gate.belongs_to(mailer.settings.mailbox)
         self.gate.check(traveller)
         if reason := self.availability.away(now=now):
             raise Away(reason)

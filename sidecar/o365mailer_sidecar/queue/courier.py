@@ -67,6 +67,8 @@ class Courier:
         self.hopeless = False
         """The last round has found that there is no way to Exchange."""
         self.over = asyncio.Event()
+        self.ended = False
+        """The last round's time is over: what would begin now could not be written down any more."""
 
     # --- What comes in ----------------------------------------------------------------------------------------------
 
@@ -116,7 +118,7 @@ class Courier:
     def _start_what_is_due(self) -> float:
         """Start what can start; until when there is nothing to do, a time of the event loop."""
         wait = NEVER
-        while self.timetable and len(self.flying) < self._lanes() and not self.hopeless:
+        while self.timetable and len(self.flying) < self._lanes() and not (self.hopeless or self.ended):
             now = self.clock.monotonic()
             wait = max(self.timetable.due, self._obstructed_until(now))
             if wait > now:
@@ -247,6 +249,7 @@ class Courier:
             async with asyncio.timeout_at(self.last_round):
                 self.wake()
                 await self.over.wait()
+        self.ended = True
         for task, (_, attempt) in list(self.flying.items()):
             if not attempt.over:
                 attempt.withdraw()

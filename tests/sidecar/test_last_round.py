@@ -1,0 +1,34 @@
+"""The last round's end: what has not begun by then does not begin any more."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from completeness import lacking
+from emulator_client import EmulatorClient
+from sidecar_process import MailerDirectory
+from spooling import nowhere, spooling, submit
+
+SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1200000")
+"""A disk that takes more than a second for an fsync."""
+
+
+@pytest.mark.promise("R58")
+def test_no_message_begins_when_the_grace_is_over(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    if not shutil.which("strace"):
+        lacking("a slow disk needs strace", "make setup-node")
+    nowhere(directory)
+    with spooling(directory, tmp_path, stays=True) as sidecar:
+        submit(sidecar, "a@example.com", "b@example.com", "c@example.com")
+        for _ in range(8):
+            submit(sidecar, "d@example.com")
+    emulator.script("rcpt", match="b@*", reply="550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found")
+    emulator.script("rcpt", match="c@*", reply="450 4.2.1 Try later", times=None)
+    emulator.script("body", delay=0.5, times=None)
+    directory.write_for(emulator, delivery={"notify": "sender"}, limits={"connections": 2})
+    with spooling(directory, tmp_path, stays=True, prefix=SLOW, arguments=("--grace", "1s")) as sidecar:
+        emulator.messages(atleast=1, wait=30)
+    assert sidecar.event("stopped")["left_in_spool"] >= 5, "the end of the first takes seconds to be written down"
+    assert sidecar.events("courier_failed") == []
