@@ -149,9 +149,9 @@ def play(folder: Path, stack: contextlib.ExitStack) -> tuple[Emulator, int]:
 def keep(emulator: Emulator, port: int) -> None:
     """Leave it running until Ctrl-C."""
     emulator.token_lifetime(KEPT_LIFETIME)
-    print(f"\n  Still running. The page: {emulator.page}")
-    print(f"  Send your own as {emulator.state['mailbox']} to 127.0.0.1:{port}; Ctrl-C ends it.", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt):  # as soon as the line that names it can be read
+        print(f"\n  Still running. The page: {emulator.page}")
+        print(f"  Send your own as {emulator.state['mailbox']} to 127.0.0.1:{port}; Ctrl-C ends it.", flush=True)
         signal.pause()
     print()
 

@@ -65,8 +65,7 @@ def two_mails(
     pause: float = 0.0,
 ) -> str:
     """What the second of two messages on one connection is answered."""
-    with ScratchHost(script) as host, running(directory.path) as sidecar:
-        host.describe(directory)
+    with ScratchHost(script) as host, host.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith("250 2.6.0 ")
         paused_at = time.monotonic()
         until(lambda: time.monotonic() - paused_at >= pause)
@@ -104,8 +103,7 @@ def test_a_first_message_leaves_only_behind_its_own_354(directory: MailerDirecto
         if answers.count(b"\r\n") > 2:  # otherwise it hangs up
             peer.line()
 
-    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
-        scratch.describe(directory)
+    with ScratchHost(host, opening) as scratch, scratch.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith(told)
         assert scratch.peers[0].heard.endswith(b"DATA\r\n"), "not a word more"
         assert mail(sidecar).startswith("250"), "over a connection of its own"
@@ -130,8 +128,7 @@ def test_a_first_message_that_is_refused_leaves_the_connection_usable(
         chunk(peer)
         peer.say(b"250 ok\r\n250 ok\r\n250 2.6.0 second\r\n")
 
-    with ScratchHost(host) as scratch, running(directory.path) as sidecar:
-        scratch.describe(directory)
+    with ScratchHost(host) as scratch, scratch.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith(told)
         assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: second [")
         assert len(scratch.peers) == 1
@@ -175,8 +172,7 @@ def test_a_refusal_in_flight_is_told_and_the_next_message_goes_over_the_same_con
         chunk(peer)
         peer.say(b"250 ok\r\n250 ok\r\n250 2.6.0 third\r\n")
 
-    with ScratchHost(host) as scratch, running(directory.path) as sidecar:
-        scratch.describe(directory)
+    with ScratchHost(host) as scratch, scratch.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith("250")
         assert mail(sidecar).startswith(told)
         assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: third")
@@ -206,8 +202,7 @@ def test_replies_that_do_not_fit_are_never_a_250_and_end_the_connection(
         chunk(peer)
         peer.say(answers)
 
-    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
-        scratch.describe(directory)
+    with ScratchHost(host, opening) as scratch, scratch.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith("250")
         assert mail(sidecar).startswith(told)
         assert mail(sidecar).startswith("250"), "over a connection of its own"
@@ -235,8 +230,7 @@ def test_nothing_more_is_said_on_a_connection_that_answered_421_to_a_message(dir
         peer.say(b"250 ok\r\n250 ok\r\n421 4.3.2 bye\r\n")
         peer.line()  # open until the relay closes it
 
-    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
-        scratch.describe(directory)
+    with ScratchHost(host, opening) as scratch, scratch.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith("250")
         assert mail(sidecar).startswith("451 4.3.2 Office 365 said 421 4.3.2 bye")
         assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: first [")
@@ -253,8 +247,7 @@ def test_an_app_that_goes_while_an_old_connection_is_told_goodbye_leaves_none_op
         assert peer.line() == b""
         closed.set()
 
-    with ScratchHost(host, opening) as scratch, running(directory.path) as sidecar:
-        scratch.describe(directory)
+    with ScratchHost(host, opening) as scratch, scratch.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith("250")
         scratch.describe(directory, mailbox="other@contoso.com", senders={"allowed": ["noreply@contoso.com"]})
         with Wire(sidecar.port) as app:
@@ -346,8 +339,7 @@ def test_a_host_that_refuses_bdat_gets_data_from_then_on(directory: MailerDirect
             assert peer.message().endswith(b"\r\nbody\r\n..dots\r\n")
             peer.say(b"250 2.6.0 by DATA\r\n")
 
-    with ScratchHost(host) as scratch, running(directory.path) as sidecar:
-        scratch.describe(directory)
+    with ScratchHost(host) as scratch, scratch.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith("250")
         assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: by DATA")
         assert mail(sidecar).startswith("250 2.6.0 Office 365 has it: by DATA")

@@ -44,8 +44,7 @@ def test_a_250_in_the_middle_of_the_message_is_not_the_messages(directory: Maile
         peer.say(b"250 2.0.0 so soon\r\n")
         peer.message()
 
-    with ScratchHost(hasty) as host, running(directory.path) as sidecar:
-        host.describe(directory)
+    with ScratchHost(hasty) as host, host.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar, LARGE).startswith(
             "451 4.4.2 The connection to Office 365 broke (the message was accepted before it was sent);"
         )
@@ -63,8 +62,7 @@ def test_a_verdict_behind_which_the_host_hangs_up_is_taken(directory: MailerDire
         threading.Event().wait(0.3)  # the verdict has arrived, and most of the message has not left
         peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no FIN
 
-    with ScratchHost(curt) as host, running(directory.path) as sidecar:
-        host.describe(directory)
+    with ScratchHost(curt) as host, host.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar, LARGE).startswith("552 5.3.4 too big [")
 
 
@@ -83,8 +81,7 @@ def test_a_host_that_answers_ehlo_twice_under_tls_gets_no_token(directory: Maile
         peer.say(SECURE_EHLO + b"235 2.7.0 taken already\r\n")
         peer.line()
 
-    with ScratchHost(eager) as host, running(directory.path) as sidecar:
-        host.describe(directory)
+    with ScratchHost(eager) as host, host.described(directory), running(directory.path) as sidecar:
         assert mail(sidecar).startswith("451 4.4.1 Office 365 cannot be reached: 127.0.0.1 spoke out of turn;")
         assert b"AUTH" not in host.peers[0].heard
 
