@@ -95,7 +95,7 @@ class NotAdmitted(Away):
 
 
 class TokenRefused(UpstreamError, PermissionError):
-    """AUTH was refused; the message is Exchange's own words, shortened."""
+    """AUTH was refused; the message is Exchange's own words, shortened, and the remedy where one is known."""
 
 
 class Held(UpstreamError):

@@ -116,6 +116,7 @@ def test_what_may_be_sent_is_not_changed(head: bytes) -> None:
      (b"From: noreply@contoso.com\r\nSender: boss@contoso.com\r\n",
       b"From: noreply@contoso.com\r\nSender: noreply@contoso.com\r\n"),
      (b"From: A <a@b.c>, B <d@e.f>\r\n", b"From: A <noreply@contoso.com>\r\nReply-To: A <a@b.c>, B <d@e.f>\r\n"),
+     (b"From: App, Inc <app@b.c>\r\n", b"From: noreply@contoso.com\r\nReply-To: <app@b.c>\r\n"),
      (b"From: noreply@contoso.com, noreply@contoso.com\r\n",
       b"From: noreply@contoso.com, noreply@contoso.com\r\nSender: noreply@contoso.com\r\n"),
      (b"From: root (Cron Daemon)\r\n", b"From: noreply@contoso.com (Cron Daemon)\r\n"),

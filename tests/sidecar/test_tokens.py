@@ -35,6 +35,7 @@ def test_a_refused_token_is_not_offered_again_and_the_answer_is_immediate(
     for _ in range(5):
         reply = send(sidecar)
         assert reply.startswith("451 4.7.8 Office 365 refuses the mailer's token for noreply@contoso.com: 535 5.7.3 ")
+        assert "give the app its right on the mailbox" in reply
     assert emulator.counters()["authFailed"] == 1
     assert len(sidecar.events("upstream_token_refused")) == 1
     directory.write_for(emulator)

@@ -17,7 +17,7 @@ from o365mailer_sidecar.exchange.delivery import BDAT_DEFECTS, Delivery, Progres
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.starttls import upgrade
 from o365mailer_sidecar.exchange.talk import Talk, Unsaid
-from o365mailer_sidecar.exchange.verdict import Answers, Outcome, outcome
+from o365mailer_sidecar.exchange.verdict import Answers, Outcome, judged
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply
@@ -134,8 +134,10 @@ async def _authenticate(talk: Talk, mailer: Mailer, gauges: Gauges, *, timeout: 
 
 def _unadmitted(reply: Reply) -> UpstreamError:
     """A refusal that no table knows speaks of the token too: offered again at once, it would be refused again."""
-    if outcome(reply) in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
-        return TokenRefused(f"{reply.code} {reply.enhanced} {reply.text}")
+    judgement = judged(reply)
+    if judgement.outcome in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
+        words = f"{reply.code} {reply.enhanced} {reply.text}"
+        return TokenRefused(f"{words}; {judgement.remedy}" if judgement.remedy else words)
     return NotAdmitted(reply)
 
 

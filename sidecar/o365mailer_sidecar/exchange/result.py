@@ -73,7 +73,7 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
         return Result(reply, Outcome.DEFERRED, "not-ready", own=False)
     except TokenRefused as error:
         mailbox = upstream.directory.settings.mailbox if upstream.directory.settings else ""
-        reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=shortened(str(error)))
+        reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=error)
         return Result(reply, Outcome.UNAUTHORIZED, TOKEN_REFUSED, own=False)
     except Held as error:
         return Result(error.reply, Outcome.HELD, NOT_ASKED, own=False, until=error.until)

@@ -187,7 +187,7 @@ class Upstream:
         try:
             self._check_worth_asking(mailer)
         except TokenRefused as error:
-            words = {"mailbox": mailer.settings.mailbox, "answer": shortened(str(error))}
+            words = {"mailbox": mailer.settings.mailbox, "answer": error}
             reply, until = replies.filled(replies.TOKEN_REFUSED, **words), self.refused_tokens.until
         except Away as error:
             reply, until = replies.filled(replies.AWAY, reason=shortened(str(error))), self.availability.until

@@ -26,8 +26,8 @@ def as_mailbox(head: bytes, found: list[Field], *, mailbox: str, allows: Callabl
     pieces: list[tuple[slice, bytes]] = []
     if author and not all(allows(name.address) for name in names):
         pieces.append((author.place, _from(author.value, names[0], alone=len(names) == 1, mailbox=mailbox)))
-        if not any(field.name == b"reply-to" for field in found) and all("@" in name.address for name in names):
-            pieces[-1] = (author.place, pieces[-1][1] + b"Reply-To:" + author.value + b"\r\n")
+        if not any(field.name == b"reply-to" for field in found):
+            pieces[-1] = (author.place, pieces[-1][1] + _reply_to(author.value, names))
         if sender:
             pieces.append((sender.place, b""))
     elif sender:
@@ -42,6 +42,15 @@ def original_recipients(envelope: Envelope) -> bytes:
     """The field that says where a redirected message would have gone: every recipient of the envelope, Bcc included."""
     paths = ",\r\n ".join(f"<{recipient.address}>" for recipient in envelope.recipients)
     return ORIGINAL_RECIPIENTS + f" {paths}\r\n".encode()
+
+
+def _reply_to(value: bytes, names: tuple[Author, ...]) -> bytes:
+    """The field that names the author. Of a list like `App, Inc <app@example.com>`, which somebody forgot to quote, what
+    can be answered."""
+    addresses = [f" <{name.address}>" for name in names if "@" in name.address]
+    if len(addresses) < len(names):
+        value = ",".join(addresses).encode()
+    return b"Reply-To:" + value + b"\r\n" if addresses else b""
 
 
 def _from(value: bytes, first: Author, *, alone: bool, mailbox: str) -> bytes:
