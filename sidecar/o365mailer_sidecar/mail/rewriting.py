@@ -45,8 +45,10 @@ def original_recipients(envelope: Envelope) -> bytes:
 
 
 def _reply_to(value: bytes, names: tuple[Author, ...]) -> bytes:
-    """The field that names the author. Of a list like `App, Inc <app@example.com>`, which somebody forgot to quote, what
-    can be answered."""
+    """The field that names the author.
+
+    Of a list like `App, Inc <app@example.com>`, which somebody forgot to quote, what can be answered.
+    """
     addresses = [f" <{name.address}>" for name in names if "@" in name.address]
     if len(addresses) < len(names):
         value = ",".join(addresses).encode()
