@@ -143,11 +143,11 @@ class Pool:
             self.window.wanted(now=self._now())
         self.wanted_at = self._now()
         waited = False
-        while not self._admits(limit, behind=waited):
+        while not self._admits(limit, behind=waited, now=(now := self._now())):
             turn = asyncio.get_running_loop().create_future()
             # Whoever was woken in vain is the first again.
             (self.queue.appendleft if waited else self.queue.append)(turn)
-            self._set_alarm()
+            self._set_alarm(now=now)
             waited = True
             try:
                 await turn
@@ -161,17 +161,20 @@ class Pool:
         self.lent += 1
         self._serve_next()
 
-    def _admits(self, limit: int, *, behind: bool) -> bool:
+    def _admits(self, limit: int, *, behind: bool, now: float) -> bool:
         if self.queue and not behind:
             return False
         if self.idle and self.lent < limit:
             return True
-        return self.window.room(held=len(self), unproven=self.unproven, limit=limit, now=self._now())
+        return self.window.room(held=len(self), unproven=self.unproven, limit=limit, now=now)
 
-    def _set_alarm(self) -> None:
-        """Wake the first in the queue when the window's pause is over."""
+    def _set_alarm(self, *, now: float) -> None:
+        """Wake the first in the queue when the window's pause is over.
+
+        By the same `now` as the refusal: a pause that ends between two looks at the clock would wake nobody.
+        """
         loop = asyncio.get_running_loop()
-        if self.window.resume_at <= loop.time() or len(self) >= self.limit:
+        if self.window.resume_at <= now or len(self) >= self.limit:
             return
         if self.alarm:
             self.alarm.cancel()
