@@ -170,5 +170,10 @@ class Conversation(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Whoever waits is told."""
-        self.fault = self.fault or (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else CLOSED)
+        self.fault = self.fault or why_lost(error)
         self._wake()
+
+
+def why_lost(error: Exception | None) -> str:
+    """The system's words for the end of a connection, where it has any."""
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else CLOSED

@@ -6,11 +6,10 @@ was left when nothing but its greeting, EHLO and AUTH was in use.
 """
 
 import asyncio
-import os
 import re
 from typing import Final, NamedTuple, cast
 
-from o365mailer_sidecar.exchange.conversation import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN
+from o365mailer_sidecar.exchange.conversation import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN, why_lost
 
 REPLY: Final = re.compile(rb"(?:([2-5][0-9]{2})-[^\n]*\n(?=\1))*[2-5][0-9]{2}(?: [^\n]*|\r)?\n")
 """RFC 5321 §4.2: three digits, the same in every line. A lone LF ends a line too, where nothing is at stake."""
@@ -57,7 +56,7 @@ class Talk(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Whoever waits is told."""
-        self.fault = self.fault or (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else CLOSED)
+        self.fault = self.fault or why_lost(error)
         self._wake()
 
     def _wake(self) -> None:
