@@ -98,11 +98,14 @@ def _claims(token: str, key: RSAPublicKey, audiences: list[str]) -> dict[str, An
 
 
 def _may_open(mailbox: Mailbox, client_id: str, claims: dict[str, Any]) -> bool:
-    """By Exchange's own RBAC (a list on the mailbox, no role in the token) or by the role and the default grant."""
+    """Whether the mailbox lists the application, as an RBAC scope of Exchange does, or its list is open to the role.
+
+    A token without roles opens no mailbox that does not list its application: learn.microsoft.com, "Role Based Access
+    Control for Applications in Exchange Online".
+    """
     if mailbox.applications is not None:
         return client_id.lower() in [listed.lower() for listed in mailbox.applications]
-    roles = claims.get("roles")
-    return roles is None or SEND_AS_APP in roles
+    return SEND_AS_APP in claims.get("roles", [])
 
 
 def _tenant_id(tenancy: Tenancy, name: str) -> str | None:

@@ -50,7 +50,8 @@ class Application(Document):
     """An app registration with its service principal.
 
     ``secrets`` are all valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
-    token's claim of that name; empty leaves the claim out, as Exchange's own application RBAC does.
+    token's claim of that name; empty leaves the claim out, as an application without API permissions has it: such a
+    token opens only the mailboxes that list the application.
     """
 
     client_id: str
@@ -66,7 +67,7 @@ class Mailbox(Document):
     """A mailbox that may submit mail.
 
     ``send_as`` lists the further addresses it may send as. ``applications`` lists the client ids that may
-    authenticate as it; null stands for every application of its tenant.
+    authenticate as it; null stands for every application of its tenant whose token has the role SMTP.SendAsApp.
     """
 
     address: str

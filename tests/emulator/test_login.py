@@ -76,10 +76,25 @@ def test_a_mailbox_may_be_closed_to_the_application(emulator: EmulatorClient) ->
     assert attempt(emulator, token).startswith("235 ")
 
 
-@pytest.mark.parametrize(("roles", "code"), [([], "235"), (["Mail.Send"], "535"), (["SMTP.SendAsApp"], "235")])
-def test_roles_may_be_absent_but_not_others(emulator: EmulatorClient, roles: list[str], code: str) -> None:
+@pytest.mark.parametrize(
+    ("roles", "listed", "code"),
+    [
+        (["SMTP.SendAsApp"], False, "235"),
+        (["SMTP.SendAsApp"], True, "235"),
+        ([], True, "235"),
+        ([], False, "535"),
+        (["Mail.Send"], False, "535"),
+    ],
+)
+def test_a_mailbox_opens_by_its_own_list_or_by_the_role(
+    emulator: EmulatorClient, roles: list[str], listed: bool, code: str
+) -> None:
     emulator.control("PATCH", f"/applications/{emulator.client_id}", {"roles": roles})
+    applications = [emulator.client_id] if listed else None
+    emulator.control("PATCH", f"/mailboxes/{emulator.mailbox}", {"applications": applications})
     assert attempt(emulator, emulator.issue_token())[:3] == code
+    if code == "535":
+        assert "no right on this mailbox" in refusals(emulator)[0]
 
 
 def test_a_mailbox_of_another_tenant_is_refused(emulator: EmulatorClient) -> None:
