@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email import policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
-from email.parser import BytesHeaderParser
+from email.parser import HeaderParser
 from typing import Any
 
 from aiohttp import web
@@ -32,9 +32,12 @@ HEADERS = {
 
 
 def header_fields(content: bytes) -> list[list[str]]:
-    """The header fields in order, each as a name and its unfolded, decoded value."""
-    head = content.partition(b"\r\n\r\n")[0]
-    parsed = BytesHeaderParser(policy=policy.compat32).parsebytes(head)
+    """The header fields in order, each as a name and its unfolded, decoded value.
+
+    Bytes above 127 are UTF-8 (RFC 6532 §3.1), as Python's ``send_message`` writes an address that needs it.
+    """
+    head = content.partition(b"\r\n\r\n")[0].decode("utf-8", "replace")
+    parsed = HeaderParser(policy=policy.compat32).parsestr(head)
     return [[name, _decoded(str(value))] for name, value in parsed.items()]
 
 
@@ -123,14 +126,14 @@ def _envelope(message: Message) -> list[tuple[str, object]]:
 
 def _text(content: bytes) -> Markup:
     """The first readable part, with the attachments named; HTML is shown as its source."""
-    parsed = email.message_from_bytes(content, policy=policy.default)
-    assert isinstance(parsed, EmailMessage)  # noqa: S101 - the policy says so
-    body = parsed.get_body(preferencelist=("plain", "html"))
     try:
+        parsed = email.message_from_bytes(content, policy=policy.default)
+        assert isinstance(parsed, EmailMessage)  # noqa: S101 - the policy says so
+        body = parsed.get_body(preferencelist=("plain", "html"))
         text = str(body.get_content()) if body is not None else ""
-    except (LookupError, ValueError):  # a charset or an encoding that does not exist
-        text = "This part cannot be decoded; see the source."
-    names = [part.get_filename() or part.get_content_type() for part in parsed.iter_attachments()]
+        names = [part.get_filename() or part.get_content_type() for part in parsed.iter_attachments()]
+    except Exception:  # noqa: BLE001 - see _decoded
+        return tag("p", "This message cannot be decoded; see the source.", class_="empty")
     listed = tag("p", "Attached: " + ", ".join(names), class_="soft") if names else Markup()
     return joined([tag("pre", text) if text.strip() else tag("p", "No text.", class_="empty"), listed])
 
@@ -140,10 +143,15 @@ def _subject(message: Message) -> str:
 
 
 def _decoded(value: str) -> str:
+    """The field as a person reads it; as it was sent where it cannot be decoded.
+
+    The email package raises many kinds of error on a malformed message: HeaderParseError, LookupError, ValueError,
+    AttributeError, IndexError. One message must not take the page, or ``/messages``, away from the others.
+    """
     unfolded = " ".join(value.split())
     try:
         return str(make_header(decode_header(unfolded)))
-    except (LookupError, ValueError):  # an encoded word that is none
+    except Exception:  # noqa: BLE001
         return unfolded
 
 
@@ -152,4 +160,6 @@ def _moment(seconds: float) -> str:
 
 
 def _page(text: str) -> web.Response:
-    return web.Response(text=text, content_type="text/html", headers=HEADERS)
+    """As UTF-8, with a question mark for what that cannot say: a decoded header may hold a lone surrogate."""
+    body = text.encode("utf-8", "replace")
+    return web.Response(body=body, content_type="text/html", charset="utf-8", headers=HEADERS)

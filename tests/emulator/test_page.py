@@ -115,6 +115,40 @@ def test_a_broken_message_has_a_page_too(emulator: EmulatorClient, content: str)
     assert "Messages" in look(emulator, "/").text
 
 
+@pytest.mark.parametrize(
+    ("content", "subject"),
+    [
+        ("Subject: =?utf-8?b?a?=\r\n\r\nx\r\n", "=?utf-8?b?a?="),
+        ("Subject: =?utf-8?q?a?= =?nonsense?q?b?=\r\n\r\nx\r\n", "=?utf-8?q?a?= =?nonsense?q?b?="),
+        ("Subject: =?utf-7?q?a+2AA-b?=\r\n\r\nx\r\n", "a?b"),  # a lone surrogate, which UTF-8 cannot say
+        ("Subject: =?utf-7?b?KzJB?=\r\n\r\nx\r\n", "=?utf-7?b?KzJB?="),
+        ("Subject: one\r\nContent-Type: multipart/related; boundary=b\r\n\r\nno part\r\n", "one"),
+        ("Subject: two\r\nContent-Type: multipart/related; boundary=b; start=\r\n\r\n--b--\r\n", "two"),
+        ("Subject: three\r\nContent-Type: =?utf-8?q?a?=\r\nFrom: <\r\nTo: :;,@\r\n\r\nx\r\n", "three"),
+        ("Subject: four\r\nContent-Disposition: attachment; filename*0*=x''%\r\n\r\nx\r\n", "four"),
+        ("Subject: five\r\nContent-Type: text/plain; charset=utf-16\r\n\r\nodd\r\n", "five"),
+    ],
+)
+def test_one_malformed_message_takes_no_page_from_the_others(
+    emulator: EmulatorClient, content: str, subject: str
+) -> None:
+    send(emulator)
+    send(emulator, content)
+    assert subject in look(emulator, "/message/2").text
+    overview = look(emulator, "/").text
+    assert subject in overview
+    assert f"Grüße {EVIL}" in overview
+    assert len(emulator.messages()) == 2
+
+
+def test_a_header_in_raw_utf_8_is_shown_and_told_as_it_was_sent(emulator: EmulatorClient) -> None:
+    send(emulator, "From: Jörg <jörg@contoso.com>\r\nSender: noreply@contoso.com\r\nSubject: Rechnung 5 €\r\n\r\nx\r\n")
+    assert "Rechnung 5 €" in look(emulator, "/").text
+    assert "Jörg <jörg@contoso.com>" in look(emulator, "/message/1").text
+    (message,) = emulator.messages()
+    assert ["From", "Jörg <jörg@contoso.com>"] in message["headers"]
+
+
 def test_attachments_are_named(emulator: EmulatorClient) -> None:
     part = "--b\r\nContent-Disposition: attachment; filename=bill.pdf\r\n\r\nx\r\n--b--\r\n"
     send(emulator, f"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n{part}")
