@@ -42,6 +42,7 @@ class Entra:
         app.router.add_get("/{tenant}/discovery/v2.0/keys", self.keys)
         app.router.add_get("/discovery/v2.0/keys", self.keys)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self.token)
+        app.router.add_get("/{tenant}/oauth2/v2.0/authorize", self.authorize)
         return app
 
     async def discovery(self, request: web.Request) -> web.StreamResponse:
@@ -55,6 +56,12 @@ class Entra:
     async def token(self, request: web.Request) -> web.StreamResponse:
         """A token for the client credentials in the form (or the Basic header), or Entra's error document."""
         return await self._answer(request, "token", self._token)
+
+    async def authorize(self, _request: web.Request) -> web.Response:
+        """No user signs in here: MSAL only wants discovery to name the address."""
+        return web.Response(
+            status=501, text="The emulator has no users: ask its token endpoint with client credentials instead.\n"
+        )
 
     async def _answer(
         self, request: web.Request, step: str, work: Callable[[web.Request, dict[str, str]], dict[str, Any]]
@@ -128,7 +135,6 @@ class Entra:
             "issuer": f"{base}/{tenant.id}/v2.0",
             "request_uri_parameter_supported": False,
             "authorization_endpoint": f"{base}/{named}/oauth2/v2.0/authorize",
-            "device_authorization_endpoint": f"{base}/{named}/oauth2/v2.0/devicecode",
             "tenant_region_scope": "EU",
             "cloud_instance_name": urlsplit(base).netloc,
         }

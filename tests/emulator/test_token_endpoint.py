@@ -132,7 +132,16 @@ def test_discovery_names_the_endpoints_under_the_authority(emulator: EmulatorCli
     assert document["token_endpoint"] == f"{base}/oauth2/v2.0/token"
     assert document["jwks_uri"] == f"{base}/discovery/v2.0/keys"
     assert document["issuer"] == f"{base}/v2.0"
-    assert {"authorization_endpoint", "device_authorization_endpoint"} <= set(document)
+
+
+def test_every_endpoint_that_discovery_names_is_served(emulator: EmulatorClient) -> None:
+    client = session(emulator)
+    document = client.get(f"{emulator.authority}/{emulator.tenant}/v2.0/.well-known/openid-configuration").json()
+    named = {name: url for name, url in document.items() if name.endswith(("_endpoint", "_uri"))}
+    assert {"token_endpoint", "jwks_uri", "authorization_endpoint"} <= set(named)  # MSAL refuses discovery without
+    assert 404 not in [client.get(url).status_code for url in named.values()]
+    assert client.get(named["token_endpoint"] + "x").status_code == 404
+    assert "no users" in client.get(named["authorization_endpoint"]).text
 
 
 def test_two_secrets_are_valid_at_once_while_rotating(emulator: EmulatorClient) -> None:
