@@ -4,6 +4,7 @@ import datetime
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from o365mailer_operator.token.certificate import Certificate, read_authorities, read_certificate
@@ -87,12 +88,14 @@ def test_a_certificate_outside_its_validity_is_refused(pair_of: Any, valid: Any,
         credential.check_validity(datetime.datetime.now(datetime.UTC))
 
 
-def test_a_certificate_within_its_validity_is_not(pair_of: Any) -> None:
+def test_a_certificate_is_valid_until_its_end(pair_of: Any) -> None:
     pair = pair_of()
+    credential = read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
+    end = x509.load_pem_x509_certificate(pair.crt).not_valid_after_utc
 
-    read_certificate(secret="pair", certificate=pair.crt, key=pair.key).check_validity(
-        datetime.datetime.now(datetime.UTC)
-    )
+    credential.check_validity(end - datetime.timedelta(seconds=1))
+    with pytest.raises(CertificateExpired):
+        credential.check_validity(end + datetime.timedelta(seconds=1))
 
 
 def test_of_an_authoritys_secret_only_certificates_are_taken(pair_of: Any, rsa_keys: Any) -> None:

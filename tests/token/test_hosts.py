@@ -64,7 +64,11 @@ def test_overrides_replace_the_clouds_hosts_and_keep_its_scope(spec_of: Any) -> 
 @pytest.mark.promise("C60")
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_without_overrides_every_cloud_is_allowed_by_default(spec_of: Any, cloud: str) -> None:
-    check_allowed(decode_spec(spec_of(cloud=cloud)), AllowedHosts())
+    spec = decode_spec(spec_of(cloud=cloud))
+
+    check_allowed(spec, AllowedHosts())
+    with pytest.raises(HostNotAllowed):
+        check_allowed(spec, AllowedHosts(AllowedHosts().entries - {resolve(spec).submission_host}))
 
 
 @pytest.mark.promise("C60")

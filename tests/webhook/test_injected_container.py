@@ -201,7 +201,8 @@ def test_587_is_left_to_the_container_that_declares_it_and_the_status_and_a_warn
 
 
 def test_a_udp_port_of_the_same_number_is_no_clash() -> None:
-    injected(pod(spec=app(ports=[{"containerPort": 25, "protocol": "UDP"}])))
+    ports = [{"containerPort": 25, "protocol": "UDP"}]
+    assert sidecar(injected(pod(spec=app(ports=ports))))["name"] == names.CONTAINER
 
 
 def test_pull_secrets_of_the_installation_are_appended_once() -> None:

@@ -11,7 +11,7 @@ from webhook.examples import Manifest, applied, verdict
 from o365mailer_contract import names
 from o365mailer_operator.webhook.objects import PodSpec
 from o365mailer_operator.webhook.resources import qos_class
-from o365mailer_operator.webhook.verdict import Patch, Untouched
+from o365mailer_operator.webhook.verdict import Patch, Untouched, Verdict
 
 LABELS = st.from_regex(r"[a-z]([-a-z0-9]{0,6}[a-z0-9])?", fullmatch=True)
 MAYBE = st.none
@@ -118,5 +118,6 @@ def test_every_operation_adds(pod: Manifest) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(sorted(names.USER_ANNOTATIONS)), st.text(max_size=12)), SPECS)
-def test_no_annotation_raises(annotations: dict[str, str], spec: Manifest) -> None:
-    verdict({"metadata": {"annotations": {names.INJECT_ANNOTATION: "noreply", **annotations}}, "spec": spec})
+def test_every_annotation_is_decided(annotations: dict[str, str], spec: Manifest) -> None:
+    answer = verdict({"metadata": {"annotations": {names.INJECT_ANNOTATION: "noreply", **annotations}}, "spec": spec})
+    assert isinstance(answer, Verdict)
