@@ -1,4 +1,7 @@
-"""The installation that the end-to-end tests share, and their order."""
+"""The installation that the end-to-end tests share, and their order.
+
+The files of LAST look back on what ran before them: run alone, they judge less than in a run of the whole folder.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ LAST = ("test_five_rotations.py", "test_nothing_leaks.py", "test_uninstall.py")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the files of LAST behind the other files of this folder; nothing else moves."""
+    """Puts the files of LAST after the other files of this folder; nothing else moves."""
     places = [place for place, item in enumerate(items) if item.path.parent == HERE]
     ours = sorted((items[place] for place in places), key=lambda item: rank(item.path.name))
     for place, item in zip(places, ours, strict=True):

@@ -17,6 +17,7 @@ from cluster_rig import cache, images, traces
 from cluster_rig.choice import Cluster
 from cluster_rig.errors import StartError
 from cluster_rig.node import NodeCluster, sweep
+from completeness import lacking
 
 RIG = Path(__file__).parent / "rig"
 NAMESPACE = "rig-node"
@@ -30,6 +31,13 @@ def eventually(question: Callable[[], bool], seconds: float) -> bool:
     while not (answer := question()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return answer
+
+
+def rig_of(cluster: Cluster) -> NodeCluster:
+    """The cluster, where it is one of ours: a given one neither knows this machine's address nor leaves traces here."""
+    if not isinstance(cluster, NodeCluster):
+        lacking("the rig's own node", "unset O365MAILER_TEST_KUBECONFIG and O365MAILER_TEST_CLUSTER")
+    return cluster
 
 
 def server_pod(image: str) -> list[dict[str, Any]]:
@@ -134,12 +142,12 @@ def test_a_changed_secret_is_visible_in_the_pod_within_seconds(pod: Callable[...
 
 
 def test_a_pod_reaches_a_server_of_the_test_on_this_machine(pod: Callable[..., str], node_cluster: Cluster) -> None:
-    assert isinstance(node_cluster, NodeCluster), "only our own cluster knows this machine's address"
-    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", node_cluster.host_address]
+    address = rig_of(node_cluster).host_address
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=RIG) as server:
         assert server.stdout
         port = server.stdout.readline().split()[5]  # Serving HTTP on ADDRESS port PORT (…
-        program = f"import urllib.request as u; print(u.urlopen('http://{node_cluster.host_address}:{port}/').status)"
+        program = f"import urllib.request as u; print(u.urlopen('http://{address}:{port}/').status)"
         answer = pod(program)
         server.terminate()
     assert answer.strip() == "200"
@@ -173,8 +181,7 @@ def seen_on_the_machine(mine: str) -> dict[str, list[str]]:
 @pytest.fixture
 def another_cluster(node_cluster: Cluster, python_image: str) -> Iterator[NodeCluster]:
     """A second cluster of our own beside the session's, with a pod in it that holds every kind of trace."""
-    assert isinstance(node_cluster, NodeCluster), "only our own cluster has traces to remove"
-    cluster = NodeCluster(name=f"{node_cluster.name}-b")
+    cluster = NodeCluster(name=f"{rig_of(node_cluster).name}-b")
     yield cluster
     cluster.down()
 
