@@ -50,9 +50,7 @@ def test_no_creation_fails_while_leaf_and_authority_are_renewed(
                 failures.append(f"{time.monotonic() - began:.1f} s: {answer.status} {answer.message}")
             if number % 10 == 0:
                 signers.add(signer(installation))
-        took = time.monotonic() - began
         leaves = {line["serial"] for line in installation.webhook.logged("leaf signed")[leaves_before:]}
     assert failures == []
     assert len(leaves) >= 3, "the leaf changed twice or more"
     assert len(signers) >= 3, "the authority changed twice or more"
-    assert took < 1.5 * CREATIONS / RATE, "the rate was kept"
