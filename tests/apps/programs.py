@@ -35,6 +35,9 @@ class Program:
     """What becomes of a mail after 4xx."""
 
 
+PHP: Final = ("php", "-c", "/dev/null", "-d", "memory_limit=-1")
+"""Without this machine's php.ini; the memory limit is the one that Debian's has."""
+
 PROGRAMS: Final = (
     Program(
         name="smtplib",
@@ -102,7 +105,7 @@ PROGRAMS: Final = (
     Program(
         name="phpmailer",
         title="PHPMailer",
-        command=("php", "php/with_phpmailer.php"),
+        command=(*PHP, "php/with_phpmailer.php"),
         tools=("php",),
         files=("/usr/share/php/libphp-phpmailer/autoload.php",),
         plain='`isSMTP(); $Host = "127.0.0.1"`',
@@ -112,7 +115,7 @@ PROGRAMS: Final = (
     Program(
         name="symfony",
         title="Symfony Mailer, Laravel",
-        command=("php", "php/with_symfony.php"),
+        command=(*PHP, "php/with_symfony.php"),
         tools=("php",),
         files=("/usr/share/php/Symfony/Component/Mailer/autoload.php",),
         plain="`MAILER_DSN=smtp://127.0.0.1:25`",
