@@ -27,7 +27,9 @@ WATCHED: Final = (TOKEN_FILE, SETTINGS_FILE, CA_FILE)
 """What is looked at before every message."""
 
 REST: Final = 0.001
-"""Seconds after a look in which it holds: messages that come together share it."""
+"""Seconds for which a look holds that found a usable mailer: messages that arrive together share it."""
+
+NEVER: Final = float("-inf")
 
 EXPIRY_MARGIN: Final = timedelta(seconds=2)
 """A token this close to its end is not offered: it would end on the way."""
@@ -61,7 +63,8 @@ class Mailer:
 class MailerDirectory:
     """The current mailer, re-read when a file has changed; `report` gets each change as an event with its fields.
 
-    With a `monotonic` clock (seconds) looks that are closer than `REST` are one.
+    With a `monotonic` clock (seconds) a look that found a usable mailer holds for `REST`. One that found none holds for
+    no time: the mailer that the next message needs may have appeared since.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class MailerDirectory:
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self.path, self.now, self.report, self.monotonic = path, now, report, monotonic
-        self.looked_at = float("-inf")
+        self.looked_at = NEVER
         self.link = f"{path}/{DATA_LINK}"
         self.swapped = False
         """Whether there was such a link last time."""
@@ -87,7 +90,9 @@ class MailerDirectory:
 
     def mailer(self) -> Mailer:
         """What to submit with now. Raises NotReady, whose text says what is wrong and what is waited for."""
-        self.look()
+        self.refresh()
+        if self.token and not self.token.usable(self.now()):
+            self.look()  # the next one may have come while the last look held
         if self.forbidden:
             raise NotReady(self.forbidden)
         if not self.settings:
@@ -102,20 +107,21 @@ class MailerDirectory:
         """What is wrong with the directory as it is; empty when nothing is, even while older files are in use."""
         return "; ".join(dict.fromkeys(self.problems.values()))
 
+    def refresh(self) -> None:
+        """Look, unless the last look still holds."""
+        if not self.monotonic or self.monotonic() - self.looked_at >= REST:
+            self.look()
+
     def look(self) -> None:
         """Read again if anything has changed since last time: a few `stat` calls, cheap enough for every message."""
-        if self.monotonic:
-            moment = self.monotonic()
-            if moment - self.looked_at < REST:
-                return
-            self.looked_at = moment
+        moment = self.monotonic() if self.monotonic else NEVER  # before it: a look may take longer than it holds
         seen = self._signature()
-        if seen == self.seen:
-            return
-        self.seen = seen
-        before = self.settings, self.token, self.problem()
-        self._read()
-        self._tell(*before)
+        if seen != self.seen:
+            self.seen = seen
+            before = self.settings, self.token, self.problem()
+            self._read()
+            self._tell(*before)
+        self.looked_at = NEVER if self.problems else moment
 
     def _signature(self) -> object:
         """What changes whenever a file does: kubelet's swap, or a write in place."""

@@ -55,7 +55,8 @@ class Relay:
         self.running: dict[asyncio.Task[Result], Attempt] = {}
 
     def terms(self) -> Terms:
-        """What the settings in use say, or their defaults while there are none."""
+        """What the settings say as they are now, or their defaults while there are none."""
+        self.directory.refresh()
         settings = self.directory.settings
         if self.known is None or self.known[0] is not settings:
             limits, delivery = (settings.limits, settings.delivery) if settings else (Limits(), Delivery())

@@ -11,6 +11,7 @@ import pytest
 import trustme
 from sidecar_process import MailerDirectory, Sidecar, Wire, document, running
 
+from o365mailer_sidecar.directory import REST
 from o365mailer_sidecar.directory import MailerDirectory as Reader
 from o365mailer_sidecar.errors import NotReady
 
@@ -178,6 +179,71 @@ def test_a_token_is_used_until_it_expires_and_not_beyond(directory: MailerDirect
         read.mailer()
     directory.write(mailer_json=edited(expiresAt="2026-11-23T15:00:00Z"), access_token="newer-not-a-secret")
     assert read.mailer().token.value == "newer-not-a-secret"
+
+
+UNUSABLE: list[dict[str, Any]] = [
+    {},
+    {"mailer_json": GOOD},
+    {"mailer_json": GOOD[:40], "access_token": TOKEN},
+    {"mailer_json": GOOD, "access_token": TOKEN, "ca_crt": "nothing"},
+    {"mailer_json": edited(requires=["redirectTo"]), "access_token": TOKEN},
+    {"mailer_json": edited(expiresAt="2026-11-23T11:59:59Z"), "access_token": "old-not-a-secret"},
+]
+
+
+@pytest.mark.promise("R11")
+@pytest.mark.parametrize("files", UNUSABLE)
+def test_a_mailer_is_used_the_moment_it_appears(directory: MailerDirectory, files: dict[str, Any]) -> None:
+    directory.write(**files)
+    read = Reader(directory.path, now=lambda: NOON, report=lambda *_, **__: None, monotonic=lambda: 0.0)
+    with pytest.raises(NotReady):
+        read.mailer()
+    directory.write(mailer_json=GOOD, access_token=TOKEN)
+    assert read.mailer().token.value == TOKEN
+
+
+@pytest.mark.promise("R11")
+def test_a_token_that_ends_while_a_look_holds_hides_no_newer_one(directory: MailerDirectory) -> None:
+    clock = [NOON]
+    directory.write(mailer_json=edited(expiresAt="2026-11-23T13:00:00Z"), access_token=TOKEN)
+    read = Reader(directory.path, now=lambda: clock[0], report=lambda *_, **__: None, monotonic=lambda: 0.0)
+    assert read.mailer().token.value == TOKEN
+    directory.write(mailer_json=GOOD, access_token="newer-not-a-secret")
+    assert read.mailer().token.value == TOKEN, "the control: the look holds"
+    clock[0] = NOON + timedelta(hours=1)
+    assert read.mailer().token.value == "newer-not-a-secret"
+
+
+def test_a_look_that_found_a_mailer_holds_for_a_moment(directory: MailerDirectory) -> None:
+    moment = [0.0]
+    directory.write(mailer_json=GOOD, access_token=TOKEN)
+    read = Reader(directory.path, now=lambda: NOON, report=lambda *_, **__: None, monotonic=lambda: moment[0])
+    assert read.mailer().token.value == TOKEN
+    directory.write(mailer_json=GOOD, access_token="newer-not-a-secret")
+    assert read.mailer().token.value == TOKEN
+    moment[0] = REST
+    assert read.mailer().token.value == "newer-not-a-secret"
+
+
+def test_a_look_holds_from_its_beginning(directory: MailerDirectory) -> None:
+    moment = [0.0]
+
+    def slow(*_: object, **__: object) -> None:
+        moment[0] = REST
+
+    directory.write(mailer_json=GOOD, access_token=TOKEN)
+    read = Reader(directory.path, now=lambda: NOON, report=slow, monotonic=lambda: moment[0])
+    read.look()
+    directory.write(mailer_json=GOOD, access_token="newer-not-a-secret")
+    assert read.mailer().token.value == "newer-not-a-secret"
+
+
+@pytest.mark.promise("R11")
+def test_an_app_is_greeted_by_the_settings_of_this_moment(directory: MailerDirectory, idle_sidecar: Sidecar) -> None:
+    with Wire(idle_sidecar.port) as app:
+        assert "SIZE 36700160\n" in app.ask("EHLO test")
+        directory.write(mailer_json=edited(limits={"messageSize": "50Mi"}), access_token=TOKEN)
+        assert "SIZE 52428800\n" in app.ask("EHLO test")
 
 
 def test_a_token_does_not_show_in_its_representation(directory: MailerDirectory) -> None:

@@ -110,6 +110,7 @@ class Upstream:
         try:
             return await self._on_live_connection(mailer, envelope, body, attempt, pace=pace)
         except TokenRefused:
+            self.directory.look()
             newer = self.directory.mailer()
             if newer.token.value == mailer.token.value:
                 raise
