@@ -53,10 +53,10 @@ The host is a bare TLS sink (`benchmarks/sink.py`).
 ## Where the time of a small message goes
 
 Of a 4 KiB message on kept connections (perf and a sampling of the interpreter, 2026-11-26): a quarter is the kernel's,
-nearly all of it the five writes (four replies to the app, one flight to the host) with what TCP does behind them on
-loopback; 4 % TLS, 5 % the event loop, and the rest CPython's interpreter. But for those writes no function of ours has
-more than 4 % to itself: it is some 500 calls. The session's side has a third of them; policy, our head of the message,
-pool and conversation another; the audit record with its metrics 9 % of all time.
+nearly all of it the five writes (four to the app; one to the host, two since messages go by DATA) with what TCP does
+after them on loopback; 4 % TLS, 5 % the event loop, and the rest CPython's interpreter. But for those writes no
+function of ours has more than 4 % to itself: it is some 500 calls. The session's side has a third of them; policy, our
+head of the message, pool and conversation another; the audit record with its metrics 9 % of all time.
 
 So four times less is not one change away: it needs half of the interpreter's work gone. Within reach are a session that
 answers where octets arrive, without a task to wake (a trial with MAIL and RCPT: 1 to 4 %), and no task and no timers of

@@ -1,6 +1,6 @@
 """A submission host that ends the connection behind any octet of what it says or of what the relay says.
 
-It speaks SMTP as Exchange does (STARTTLS, AUTH, PIPELINING, CHUNKING), and counts a message as arrived when the last
+It speaks SMTP as Exchange does (STARTTLS, AUTH, PIPELINING), and counts a message as arrived when the last
 octet of it has come, whatever becomes of the reply.
 """
 
@@ -15,7 +15,7 @@ from typing import Final, Literal
 from scratch_submission import Peer, ScratchHost
 
 CLEAR: Final = b"250-host\r\n250-PIPELINING\r\n250 STARTTLS\r\n"
-SECURE: Final = b"250-host\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH XOAUTH2\r\n"
+SECURE: Final = b"250-host\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH XOAUTH2\r\n"
 Side = Literal["host", "relay"]
 Ending = Literal["reset", "close"]
 SIDES: Final[tuple[Side, ...]] = ("host", "relay")
@@ -113,19 +113,11 @@ class Talk:
 
     def _obey(self, line: bytes) -> None:
         verb = line[:4].upper()
-        if verb == b"BDAT":
-            self._chunk(int(line.split()[1]))
-        elif verb == b"DATA":
+        if verb == b"DATA":
             self._data()
         else:
             replies = {b"EHLO": SECURE, b"AUTH": b"235 ok\r\n", b"QUIT": b"221 bye\r\n"}
             self.say(replies.get(verb, b"250 ok\r\n"))
-
-    def _chunk(self, size: int) -> None:
-        while len(self.octets) < size:
-            self._more()
-        content, self.octets = self.octets[:size], self.octets[size:]
-        self._arrive(content)
 
     def _data(self) -> None:
         self.say(b"354 go\r\n")

@@ -48,8 +48,6 @@ class Submission(Part, frozen=True):
     host: Annotated[str, msgspec.Meta(pattern=whole(HOST_PATTERN), max_length=253)]
     port: Port = 587
     tls: Literal["starttls"] = "starttls"
-    chunking: Literal["auto", "off"] = "auto"
-    """BDAT (RFC 3030) where the host offers it, or DATA always."""
 
 
 class Limits(Part, frozen=True):

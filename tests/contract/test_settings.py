@@ -39,7 +39,7 @@ def test_four_members_are_a_complete_mailer() -> None:
     assert (settings.delivery.confirm_within, settings.delivery.line_endings) == ("10s", "Normalize")
     assert settings.delivery.spool == Spool(max_age="48h", max_size="512Mi", max_messages=20_000, keep_dead="168h")
     assert (settings.delivery.offer_auth, settings.delivery.notify) == (True, None)
-    assert (settings.submission.chunking, settings.limits.messages_per_minute) == ("auto", None)
+    assert settings.limits.messages_per_minute is None
     assert settings.log_addresses is False
 
 
@@ -96,7 +96,6 @@ def test_a_newer_schema_is_told_from_a_broken_document() -> None:
         ({"recipients": {"redirectTo": "staging"}}, r"recipients\.redirectTo"),
         ({"recipients": {"allowedDomains": ["*.contoso.com"]}}, r"recipients\.allowedDomains"),
         ({"recipients": {"maxPerMessage": 0}}, r"recipients\.maxPerMessage"),
-        ({"submission": {"host": "h", "port": 25, "chunking": "on"}}, r"submission\.chunking"),
         ({"limits": {"messagesPerMinute": 0}}, r"limits\.messagesPerMinute"),
         ({"delivery": {"offerAuth": "no"}}, r"delivery\.offerAuth"),
         ({"delivery": {"notify": "recipient"}}, r"delivery\.notify"),

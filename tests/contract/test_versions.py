@@ -1,7 +1,7 @@
 """Sidecar and controller of different versions: pods live for months, and either of the two may be the older one."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -32,7 +32,7 @@ NEW_MEMBERS = st.builds(
     schema_version=st.just(1),
     revision=st.integers(0, 2**31),
     mailbox=st.just("noreply@contoso.com"),
-    submission=st.builds(settings.Submission, host=st.just("smtp.example"), chunking=st.sampled_from(["auto", "off"])),
+    submission=st.builds(settings.Submission, host=st.just("smtp.example")),
     limits=st.builds(settings.Limits, messages_per_minute=st.none() | st.integers(1, 1000)),
     delivery=st.builds(
         settings.Delivery,
@@ -70,8 +70,35 @@ def test_a_sidecar_of_today_reads_a_directory_of_before_the_spool_and_takes_the_
     read = settings.decode(OLD_DOCUMENT)
     assert json.loads(before.encode(before.decode(OLD_DOCUMENT))) == json.loads(OLD_DOCUMENT)
     assert known_of(json.loads(OLD_DOCUMENT), json.loads(settings.encode(read))) == json.loads(OLD_DOCUMENT)
-    assert (read.submission.chunking, read.limits.messages_per_minute, read.log_addresses) == ("auto", None, False)
+    assert (read.limits.messages_per_minute, read.log_addresses) == (None, False)
     assert read.delivery == settings.Delivery(confirm_within="5s", line_endings="Reject")
+
+
+class SubmissionWithChunking(settings.Submission, frozen=True):
+    """As sidecars knew it that could send by BDAT."""
+
+    chunking: Literal["auto", "off"] = "auto"
+
+
+class SettingsWithChunking(settings.Settings, frozen=True, kw_only=True):
+    """As they read it."""
+
+    submission: SubmissionWithChunking
+
+
+@pytest.mark.promise("B5")
+@given(NEW_MEMBERS)
+def test_a_sidecar_that_knows_chunking_reads_a_directory_without_it(new: settings.Settings) -> None:
+    read = msgspec.json.decode(settings.encode(new), type=SettingsWithChunking)
+    assert read.submission == SubmissionWithChunking(host=new.submission.host, port=new.submission.port)
+
+
+@pytest.mark.promise("B2", "B5")
+@pytest.mark.parametrize("chunking", ["auto", "off", None, 7])
+def test_chunking_of_an_older_controller_is_ignored(chunking: object) -> None:
+    document = json.loads(OLD_DOCUMENT)
+    document["submission"]["chunking"] = chunking
+    assert settings.decode(json.dumps(document).encode()) == settings.decode(OLD_DOCUMENT)
 
 
 @pytest.mark.promise("B6")

@@ -110,7 +110,6 @@ def test_the_crd_and_the_controller_take_the_same_texts_in_a_list(path: str, pat
     [
         ("cloud", typed.CloudName),
         ("logLevel", typed.LogLevel),
-        ("submission.chunking", settings.Submission.__annotations__["chunking"]),
         ("senders.onMismatch", settings.Senders.__annotations__["on_mismatch"]),
         ("senders.nullReversePath", settings.Senders.__annotations__["null_reverse_path"]),
         ("delivery.lineEndings", settings.Delivery.__annotations__["line_endings"]),

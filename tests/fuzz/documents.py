@@ -22,7 +22,7 @@ GOOD: Final[dict[str, Any]] = {
     "revision": 7,
     "mailbox": "noreply@contoso.com",
     "expiresAt": "2036-01-01T00:00:00Z",
-    "submission": {"host": "smtp.office365.com", "port": 587, "tls": "starttls", "chunking": "auto"},
+    "submission": {"host": "smtp.office365.com", "port": 587, "tls": "starttls"},
     "senders": {"allowed": ["@contoso.com", "x@y.z"], "onMismatch": "Rewrite", "nullReversePath": "Keep"},
     "recipients": {"allowedDomains": ["contoso.com"], "redirectTo": "a@b.c", "maxPerMessage": 5},
     "limits": {"connections": 2, "messageSize": "35Mi", "messagesPerMinute": 30},

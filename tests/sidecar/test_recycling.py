@@ -1,4 +1,4 @@
-"""How long a connection is kept, and how messages go over it where the mailer says so."""
+"""How long a connection is kept, and how messages go over it."""
 
 import asyncio
 import json
@@ -74,36 +74,20 @@ async def test_a_connection_is_given_up_by_count_by_age_and_before_its_token_end
     assert await connections(4, **limits) == expected
 
 
-@pytest.mark.promise("R63")
-@pytest.mark.parametrize(("chunking", "bdat", "data"), [("auto", 2, 1), ("off", 0, 3)])
-def test_with_chunking_off_every_message_goes_by_data(
-    emulator: EmulatorClient, directory: MailerDirectory, chunking: str, bdat: int, data: int
+@pytest.mark.promise("B2", "R64")
+@pytest.mark.parametrize("chunking", ["auto", "off", None, 7])
+def test_an_older_controllers_chunking_is_ignored_and_every_message_goes_by_data(
+    emulator: EmulatorClient, directory: MailerDirectory, chunking: object
 ) -> None:
     emulator.settings(bdat="taken")
-    submission = {"host": emulator.smtp_host, "port": emulator.smtp_port, "chunking": chunking}
-    directory.write_for(emulator, submission=submission)
+    submission = {"host": emulator.smtp_host, "port": emulator.smtp_port}
+    directory.write_for(emulator, submission=submission | {"chunking": chunking})
     with running(directory.path) as sidecar:
         for _ in range(3):
             with Wire(sidecar.port) as app:
                 app.begin()
                 assert app.deliver(b"Subject: x\r\n\r\nbody\r\n").startswith("250 ")
-    commands = emulator.counters()["commands"]
-    assert (commands.get("BDAT", 0), commands.get("DATA", 0)) == (bdat, data)
+    counters = emulator.counters()
+    assert (counters["connections"], counters["commands"]["DATA"]) == (1, 3)
+    assert "BDAT" not in counters["commands"]
     assert len(emulator.messages()) == 3
-
-
-@pytest.mark.promise("R63")
-def test_chunking_that_is_switched_off_holds_from_the_next_message_on(
-    emulator: EmulatorClient, directory: MailerDirectory
-) -> None:
-    submission = {"host": emulator.smtp_host, "port": emulator.smtp_port}
-    directory.write_for(emulator, submission=submission)
-    with running(directory.path) as sidecar, Wire(sidecar.port) as app:
-        app.begin()
-        assert app.deliver(b"Subject: x\r\n\r\nbody\r\n").startswith("250 ")
-        directory.write_for(emulator, revision=2, submission=submission | {"chunking": "off"})
-        for _ in range(2):
-            app.begin()
-            assert app.deliver(b"Subject: x\r\n\r\nbody\r\n").startswith("250 ")
-    assert "BDAT" not in emulator.counters()["commands"]
-    assert emulator.counters()["connections"] == 2

@@ -194,9 +194,8 @@ async def test_a_host_that_falls_silent_in_a_message_loses_the_connection(
 
 @pytest.mark.promise("R62")
 @pytest.mark.parametrize("recipients", [1, 2])
-async def test_a_flight_that_is_not_answered_ends_too(recipients: int) -> None:
-    step = {1: "final", 2: "mail"}[recipients]
-    limits = only(step) if recipients == 1 else Timeouts(mail=SHORT, rcpt=SHORT, final=LONG)
+async def test_commands_in_one_write_that_are_not_answered_end_too(recipients: int) -> None:
+    limits = Timeouts(mail=SHORT, rcpt=SHORT, data=SHORT, final=LONG)
     async with connected(second(), limits) as connection:
         assert (await offer(connection)).final
         with pytest.raises(Lost, match=r"^no answer in time$"):
@@ -234,7 +233,7 @@ async def test_a_verdict_does_not_wait_for_the_reset_behind_it(script: Callable[
 
 
 @pytest.mark.promise("R62")
-async def test_a_refusal_in_flight_does_not_wait_for_the_replies_behind_it() -> None:
+async def test_a_refusal_does_not_wait_for_the_replies_to_the_commands_of_the_same_write() -> None:
     async with connected(second(b"550 5.7.1 no\r\n"), only("rest")) as connection:
         assert (await offer(connection)).final
         assert (await offer(connection)).sender.code == 550

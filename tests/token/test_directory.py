@@ -43,7 +43,7 @@ def test_the_files_are_the_token_and_the_settings(spec_of: Any, now: datetime.da
 def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: datetime.datetime) -> None:
     spec = decode_spec(
         spec_of(
-            submission={"host": "mail.example", "port": 2587, "chunking": "off"},
+            submission={"host": "mail.example", "port": 2587},
             limits={"connections": 2, "messageSize": "10Mi", "messagesPerMinute": 20},
             delivery={
                 "confirmWithin": "5s",
@@ -60,7 +60,7 @@ def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: 
     files = files_of(settings_of(spec, expires_at=now, revision=1), token="t", authorities="pem")
     read = settings.decode(files["mailer.json"])
 
-    assert read.submission == settings.Submission(host="mail.example", port=2587, chunking="off")
+    assert read.submission == settings.Submission(host="mail.example", port=2587)
     assert read.limits == settings.Limits(connections=2, message_size="10Mi", messages_per_minute=20)
     assert read.delivery == settings.Delivery(
         confirm_within="5s",

@@ -16,7 +16,7 @@ def test_a_minimal_spec_takes_the_documented_defaults(spec_of: Any) -> None:
     assert spec.log_level == "info"
     assert (spec.limits.connections, spec.limits.message_size) == (3, "35Mi")
     assert (spec.delivery.confirm_within, spec.delivery.line_endings) == ("10s", "Normalize")
-    assert (spec.submission.chunking, spec.log_addresses) == ("auto", False)
+    assert spec.log_addresses is False
 
 
 def test_every_member_is_read(spec_of: Any) -> None:
@@ -36,7 +36,6 @@ def test_every_member_is_read(spec_of: Any) -> None:
                 "host": "mail.example",
                 "port": 2587,
                 "caSecretRef": {"name": "ca", "key": "root.pem"},
-                "chunking": "off",
             },
             limits={"connections": 1, "messageSize": "10Mi", "messagesPerMinute": 20},
             delivery={"confirmWithin": "5s", "lineEndings": "Reject", "spool": {"maxAge": "1h"}},
@@ -51,7 +50,7 @@ def test_every_member_is_read(spec_of: Any) -> None:
     assert spec.credential.client_secret is not None
     assert [str(ref) for ref in spec.credential.client_secret.secret_refs] == ["a/x", "b/y"]
     assert spec.credential.client_secret.expires_at is not None
-    assert (spec.submission.port, spec.submission.chunking) == (2587, "off")
+    assert spec.submission.port == 2587
     assert spec.limits.messages_per_minute == 20
     assert (spec.delivery.spool.max_age, spec.delivery.spool.keep_dead) == ("1h", "168h")
     assert spec.log_addresses
@@ -106,13 +105,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"delivery": {"confirmWithin": "10"}},
         "spec.delivery.confirmWithin: expected a duration, such as 10s or 5m",
     ),
-    "chunking that YAML has read as a boolean": (
-        {"submission": {"chunking": False}},
-        "spec.submission.chunking: Expected `str`, got `bool`. YAML reads a bare on, off,",
-    ),
-    "chunking that does not exist": (
-        {"submission": {"chunking": "on"}},
-        "spec.submission.chunking: Invalid enum value",
+    "a word that YAML has read as a boolean": (
+        {"logLevel": False},
+        "spec.logLevel: Expected `str`, got `bool`. YAML reads a bare on, off,",
     ),
     "a pace of nothing": (
         {"limits": {"messagesPerMinute": 0}},

@@ -17,9 +17,7 @@ def settings_of(spec: Spec, *, expires_at: datetime.datetime | None, revision: i
         schema_version=settings.SCHEMA_VERSION,
         revision=revision,
         mailbox=spec.mailbox,
-        submission=settings.Submission(
-            host=endpoints.submission_host, port=endpoints.submission_port, chunking=spec.submission.chunking
-        ),
+        submission=settings.Submission(host=endpoints.submission_host, port=endpoints.submission_port),
         expires_at=expires_at.replace(microsecond=0) if expires_at else None,
         limits=spec.limits,
         delivery=spec.delivery,

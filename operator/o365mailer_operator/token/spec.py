@@ -45,7 +45,6 @@ SecretKey = Annotated[str, msgspec.Meta(pattern=whole(SECRET_KEY_PATTERN), max_l
 Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 CloudName = Literal["Global", "USGovernment", "USGovernmentDoD", "China"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-Chunking = Literal["auto", "off"]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -112,7 +111,6 @@ class SubmissionSpec(Part, frozen=True):
     host: Host | None = None
     port: Port | None = None
     ca_secret_ref: AuthoritiesRef | None = None
-    chunking: Chunking = "auto"
 
 
 class Spec(Part, frozen=True):

@@ -13,7 +13,7 @@ from o365mailer_contract.settings import Submission
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
 from o365mailer_sidecar.exchange.conversation import NO_ANSWER, NO_SMTP, OUT_OF_TURN, Conversation
-from o365mailer_sidecar.exchange.delivery import BDAT_DEFECTS, Delivery, Progress
+from o365mailer_sidecar.exchange.delivery import Delivery, Progress
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.starttls import upgrade
 from o365mailer_sidecar.exchange.talk import Talk, Unsaid
@@ -23,9 +23,6 @@ from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.watching.gauges import Gauges, labels
-
-FRESH: Final = 3.0
-"""Seconds since the last reply within which a message may leave before its envelope is answered."""
 
 EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
@@ -151,8 +148,7 @@ class Connection:
             raise Away("the connection ended after AUTH")
         self.loop = asyncio.get_running_loop()
         self.mailer, self.transport, self.timeouts = mailer, talk.transport, timeouts
-        off = {"chunking"} if mailer.settings.submission.chunking == "off" else set()
-        self.extensions = extensions - off
+        self.extensions = extensions
         self.conversation = Conversation(talk.transport, loop=self.loop)
         talk.transport.set_protocol(self.conversation)
         if talk.octets:
@@ -162,7 +158,6 @@ class Connection:
         self.messages = 0
         self.in_step = True
         """Whether the next reply will be that of the next command."""
-        self.bdat_refused = False
 
     @property
     def usable(self) -> bool:
@@ -176,14 +171,8 @@ class Connection:
         """
         delivery = Delivery(self.conversation, envelope, outgoing, progress, self.extensions, self.timeouts)
         self.in_step = False
+        self.messages += 1
         answers = await self._offer(delivery)
-        if answers.final and answers.start is None and answers.final.code in BDAT_DEFECTS:
-            self.bdat_refused = True
-            progress.refused()
-            await self._reset()
-            if not self.usable:
-                raise Lost(self.conversation.fault)
-            return await self.transact(envelope, outgoing, progress)
         if answers.final is None:
             await self._reset()
         else:
@@ -192,19 +181,11 @@ class Connection:
         return answers
 
     async def _offer(self, delivery: Delivery) -> Answers:
-        first, idle = not self.messages, self.loop.time() - self.idle_since
-        self.messages += 1
         pipelining = "pipelining" in self.extensions
-        chunking = "chunking" in self.extensions and not first and not self.bdat_refused
-        if pipelining and chunking and delivery.small and idle <= FRESH:
-            return await delivery.in_one_flight()
-        if pipelining and delivery.single and not chunking:
+        if pipelining and delivery.single:
             return await delivery.envelope_and_data()
         answers = await (delivery.pipelined() if pipelining else delivery.command_by_command())
-        recipients = answers.recipients
-        if not await delivery.may_follow(recipients):
-            return answers
-        return await (delivery.by_bdat(answers) if chunking else delivery.by_data(answers))
+        return await delivery.by_data(answers) if await delivery.may_follow(answers.recipients) else answers
 
     async def _reset(self) -> None:
         """Leave nothing of the transaction; a connection where that fails is not used again."""

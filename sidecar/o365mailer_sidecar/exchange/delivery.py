@@ -1,21 +1,19 @@
 """One message over an authenticated connection: which commands share a write, and what may be sent when.
 
-Where PIPELINING (RFC 2920) is offered, as much as may leave together does:
+Where PIPELINING (RFC 2920) is offered:
 
-- one recipient, 64 KiB at most, CHUNKING (RFC 3030), on a connection used a moment ago: MAIL, RCPT and BDAT LAST in one
-  write. Once BDAT has left, an end of the connection is ambiguous; that is why it must be fresh.
-- one recipient otherwise, and always for a connection's first message: MAIL, RCPT and DATA in one write, then the
-  message. 354 answers DATA and nothing else, so a host that speaks out of turn is found before an octet of the message
-  leaves: the check that a connection has to pass once before a 250 from it is believed with several replies due.
-- several recipients: MAIL and every RCPT in one write, then the message, only if every recipient was taken, or if it is
-  safe on disk for the others.
+- one recipient: MAIL, RCPT and DATA in one write, then the message;
+- several recipients: MAIL and every RCPT in one write. DATA follows only when every recipient was taken, or when the
+  message is safe on disk for the others: after a 354 only the end of the connection keeps the message back.
 
-DATA and BDAT are equals: DATA where CHUNKING is missing or where BDAT itself was refused.
+The message itself leaves after the 354 that answers its own DATA. A host that closes an idle connection, as every host
+may, does so before that: the message is still ours, and goes over another connection. Rejected: BDAT (RFC 3030) in one
+write with the envelope. It saves a round trip, and makes such a close ambiguous.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.exchange.conversation import OUT_OF_TURN, Conversation
@@ -25,12 +23,6 @@ from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-
-FLIGHT_LIMIT: Final = 2**16
-"""Octets of a message that may leave before its envelope is answered: what a refusal would waste."""
-
-BDAT_DEFECTS: Final = frozenset({500, 501, 502, 503, 504, 555})
-"""Codes that speak of the command BDAT, not of the message (RFC 5321 §4.2.2), after MAIL and RCPT were taken."""
 
 
 class Progress(Protocol):
@@ -44,9 +36,6 @@ class Progress(Protocol):
 
     def commit(self) -> None:
         """The end of data leaves now: from here on Exchange may have the message. Raises Withdrawn."""
-
-    def refused(self) -> None:
-        """Exchange has said that it did not take what was committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +76,6 @@ class Delivery:
         """Whether there is one recipient: none can be refused beside others that are taken."""
         return len(self.envelope.recipients) == 1
 
-    @property
-    def small(self) -> bool:
-        """Whether it may leave before its envelope is answered."""
-        return self.single and len(self.outgoing) <= FLIGHT_LIMIT
-
     async def command_by_command(self) -> Answers:
         """Each command when the one before was taken."""
         ask, limits = self.conversation.ask, self.timeouts
@@ -130,71 +114,30 @@ class Delivery:
             raise Lost(conversation.fault or OUT_OF_TURN)
         return await self._started(answers, heard[2])
 
-    async def in_one_flight(self) -> Answers:
-        """Envelope and message in one write.
-
-        A host that refuses the envelope reads the chunk all the same, and refuses it (RFC 3030 §2): its reply is waited
-        for a moment, and where it does not come the connection is not used again.
-        """
-        content = self.outgoing.whole()
-        flight = b"".join((self._mail(), *self._recipients(), b"BDAT %d LAST\r\n" % len(content), content))
-        self.progress.begin_body()
-        self.progress.commit()
-        self.conversation.say(flight, replies=3)
-        heard = await self.conversation.hear(timeout=self.timeouts.final)
-        if self.conversation.refused:
-            heard = await self.conversation.hear(timeout=self.timeouts.rest, every=True)
-        return self._answers(heard)
-
-    def _answers(self, heard: list[Reply]) -> Answers:
-        sender, *others = heard or [Reply(0, "", "")]
-        if sender.code >= 400 or (others and others[0].code >= 400):
-            if len(heard) == 3 and outcome(heard[2]) is Outcome.ACCEPTED:
-                self.conversation.fault = OUT_OF_TURN  # it may have the message all the same: not sent again
-            else:
-                self.progress.refused()
-            return Answers(sender=sender, recipients=tuple(others[:1]) if outcome(sender) is Outcome.ACCEPTED else ())
-        if len(heard) < 3:
-            raise Lost(self.conversation.fault)
-        if not all(outcome(reply) is Outcome.ACCEPTED for reply in heard[:2]) or self._one_too_many(heard[2]):
-            raise Lost(OUT_OF_TURN)
-        return Answers(sender=sender, recipients=(heard[1],), final=self._final(heard[2]))
-
-    def _one_too_many(self, final: Reply) -> bool:
-        """Whether more came than was due, so that this may be RCPT's reply. A 421 behind the verdict is a farewell."""
-        farewell = final.enhanced and self.conversation.octets.startswith(b"421")
-        return self.conversation.fault == OUT_OF_TURN and not farewell
-
     async def by_data(self, taken: Answers) -> Answers:
-        """The message behind an envelope that was taken."""
+        """The message after an envelope that was taken."""
         (start,) = await self.conversation.ask(b"DATA\r\n", timeout=self.timeouts.data)
         return await self._started(taken, start)
 
     async def _started(self, taken: Answers, start: Reply) -> Answers:
-        if start.code != 354:
-            return Answers(sender=taken.sender, recipients=taken.recipients, start=start)
-        final = await self._send(b"", self.outgoing.stuffed(), b".\r\n")
+        final = await self._send() if start.code == 354 else None
         return Answers(sender=taken.sender, recipients=taken.recipients, start=start, final=final)
 
-    async def by_bdat(self, taken: Answers) -> Answers:
-        """The same, as one chunk."""
-        final = await self._send(b"BDAT %d LAST\r\n" % len(self.outgoing), self.outgoing.blocks(), b"")
-        return Answers(sender=taken.sender, recipients=taken.recipients, final=final)
-
-    async def _send(self, before: bytes, blocks: Iterator[bytes], behind: bytes) -> Reply:
+    async def _send(self) -> Reply:
         """The message and its verdict. An early verdict ends the sending, and the connection."""
-        conversation, held, begun = self.conversation, before, False
+        blocks = self.outgoing.stuffed()
         self.progress.begin_body()
+        held = next(blocks)
         for block in blocks:
-            if begun and (await self._sent(held)):
+            if await self._sent(held):
                 return self._early()
-            held, begun = (block if begun else held + block), True
+            held = block
         # The last block leaves together with the end of data: a small message is one write.
         self.progress.commit()
-        self._say(held + behind)
-        heard = await conversation.hear(timeout=self.timeouts.final)
+        self._say(held + b".\r\n")
+        heard = await self.conversation.hear(timeout=self.timeouts.final)
         if not heard:
-            raise Lost(conversation.fault)
+            raise Lost(self.conversation.fault)
         return self._final(heard[0])
 
     def _say(self, octets: bytes) -> None:

@@ -67,7 +67,6 @@ class Upstream:
         self.authorities = Authorities()
         self.availability = Availability()
         self.refused_tokens = RefusedTokens()
-        self.without_bdat: set[str] = set()
         self.dialer = Dialer()
         self.pool = Pool(connect=self._connect, window=Window(uniform=uniform))
         self.pace = Pace()
@@ -133,8 +132,8 @@ class Upstream:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0
                 answers = await self._transact(connection, traveller, outgoing, attempt)
-            # 421 to MAIL on a connection that was idle is the host's right, and no verdict.
-            if attempt.begun or not (reused and answers.sender.code == CLOSING):
+            # 421 on a connection that was idle is the host's right, and no verdict (RFC 5321 §3.8).
+            if attempt.begun or not (reused and decisive(answers).code == CLOSING):
                 return envelope, answers
         except Lost:
             if not reused or attempt.begun:
@@ -158,9 +157,6 @@ class Upstream:
     async def _transact(
         self, connection: Connection, traveller: Traveller, outgoing: Outgoing, attempt: Attempt
     ) -> Answers:
-        """DATA alone, on every connection, for a host that has once refused BDAT."""
-        host = connection.mailer.settings.submission.host
-        connection.bdat_refused = connection.bdat_refused or host in self.without_bdat
         attempt.underway, began = True, self.clock.monotonic()
         try:
             with self.gate.passage(traveller):
@@ -174,9 +170,6 @@ class Upstream:
             self.pool.accepted(connection, seconds=spent)
         elif outcome(decisive(answers)) is Outcome.CROWDED:
             self.pool.crowded(connection)
-        if connection.bdat_refused and host not in self.without_bdat:
-            self.without_bdat.add(host)
-            self.journal.event("bdat_refused", level="warning", host=host)
         return answers
 
     def obstacle(self) -> Obstacle | None:

@@ -1,7 +1,8 @@
-"""A message on its way out: our head, the app's octets; for DATA with dots stuffed (RFC 5321 §4.5.2)."""
+"""A message on its way out: our head, the app's bytes, with dots stuffed for DATA (RFC 5321 §4.5.2)."""
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope
@@ -35,20 +36,11 @@ class Outgoing:
         """Whether SMTPUTF8 is needed for what stands before the first empty line."""
         return not self.headers.isascii()
 
-    def whole(self) -> bytes:
-        """The message in one piece: for one that is small."""
-        return self.head + self.body.content[self.skipped :]
-
-    def blocks(self) -> Iterator[bytes]:
-        """The message as it is, for BDAT."""
-        pieces = self.body.blocks(start=self.skipped)
-        yield self.head + next(pieces, b"")
-        yield from pieces
-
     def stuffed(self) -> Iterator[bytes]:
-        """The message as DATA has it, without the end of data."""
+        """The message as DATA has it, without the end of data: one block at least."""
+        pieces = self.body.blocks(start=self.skipped)
         before = b"\r\n"
-        for piece in self.blocks():
+        for piece in chain((self.head + next(pieces, b""),), pieces):
             octets = before + piece
             yield octets.replace(b"\r\n.", b"\r\n..")[len(before) :]
             before = octets[-2:]
