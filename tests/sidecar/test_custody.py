@@ -60,6 +60,13 @@ class Exchange:
             return None
         return SimpleNamespace(reply=Reply(451, "4.4.1", "away"), until=asyncio.get_running_loop().time() + 0.003)
 
+    def reserve_moment(self, *, now: float) -> float:
+        """No pace."""
+        return now
+
+    def begin_spooled(self) -> None:
+        """No pace."""
+
     def throw(self, *chances: tuple[float, Any]) -> Any:
         """One of these by its chance, or the last."""
         number = 1.0 if self.kind else self.dice.random()

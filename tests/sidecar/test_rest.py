@@ -202,6 +202,20 @@ def test_messages_begin_evenly_spaced_and_at_most_so_many_a_minute() -> None:
     assert pace.moment(per_minute=30, now=1000) == 1000, "what was not used is not saved up"
 
 
+@pytest.mark.promise("R86")
+def test_a_moment_is_reserved_for_spooled_mail() -> None:
+    pace = Pace()
+    pace.take(100, per_minute=60)
+    assert pace.reserve(per_minute=60, now=100) == 101
+    assert pace.moment(per_minute=60, now=100) == 102, "an app's message comes after it"
+    assert pace.reserve(per_minute=60, now=100.5) == 101, "one at a time"
+    pace.use(per_minute=60, now=101.25)
+    assert pace.reserve(per_minute=60, now=101.25) == 102.25, "a late one does not crowd the next"
+    assert pace.reserve(per_minute=60, now=200) == 200, "what was not used is not saved up"
+    pace.use(per_minute=60, now=200)
+    assert pace.reserve(per_minute=None, now=200.5) == 200.5
+
+
 def test_a_share_below_one_is_what_is_left_of_a_connection() -> None:
     window = Window(uniform=min)
     window.refused(held=0, now=0)

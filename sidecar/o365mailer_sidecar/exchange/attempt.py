@@ -27,6 +27,8 @@ class Attempt:
     """Puts the message on disk, and says whether it is there; None: there is no spool."""
     divided: bool = False
     """Some of its recipients were not taken, and it may go to the others."""
+    paced: bool = False
+    """It has its moment by the mailer's pace already (`Upstream.begin_spooled`)."""
     received: datetime | None = None
     """When the app handed it over: its Date and Message-ID are the same in every attempt. None: now."""
     upstream: float = 0.0

@@ -51,6 +51,8 @@ class Result(NamedTuple):
     """Whether it speaks of this message. Else of the way, the mailbox or the token: no attempt of its own."""
     until: float = 0.0
     """Before that asking again is pointless, a time of the event loop; 0 where nobody knows."""
+    asked: bool = False
+    """Whether Exchange was asked about this message. Only then can the attempt count against the message's age."""
 
     def of(self, envelope: Envelope) -> tuple[Fate, ...]:
         """Every recipient's."""
@@ -65,7 +67,7 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
     """Ask Exchange once. Raises nothing but CancelledError."""
     try:
         sent, answers = await upstream.transact(envelope, body, attempt)
-        return concluded(envelope, sent, answers)
+        return concluded(envelope, sent, answers)._replace(asked=True)
     except Refused as refusal:
         return _refused(envelope, refusal.reply, upstream.directory.settings)
     except NotReady as error:
@@ -81,7 +83,9 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
         return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, "away", own=False)
     except Lost as error:
         reply = replies.NO_VERDICT if attempt.committed else replies.LOST
-        return Result(replies.filled(reply, reason=shortened(str(error))), Outcome.DEFERRED, "connection-lost")
+        return Result(
+            replies.filled(reply, reason=shortened(str(error))), Outcome.DEFERRED, "connection-lost", asked=True
+        )
     except Withdrawn:
         return Result(replies.UNFINISHED, Outcome.DEFERRED, "withdrawn", own=False)
     except Exception as error:  # noqa: BLE001  # the app must get a reply, and never a 250 for a defect of ours

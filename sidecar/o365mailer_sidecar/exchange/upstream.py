@@ -124,7 +124,7 @@ class Upstream:
         envelope, headers = applied(policy_of(mailer.settings), envelope, head)
         traveller = Traveller(envelope, head if headers is None else headers)
         self._check_worth_asking(mailer, traveller)
-        if pace:
+        if pace and not attempt.paced:
             await self._paced(mailer)
         mailbox, now = mailer.settings.mailbox, attempt.received or self.clock.now()
         outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, headers=headers)
@@ -142,6 +142,18 @@ class Upstream:
             raise Withdrawn
         async with self.pool.lend(mailer, fresh=True) as connection:
             return envelope, await self._transact(connection, traveller, outgoing, attempt)
+
+    @property
+    def _per_minute(self) -> int | None:
+        return self.directory.settings.limits.messages_per_minute if self.directory.settings else None
+
+    def reserve_moment(self, *, now: float) -> float:
+        """When the next message from the spool may begin, by the mailer's pace. Both are times of the event loop."""
+        return self.pace.reserve(per_minute=self._per_minute, now=now)
+
+    def begin_spooled(self) -> None:
+        """A message from the spool begins: use up the moment that was reserved."""
+        self.pace.use(per_minute=self._per_minute, now=self.clock.monotonic())
 
     async def _paced(self, mailer: Mailer) -> None:
         """Wait for this message's moment. Raises Held when that is too late for whoever waits."""

@@ -139,11 +139,14 @@ class Courier:
         """When it is worth asking Exchange; not after `now`: it is."""
         if now < self.prospect.rest_until:
             return self.prospect.rest_until
-        obstacle = self.upstream.obstacle()
-        return obstacle.until if obstacle else now
+        if obstacle := self.upstream.obstacle():
+            return obstacle.until
+        # Only for a message that is due: a reserved moment that is not used is lost for apps.
+        return self.upstream.reserve_moment(now=now) if self.timetable.due <= now else now
 
     def _start(self, stored: Stored) -> None:
-        attempt = Attempt(keep=_yes, received=stored.received)
+        self.upstream.begin_spooled()
+        attempt = Attempt(keep=_yes, received=stored.received, paced=True)
         task = asyncio.ensure_future(self._deliver(stored, attempt))
         self.flying[task] = stored, attempt
         task.add_done_callback(self._landed)

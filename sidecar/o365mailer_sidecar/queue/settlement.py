@@ -72,7 +72,7 @@ class Settlement:
         """Whether recipients are left to try again, in `wait` seconds. Raises Gone: it was taken away by hand."""
         fates = result.of(envelope)
         open_ = [fate for fate in fates if fate.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED)]
-        expired = bool(open_) and self._expired(stored, began)
+        expired = bool(open_) and result.asked and self._expired(stored, began)
         lost = [fate for fate in fates if fate.outcome is Outcome.REFUSED or (expired and fate in open_)]
         if lost:
             await self._notify(stored, envelope, body, lost)
