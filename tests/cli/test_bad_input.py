@@ -97,8 +97,8 @@ def test_a_missing_secret_file_is_told_with_its_place(files: Any, capsys: pytest
     assert main(["run", *files.arguments()], {}) == 2
 
     assert capsys.readouterr().err == (
-        "o365mailer: The Secret noreply has no key secret (it has: none). Add the key, or name another one in the "
-        f"spec. Here that is the file {files.secrets}/noreply/secret.\n"
+        "o365mailer: The Secret noreply has no key secret; it has no key at all. Add the key, or name another "
+        f"one in the spec. Here that is the file {files.secrets}/noreply/secret.\n"
     )
 
 

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import hostile_keys
 import pytest
 from controller_process import Namespace
 from cryptography import x509
@@ -91,7 +92,7 @@ CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] =
     "the Secret has no such key": (
         lambda _: {"credential": refs(("entra", "password"))},
         "SecretKeyMissing",
-        ["entra has no key password", "it has: secret"],
+        ["entra has no key password", "it has one other key"],
     ),
     "the key is empty": (
         with_secret("blank", {"secret": " \n"}, {"credential": refs(("blank", "secret"))}),
@@ -112,6 +113,15 @@ CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] =
         with_secret("pair", pair(ec.generate_private_key(ec.SECP256R1())), {"credential": CERTIFICATE}),
         "CertificateKeyNotRSA",
         ["tls.key of the Secret pair is not RSA", "algorithm: RSA"],
+    ),
+    "the key is dear to read": (
+        with_secret(
+            "pair",
+            {**pair(RSA_KEY), "tls.key": hostile_keys.pem("PRIVATE KEY", hostile_keys.diffie_hellman(9689)).decode()},
+            {"credential": CERTIFICATE},
+        ),
+        "CertificateKeyNotRSA",
+        ["tls.key of the Secret pair is not RSA"],
     ),
     "the certificate has expired": (
         with_secret("pair", pair(RSA_KEY, days=-1), {"credential": CERTIFICATE}),

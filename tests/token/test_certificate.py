@@ -1,11 +1,20 @@
 """A certificate that Entra would refuse is refused here, before anything is sent, with what to do about it."""
 
+import base64
 import datetime
 from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs7,
+    pkcs12,
+)
 
 from o365mailer_operator.token.certificate import Certificate, read_authorities, read_certificate
 from o365mailer_operator.token.credential import read_credential
@@ -73,6 +82,66 @@ def test_a_key_under_a_passphrase_is_refused(pair_of: Any) -> None:
         read_certificate(secret="pair", certificate=pair.crt, key=pair.locked_key)
 
 
+def test_a_key_under_a_passphrase_in_the_older_form_is_refused(pair_of: Any) -> None:
+    pair = pair_of()
+    lock = BestAvailableEncryption(b"not-a-secret")
+    key = pair.private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, lock)
+
+    with pytest.raises(CertificateInvalid, match=r"Take the passphrase off: openssl pkey -in FILE -out tls\.key"):
+        read_certificate(secret="pair", certificate=pair.crt, key=key)
+
+
+PFX = "is a PKCS#12 file (.pfx, .p12). Take the certificate and the key out of it: openssl pkcs12 -in FILE -clcerts"
+FORMS = {
+    "tls.crt": {
+        "DER": "is a certificate in DER form. Convert it to PEM: openssl x509 -inform DER -in FILE -out tls.crt",
+        "PFX": PFX,
+        "PKCS#7": "is a PKCS#7 file (.p7b). Take the certificates out of it: openssl pkcs7 -print_certs",
+    },
+    "tls.key": {
+        "DER": "is a private key in DER form. Convert it to PEM: openssl pkey -inform DER -in FILE -out tls.key",
+        "the older DER": "is a private key in DER form. Convert it to PEM: openssl pkey -inform DER -in FILE",
+        "PFX": PFX,
+        "OpenSSH": "is an OpenSSH key. Convert a copy of it to PEM: ssh-keygen -p -N '' -m PEM -f FILE",
+    },
+}
+
+
+def in_form(pair: Any, part: str, form: str) -> bytes:
+    """A pair's certificate or key as Windows, Azure Key Vault, Java or OpenSSH keeps it."""
+    if form == "PFX":
+        lock = BestAvailableEncryption(b"not-a-secret")
+        return pkcs12.serialize_key_and_certificates(b"noreply", pair.private, pair.certificate, None, lock)
+    if form == "PKCS#7":
+        return pkcs7.serialize_certificates([pair.certificate], Encoding.DER)
+    if form == "OpenSSH":
+        return bytes(pair.private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    if part == "tls.crt":
+        return bytes(pair.certificate.public_bytes(Encoding.DER))
+    older = PrivateFormat.TraditionalOpenSSL if form == "the older DER" else PrivateFormat.PKCS8
+    return bytes(pair.private.private_bytes(Encoding.DER, older, NoEncryption()))
+
+
+@pytest.mark.promise("C73")
+@pytest.mark.parametrize("encoded", [False, True], ids=["as it is", "in base64"])
+@pytest.mark.parametrize(("part", "form"), [(part, form) for part, forms in FORMS.items() for form in forms])
+def test_another_file_than_pem_is_told_with_the_command_that_converts_it(
+    spec_of: Any, pair_of: Any, part: str, form: str, encoded: bool
+) -> None:
+    pair = pair_of()
+    content = in_form(pair, part, form)
+    if encoded:
+        content = base64.encodebytes(content)
+    spec = decode_spec(spec_of(credential={"certificate": {"secretRef": {"name": "pair"}}}))
+
+    with pytest.raises(CertificateInvalid) as caught:
+        read_credential(spec, {"pair": {**pair.secret, part: content}}.get)
+
+    assert str(caught.value).startswith(f"The key {part} of the Secret pair {FORMS[part][form]}")
+    assert str(caught.value).endswith("decode it first: base64 -d.") == encoded
+    assert (caught.value.secret, caught.value.key) == ("pair", part)
+
+
 @pytest.mark.parametrize(
     ("valid", "error", "words"),
     [
@@ -100,7 +169,7 @@ def test_a_certificate_is_valid_until_its_end(pair_of: Any) -> None:
 
 def test_of_an_authoritys_secret_only_certificates_are_taken(pair_of: Any, rsa_keys: Any) -> None:
     one, other = pair_of(), pair_of(rsa_keys[1])
-    pem = (one.key + one.crt + b"some words\n" + other.crt).decode()
+    pem = one.key + one.crt + b"some words\n" + other.crt
 
     assert read_authorities(pem, secret="ca", key="ca.crt") == (one.crt + other.crt).decode()
 

@@ -1,5 +1,6 @@
 """What Entra refuses is told in words with the remedy; what time heals is marked so."""
 
+import base64
 import datetime
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,20 @@ async def test_a_wrong_secret(emulated: Emulated) -> None:
         "Create a new client secret in Entra (App registrations → Certificates & secrets) and put its Value, "
         "not its ID, in the Secret. [correlation id "
     )
+
+
+@pytest.mark.promise("C73")
+async def test_a_secret_that_was_encoded_twice(emulator: EmulatorClient, emulated: Emulated) -> None:
+    twice = base64.b64encode(emulator.client_secret.encode())
+
+    error = await failure_of(emulated({"noreply": {"secret": twice}}))
+
+    assert error.reason == "AADSTS7000215"
+    assert str(error).startswith(
+        "Entra refused the secret noreply/secret (it is base64 of another text: it was probably encoded twice, so "
+        "decode it once): the client secret is not valid (AADSTS7000215)."
+    )
+    assert twice.decode() not in str(error)
 
 
 @pytest.mark.promise("C68")

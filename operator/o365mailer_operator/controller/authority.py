@@ -28,13 +28,15 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from o365mailer_contract import names
 
 LIFETIME: Final = datetime.timedelta(days=365)
 BACKDATED: Final = datetime.timedelta(minutes=5)
 """How far the API server's clock may be behind ours."""
+LARGEST_KEY: Final = 512
+"""Bytes of a PEM key. Ours have 241; OpenSSL tests the numbers of a large RSA or Diffie-Hellman key for a minute."""
 NEXT_CERTIFICATE: Final = "next.crt"
 NEXT_KEY: Final = "next.key"
 
@@ -183,7 +185,10 @@ def _alive(certificates: Iterable[x509.Certificate], now: datetime.datetime) -> 
 
 def _read_pair(data: Mapping[str, str], certificate_name: str, key_name: str) -> Pair:
     certificate = x509.load_pem_x509_certificate(base64.b64decode(data[certificate_name]))
-    key = serialization.load_pem_private_key(base64.b64decode(data[key_name]), password=None)
+    pem = base64.b64decode(data[key_name])
+    if len(pem) > LARGEST_KEY or certificate.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
+        raise ValueError(f"{key_name} or {certificate_name} is not ours")
+    key = serialization.load_pem_private_key(pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise ValueError(f"{key_name} is not the key of {certificate_name}")
     return Pair(certificate=certificate, key=key)

@@ -1,16 +1,26 @@
 """PEM certificates and keys: the certificate credential, and authorities to trust.
 
 Everything that Entra or MSAL would refuse later, with a message of theirs, is found here, with one of ours.
+
+All of it runs on the controller's event loop, and anyone who may write a Secret chooses what is read. So sizes are
+checked before anything is parsed, OpenSSL gets no private keys but RSA ones, and it does not validate their numbers:
+testing those of a 15 KB RSA key for primality, or of a 3 KB Diffie-Hellman key, holds the loop for a minute.
 """
 
+import base64
+import binascii
 import datetime
+import functools
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from o365mailer_operator.token.errors import (
     AuthoritiesInvalid,
@@ -23,6 +33,60 @@ from o365mailer_operator.token.errors import (
 
 SMALLEST_KEY: Final = 2048
 """Bits (Microsoft, "Certificate credentials"; also what JOSE asks of PS256, RFC 7518 §3.5)."""
+LARGEST_KEY: Final = 4096
+"""Bits. MSAL validates the numbers of the key at each token request: half a second of processor time for this size."""
+LARGEST_PRIVATE_KEY: Final = 8 * 1024
+"""Bytes of tls.key. A PEM key of 4,096 bits has 3,300."""
+LARGEST_CERTIFICATE: Final = 32 * 1024
+"""Bytes of tls.crt with its chain. A PEM certificate has about 2,000."""
+LARGEST_BUNDLE: Final = 512 * 1024
+"""Bytes of an authority bundle. Mozilla's, with every public authority, has 240 KB."""
+LARGEST_AUTHORITY_KEY: Final = 16384
+"""Bits of an authority's RSA key: OpenSSL verifies nothing with a larger one (OPENSSL_RSA_MAX_MODULUS_BITS)."""
+PAIRS_KEPT: Final = 256
+BUNDLES_KEPT: Final = 32
+"""How many parsed pairs and bundles are kept: a mailer is looked at once a minute, and its Secrets seldom change."""
+
+_PRIVATE_KEY: Final = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----(.*?)-----END \1PRIVATE KEY-----", re.DOTALL)
+_RSA_IN_PKCS8: Final = re.compile(
+    rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)\x02\x01[\x00\x01]\x30[\x00-\x7f]\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01[\x01\x0a]",
+    re.DOTALL,
+)
+"""How PrivateKeyInfo (RFC 5958 §2) begins in DER with the algorithm rsaEncryption or id-RSASSA-PSS."""
+_RSA: Final = frozenset({PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5, PublicKeyAlgorithmOID.RSASSA_PSS})
+_AUTHORITY_KEYS: Final = _RSA | {
+    PublicKeyAlgorithmOID.EC_PUBLIC_KEY,
+    PublicKeyAlgorithmOID.ED25519,
+    PublicKeyAlgorithmOID.ED448,
+}
+"""The kinds of keys that TLS certificates are signed with. Reading the parameters of others can take a minute."""
+
+_BEGIN: Final = "-----BEGIN CERTIFICATE-----"
+_FROM_PFX: Final = (
+    "is a PKCS#12 file (.pfx, .p12). Take the certificate and the key out of it: "
+    "openssl pkcs12 -in FILE -clcerts -nokeys -out tls.crt; openssl pkcs12 -in FILE -nocerts -nodes -out tls.key"
+)
+_CERTIFICATE_FROM_DER: Final = (
+    "is a certificate in DER form. Convert it to PEM: openssl x509 -inform DER -in FILE -out tls.crt"
+)
+_KEY_FROM_DER: Final = "is a private key in DER form. Convert it to PEM: openssl pkey -inform DER -in FILE -out tls.key"
+_FROM_PKCS7: Final = (
+    "is a PKCS#7 file (.p7b). Take the certificates out of it: openssl pkcs7 -print_certs -in FILE -out tls.crt"
+)
+_DER_FORMS: Final = (
+    (b"\x02\x01\x03", _FROM_PFX),  # PFX (RFC 7292 §4) begins with its version
+    (b"\x02\x01\x00", _KEY_FROM_DER),
+    (b"\x02\x01\x01", _KEY_FROM_DER),
+    (b"\x06", _FROM_PKCS7),
+    (b"\x30", _CERTIFICATE_FROM_DER),
+)
+"""What follows the head of the outermost SEQUENCE, and what that is."""
+_KEY_FROM_OPENSSH: Final = (
+    "is an OpenSSH key. Convert a copy of it to PEM: ssh-keygen -p -N '' -m PEM -f FILE, and put that in"
+)
+_ENCRYPTED: Final = (
+    "is encrypted, and no passphrase can be given. Take the passphrase off: openssl pkey -in FILE -out tls.key"
+)
 
 
 @dataclass(frozen=True)
@@ -51,33 +115,16 @@ class Certificate:
             )
 
 
+@functools.lru_cache(maxsize=PAIRS_KEPT)
 def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certificate:
     """The credential in a kubernetes.io/tls Secret. The first certificate is the leaf; what follows is not needed.
 
     Raises CertificateInvalid, CertificateKeyNotRSA, CertificateKeyMismatch.
     """
-    leaf = _leaf(certificate)
-    if leaf is None:
-        raise CertificateInvalid(
-            f"The key tls.crt of the Secret {secret} is not a PEM certificate. Put in the file that begins with "
-            "-----BEGIN CERTIFICATE-----.",
-            secret=secret,
-        )
-    private = _private_key(key)
-    if private is None:
-        raise CertificateInvalid(
-            f"The key tls.key of the Secret {secret} is not an unencrypted PEM private key. "
-            "Take the passphrase off (openssl pkey -in … -out …).",
-            secret=secret,
-        )
-    if not isinstance(private, rsa.RSAPrivateKey) or private.key_size < SMALLEST_KEY:
-        raise CertificateKeyNotRSA(
-            f"The key tls.key of the Secret {secret} is not RSA with {SMALLEST_KEY} bits or more; Entra takes no "
-            "other. With cert-manager, set privateKey: {algorithm: RSA, size: 2048} in the Certificate, and upload the "
-            "new one.",
-            secret=secret,
-        )
-    if private.public_key() != leaf.public_key():
+    leaf = _leaf(certificate, secret=secret)
+    pem = _rsa_pem(key, secret=secret)
+    private = _rsa_key(pem, secret=secret)
+    if not _is_key_of(private, leaf):
         raise CertificateKeyMismatch(
             f"In the Secret {secret}, tls.key is not the key of the first certificate in tls.crt. "
             "Put in the pair that was made together, the leaf certificate first.",
@@ -86,41 +133,175 @@ def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certific
     return Certificate(
         ref=secret,
         certificate=leaf.public_bytes(Encoding.PEM).decode(),
-        key=key.decode(),
+        key=pem.decode(),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
     )
 
 
-def read_authorities(pem: str, *, secret: str, key: str) -> str:
-    """The certificates in a PEM text, and nothing else that may be in it: it is copied to where pods read it.
+@functools.lru_cache(maxsize=BUNDLES_KEPT)
+def read_authorities(pem: bytes, *, secret: str, key: str) -> str:
+    """The certificates in a PEM file, and nothing else that may be in it: they are copied to where pods read them.
 
     Raises AuthoritiesInvalid.
     """
+    problem = _bundle_problem(pem)
+    if problem:
+        raise AuthoritiesInvalid(f"The key {key} of the Secret {secret} {problem}.", secret=secret, key=key)
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in x509.load_pem_x509_certificates(pem))
+
+
+def _bundle_problem(pem: bytes) -> str | None:
+    if len(pem) > LARGEST_BUNDLE:
+        return f"has {len(pem)} bytes, and at most {LARGEST_BUNDLE} are read. Put in only the authorities needed"
     try:
-        certificates = x509.load_pem_x509_certificates(pem.encode())
+        certificates = x509.load_pem_x509_certificates(pem)
     except ValueError:
-        certificates = []
-    if not certificates:
-        raise AuthoritiesInvalid(
-            f"The key {key} of the Secret {secret} holds no PEM certificate. Put in the authority's certificate, "
-            "which begins with -----BEGIN CERTIFICATE-----.",
-            secret=secret,
-            key=key,
+        return (
+            _other_form(pem)
+            or f"holds no PEM certificate. Put in the authority's certificate, which begins with {_BEGIN}"
         )
-    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
+    for number, each in enumerate(certificates, start=1):
+        if not _may_sign(each):
+            return (
+                f"holds a certificate (number {number}) whose public key is not RSA of at most "
+                f"{LARGEST_AUTHORITY_KEY} bits, ECDSA on a named curve, Ed25519 or Ed448. Take it out"
+            )
+    return None
 
 
-def _leaf(pem: bytes) -> x509.Certificate | None:
+def _may_sign(certificate: x509.Certificate) -> bool:
+    if certificate.public_key_algorithm_oid not in _AUTHORITY_KEYS:
+        return False
     try:
-        return x509.load_pem_x509_certificates(pem)[0]
-    except ValueError:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return not isinstance(key, rsa.RSAPublicKey) or key.key_size <= LARGEST_AUTHORITY_KEY
+
+
+def _leaf(pem: bytes, *, secret: str) -> x509.Certificate:
+    if len(pem) > LARGEST_CERTIFICATE:
+        problem = f"has {len(pem)} bytes, and at most {LARGEST_CERTIFICATE} are read. Put in the certificate alone"
+    else:
+        try:
+            return x509.load_pem_x509_certificates(pem)[0]
+        except ValueError:
+            problem = _other_form(pem) or f"is not a PEM certificate. Put in the file that begins with {_BEGIN}"
+    raise CertificateInvalid(f"The key tls.crt of the Secret {secret} {problem}.", secret=secret, key="tls.crt")
+
+
+def _rsa_pem(pem: bytes, *, secret: str) -> bytes:
+    """The first private key of a PEM file, written anew, so that MSAL reads the very key that was checked here.
+
+    Raises CertificateInvalid, CertificateKeyNotRSA.
+    """
+    if len(pem) > LARGEST_PRIVATE_KEY:
+        raise _key_invalid(
+            secret, f"has {len(pem)} bytes, and at most {LARGEST_PRIVATE_KEY} are read. Put in the private key alone"
+        )
+    found = _PRIVATE_KEY.search(pem)
+    if not found:
+        form = _other_form(pem)
+        raise _key_invalid(
+            secret, form or "is not a PEM private key. Put in the file that begins with -----BEGIN PRIVATE KEY-----"
+        )
+    label, body = found[1].decode(), found[2]
+    if label == "ENCRYPTED " or b"Proc-Type" in body:  # PKCS#8 (RFC 5958 §3), and OpenSSL's older form
+        raise _key_invalid(secret, _ENCRYPTED)
+    if label == "OPENSSH ":
+        raise _key_invalid(secret, _KEY_FROM_OPENSSH)
+    der = _decoded(body)
+    if der is None:
+        raise _key_invalid(secret, "is damaged: what stands in it is not base64. Copy the file again")
+    if not (label == "RSA " or (label == "" and _RSA_IN_PKCS8.match(der))):
+        raise _not_rsa(secret)
+    # Not `found[0]`: OpenSSL could see another key in it, after header lines that base64 decoding passes over.
+    return b"-----BEGIN %bPRIVATE KEY-----\n%b-----END %bPRIVATE KEY-----\n" % (
+        found[1],
+        base64.encodebytes(der),
+        found[1],
+    )
+
+
+def _rsa_key(pem: bytes, *, secret: str) -> rsa.RSAPrivateKey:
+    """Raises CertificateInvalid, CertificateKeyNotRSA."""
+    try:
+        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _key_invalid(secret, "is damaged. Copy the file again") from None
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < SMALLEST_KEY:
+        raise _not_rsa(secret)
+    if key.key_size > LARGEST_KEY:
+        raise _key_invalid(
+            secret,
+            f"is an RSA key of {key.key_size} bits, and at most {LARGEST_KEY} are taken. Make a key of 2048, 3072 or "
+            "4096 bits, and upload its certificate to the app registration",
+        )
+    if not _consistent(key.private_numbers()):
+        raise _key_invalid(secret, "is damaged: its numbers do not make an RSA key. Copy the file again")
+    return key
+
+
+def _consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
+    """Whether the numbers belong together (RFC 8017 §3.2), without asking whether p and q are prime.
+
+    MSAL asks that: p and q of half the largest key bound what it costs.
+    """
+    n, e = numbers.public_numbers.n, numbers.public_numbers.e
+    p, q, d = numbers.p, numbers.q, numbers.d
+    if not (2 < p < 2 ** (LARGEST_KEY // 2) and 2 < q < 2 ** (LARGEST_KEY // 2) and p * q == n and d < n and e < n):
+        return False
+    return (
+        d * e % math.lcm(p - 1, q - 1) == 1
+        and (numbers.dmp1, numbers.dmq1) == (d % (p - 1), d % (q - 1))
+        and numbers.iqmp * q % p == 1
+    )
+
+
+def _is_key_of(private: rsa.RSAPrivateKey, leaf: x509.Certificate) -> bool:
+    if leaf.public_key_algorithm_oid not in _RSA:
+        return False
+    try:
+        return private.public_key() == leaf.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+
+
+def _other_form(content: bytes) -> str | None:
+    """What a file is that is not PEM, and how to convert it; None where it is nothing known."""
+    if form := _form(content):
+        return form
+    inner = _decoded(content) or b""
+    form = _form(inner) or ("is PEM" if b"-----BEGIN " in inner else None)
+    return form and f"{form}; it is encoded in base64, so decode it first: base64 -d"
+
+
+def _form(content: bytes) -> str | None:
+    if b"-----BEGIN PKCS7-----" in content:
+        return _FROM_PKCS7
+    if b"-----BEGIN OPENSSH PRIVATE KEY-----" in content:
+        return _KEY_FROM_OPENSSH
+    head = re.match(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...)(.{3})", content, re.DOTALL)
+    return next((form for start, form in _DER_FORMS if head and head[1].startswith(start)), None)
+
+
+def _decoded(text: bytes) -> bytes | None:
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error:
         return None
 
 
-def _private_key(pem: bytes) -> PrivateKeyTypes | None:
-    """None for what is no PEM key, and for an encrypted one."""
-    try:
-        return load_pem_private_key(pem, password=None)
-    except Exception:  # noqa: BLE001 - ValueError, TypeError, UnsupportedAlgorithm: all of them mean not a key for us
-        return None
+def _key_invalid(secret: str, problem: str) -> CertificateInvalid:
+    return CertificateInvalid(f"The key tls.key of the Secret {secret} {problem}.", secret=secret, key="tls.key")
+
+
+def _not_rsa(secret: str) -> CertificateKeyNotRSA:
+    return CertificateKeyNotRSA(
+        f"The key tls.key of the Secret {secret} is not RSA with {SMALLEST_KEY} bits or more; Entra takes no "
+        "other. With cert-manager, set privateKey: {algorithm: RSA, size: 2048} in the Certificate, and upload the "
+        "new one.",
+        secret=secret,
+        key="tls.key",
+    )

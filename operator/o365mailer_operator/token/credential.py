@@ -1,5 +1,9 @@
 """What a spec's credential is made of: which Secrets it needs, and their content once they are read."""
 
+import base64
+import binascii
+import codecs
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +24,9 @@ ReadSecret = Callable[[str], Mapping[str, bytes] | None]
 TLS_CERTIFICATE: Final = "tls.crt"
 TLS_KEY: Final = "tls.key"
 """The keys of a Secret of type kubernetes.io/tls."""
+LONGEST_SECRET: Final = 4096
+"""Bytes. Entra's have 40."""
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,19 @@ class ClientSecret:
 
     ref: str
     value: str = field(repr=False)
+
+    @property
+    def doubt(self) -> str:
+        """What makes the value look like a wrong one, to be said where Entra refuses it; empty for a likely one."""
+        if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", self.value):
+            return " (it is a GUID, as the ID of a secret is; the Value is no GUID)"
+        try:
+            inner = base64.b64decode(self.value, validate=True).decode("ascii").strip()
+        except (binascii.Error, ValueError):
+            return ""
+        if not (inner and inner.isprintable()):
+            return ""
+        return " (it is base64 of another text: it was probably encoded twice, so decode it once)"
 
 
 @dataclass(frozen=True)
@@ -73,15 +93,15 @@ def read_credential(spec: Spec, read: ReadSecret) -> Credential:
         name = spec.credential.certificate.secret_ref.name
         return read_certificate(
             secret=name,
-            certificate=read_key(name, TLS_CERTIFICATE, read).encode(),
-            key=read_key(name, TLS_KEY, read).encode(),
+            certificate=read_file(name, TLS_CERTIFICATE, read),
+            key=read_file(name, TLS_KEY, read),
         )
     refs = spec.credential.client_secret.secret_refs if spec.credential.client_secret else ()
     secrets: list[ClientSecret] = []
     errors: list[tuple[str, CredentialError]] = []
     for ref in refs:
         try:
-            secrets.append(ClientSecret(str(ref), read_key(ref.name, ref.key, read)))
+            secrets.append(ClientSecret(str(ref), read_client_secret(ref, read)))
         except CredentialError as error:
             errors.append((str(ref), error))
     if not secrets:
@@ -89,36 +109,71 @@ def read_credential(spec: Spec, read: ReadSecret) -> Credential:
     return ClientSecrets(tuple(secrets), tuple(Refusal(ref, error.reason, str(error)) for ref, error in errors))
 
 
-def read_key(name: str, key: str, read: ReadSecret) -> str:
-    """One key's text, without the white space around it (editors and `echo` leave a newline behind).
+def read_client_secret(ref: SecretKeyRef, read: ReadSecret) -> str:
+    """The value of a client secret, without what editors and PowerShell add to it.
 
     Raises SecretNotFound, SecretKeyMissing, SecretKeyEmpty, SecretKeyNotText.
+    """
+    content = read_file(ref.name, ref.key, read)
+    problem = f"has {len(content)} bytes, and no client secret is longer than {LONGEST_SECRET}"
+    if len(content) <= LONGEST_SECRET:
+        try:
+            value = content.decode()
+        except UnicodeDecodeError:  # it carries the bytes: not to be chained
+            problem = "is not a text"
+        else:
+            if value.isprintable():
+                return value
+            problem = "has line breaks, control or invisible characters in it"
+    raise SecretKeyNotText(
+        f"The key {ref.key} of the Secret {ref.name} {problem}. Put in the client secret's Value as Entra shows it: "
+        f"kubectl create secret generic {ref.name} --from-literal={ref.key}=VALUE encodes it by itself.",
+        secret=ref.name,
+        key=ref.key,
+    )
+
+
+def read_file(name: str, key: str, read: ReadSecret) -> bytes:
+    """One key's content in UTF-8 without white space and byte order mark around it, or as it is where it is no text.
+
+    PowerShell and Azure DevOps write a byte order mark, and Windows PowerShell UTF-16; editors and `echo` leave a line
+    break at the end.
+
+    Raises SecretNotFound, SecretKeyMissing, SecretKeyEmpty.
     """
     content = read(name)
     if content is None:
         raise SecretNotFound(f"There is no Secret {name}. Create it, with the key {key}.", secret=name, key=key)
     if key not in content:
-        found = ", ".join(sorted(content)) or "none"
         raise SecretKeyMissing(
-            f"The Secret {name} has no key {key} (it has: {found}). Add the key, or name another one in the spec.",
+            f"The Secret {name} has no key {key}; it has {_instead(key, content)}. Add the key, or name another one in "
+            "the spec.",
             secret=name,
             key=key,
         )
-    text = _text(content[key])
-    if text is None:
-        raise SecretKeyNotText(
-            f"The key {key} of the Secret {name} is not a text. Put in the value as it was shown, without encoding it.",
-            secret=name,
-            key=key,
-        )
-    if not text:
+    stripped = _stripped(content[key])
+    if not stripped:
         raise SecretKeyEmpty(f"The key {key} of the Secret {name} is empty. Put the value in.", secret=name, key=key)
-    return text
+    return stripped
 
 
-def _text(octets: bytes) -> str | None:
+def _stripped(content: bytes) -> bytes:
     try:
-        text = octets.decode().strip()
-    except UnicodeDecodeError:  # it carries the octets: not to be chained
-        return None
-    return text if text.isprintable() or "-----BEGIN " in text else None
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8")
+    except UnicodeDecodeError:
+        return content
+    return text.strip().strip("\ufeff").strip().encode(errors="surrogatepass")
+
+
+def _instead(key: str, content: Mapping[str, bytes]) -> str:
+    """The keys that differ from `key` in case and separators alone; of others, which are no business of a mailer's
+    reader, the number: who may view a mailer may not view the Secrets of its namespace.
+    """
+    near = [f"a key {each}" for each in content if _squeezed(each) == _squeezed(key)]
+    if near:
+        return " and ".join(near[:3])
+    return "no key at all" if not content else "one other key" if len(content) == 1 else f"{len(content)} other keys"
+
+
+def _squeezed(key: str) -> str:
+    return re.sub(r"[-_.]", "", key).lower()

@@ -124,13 +124,16 @@ def _acquire(
     grant: Grant, credential: ClientSecret | Certificate, *, proxy: str | None, timeout: float
 ) -> dict[str, Any]:
     """MSAL's result, blocking. Raises TokenError and nothing else."""
-    kind = "certificate" if isinstance(credential, Certificate) else "secret"
+    if isinstance(credential, Certificate):
+        presented = f"the certificate {credential.ref}"
+    else:
+        presented = f"the secret {credential.ref}{credential.doubt}"
     wire = Wire(
         allowed=grant.allowed,
         authorities=grant.authorities,
         proxy=proxy,
         timeout=timeout,
-        presented=f"the {kind} {credential.ref}",
+        presented=presented,
     )
     try:
         application = msal.ConfidentialClientApplication(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from o365mailer_operator.token.certificate import read_authorities
 from o365mailer_operator.token.cloud import Endpoints, resolve
-from o365mailer_operator.token.credential import Credential, ReadSecret, read_credential, read_key
+from o365mailer_operator.token.credential import Credential, ReadSecret, read_credential, read_file
 from o365mailer_operator.token.hosts import AllowedHosts, check_allowed
 from o365mailer_operator.token.spec import AuthoritiesRef, Spec
 
@@ -53,4 +53,4 @@ def token_identity(spec: Spec) -> str:
 def _authorities(ref: AuthoritiesRef | None, read: ReadSecret) -> str | None:
     if ref is None:
         return None
-    return read_authorities(read_key(ref.name, ref.key, read), secret=ref.name, key=ref.key)
+    return read_authorities(read_file(ref.name, ref.key, read), secret=ref.name, key=ref.key)

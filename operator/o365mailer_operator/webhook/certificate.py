@@ -17,12 +17,15 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
 
 from o365mailer_contract import names
 
 BACKDATED: Final = datetime.timedelta(minutes=5)
 """How far the API server's clock may be behind ours."""
+LARGEST_KEY: Final = 512
+"""Bytes of a PEM key. The controller's have 241; OpenSSL tests the numbers of a large RSA or Diffie-Hellman key for a
+minute."""
 FILE_LIMIT: Final = 1 << 20
 """Octets: a Secret cannot be larger."""
 
@@ -79,16 +82,16 @@ def read_authority(directory: Path) -> Authority:
         raise UnusableAuthority(f"{directory}: {error.strerror}: is Secret {names.CA_SECRET} mounted there?") from None
     try:
         certificate = x509.load_pem_x509_certificate(_read(descriptor, names.CA_SECRET_SIGNER, directory))
-        key = serialization.load_pem_private_key(_read(descriptor, names.CA_SECRET_KEY, directory), password=None)
+        pem = _read(descriptor, names.CA_SECRET_KEY, directory)
+        if len(pem) > LARGEST_KEY or certificate.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
+            raise _foreign(directory)
+        key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise UnusableAuthority(f"{directory}: {names.CA_SECRET_SIGNER} or {names.CA_SECRET_KEY} is not PEM") from None
     finally:
         os.close(descriptor)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise UnusableAuthority(
-            f"{directory}: {names.CA_SECRET_KEY} is not the key of {names.CA_SECRET_SIGNER}: delete Secret "
-            f"{names.CA_SECRET}, the controller makes it anew"
-        )
+        raise _foreign(directory)
     return Authority(certificate=certificate, key=key)
 
 
@@ -128,6 +131,13 @@ def sign_leaf(
         issuer=authority.serial,
         issued=now,
         not_after=certificate.not_valid_after_utc,
+    )
+
+
+def _foreign(directory: Path) -> UnusableAuthority:
+    return UnusableAuthority(
+        f"{directory}: {names.CA_SECRET_KEY} is not the key of {names.CA_SECRET_SIGNER}: delete Secret "
+        f"{names.CA_SECRET}, the controller makes it anew"
     )
 
 
