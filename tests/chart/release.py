@@ -26,6 +26,7 @@ VALUES: Final = {
     "no CRDs and no aggregation": ("crds.enabled=false", "rbac.aggregate=false"),
     "everything placed": (
         "controller.replicas=2",
+        "controller.leaseDuration=1m",
         "controller.httpsProxy=http://proxy.example:3128",
         "controller.nodeSelector.disk=ssd",
         f"{NODE_TERM}.key=disk",

@@ -7,6 +7,7 @@ import yaml
 from chart.release import CHART, NAMESPACE, ROOT, Render, environment_of, of_kind, pod_of
 
 from o365mailer_contract import names
+from o365mailer_operator.controller import options as controller_options
 from o365mailer_operator.webhook import flags as webhook_flags
 from o365mailer_operator.webhook.resources import DEFAULTS
 
@@ -140,6 +141,14 @@ def test_what_the_sidecar_gets_is_told_to_the_webhook(render: Render) -> None:
     assert '"cpu":2' in environment["O365MAILER_SIDECAR_RESOURCES"].replace(" ", "")
     assert environment["O365MAILER_SIDECAR_PULL_SECRETS"] == "a,b"
     assert environment["O365MAILER_OPENSHIFT"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"), [((), 15), (("controller.leaseDuration=1m",), 60), (("controller.leaseDuration=null",), 15)]
+)
+def test_the_leases_duration_is_told_to_the_controller(render: Render, values: tuple[str, ...], seconds: float) -> None:
+    environment = environment_of(render(*values), "controller")
+    assert controller_options.parse([], environment).lease_duration == seconds
 
 
 @pytest.mark.promise("C46")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from emulator_client import EmulatorClient
 
+from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.grant import Grant
 
@@ -148,6 +149,46 @@ async def test_of_one_application_one_request_is_under_way_at_a_time(
     emulator.release()
     await asyncio.gather(*both)
     assert emulator.counters()["requests"]["token"] == 3
+
+
+@pytest.mark.promise("C14")
+async def test_a_request_that_waited_for_another_is_not_sent_when_it_may_no_longer_be(
+    emulator: EmulatorClient, emulated: Emulated
+) -> None:
+    entra = Entra()
+    allowed = True
+
+    def check() -> None:
+        if not allowed:
+            raise PermissionError
+
+    emulator.script("token", stall=True)
+    both = [asyncio.create_task(entra.mint(emulated(), check=check)) for _ in range(2)]
+    await asyncio.to_thread(emulator.events, "stalled")
+    allowed = False
+    emulator.release()
+    first, second = await asyncio.gather(*both, return_exceptions=True)
+
+    assert isinstance(first, Token), "a request that is under way goes on"
+    assert isinstance(second, PermissionError)
+    assert emulator.counters()["requests"]["token"] == 1
+
+
+@pytest.mark.promise("C14")
+async def test_the_second_secret_is_not_tried_when_it_may_no_longer_be(
+    emulator: EmulatorClient, emulated: Emulated
+) -> None:
+    checks = iter([True, False])
+
+    def check() -> None:
+        if not next(checks):
+            raise PermissionError
+
+    good = {"secret": emulator.client_secret.encode()}
+    emulator.script("token", aadsts=7000222)
+    with pytest.raises(PermissionError):
+        await Entra().mint(emulated({"old": good, "new": good}, credential=TWO_REFS), check=check)
+    assert emulator.counters()["requests"]["token"] == 1
 
 
 @pytest.mark.promise("C67")

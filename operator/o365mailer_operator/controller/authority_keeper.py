@@ -40,6 +40,8 @@ class AuthorityKeeper:
     """The MutatingWebhookConfiguration's name."""
     clock: Callable[[], datetime.datetime]
     """The wall clock, aware."""
+    leading: Callable[[], bool] = lambda: True
+    """Whether this replica may write now. A write that began before it could not is stopped by its resourceVersion."""
     lifetime: datetime.timedelta = authority.LIFETIME
     publication: float = PUBLICATION
     pause: float = PAUSE
@@ -72,6 +74,8 @@ class AuthorityKeeper:
     async def attempt(self) -> None:
         """One step; what fails is logged and tried again with the next."""
         async with self._turn:
+            if not self.leading():
+                return
             try:
                 await self._step()
             except Conflict as error:

@@ -1,15 +1,20 @@
 """One active controller, by a Lease of the API (coordination.k8s.io/v1).
 
-The client library's own elector is not used: it goes on renewing when the work it guards has died, does not release,
-believes the wall clock, and lets a hung request outlive the Lease. Here:
+The client library's own elector is not used: it renews after the work that it guards has died, does not release, reads
+the wall clock, and lets a hung request outlive the Lease. Here:
 
-- whoever waits takes over when the record has not changed for its `leaseDurationSeconds` on *this* process's monotonic
-  clock; clocks of different machines are never compared (as client-go does it);
-- the holder counts its own deadline from before each renewal was sent, and stops at two thirds of the duration, so
-  that it is silent before anybody else can begin;
-- a request may take a third of the duration at most;
-- `leaseDurationSeconds` is four fifths of the duration: with two pauses between looks, the fifth that is left, another
-  replica is at work within the duration.
+- A replica that waits takes over when the record has not changed for its `leaseDurationSeconds` on its own monotonic
+  clock. Clocks of different machines are never compared (client-go does the same).
+- The holder counts its own deadline from before each renewal was sent, and stops work at two thirds of the duration,
+  before another replica can begin.
+- A holder that could not renew in time keeps its process and takes the Lease again. This is safe at any later time: the
+  record still names this process, and the write carries the resourceVersion that was read, so no other replica has held
+  the Lease in between. When the record names anyone else, LeaseLost ends the process.
+- Time in which a waiting replica gets no answer from the API server counts for little: the holder could not renew then
+  either, and it still has tokens in memory that it could not write.
+- A request may take a third of the duration at most.
+- `leaseDurationSeconds` is four fifths of the duration. The last fifth is two pauses between looks, so another replica
+  works within the duration.
 """
 
 import asyncio
@@ -35,15 +40,20 @@ log = logging.getLogger(__name__)
 
 
 class LeaseLost(Exception):
-    """The Lease could not be renewed in time, or somebody else has it: stop at once."""
+    """Another replica holds the Lease, or has held it since this process did: the process has to end."""
+
+
+class NotLeading(Exception):
+    """The Lease is not held at this moment: do nothing that another replica might do too."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Sighting:
-    """The record as it was last seen to change, and when (monotonic)."""
+    """A version of the record: when it was last seen (monotonic), and for how many seconds it has not changed."""
 
     version: str
     at: float
+    unchanged: float = 0.0
 
 
 class Lease:
@@ -74,11 +84,18 @@ class Lease:
         self.sighting: _Sighting | None = None
         self.looked = False
         """Whether the API server has ever answered about it."""
+        self.terms = 0
+        """How many times this process has taken the Lease; while it renews in time, it stays in one term."""
 
     @property
     def held(self) -> bool:
-        """Whether we may act now. Ask again before each act that nobody may do twice."""
+        """Whether we may act now. Ask again before each act that must not be done twice."""
         return self.clock() < self.deadline
+
+    def check(self) -> None:
+        """Raises NotLeading while the Lease is not held."""
+        if not self.held:
+            raise NotLeading("this replica does not hold the Lease")
 
     async def acquire(self) -> None:
         """Returns when the Lease is ours."""
@@ -95,15 +112,20 @@ class Lease:
             await asyncio.sleep(self.duration * RETRY_SHARE)
 
     async def hold(self) -> None:
-        """Renews for as long as it can. Ends only by raising LeaseLost."""
-        while self.held:
-            await asyncio.sleep(min(self.duration * RETRY_SHARE, max(0.0, self.deadline - self.clock())))
+        """Renews the Lease, and takes it again after it could not be renewed. Ends only by raising LeaseLost."""
+        paused = False
+        while True:
+            await asyncio.sleep(self.duration * RETRY_SHARE)
             try:
                 if not await self._attempt():
                     raise LeaseLost("another replica holds the Lease")
             except ClusterError as error:
                 log.warning("the Lease could not be renewed", extra={"error": str(error)})
-        raise LeaseLost(f"the Lease could not be renewed for {self.duration * RENEW_SHARE:g} s")
+            if self.held == paused:
+                paused = not self.held
+                log.warning(
+                    "paused: the Lease is not renewed" if paused else "leading again", extra={"lease": self.name}
+                )
 
     async def release(self) -> None:
         """Give it back, so that another replica need not wait. Failing to is no harm."""
@@ -127,8 +149,9 @@ class Lease:
         except TimeoutError:
             raise Unavailable("the Lease: no answer in time") from None
         except Conflict:
-            return False if not self.held else await self._still_ours()
+            return self.terms > 0 and await self._still_ours()
         if taken:
+            self.terms += not self.held
             self.deadline = began + self.duration * RENEW_SHARE
         return taken
 
@@ -143,17 +166,21 @@ class Lease:
             await self.cluster.create(LEASES, self._first(), namespace=self.namespace)
             return True
         holder = lease["spec"].get("holderIdentity") or ""
+        if holder != self.identity and self.terms:
+            return False  # expired or given back, it does not matter: another replica has worked in between
         if holder not in ("", self.identity) and not self._expired(lease):
             return False
         await self.cluster.replace(LEASES, self._ours(lease, holder), namespace=self.namespace)
         return True
 
     def _expired(self, lease: Manifest) -> bool:
-        version = lease["metadata"]["resourceVersion"]
-        if self.sighting is None or self.sighting.version != version:
-            self.sighting = _Sighting(version=version, at=self.clock())
-        duration = lease["spec"].get("leaseDurationSeconds") or self.duration
-        return self.clock() >= self.sighting.at + duration
+        version, now, before = lease["metadata"]["resourceVersion"], self.clock(), self.sighting
+        if before is None or before.version != version:
+            self.sighting = _Sighting(version=version, at=now)
+        else:
+            elapsed = min(now - before.at, self.duration * (REQUEST_SHARE + RETRY_SHARE))
+            self.sighting = _Sighting(version=version, at=now, unchanged=before.unchanged + elapsed)
+        return self.sighting.unchanged >= (lease["spec"].get("leaseDurationSeconds") or self.duration)
 
     def _first(self) -> Manifest:
         now = micro_time(self.wall())

@@ -1,7 +1,7 @@
 """`o365mailer-controller`: waits for the Lease, then keeps the token Secrets fresh until it is told to stop.
 
-Status 0 after SIGTERM or SIGINT, 1 when something was lost that cannot be had back in this process (the Lease, the
-watch), 2 for a wrong command line or no API server to go to.
+Status 0 after SIGTERM or SIGINT, 1 when another replica holds the Lease that this one had or when the watch ended, 2
+for a wrong command line or no API server to go to.
 """
 
 import asyncio
@@ -11,13 +11,14 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Final
 
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
 from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
 from o365mailer_operator.controller.events import Recorder
-from o365mailer_operator.controller.lease import Lease, LeaseLost
+from o365mailer_operator.controller.lease import Lease, LeaseLost, NotLeading
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
 from o365mailer_operator.controller.probes import CannotListen, serving
@@ -93,13 +94,13 @@ class Controller:
             recorder=Recorder(cluster, instance=options.identity, clock=utc_now),
             metrics=self.metrics,
             interval=options.visit_interval,
-            leading=lambda: self.lease.held,
+            check=self.lease.check,
             clock=utc_now,
         )
 
     async def run(self, stop: asyncio.Event) -> int:
         """The exit status, once `stop` is set or something is lost."""
-        async with serving(self.options.health, ready=lambda: self.lease.looked, exposition=self.metrics.exposition):
+        async with serving(self.options.health, unready=self.unready, exposition=self.metrics.exposition):
             working = asyncio.create_task(self._work())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -113,11 +114,21 @@ class Controller:
             except* asyncio.CancelledError:
                 log.info("stopped")
             except* (LeaseLost, WatchEnded) as losses:
-                log.error("lost what it takes to go on", extra={"error": str(losses.exceptions[0])})
-            except* Exception:
-                log.exception("ended by a fault of this program")
+                for loss in _leaves(losses):
+                    log.error("lost what it takes to go on", extra={"error": str(loss)})
+            except* Exception as faults:
+                for fault in _leaves(faults):
+                    log.error("ended by a fault of this program", exc_info=fault)
             await self.lease.release()
             return status
+
+    def unready(self) -> str:
+        """Why this replica does not do what it should; empty while it leads or stands by."""
+        if not self.lease.looked:
+            return "the API server has not answered yet"
+        if self.lease.terms and not self.lease.held:
+            return "paused: the Lease is not renewed"
+        return ""
 
     async def _drain(self) -> None:
         """Let visits end that have begun, for a moment: a token that was minted should be written."""
@@ -134,13 +145,19 @@ class Controller:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.lease.hold(), name="lease")
             group.create_task(self._watch(), name="watch")
-            group.create_task(work(self.queue, self._look, changed=self.changed), name="work")
+            group.create_task(
+                work(self.queue, self._look, changed=self.changed, leading=lambda: self.lease.held), name="work"
+            )
             if self.options.webhook_configuration:
                 group.create_task(self._authority(self.options.webhook_configuration), name="authority")
 
     async def _authority(self, configuration: str) -> None:
         keeper = AuthorityKeeper(
-            cluster=self.cluster, namespace=self.options.namespace, configuration=configuration, clock=utc_now
+            cluster=self.cluster,
+            namespace=self.options.namespace,
+            configuration=configuration,
+            clock=utc_now,
+            leading=lambda: self.lease.held,
         )
         await keeper.keep()
 
@@ -177,8 +194,9 @@ class Controller:
                 delay = await self.visitor.visit(key)
             result = "done"
             return delay
-        except LeaseLost:
-            raise
+        except NotLeading:
+            result = "paused"
+            return 0.0
         except ClusterError as error:
             result = "cluster"
             log.warning("a visit failed", extra={"mailer": str(key), "error": str(error)})
@@ -187,3 +205,12 @@ class Controller:
         finally:
             self.metrics.visits.labels(result).inc()
         return FIRST_WAIT
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """What task groups inside task groups have gathered, one by one."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,7 +1,7 @@
 """The controller's own HTTP port: /livez, /readyz, /metrics. The only module here that knows aiohttp.web.
 
-Alive: the event loop answers; what cannot be survived ends the process instead. Ready: the API server has answered
-once. A replica that waits for the Lease is ready: it does all that is asked of it.
+Alive: the event loop answers; what cannot be survived ends the process instead. Ready: the replica leads, or stands by
+for another that does.
 """
 
 import contextlib
@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def serving(
-    address: tuple[str, int], *, ready: Callable[[], bool], exposition: Callable[[], bytes]
+    address: tuple[str, int], *, unready: Callable[[], str], exposition: Callable[[], bytes]
 ) -> AsyncIterator[None]:
     """Serves for as long as the context lasts. Port 0 takes a free one, which the log names.
+
+    `unready` gives the reason why this process is not ready, or an empty text.
 
     Raises CannotListen.
     """
@@ -35,9 +37,8 @@ async def serving(
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        if ready():
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="the API server has not answered yet\n")
+        reason = unready()
+        return web.Response(status=503, text=f"{reason}\n") if reason else web.Response(text="ok\n")
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})

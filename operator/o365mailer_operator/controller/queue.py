@@ -16,6 +16,8 @@ WORKERS: Final = 64
 """Looks under way at once: each is a handful of small requests, and most of its time is waiting."""
 LANE_WORKERS: Final = 2
 """Of them for one tenant: one may hang in a token request while the other serves those that only need a look."""
+PAUSE: Final = 0.5
+"""Seconds between two questions whether this replica leads again."""
 
 
 class Key(NamedTuple):
@@ -124,11 +126,17 @@ class DueQueue:
         heapq.heappush(self.heap, (entry.due, next(self.order), key))
 
 
-async def work(queue: DueQueue, look: Callable[[Key], Awaitable[float | None]], *, changed: asyncio.Event) -> None:
-    """Look at every mailer when it is due, for ever.
+async def work(
+    queue: DueQueue,
+    look: Callable[[Key], Awaitable[float | None]],
+    *,
+    changed: asyncio.Event,
+    leading: Callable[[], bool],
+) -> None:
+    """Look at every mailer when it is due, for ever; no look begins while `leading` says no.
 
-    `look` gives the seconds until the next look, or None for never, and raises nothing that may be survived.
-    `changed` is set by whoever puts into the queue.
+    `look` gives the seconds until the next look, or None for never, and raises only what must end the process.
+    Set `changed` after each `put`.
     """
 
     async def one(key: Key, lane: str) -> None:
@@ -142,10 +150,11 @@ async def work(queue: DueQueue, look: Callable[[Key], Awaitable[float | None]], 
     async with asyncio.TaskGroup() as group:
         while True:
             changed.clear()
-            for key, lane in queue.take():
+            active = leading()
+            for key, lane in queue.take() if active else ():
                 group.create_task(one(key, lane), name=f"look at {key}")
             try:
-                async with asyncio.timeout(queue.next_due()):
+                async with asyncio.timeout(queue.next_due() if active else PAUSE):
                     await changed.wait()
             except TimeoutError:
                 continue

@@ -15,7 +15,6 @@ from o365mailer_operator.controller.conclusion import Conclusion, Outcome, concl
 from o365mailer_operator.controller.conditions import Problem, SecretWriteRefused
 from o365mailer_operator.controller.decision import Aim, Hold, Keep, Leave, Mint, Situation, decide, read_spec
 from o365mailer_operator.controller.events import Recorder
-from o365mailer_operator.controller.lease import LeaseLost
 from o365mailer_operator.controller.mailer import Mailer, Status, decode_mailer, encode_status
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.queue import Key
@@ -40,7 +39,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Visitor:
-    """Visits mailers. `interval` seconds pass between two visits at most; `leading` says whether we may act."""
+    """Visits mailers. `interval` seconds pass between two visits at most.
+
+    `check` raises NotLeading while another replica may be at work; it is asked before each act.
+    """
 
     cluster: Cluster
     entra: Entra
@@ -48,14 +50,14 @@ class Visitor:
     recorder: Recorder
     metrics: Metrics
     interval: float
-    leading: Callable[[], bool]
+    check: Callable[[], None]
     clock: Callable[[], datetime.datetime]
     random: Callable[[], float] = random.random
     unwritten: dict[Key, tuple[Aim, Token]] = dataclasses.field(default_factory=dict, repr=False)
     """Tokens that the API server did not take, or was away for: written later, rather than minted again."""
 
     async def visit(self, key: Key) -> float | None:
-        """Seconds until the next visit, or None where the mailer is gone. Raises ClusterError, LeaseLost."""
+        """Seconds until the next visit, or None where the mailer is gone. Raises ClusterError, NotLeading."""
         for _ in range(WRITE_ATTEMPTS):
             manifest = await self.cluster.find(MAILERS, name=key.name, namespace=key.namespace)
             if manifest is None:
@@ -117,10 +119,9 @@ class Visitor:
         aim, token = self.unwritten.get(key, (None, None))
         if token is not None and aim == step.aim and self.clock() < token.expires_at:
             return token
-        self._check_lease()
         with self.metrics.mint_seconds.time():
             try:
-                token = await self.entra.mint(step.grant)
+                token = await self.entra.mint(step.grant, check=self.check)
             except TokenError as error:
                 self.metrics.mints.labels(error.reason).inc()
                 log.warning("no token", extra={"mailer": str(key), "reason": error.reason, "error": str(error)})
@@ -133,7 +134,7 @@ class Visitor:
         """The conclusion that holds after the Secret was written, or was refused."""
         if conclusion.secret is None:
             return conclusion
-        self._check_lease()
+        self.check()
         namespace = situation.mailer.metadata.namespace
         write = self.cluster.create if situation.token_secret is None else self.cluster.replace
         try:
@@ -160,6 +161,7 @@ class Visitor:
     async def _write_status(self, mailer: Mailer, status: Status) -> None:
         if status == mailer.status:
             return
+        self.check()
         change = {
             "metadata": {"resourceVersion": mailer.metadata.resource_version},
             "status": encode_status(status),
@@ -190,10 +192,6 @@ class Visitor:
         due = conclusion.status.next_refresh if conclusion.status.failures else None
         wait = (due - self.clock()).total_seconds() if due is not None else 0.0
         return max(self.interval * UNREADY_SHARE, wait)
-
-    def _check_lease(self) -> None:
-        if not self.leading():
-            raise LeaseLost("the Lease ended during a visit")
 
 
 def _secret_end(spec: Spec | InvalidSpec) -> datetime.datetime | None:

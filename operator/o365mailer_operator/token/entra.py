@@ -71,8 +71,10 @@ class Entra:
         self.clock = clock
         self.flights: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
 
-    async def mint(self, grant: Grant) -> Token:
+    async def mint(self, grant: Grant, *, check: Callable[[], None] = lambda: None) -> Token:
         """A new token, never a cached one. Of two client secrets, the first that Entra takes.
+
+        `check` is called before each request, which may have waited for another: what it raises ends the mint.
 
         Raises CertificateExpired, CertificateNotYetValid, HostNotAllowed (discovery named the host), EntraError.
         """
@@ -81,15 +83,21 @@ class Entra:
         async with flight:
             if isinstance(grant.credential, Certificate):
                 grant.credential.check_validity(self.clock())
+                check()
                 return await self._ask(grant, grant.credential)
-            return await self._first_taken(grant, grant.credential.secrets, grant.credential.unreadable)
+            return await self._first_taken(grant, grant.credential.secrets, grant.credential.unreadable, check)
 
     async def _first_taken(
-        self, grant: Grant, secrets: tuple[ClientSecret, ...], unreadable: tuple[Refusal, ...]
+        self,
+        grant: Grant,
+        secrets: tuple[ClientSecret, ...],
+        unreadable: tuple[Refusal, ...],
+        check: Callable[[], None],
     ) -> Token:
         refused: list[EntraRefused] = []
         refusals = list(unreadable)
         for secret in secrets:
+            check()
             try:
                 token = await self._ask(grant, secret)
             except EntraRefused as error:
