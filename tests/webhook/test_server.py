@@ -96,9 +96,9 @@ def test_a_workload_is_answered_with_a_patch(client: Client) -> None:
 
 
 def test_a_large_review_is_answered_and_one_above_the_limit_is_not(client: Client) -> None:
-    large = pod({"example.com/large": "x" * (3 * MEBIBYTE)})
+    large = pod({"example.com/large": "x" * (3 * MEBIBYTE - 4096)})
     assert client.post("/pods", review(large))[0] == 200
-    too_large = pod({"example.com/large": "x" * (8 * MEBIBYTE)})
+    too_large = pod({"example.com/large": "x" * (3 * MEBIBYTE)})
     assert client.post("/pods", review(too_large))[0] == 413
 
 

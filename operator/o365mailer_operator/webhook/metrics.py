@@ -34,6 +34,13 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
+        self._closed = Counter(
+            "o365mailer_webhook_connections_closed",
+            "Connections that were closed because they kept the webhook waiting, by what ran out: their own time "
+            "(slow), connections or bytes.",
+            ["why"],
+            registry=self._registry,
+        )
         self.leaf_expiry = Gauge(
             "o365mailer_webhook_leaf_expiry_timestamp_seconds",
             "When the server certificate of this replica expires; 0 before there is one.",
@@ -45,6 +52,10 @@ class Metrics:
         self.requests.labels(path, OUTCOMES[type(verdict)]).inc()
         if isinstance(verdict, Denial):
             self.denials.labels(verdict.reason).inc()
+
+    def closed(self, why: str) -> None:
+        """Counts a connection that was closed before its request was answered."""
+        self._closed.labels(why).inc()
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -1,20 +1,23 @@
-"""The HTTP edge, and the only module that knows aiohttp.web: admission over TLS, health and metrics beside it in clear.
+"""The HTTP edge: admission over TLS, health and metrics beside it in clear. With connections.py it alone knows aiohttp.
 
 An exception while answering is HTTP 500, so that the configuration's failurePolicy decides what becomes of the request;
 a well-formed refusal would go around that policy.
 """
 
+import asyncio
 import logging
 import socket
+import ssl
 import time
 import weakref
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import msgspec
 from aiohttp import web
 
 from o365mailer_contract import names
+from o365mailer_operator.webhook.connections import Connections, accept
 from o365mailer_operator.webhook.injection import inject
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import FAILED, MALFORMED, Metrics
@@ -25,8 +28,8 @@ from o365mailer_operator.webhook.verdict import Denial, Patch, Verdict
 from o365mailer_operator.webhook.workload import Workload, decide
 
 LOGGER: Final = logging.getLogger(__name__)
-BODY_LIMIT: Final = 8 << 20
-"""Octets of an AdmissionReview. etcd takes objects of 1.5 MiB, an UPDATE carries two, and JSON escapes."""
+BODY_LIMIT: Final = 3 << 20
+"""Bytes of an AdmissionReview. etcd takes objects of 1.5 MiB, and an UPDATE carries two."""
 
 Object = TypeVar("Object", Pod, Workload)
 
@@ -40,6 +43,8 @@ class Server:
         self._metrics = metrics
         self._began_with: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         self._runners: list[web.AppRunner] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._connections = Connections(closed=metrics.closed)
         self.serving = False
         """Whether the admission port is open and stays open: what readiness means, together with a valid leaf."""
 
@@ -56,20 +61,26 @@ class Server:
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_post(names.PODS_PATH, self._pods)
         app.router.add_post(names.WORKLOADS_PATH, self._workloads)
-        await self._start(app, listener, tls=True)
+        await self._start(app, listener, context=self._keeper.context)
         self.serving = True
 
     async def stop(self) -> None:
         """Closes both ports; requests in progress are answered first."""
         self.serving = False
+        for accepting in self._accepting:
+            accepting.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         for runner in reversed(self._runners):
             await runner.cleanup()
 
-    async def _start(self, app: web.Application, listener: socket.socket, *, tls: bool = False) -> None:
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    async def _start(
+        self, app: web.Application, listener: socket.socket, *, context: ssl.SSLContext | None = None
+    ) -> None:
+        runner = web.AppRunner(app, shutdown_timeout=5)
         self._runners.append(runner)
         await runner.setup()
-        await web.SockSite(runner, listener, ssl_context=self._keeper.context if tls else None).start()
+        server = cast(web.Server, runner.server)
+        self._accepting.append(asyncio.create_task(accept(listener, server, self._connections, context=context)))
 
     async def _pods(self, http: web.Request) -> web.Response:
         def verdict(request: Request[Pod]) -> Verdict:
@@ -90,7 +101,10 @@ class Server:
         decoder: msgspec.json.Decoder[Review[Object]],
         verdict_on: Callable[[Request[Object]], Verdict],
     ) -> web.Response:
-        body = await http.read()
+        try:
+            body = await http.read()
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise web.HTTPBadRequest(text=f"the request did not arrive whole: {error}\n") from None
         began = time.perf_counter()
         try:
             request = decode(decoder, body)

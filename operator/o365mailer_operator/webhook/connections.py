@@ -1,0 +1,196 @@
+"""The connections of the process, bounded in time and memory: any pod of the cluster can open one.
+
+The API server sends a request at once, in one piece, and waits for the answer before it sends the next. Every other
+client is a stranger, and no NetworkPolicy keeps it out, because the API server has no label. So a request has to be
+complete within WITHIN seconds of the connection (of its first byte, on a kept connection), the TLS handshake included.
+Where memory runs out, the connection that has kept us waiting longest is closed.
+
+One connection is accepted in each turn of the event loop, and each turn serves every client that has sent something.
+So a client that sends at once is answered long before others can take its place, however slow the machine is.
+"""
+
+import asyncio
+import contextlib
+import gc
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final, Literal, cast
+
+from aiohttp import web
+
+MEMORY: Final = 32 << 20
+"""Bytes that all connections may hold, each COST and what it has sent: about 90 connections, or 50 and five bodies
+of BODY_LIMIT. The process needs 51 MiB besides; the chart's limit is 128 MiB."""
+COST: Final = 352 << 10
+"""Bytes of a connection that has sent nothing, most of them the read buffer of asyncio's TLS protocol."""
+WITHIN: Final = 2.0
+"""Seconds from the first byte of a request to the last byte of its answer."""
+GOODBYE: Final = 1.0
+"""Seconds that the other side has to answer our end of a TLS connection."""
+FIELDS: Final = 32
+"""Header fields of a request; an API server sends about ten."""
+GARBAGE: Final = 8 << 20
+"""Bytes of closed connections after which the garbage collector runs. It counts objects by itself, and a connection
+that ends with an exception is a few objects in a cycle that hold megabytes."""
+
+Why = Literal["slow", "memory"]
+"""What a connection was closed for: it was not done within WITHIN, or it was the slowest when MEMORY was used up."""
+
+
+class Connections:
+    """All connections, the one that has kept us waiting longest first."""
+
+    def __init__(self, *, closed: Callable[[Why], None], memory: int = MEMORY, within: float = WITHIN) -> None:
+        self.within = within
+        self.held = 0
+        """Bytes, over all connections."""
+        self._closed = closed
+        self._memory = memory
+        self._bytes: dict[Connection, int] = {}
+        self._garbage = 0
+        gc.freeze()  # what is there now stays, so a collection looks at connections and takes a millisecond
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def enter(self, connection: "Connection") -> None:
+        """The connection is new, or has been answered: it holds nothing yet, and is the last to be closed."""
+        self.leave(connection)
+        self._bytes[connection] = 0
+        self.receive(connection, COST)
+
+    def receive(self, connection: "Connection", size: int) -> None:
+        """So many bytes more are held for this connection."""
+        if connection not in self._bytes:
+            return
+        self._bytes[connection] += size
+        self.held += size
+        while self.held > self._memory:
+            self.close(next(iter(self._bytes)), "memory")
+
+    def leave(self, connection: "Connection") -> None:
+        """The connection holds nothing any more."""
+        self.held -= self._bytes.pop(connection, 0)
+
+    def close(self, connection: "Connection", why: Why) -> None:
+        """Ends the connection at once, without a goodbye that its other side could delay."""
+        self._closed(why)
+        self._garbage += self._bytes.get(connection, COST)
+        self.leave(connection)
+        connection.abort()
+        if self._garbage > GARBAGE:
+            self._garbage = 0
+            asyncio.get_running_loop().call_soon(gc.collect)
+
+
+class Connection(web.RequestHandler):
+    """One connection. It is kept for another request only if it sent exactly one: there is no pipelining."""
+
+    __slots__ = ("_all", "_greeting", "_idle", "_received", "_timer", "_wire")
+
+    def __init__(self, server: web.Server, connections: Connections) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # none, as AppRunner's own documentation has it
+            max_headers=FIELDS,
+            lingering_time=connections.within,
+            read_bufsize=1 << 16,
+            auto_decompress=False,
+        )
+        self._all = connections
+        self._greeting: asyncio.Task[None] | None = None
+        self._wire: asyncio.Transport | None = None
+        self._idle: bool
+        self._received: int
+        self._timer: asyncio.TimerHandle
+        self._begin()
+
+    def greet(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Serves the accepted socket, over TLS where there is a context."""
+        self._greeting = asyncio.create_task(self._greet(accepted, context))
+
+    async def _greet(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: self, accepted, ssl=context, ssl_shutdown_timeout=GOODBYE if context else None
+            )
+        except (OSError, asyncio.CancelledError):
+            # No TLS, or gone, or aborted. Not raised again: the task would keep the traceback, and with it the buffers.
+            self._end()
+
+    def abort(self) -> None:
+        """Ends the connection at once, whatever it is doing."""
+        self._timer.cancel()
+        if self._wire is not None:
+            self._wire.abort()
+        elif self._greeting is not None:
+            self._greeting.cancel()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if data:
+            if self._idle:
+                self._begin()
+            self._received += len(data)
+            self._all.receive(self, len(data))
+        super().data_received(data)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if self._received != _size(request):
+            resp.force_close()
+        answer, reset = await super().finish_response(request, resp, start_time)
+        if answer.keep_alive and not reset:
+            self._timer.cancel()
+            self._all.enter(self)
+            self._idle = True
+        return answer, reset
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        if status == 500:
+            return super().handle_error(request, status, exc, message)
+        answer = web.Response(status=status, text=message)  # a stranger's bad HTTP is nothing to log with a traceback
+        answer.force_close()
+        return answer
+
+    def _begin(self) -> None:
+        self._idle = False
+        self._received = 0
+        self._timer = self._loop.call_later(self._all.within, self._all.close, self, "slow")
+        self._all.enter(self)
+
+    def _end(self) -> None:
+        self._timer.cancel()
+        self._all.leave(self)
+
+
+def _size(request: web.BaseRequest) -> int:
+    """Bytes of this request as an API server writes it; one that is written in another way is longer."""
+    line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
+    fields = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
+    return line + fields + len("\r\n") + (request.content_length or 0)
+
+
+async def accept(
+    listener: socket.socket, server: web.Server, connections: Connections, *, context: ssl.SSLContext | None = None
+) -> None:
+    """Accepts connections for ever."""
+    loop = asyncio.get_running_loop()
+    listener.setblocking(False)
+    while True:
+        with contextlib.suppress(ConnectionError):
+            accepted, _ = await loop.sock_accept(listener)
+            Connection(server, connections).greet(accepted, context)
+        await asyncio.sleep(0)
