@@ -102,11 +102,12 @@ def announce(addresses: dict[str, Any], state_file: str | None) -> None:
     if state_file:
         _write(Path(state_file), json.dumps(addresses, indent=2).encode() + b"\n", flag="--state-file")
     smtp = addresses["smtp"]
-    print(
+    line = (
         f"Office 365 emulator: authority {addresses['authority']}/{addresses['tenant']}, "
-        f"SMTP {smtp['host']}:{smtp['port']}, control and page {addresses['controlUrl']}/",
-        flush=True,
+        f"SMTP {smtp['host']}:{smtp['port']}, control and page {addresses['controlUrl']}/\n"
     )
+    with contextlib.suppress(OSError):  # standard output is closed or full: the emulator serves all the same
+        os.write(sys.stdout.fileno(), line.encode())
 
 
 def _at_end_of_input(stop: asyncio.Event) -> None:

@@ -35,9 +35,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Goes on after a line that cannot be written (a full disk, a reader that went away).
+
+    logging's own handler would print the record's arguments and the error's text to standard error.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Name the logger and the type of what went wrong, unless nothing can be written at all."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            words = {"name": record.name, "levelname": "ERROR", "msg": f"a log line failed: {type(error).__name__}"}
+            super().emit(logging.makeLogRecord(words))
+
+
 def start_logging(level: str, *, stream: TextIO = sys.stderr) -> None:
     """Sends all logs to `stream`. `level` is one of LEVELS, and holds for our own."""
-    handler = logging.StreamHandler(stream)
+    handler = LineHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("kubernetes").setLevel(logging.ERROR)  # its warnings are those errors once more

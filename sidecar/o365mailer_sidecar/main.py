@@ -12,7 +12,7 @@ import uvloop
 from o365mailer_sidecar.arguments import Options, options
 from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
 from o365mailer_sidecar.service import Service, now
-from o365mailer_sidecar.watching.journal import Journal, capture
+from o365mailer_sidecar.watching.journal import Journal, LogFile, capture
 
 LEFT_BEHIND: Final = 75
 """Exit status when mail stays in the spool: EX_TEMPFAIL of sysexits.h, "try again later"."""
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     except WrongCommandLine as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
         return 2
-    journal = Journal(write=_write, now=now, level=chosen.log_level or "info")
+    journal = Journal(write=LogFile(sys.stderr.fileno()).write, now=now, level=chosen.log_level or "info")
     capture(journal)
     try:
         left = uvloop.run(_serve(chosen, journal))
@@ -46,10 +46,6 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 async def _serve(chosen: Options, journal: Journal) -> int:
     return await Service(chosen, journal=journal).run()
-
-
-def _write(line: bytes) -> None:
-    os.write(sys.stderr.fileno(), line)
 
 
 if __name__ == "__main__":
