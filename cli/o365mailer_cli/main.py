@@ -5,11 +5,12 @@ could not start or ended by itself.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from o365mailer_cli.errors import CliError
 from o365mailer_cli.run import RunOptions, run
@@ -25,10 +26,24 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     try:
         run(_options(given, known), environment=known)
     except CliError as error:
-        sys.stdout.flush()
-        sys.stderr.write(f"o365mailer: {error}\n")
+        _finish(sys.stdout)
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"o365mailer: {error}\n")
         return error.exit_code
+    finally:
+        _finish(sys.stdout)
+        _finish(sys.stderr)
     return 0
+
+
+def _finish(stream: TextIO) -> None:
+    """Flush. Where that fails, let go of it: Python would flush again as it exits, and fail with status 120."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def parser() -> argparse.ArgumentParser:

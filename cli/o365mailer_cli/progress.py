@@ -1,5 +1,6 @@
 """What a human sees: a few lines, and on a terminal one that keeps changing. Never a secret, never a mail's content."""
 
+import contextlib
 import datetime
 import shutil
 from collections.abc import Callable, Mapping
@@ -55,15 +56,14 @@ class Progress:
 
     def line(self, text: str) -> None:
         """One line that stays."""
-        self.out.write(f"{CLEAR_LINE if self.terminal else ''}{text}\n")
+        self._write(f"{CLEAR_LINE if self.terminal else ''}{text}\n")
         self.status()
 
     def status(self) -> None:
         """The line that changes; nothing where it could not."""
         if self.terminal:
             width = shutil.get_terminal_size().columns - 1
-            self.out.write(f"{CLEAR_LINE}{str(self.tally)[:width]}")
-        self.out.flush()
+            self._write(f"{CLEAR_LINE}{str(self.tally)[:width]}")
 
     def listening(self, protocol: str, address: str) -> None:
         """The relay has bound an address."""
@@ -139,8 +139,12 @@ class Progress:
     def stopped(self) -> None:
         """The last line."""
         left = f", {self.tally.spooled} waiting in {self.place} for the next run" if self.tally.spooled else ""
-        self.out.write(f"{CLEAR_LINE if self.terminal else ''}stopped: {mails(self.tally.relayed)} relayed{left}\n")
-        self.out.flush()
+        self._write(f"{CLEAR_LINE if self.terminal else ''}stopped: {mails(self.tally.relayed)} relayed{left}\n")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk, or a reader that has gone (`| head`): mail goes on
+            self.out.write(text)
+            self.out.flush()
 
 
 def moment(instant: datetime.datetime) -> str:

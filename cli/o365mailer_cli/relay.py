@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from o365mailer_cli.death_signal import told_of_our_death
-from o365mailer_cli.errors import CliError, RelayFailed, WrongInput
+from o365mailer_cli.errors import CliError, RelayFailed, WrongFlag
 from o365mailer_contract.names import ENV_SPOOL_DIR
 
 MODULE: Final = "o365mailer_sidecar.main"
@@ -72,7 +72,7 @@ class Relay:
             if not line:
                 return
             event = _event_in(line)
-            if not event:
+            if not event and line.strip():
                 self.last_words = line.decode(errors="replace").strip()
             yield line, event
 
@@ -83,7 +83,7 @@ class Relay:
             return None
         words = self.last_words.removeprefix(PROGRAM) or "it left no message"
         if status == WRONG_COMMAND_LINE:
-            return WrongInput(words)
+            return WrongFlag(words)
         if status < 0:
             return RelayFailed(
                 f"the relay was killed by {_signal(-status)}; if nobody did that, see whether memory ran out (dmesg). "

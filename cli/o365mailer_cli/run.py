@@ -101,7 +101,7 @@ async def _serve(options: RunOptions, keeper: Keeper, spool: SpoolDirectory | No
         )
         problem = await _together(relay, keeper, signals, spool)
     if problem:
-        raise problem if options.spool_dir else with_way_out(problem)
+        raise with_way_out(problem) if spool and not options.spool_dir else problem
     progress.waits(spool.waiting() if spool else 0)
     progress.stopped()
 
@@ -174,8 +174,9 @@ async def _tell(relay: Relay, progress: Progress, listening: asyncio.Event) -> N
         elif readable and event.get("level") in GRAVE and name not in OWN_DIRECTORY:
             progress.relay_event(event)
         if event and not readable:
-            sys.stderr.buffer.write(line)
-            sys.stderr.buffer.flush()
+            with contextlib.suppress(OSError):  # as in Progress: mail does not wait for a log
+                sys.stderr.buffer.write(line)
+                sys.stderr.buffer.flush()
 
 
 def _address(event: Mapping[str, Any]) -> str:

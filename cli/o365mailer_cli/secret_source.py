@@ -31,9 +31,9 @@ class SecretFiles:
     def read(self, name: str) -> Mapping[str, bytes] | None:
         """Raises SecretUnreadable."""
         folder = self.directory / name
-        if not folder.is_dir():
-            return None
         try:
+            if not folder.is_dir():
+                return None
             # Names in `..` are kubelet's own (the link that it swaps, and what it points to).
             files = [path for path in sorted(folder.iterdir()) if not path.name.startswith("..") and path.is_file()]
             return {path.name: _limited(path, secret=name) for path in files}

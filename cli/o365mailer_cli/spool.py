@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from o365mailer_cli.errors import CliError, WrongInput
+from o365mailer_cli.errors import CliError, WrongFlag, WrongInput
 from o365mailer_contract.names import SPOOL_QUEUE
 from o365mailer_operator.token.cloud import resolve
 from o365mailer_operator.token.document import Mailer
@@ -59,8 +59,8 @@ def open_spool(path: Path) -> SpoolDirectory:
 
 
 def with_way_out(problem: CliError) -> CliError:
-    """The relay's own refusal of a spool directory that nobody has named, with what to do about it."""
-    if isinstance(problem, WrongInput) and str(problem).startswith("--spool-dir:"):
+    """The relay's refusal of the usual spool directory, which the user did not name, with what to do about it."""
+    if isinstance(problem, WrongFlag) and problem.flag == "--spool-dir":
         return WrongInput(f"{str(problem).rstrip('.')}. {WAY_OUT}")
     return problem
 

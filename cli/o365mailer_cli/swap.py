@@ -8,6 +8,7 @@ import contextlib
 import datetime
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,9 @@ from typing import Final
 from o365mailer_cli.errors import WrongInput
 from o365mailer_contract import settings
 from o365mailer_contract.names import DATA_LINK, SETTINGS_FILE
+
+VERSION: Final = re.compile(r"\.\.\d{4}(_\d\d){5}\..+")
+"""A directory with one version of the files, as `replace` and kubelet name it."""
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
@@ -36,23 +40,20 @@ class SwappedDirectory:
             return 0
 
     def replace(self, files: Mapping[str, bytes], *, now: datetime.datetime) -> None:
-        """Put `files` in place of all that is there. Raises OSError."""
-        old = self._target()
+        """Put `files` in place of all that is there. Raises OSError; then what was in use still is."""
         fresh = Path(tempfile.mkdtemp(prefix=f"..{now:%Y_%m_%d_%H_%M_%S}.", dir=self.path))
-        for name, content in files.items():
-            with open(fresh / name, "xb", opener=_private) as file:
-                file.write(content)
-        self._link(DATA_LINK, fresh.name)
+        try:
+            for name, content in files.items():
+                with open(fresh / name, "xb", opener=_private) as file:
+                    file.write(content)
+            self._link(DATA_LINK, fresh.name)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         for name in files:
             if not (self.path / name).is_symlink():
                 self._link(name, f"{DATA_LINK}/{name}")
-        self._sweep(files)
-        if old is not None and old != fresh:
-            shutil.rmtree(old, ignore_errors=True)
-
-    def _target(self) -> Path | None:
-        link = self.path / DATA_LINK
-        return self.path / link.readlink().name if link.is_symlink() else None
+        self._sweep(files, version=fresh.name)
 
     def _link(self, name: str, target: str) -> None:
         beside = self.path / f"{DATA_LINK}_tmp"
@@ -60,18 +61,27 @@ class SwappedDirectory:
         beside.symlink_to(target)
         beside.replace(self.path / name)
 
-    def _sweep(self, files: Mapping[str, bytes]) -> None:
-        """Links to files that are no longer there."""
+    def _sweep(self, files: Mapping[str, bytes], *, version: str) -> None:
+        """Links to files that are no longer there, and all other versions: also those of a run that was killed."""
         for entry in self.path.iterdir():
-            gone = entry.is_symlink() and str(entry.readlink()).startswith(f"{DATA_LINK}/") and entry.name not in files
-            if gone:
-                entry.unlink()
+            if entry.is_symlink():
+                if str(entry.readlink()).startswith(f"{DATA_LINK}/") and entry.name not in files:
+                    entry.unlink()
+            elif VERSION.fullmatch(entry.name) and entry.name != version:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[SwappedDirectory]:
-    """A private directory that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="o365mailer-") as path:
+    """A private directory that is gone afterwards. Raises WrongInput where none can be made."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="o365mailer-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise WrongInput(
+            f"--directory: no temporary directory can be made for the token: {error.strerror}. "
+            "Name a directory that can be written, with --directory or in TMPDIR."
+        ) from None
+    with made as path:
         yield SwappedDirectory(Path(path))
 
 
@@ -84,12 +94,21 @@ def kept_directory(path: Path) -> Iterator[SwappedDirectory]:
     except OSError as error:
         raise WrongInput(f"--directory {path}: {error.strerror}. Name a directory that can be written.") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, path)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise WrongInput(f"--directory {path}: cannot be written. Name a directory that can be written.")
         yield SwappedDirectory(path)
-    except BlockingIOError:
-        raise WrongInput(f"--directory {path}: another `o365mailer run` uses it. Name another directory.") from None
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WrongInput(f"--directory {path}: another `o365mailer run` uses it. Name another directory.") from None
+    except OSError as error:  # a network file system without locks
+        raise WrongInput(f"--directory {path}: cannot be locked: {error.strerror}. Name another directory.") from None
 
 
 def _private(path: str, flags: int) -> int:

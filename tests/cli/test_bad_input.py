@@ -1,10 +1,14 @@
 """What a user gets wrong ends the command with one line: what, where, and how to fix it."""
 
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from completeness import lacking
 
 from o365mailer_cli.main import main
 
@@ -180,6 +184,44 @@ def test_a_directory_that_cannot_be_made_is_told(files: Any, capsys: pytest.Capt
     assert capsys.readouterr().err == (
         f"o365mailer: --directory {place}: Not a directory. Name a directory that can be written.\n"
     )
+
+
+LOCKED_UP = ["unshare", "--mount", "sh", "-c"]
+"""A mount namespace of its own, in which what follows may be made read-only."""
+
+
+@pytest.mark.promise("C82")
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], "--directory: no temporary directory can be made for the token: No usable temporary directory found in "),
+        (["--directory", "{folder}/kept"], "--directory {folder}/kept: cannot be written. Name a directory that can"),
+        (["--directory", "{folder}/new"], "--directory {folder}/new: Read-only file system. Name a directory that "),
+    ],
+)
+def test_a_machine_on_which_nothing_can_be_written_is_told(
+    files: Any, tmp_path: Path, more: list[str], told: str
+) -> None:
+    if os.geteuid():
+        lacking("root, who alone can make a file system read-only", "sudo make test")
+    (tmp_path / "kept").mkdir()
+    flags = [flag.format(folder=tmp_path) for flag in more]
+    command = [sys.executable, "-m", "o365mailer_cli.main", "run", *files.arguments(*flags)]
+    places = (tmp_path, "/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108  # where Python looks (tempfile.gettempdir)
+    readonly = "; ".join(
+        f"if [ -d {place} ]; then mount --bind {place} {place} && mount -o remount,bind,ro {place}; fi"
+        for place in places
+    )
+    ended = subprocess.run(
+        [*LOCKED_UP, f'{readonly}; exec "$@"', "sh", *command],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name not in {"TMPDIR", "TEMP", "TMP"}},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stderr.startswith(f"o365mailer: {told.format(folder=tmp_path)}"), ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.returncode == 2
 
 
 def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

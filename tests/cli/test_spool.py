@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from spooled import RECEIVED, body, envelope, spool_in
 
-from o365mailer_cli.errors import RelayFailed, WrongInput
+from o365mailer_cli.errors import RelayFailed, WrongFlag, WrongInput
 from o365mailer_cli.main import main
 from o365mailer_cli.relay import Relay
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
@@ -149,10 +149,10 @@ def test_a_spool_is_named_or_none_not_both(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_relays_refusal_of_the_usual_place_gets_the_way_out() -> None:
-    refused = WrongInput("--spool-dir: '/dev/shm/x' is in memory (tmpfs), and a spool must outlive the machine")
+    refused = WrongFlag("--spool-dir: '/dev/shm/x' is in memory (tmpfs), and a spool must outlive the machine")
 
     assert str(with_way_out(refused)) == f"{refused}. {WAY_OUT}"
-    for other in (WrongInput("--listen: 'x' is not an address"), RelayFailed("--spool-dir: it ended")):
+    for other in (WrongFlag("--listen: 'x' is not an address"), RelayFailed("--spool-dir: it ended")):
         assert with_way_out(other) is other
 
 

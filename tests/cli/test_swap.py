@@ -2,6 +2,8 @@
 
 import datetime
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,37 @@ def test_a_kept_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     with kept_directory(tmp_path / "a" / "b") as made:
         assert made.path.stat().st_mode & 0o777 == 0o700
         assert made.revision() == 0
+
+
+@pytest.mark.promise("C81")
+@pytest.mark.parametrize("name", ["mailer.json", "ca.crt"])
+def test_what_could_not_be_written_leaves_nothing_behind(directory: SwappedDirectory, name: str) -> None:
+    directory.replace({"access_token": b"one", name: b"{}"}, now=NOW)
+    before = sorted(path.name for path in directory.path.iterdir())
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limit[1]))
+    try:
+        for _ in range(3):
+            with pytest.raises(OSError, match="File too large"):
+                directory.replace({"access_token": b"two", name: b"{    }"}, now=NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert sorted(path.name for path in directory.path.iterdir()) == before
+    assert (directory.path / "access_token").read_bytes() == b"one"
+
+
+def test_what_a_killed_run_has_left_is_removed(directory: SwappedDirectory) -> None:
+    left = directory.path / "..2026_11_23_11_59_59.abc"
+    left.mkdir()
+    (left / "access_token").write_bytes(b"half")
+    (directory.path / "..mine").mkdir()
+    directory.replace({"access_token": b"one"}, now=NOW)
+    assert not left.exists()
+    assert (directory.path / "..mine").exists()
+
+
+def test_an_error_of_the_run_is_not_told_as_another_run(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError, match="the run's own"), kept_directory(tmp_path):
+        raise BlockingIOError("the run's own")
