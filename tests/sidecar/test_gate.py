@@ -9,11 +9,15 @@ AS_BOSS = TEXT.replace(b"noreply@", b"boss@")
 
 
 def send(
-    sidecar: Sidecar, content: bytes = TEXT, *, to: str = "a@example.com", sender: str = "noreply@contoso.com"
+    sidecar: Sidecar,
+    content: bytes = TEXT,
+    *,
+    to: tuple[str, ...] = ("a@example.com",),
+    sender: str = "noreply@contoso.com",
 ) -> str:
     """One message in a session of its own; the final reply."""
     with Wire(sidecar.port) as app:
-        app.begin(sender, to)
+        app.begin(sender, *to)
         return app.deliver(content)
 
 
@@ -94,13 +98,55 @@ def test_a_few_send_as_refusals_are_enough_and_other_mail_goes_on(
 
 
 @pytest.mark.promise("R9")
-def test_a_recipient_that_does_not_exist_is_asked_for_a_few_times(emulator: EmulatorClient, sidecar: Sidecar) -> None:
-    emulator.script("rcpt", match="gone@example.com", named="recipient-unknown", times=None)
-    answers = [send(sidecar, to="gone@example.com") for _ in range(4)]
+@pytest.mark.parametrize("step", ["rcpt", "data", "body"])
+@pytest.mark.parametrize("to", [("gone@example.com",), ("gone@example.com", "dead@example.com")], ids=["one", "two"])
+def test_a_recipient_that_does_not_exist_is_asked_for_a_few_times_wherever_exchange_says_so(
+    emulator: EmulatorClient, sidecar: Sidecar, step: str, to: tuple[str, ...]
+) -> None:
+    emulator.script(step, named="recipient-unknown", times=None)
+    answers = [send(sidecar, to=to) for _ in range(6)]
     assert all(answer.startswith("550 5.1.10 ") for answer in answers)
     assert submitted(emulator) == 3
-    assert "remembered" in answers[-1]
-    assert send(sidecar, to="here@example.com").startswith("250")
+    assert ["remembered" in answer for answer in answers] == [False] * 3 + [True] * 3
+    emulator.control("DELETE", "/script")
+    assert send(sidecar, to=("here@example.com",)).startswith("250")
+    assert "remembered" in send(sidecar, to=to), "another's mail is no reason to ask again"
+
+
+@pytest.mark.promise("R9")
+@pytest.mark.parametrize("step", ["mail", "data", "body"])
+@pytest.mark.parametrize("reply", ["554 5.2.252 SendAsDenied; no", "550 5.7.60 SMTP; no permissions to send as this"])
+def test_a_sender_that_is_refused_is_asked_for_a_few_times_wherever_exchange_says_so(
+    emulator: EmulatorClient, directory: MailerDirectory, step: str, reply: str
+) -> None:
+    emulator.script(step, reply=reply, times=None)
+    directory.write_for(emulator, senders={"allowed": ["boss@contoso.com"]})
+    with running(directory.path) as sidecar:
+        answers = [send(sidecar, AS_BOSS, sender="boss@contoso.com") for _ in range(6)]
+        assert all(answer.startswith(reply) for answer in answers)
+        assert submitted(emulator) == 3
+        assert sidecar.event("breaker_opened", reason="send-as")
+
+
+@pytest.mark.promise("R9")
+def test_a_refusal_of_mail_speaks_of_the_sender(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+    emulator.script("mail", reply="550 5.7.1 you may not send", times=None)
+    answers = [send(sidecar, to=(f"{number}@example.com",)) for number in range(6)]
+    assert all(answer.startswith("550 5.7.1 you may not send") for answer in answers)
+    assert submitted(emulator) == 3
+    assert sidecar.event("breaker_opened", reason="send-as")
+
+
+@pytest.mark.promise("R9")
+def test_a_recipient_that_was_accepted_is_not_counted_against_any_more(
+    emulator: EmulatorClient, sidecar: Sidecar
+) -> None:
+    for _ in range(3):
+        emulator.script("body", named="recipient-unknown", times=2)
+        for _ in range(2):
+            assert send(sidecar).startswith("550 5.1.10 ")
+        assert send(sidecar).startswith("250")
+    assert submitted(emulator) == 9
 
 
 @pytest.mark.promise("R49")

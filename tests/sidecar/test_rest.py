@@ -122,7 +122,10 @@ def envelope(*recipients: str, sender: str = "a@x") -> Envelope:
 
 def test_messages_have_their_senders_and_each_recipient_in_common() -> None:
     keys = keys_of(envelope("B@y", "c@y", sender="A@x"), "Boss@x")
-    assert keys == (Key("send-as", ("a@x", "boss@x")), Key("recipient", ("b@y",)), Key("recipient", ("c@y",)))
+    senders, together = Key("send-as", ("a@x", "boss@x")), Key("recipient", ("b@y", "c@y"))
+    assert keys == (senders, Key("recipient", ("b@y",)), Key("recipient", ("c@y",)), together)
+    twice = keys_of(envelope("B@y", "b@y", sender="A@x"), "Boss@x")
+    assert twice == (senders, Key("recipient", ("b@y",)), Key("recipient", ("b@y",)))
 
 
 @pytest.mark.promise("R9")
@@ -159,6 +162,22 @@ def test_a_message_for_several_is_refused_only_when_every_recipient_is_known() -
     for _ in range(FEW):
         breaker.refused(Key("recipient", ("b@y",)), reply, now=0)
     assert breaker.refusal(keys_of(envelope("b@y"), "a@x"), now=1)
+    assert breaker.refusal(keys_of(envelope("b@y", "c@y"), "a@x"), now=1) is None
+    breaker.refused(Key("recipient", ("c@y",)), reply, now=0)
+    assert breaker.refusal(keys_of(envelope("b@y", "c@y"), "a@x"), now=1) is None
+    for _ in range(FEW - 1):
+        breaker.refused(Key("recipient", ("c@y",)), reply, now=0)
+    assert breaker.refusal(keys_of(envelope("b@y", "c@y"), "a@x"), now=1)
+
+
+def test_recipients_that_were_refused_together_are_known_together_alone() -> None:
+    breaker, reply = Breaker(), upstream_reply(550, "5.1.10 not found")
+    for _ in range(FEW):
+        breaker.refused(keys_of(envelope("b@y", "c@y"), "a@x")[-1], reply, now=0)
+    assert breaker.refusal(keys_of(envelope("C@y", "b@y"), "z@x"), now=1)
+    for others in (("b@y",), ("c@y",), ("b@y", "c@y", "d@y")):
+        assert breaker.refusal(keys_of(envelope(*others), "a@x"), now=1) is None
+    breaker.accepted(keys_of(envelope("b@y", "c@y"), "a@x"))
     assert breaker.refusal(keys_of(envelope("b@y", "c@y"), "a@x"), now=1) is None
 
 

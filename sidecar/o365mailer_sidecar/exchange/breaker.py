@@ -50,9 +50,11 @@ class Remembered(NamedTuple):
 
 
 def keys_of(envelope: Envelope, author: str) -> tuple[Key, ...]:
-    """The keys of a message as it goes to Exchange: its two senders, and each recipient."""
+    """The keys of a message as it goes to Exchange: its two senders, each recipient, all of them where they differ."""
     senders = Key("send-as", (envelope.sender.address.lower(), author.lower()))
-    return (senders, *(Key("recipient", (to.address.lower(),)) for to in envelope.recipients))
+    recipients = [Key("recipient", (to.address.lower(),)) for to in envelope.recipients]
+    together = Key("recipient", tuple(sorted({key.what[0] for key in recipients})))
+    return (senders, *recipients, *([together] if len(together.what) > 1 else ()))
 
 
 class Breaker:
@@ -64,12 +66,12 @@ class Breaker:
     def refusal(self, keys: tuple[Key, ...], *, now: float) -> Remembered | None:
         """The refusal that a message with these keys would get.
 
-        Of several recipients every one must be refused: the others could get their mail.
+        Of several recipients every one must be refused, or the same ones together: the others could get their mail.
         """
         found = {key: record for key in keys if (record := self.records.get(key)) and now < record.until}
-        recipients = [key for key in keys if key.reason == "recipient"]
+        recipients = [key for key in keys if len(key.what) == 1]
         for key, record in found.items():
-            if key.reason != "recipient" or all(other in found for other in recipients):
+            if key not in recipients or all(other in found for other in recipients):
                 return Remembered(record.reply, record.until)
         return None
 

@@ -17,6 +17,10 @@ from o365mailer_sidecar.watching.journal import Journal
 MAILBOX: Final = (Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED)
 """What is said of the mailbox, not of the message."""
 
+SENDERS: Final = 0
+ALL_RECIPIENTS: Final = -1
+"""Places in a message's keys."""
+
 
 class Traveller:
     """One message at the gate. What it has in common with others is looked for only when somebody asks."""
@@ -27,7 +31,7 @@ class Traveller:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """The senders' first, then one for each recipient, in order."""
+        """The senders' first, then one for each recipient, in order; the last is all recipients'."""
         self.known = self.known or keys_of(self.envelope, author_of(self.head))
         return self.known
 
@@ -72,36 +76,35 @@ class Gate:
                 rest.probing = False
 
     def heard(self, traveller: Traveller, answers: Answers) -> None:
-        """All that Exchange said to a message."""
+        """All that Exchange said to a message. A recipient is refused wherever that is said, and accepted at its end."""
         if answers.final and answers.final.code == 250:
-            self._accepted(traveller)
+            self._accepted(traveller, answers)
         for number, reply in enumerate(answers.recipients, 1):
             if judged(reply).reason != "mailbox-full":  # said to RCPT, it is the recipient's
-                self._said(traveller, reply, recipient=number)
-        self._said(traveller, answers.sender)
-        alone = len(traveller.envelope.recipients) == 1
+                self._said(traveller, reply, about=number)
+        self._said(traveller, answers.sender, about=SENDERS)
         for last in filter(None, (answers.start, answers.final)):
-            self._said(traveller, last, recipient=1 if alone else 0)
+            self._said(traveller, last, about=ALL_RECIPIENTS)
 
-    def _accepted(self, traveller: Traveller) -> None:
+    def _accepted(self, traveller: Traveller, answers: Answers) -> None:
         if self.rest.accepted():
             self.journal.event("mailbox_back")
         if self.breaker.records:
-            self.breaker.accepted(traveller.keys[:1])
+            keys = traveller.keys
+            taken = [key for key, reply in zip(keys[1:], answers.recipients, strict=False) if reply.code < 400]
+            self.breaker.accepted((keys[SENDERS], *taken, keys[ALL_RECIPIENTS]))
 
-    def _said(self, traveller: Traveller, reply: Reply, *, recipient: int = 0) -> None:
-        """One reply, to the recipient of this number or to none of them alone."""
+    def _said(self, traveller: Traveller, reply: Reply, *, about: int) -> None:
+        """One reply. `about` is the place of the key that it speaks of, unless it speaks of the senders."""
         if reply.code < 400:
-            if recipient and self.breaker.records:
-                self.breaker.accepted(traveller.keys[recipient : recipient + 1])
             return
         judgement = judged(reply)
         if judgement.outcome in MAILBOX:
             self.rests(reply, judgement)
         elif judgement.reason == "send-as":
-            self._refused(traveller.keys[0], reply)
-        elif judgement.reason == "recipient" and recipient:
-            self._refused(traveller.keys[recipient], reply)
+            self._refused(traveller.keys[SENDERS], reply)
+        elif judgement.reason == "recipient":
+            self._refused(traveller.keys[about], reply)
 
     def _refused(self, key: Key, reply: Reply) -> None:
         if self.breaker.refused(key, reply, now=self.monotonic()):
