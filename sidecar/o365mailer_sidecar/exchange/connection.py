@@ -192,7 +192,7 @@ class Connection:
         if self.conversation.fault or self.conversation.owed:
             return
         with suppress(Lost):
-            (reply,) = await self.conversation.ask(b"RSET\r\n", timeout=self.timeouts.rest)
+            (reply,) = await self.conversation.ask(b"RSET", timeout=self.timeouts.rest)
             self.in_step = reply.code == 250
 
     async def quit(self) -> None:
@@ -200,7 +200,7 @@ class Connection:
         try:
             if self.usable:
                 with suppress(Lost):
-                    await self.conversation.ask(b"QUIT\r\n", timeout=self.timeouts.quit)
+                    await self.conversation.ask(b"QUIT", timeout=self.timeouts.quit)
         finally:  # cancelled as well: nobody else knows this connection any more
             self.transport.close()
 

@@ -10,7 +10,8 @@ import os
 import re
 from typing import Final
 
-from o365mailer_sidecar.errors import Lost
+from o365mailer_sidecar import replies
+from o365mailer_sidecar.errors import Lost, Refused
 from o365mailer_sidecar.reply import Reply, upstream_reply
 
 LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])|\r?\n)")
@@ -26,8 +27,21 @@ OUT_OF_TURN: Final = "it spoke out of turn"
 NO_SMTP: Final = "it spoke no SMTP"
 
 
+CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]")
+"""Control characters in UTF-8: C0 and DEL, which no address and no parameter may hold (RFC 5321 §4.1.2), and C1."""
+
 SPACE: Final = 4096
 """Octets read at once. Without a buffer of ours uvloop reads TLS into 256 KiB of fresh memory each time."""
+
+
+def line(command: bytes) -> bytes:
+    """The command with its CRLF. Every command for the host passes here, whatever has checked it before.
+
+    Raises Refused for a control character: with a CR or LF in an argument, one command would be two.
+    """
+    if CONTROL.search(command):
+        raise Refused(replies.NOT_ONE_COMMAND)
+    return command + b"\r\n"
 
 
 class Conversation(asyncio.BufferedProtocol):
@@ -51,17 +65,26 @@ class Conversation(asyncio.BufferedProtocol):
 
     # --- Saying -----------------------------------------------------------------------------------------------------
 
-    def say(self, octets: bytes, *, replies: int) -> None:
-        """Send octets to which so many replies are due. Raises Lost when the conversation is over."""
+    def say(self, *commands: bytes) -> None:
+        """Send commands in one write; a reply is due to each.
+
+        Raises Lost when the conversation is over, Refused as `line` does: then none of them is sent.
+        """
+        lines = b"".join(map(line, commands))
+        self._expect(len(commands))
+        self.transport.write(lines)
+
+    def send(self, block: bytes) -> None:
+        """Send a block of a message; one reply is due to all of it. Raises Lost when the conversation is over."""
+        if not self.owed:
+            self._expect(1)
+        self.transport.write(block)
+
+    def _expect(self, replies: int) -> None:
         if self.fault:
             raise Lost(self.fault)
         self.owed += replies
         self.replies, self.refused = [], False
-        self.transport.write(octets)
-
-    def go_on(self, octets: bytes) -> None:
-        """Send more of what has been begun."""
-        self.transport.write(octets)
 
     async def drain(self, *, timeout: float) -> None:
         """Wait until what was written has left, or there is something to hear. Raises Lost."""
@@ -74,11 +97,11 @@ class Conversation(asyncio.BufferedProtocol):
         """Whether there is something to hear."""
         return bool(self.replies or self.fault)
 
-    async def ask(self, octets: bytes, *, replies: int = 1, timeout: float) -> list[Reply]:
-        """All the replies. Raises Lost: also when there is more than was asked for."""
-        self.say(octets, replies=replies)
+    async def ask(self, *commands: bytes, timeout: float) -> list[Reply]:
+        """Say the commands; all the replies. Raises as `say`, and Lost also when there is more than was asked for."""
+        self.say(*commands)
         heard = await self.hear(timeout=timeout, every=True)
-        if len(heard) < replies or self.fault == OUT_OF_TURN:
+        if len(heard) < len(commands) or self.fault == OUT_OF_TURN:
             raise Lost(self.fault)
         return heard
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from o365mailer_sidecar.errors import Lost
-from o365mailer_sidecar.exchange.conversation import OUT_OF_TURN, Conversation
+from o365mailer_sidecar.exchange.conversation import OUT_OF_TURN, Conversation, line
 from o365mailer_sidecar.exchange.parameters import mail_arguments, rcpt_arguments
 from o365mailer_sidecar.exchange.verdict import Answers, Outcome, outcome
 from o365mailer_sidecar.mail.envelope import Envelope
@@ -58,12 +58,11 @@ class Delivery:
             utf8_headers=self.outgoing.utf8_headers,
             extensions=self.extensions,
         )
-        return b" ".join((b"MAIL", *words)) + b"\r\n"
+        return b" ".join((b"MAIL", *words))
 
     def _recipients(self) -> list[bytes]:
         return [
-            b" ".join((b"RCPT", *rcpt_arguments(to, extensions=self.extensions))) + b"\r\n"
-            for to in self.envelope.recipients
+            b" ".join((b"RCPT", *rcpt_arguments(to, extensions=self.extensions))) for to in self.envelope.recipients
         ]
 
     async def may_follow(self, recipients: Collection[Reply]) -> bool:
@@ -79,17 +78,19 @@ class Delivery:
     async def command_by_command(self) -> Answers:
         """Each command when the one before was taken."""
         ask, limits = self.conversation.ask, self.timeouts
-        (sender,) = await ask(self._mail(), timeout=limits.mail)
+        mail, recipients = self._mail(), self._recipients()
+        for command in recipients:
+            line(command)  # one that cannot be sent is found before MAIL has left
+        (sender,) = await ask(mail, timeout=limits.mail)
         if outcome(sender) is not Outcome.ACCEPTED:
             return Answers(sender=sender)
-        taken = [(await ask(rcpt, timeout=limits.rcpt))[0] for rcpt in self._recipients()]
+        taken = [(await ask(rcpt, timeout=limits.rcpt))[0] for rcpt in recipients]
         return Answers(sender=sender, recipients=tuple(taken))
 
     async def pipelined(self) -> Answers:
         """The envelope in one write."""
-        commands = [self._mail(), *self._recipients()]
         limit = max(self.timeouts.mail, self.timeouts.rcpt)
-        sender, *recipients = await self.conversation.ask(b"".join(commands), replies=len(commands), timeout=limit)
+        sender, *recipients = await self.conversation.ask(self._mail(), *self._recipients(), timeout=limit)
         if outcome(sender) is not Outcome.ACCEPTED:
             return Answers(sender=sender)
         return Answers(sender=sender, recipients=tuple(recipients))
@@ -97,7 +98,7 @@ class Delivery:
     async def envelope_and_data(self) -> Answers:
         """MAIL, one RCPT and DATA in one write, then the message."""
         limits, conversation = self.timeouts, self.conversation
-        conversation.say(b"".join((self._mail(), *self._recipients(), b"DATA\r\n")), replies=3)
+        conversation.say(self._mail(), *self._recipients(), b"DATA")
         heard = await conversation.hear(timeout=max(limits.mail, limits.rcpt, limits.data))
         if conversation.refused:
             heard = await conversation.hear(timeout=limits.rest, every=True)
@@ -116,7 +117,7 @@ class Delivery:
 
     async def by_data(self, taken: Answers) -> Answers:
         """The message after an envelope that was taken."""
-        (start,) = await self.conversation.ask(b"DATA\r\n", timeout=self.timeouts.data)
+        (start,) = await self.conversation.ask(b"DATA", timeout=self.timeouts.data)
         return await self._started(taken, start)
 
     async def _started(self, taken: Answers, start: Reply) -> Answers:
@@ -134,21 +135,15 @@ class Delivery:
             held = block
         # The last block leaves together with the end of data: a small message is one write.
         self.progress.commit()
-        self._say(held + b".\r\n")
+        self.conversation.send(held + b".\r\n")
         heard = await self.conversation.hear(timeout=self.timeouts.final)
         if not heard:
             raise Lost(self.conversation.fault)
         return self._final(heard[0])
 
-    def _say(self, octets: bytes) -> None:
-        if self.conversation.owed:
-            self.conversation.go_on(octets)
-        else:
-            self.conversation.say(octets, replies=1)
-
     async def _sent(self, block: bytes) -> bool:
         """Whether the host has spoken before the message was out."""
-        self._say(block)
+        self.conversation.send(block)
         await self.conversation.drain(timeout=self.timeouts.block)
         return self.conversation.answered
 

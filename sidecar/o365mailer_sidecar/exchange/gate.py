@@ -76,7 +76,7 @@ class Gate:
                 rest.probing = False
 
     def heard(self, traveller: Traveller, answers: Answers) -> None:
-        """All that Exchange said to a message. A recipient is refused wherever that is said, and accepted at its end."""
+        """All that Exchange said to a message. Any reply can refuse a recipient, only the last one accepts it."""
         if answers.final and answers.final.code == 250:
             self._accepted(traveller, answers)
         for number, reply in enumerate(answers.recipients, 1):

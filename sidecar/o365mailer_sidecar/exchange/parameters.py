@@ -1,10 +1,18 @@
 """What MAIL and RCPT say to Exchange: addresses and parameters, as bytes, for what it announced."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
+from typing import Final
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient
+
+PATH: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"])*')
+"""An address that stays within its angle brackets: spaces and brackets in quotes alone (RFC 5321 §4.1.2)."""
+
+WORD: Final = re.compile(r"[\x21-\x7e]+")
+"""A parameter that stays one."""
 
 
 def mail_arguments(
@@ -12,9 +20,10 @@ def mail_arguments(
 ) -> list[bytes]:
     """The arguments of MAIL. `extensions` are EHLO's keywords in lower case; `size` is in octets.
 
-    Raises Refused when the message needs what is not announced: nothing is re-coded.
+    Raises Refused when the message needs what is not announced (nothing is re-coded), and for an address or a parameter
+    that would end its place in the command: Exchange would read another address than policy has judged.
     """
-    words = [f"FROM:<{envelope.sender.address}>"]
+    words = [f"FROM:{_path(envelope.sender.address)}"]
     if "size" in extensions:
         words.append(f"SIZE={size}")
     if eight_bit and "8bitmime" not in extensions:
@@ -27,11 +36,23 @@ def mail_arguments(
     if needed or (envelope.sender.smtputf8 and "smtputf8" in extensions):
         words.append("SMTPUTF8")
     if "dsn" in extensions:
-        words.extend(envelope.sender.parameters)
+        words.extend(_words(envelope.sender.parameters))
     return [word.encode() for word in words]
 
 
 def rcpt_arguments(recipient: Recipient, *, extensions: Collection[str]) -> list[bytes]:
-    """The arguments of RCPT."""
-    words = [f"TO:<{recipient.address}>", *(recipient.parameters if "dsn" in extensions else ())]
+    """The arguments of RCPT. Raises Refused."""
+    words = [f"TO:{_path(recipient.address)}", *(_words(recipient.parameters) if "dsn" in extensions else ())]
     return [word.encode() for word in words]
+
+
+def _path(address: str) -> str:
+    if not PATH.fullmatch(address):
+        raise Refused(replies.NOT_ONE_COMMAND)
+    return f"<{address}>"
+
+
+def _words(parameters: Iterable[str]) -> Iterable[str]:
+    if not all(map(WORD.fullmatch, parameters)):
+        raise Refused(replies.NOT_ONE_COMMAND)
+    return parameters

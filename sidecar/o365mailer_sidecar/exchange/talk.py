@@ -9,7 +9,7 @@ import asyncio
 import re
 from typing import Final, NamedTuple, cast
 
-from o365mailer_sidecar.exchange.conversation import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN, why_lost
+from o365mailer_sidecar.exchange.conversation import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN, line, why_lost
 
 REPLY: Final = re.compile(rb"(?:([2-5][0-9]{2})-[^\n]*\n(?=\1))*[2-5][0-9]{2}(?: [^\n]*|\r)?\n")
 """RFC 5321 §4.2: three digits, the same in every line. A lone LF ends a line too, where nothing is at stake."""
@@ -64,12 +64,12 @@ class Talk(asyncio.Protocol):
             self.waiter.set_result(None)
 
     async def ask(self, command: bytes, *, timeout: float) -> Said:
-        """The reply to one command. Raises Unsaid: also when something was said before."""
+        """The reply to one command. Raises Unsaid, also when something was said before; Refused as `line` does."""
         if self.octets:
             raise Unsaid(OUT_OF_TURN)
         if self.fault or not self.transport:
             raise Unsaid(self.fault or CLOSED)
-        self.transport.write(command + b"\r\n")
+        self.transport.write(line(command))
         return await self.hear(timeout=timeout)
 
     async def hear(self, *, timeout: float) -> Said:
