@@ -164,6 +164,13 @@ NAMED = {
         "MS",
     ),
     "onmicrosoft-external-recipients": Known("550 5.7.236 Message rejected: limit of the default domain", "OWN"),
+    "outbound-spam": Known(
+        "554 5.2.0 STOREDRV.Submission.Exception:OutboundSpamException; Failed to process message due to a permanent "
+        "exception with message WASCL UserAction verdict is not None. Actual verdict is RefuseQuota, ShowTierUpgrade. "
+        "OutboundSpamException: WASCL UserAction verdict is not None. Actual verdict is RefuseQuota, ShowTierUpgrade. "
+        "[Hostname={backend}]",
+        "OBS",
+    ),
     "mailbox-full": Known(
         "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException."
         "MapiException(Shutoff)QuotaExceeded",
@@ -187,6 +194,16 @@ NAMED = {
     "no-permission-to-send-as": Known(NULL_SENDER, "OBS"),
     "not-compliant": Known(
         "550 5.7.512 Access denied, message must be RFC 5322 section 3.6.2 compliant and include a valid From address",
+        "MS",
+    ),
+    "banned-address": Known(
+        "550 5.7.606 Access denied, banned sending IP [192.0.2.1]; To request removal from this list please visit "
+        "https://sender.office.com/ and follow the directions.",
+        "MS",
+    ),
+    "tenant-blocks-recipient": Known(
+        "550 5.7.703 Your message can't be delivered because messages to a@example.com are blocked by your "
+        "organization using Tenant Allow Block List.",
         "MS",
     ),
     "recipient-not-allowed": Known("550 5.7.1 RESOLVER.RST.NotAuthorized; not authorized", "MS"),

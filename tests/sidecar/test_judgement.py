@@ -11,6 +11,10 @@ DEFERRED, REFUSED, UNAUTHORIZED = Outcome.DEFERRED, Outcome.REFUSED, Outcome.UNA
 DISABLED = "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the"
 QUOTA = "STOREDRV.Submission.Exception:SubmissionQuotaExceededException"
 FULL = "STOREDRV.Submission.Exception:QuotaExceededException.MapiException(Shutoff)QuotaExceeded"
+SPAM = (
+    "5.2.0 STOREDRV.Submission.Exception:OutboundSpamException; Failed to process message due to a permanent exception"
+)
+OTHER = "STOREDRV.Submission.Exception:StoragePermanentException.MapiExceptionCallFailed; Failed to process message"
 THROTTLED = "Sender throttled due to continuous"
 
 AUTHENTICATION = [
@@ -64,6 +68,15 @@ SUBMISSION = [
     (550, "5.7.236 Your message can't be sent", HELD, "tenant-quota"),
     (554, f"5.2.2 mailbox full; {FULL}", HELD, "mailbox-full"),
     (554, f"5.2.0 {FULL}", HELD, "mailbox-full"),
+    *((554, f"{SPAM} with message WASCL UserAction verdict is not None. Actual verdict is {word}", HELD,
+       "outbound-spam")
+      for word in ("TransientError", "RefuseQuota, ShowTierUpgrade", "HipNotify, ShowTierUpgrade", "Suspend")),
+    (554, f"{SPAM} with message [BeginDiagnosticData]WASCL UserAction verdict", HELD, "outbound-spam"),
+    (554, f"5.2.0 {OTHER}", HELD, "mailbox-error"),
+    (550, "5.2.0 STOREDRV.Submission.Exception:AccountDisabledException", HELD, "mailbox-error"),
+    (554, "5.2.0 STOREDRV.Submission.Exception:InvalidRecipientsException; Failed to process", REFUSED, "recipient"),
+    (554, "5.6.0 STOREDRV.Submission.Exception:InvalidRecipientsException; Failed to process", REFUSED, "malformed"),
+    (554, "5.2.0 mailbox", REFUSED, "refused"),
     (550, f"5.2.251 {THROTTLED} mailbox full errors.", SHUT, "throttled-mailbox-full"),
     (550, f"5.2.252 {THROTTLED} send as denied errors.", SHUT, "throttled-send-as"),
     (550, f"5.2.253 {THROTTLED} invalid license errors.", SHUT, "throttled-license"),
@@ -79,7 +92,19 @@ SUBMISSION = [
     (550, "5.7.501 Access denied, spam abuse detected", SHUT, "spam"),
     (550, "5.7.502 Access denied, banned sender", SHUT, "spam"),
     (550, "5.7.503 Access denied, banned sender", SHUT, "spam"),
-    (550, "5.7.705 Access denied, tenant has exceeded threshold", SHUT, "tenant-threshold"),
+    *((550, f"5.7.{detail} Access denied", SHUT, "spam") for detail in (500, 506, 508, 509, 511, 515, 599)),
+    *((550, f"5.7.{detail} Access denied, banned sending IP", SHUT, "banned-address") for detail in (600, 606, 649)),
+    *((550, f"5.7.{detail} Access denied", SHUT, "tenant-threshold") for detail in (700, 705, 709, 749, 799)),
+    (550, "5.7.504 [b@y]: Recipient address rejected: Access denied", REFUSED, "recipient"),
+    (550, "5.7.505 Access denied, banned recipient", REFUSED, "recipient"),
+    (550, "5.7.507 Access denied, rejected by recipient", REFUSED, "recipient"),
+    (550, "5.7.510 Access denied, y does not accept email over IPv6", REFUSED, "recipient"),
+    (550, "5.7.513 Service unavailable, Client host [192.0.2.1] blocked by y", REFUSED, "recipient"),
+    (550, "5.7.520 Access denied, Your organization does not allow external forwarding", REFUSED, "recipient"),
+    (550, "5.7.703 Your message can't be delivered because messages to y are blocked", REFUSED, "recipient"),
+    (550, "5.7.50 too short", REFUSED, "refused"),
+    (550, "5.7.800 beyond", REFUSED, "refused"),
+    (450, "5.7.705 a temporary code is no lock", DEFERRED, "temporary"),
     (550, "5.7.708 Access denied, traffic not accepted from this IP", SHUT, "tenant-traffic"),
     (550, "5.7.750 Service unavailable. Client blocked from sending from unregistered domains", SHUT,
      "tenant-domains"),

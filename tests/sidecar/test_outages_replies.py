@@ -25,7 +25,8 @@ AT_THE_END = (
     *("submission-quota-short", "daily-recipients", "tenant-external-recipients", "trial-external-recipients"),
     *("onmicrosoft-external-recipients", "mailbox-full", "throttled-mailbox-full", "throttled-send-as"),
     *("throttled-license", "throttled-too-many", "throttled-recipients", "bad-outbound-sender", "tenant-threshold"),
-    *("tenant-spam", "banned-sender", "address-not-accepted", "unregistered-domains"),
+    *("tenant-spam", "banned-sender", "banned-address", "address-not-accepted", "unregistered-domains"),
+    "outbound-spam",
 )
 HEALS = [
     *((step, name) for step in ("connect", "ehlo") for name in ("tls-too-old", "not-available", "server-busy")),
@@ -41,7 +42,7 @@ STAYS = [
     ("mail", "no-permission-to-send-as"),
     *(("rcpt", name) for name in ("recipient-unknown", "recipient-not-allowed", "recipient-access-denied")),
     *(("body", name) for name in ("send-as-denied", "message-too-large", "several-authors", "bare-line-feed")),
-    *(("body", name) for name in ("not-compliant", "no-permission-to-send-as")),
+    *(("body", name) for name in ("not-compliant", "no-permission-to-send-as", "tenant-blocks-recipient")),
 ]
 """Handed on: this message will not be taken tomorrow either."""
 

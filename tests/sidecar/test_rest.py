@@ -35,7 +35,7 @@ def refused(mailbox: Rest, reply: Reply, *, now: float) -> bool:
 
 @pytest.mark.promise("R48")
 @pytest.mark.parametrize("text", ["5.2.251 x", "5.2.252 x", "5.2.253 x", "5.2.254 x", "5.2.255 x", "5.1.8 x",
-                                  "5.7.501 x", "5.7.705 x", "5.7.708 x", "5.7.750 x"])  # fmt: skip
+                                  "5.7.501 x", "5.7.511 x", "5.7.705 x", "5.7.708 x", "5.7.750 x"])  # fmt: skip
 def test_a_lock_shuts_the_mailbox_for_an_hour_at_least(text: str) -> None:
     mailbox = rest(share=0)
     assert mailbox.resting(now=0) is None

@@ -60,9 +60,13 @@ _FULL: Final = "empty the mailbox: every mail is kept in its Sent Items"
 _CAUSE: Final = "stop what causes it: Office 365 lifts it by itself"
 _BLOCKED: Final = "an administrator lifts it: Defender portal, Restricted entities"
 _TENANT: Final = "the tenant's administrator has to ask Microsoft"
+_ADDRESS: Final = "an administrator delists the cluster's address: sender.office.com"
+_SPAM: Final = "wait; if it lasts: Defender portal, Restricted entities"
+_MAILBOX: Final = "look at the mailbox in Exchange's admin center; it is tried again"
 
 # Source: Microsoft, "Email non-delivery reports in Exchange Online", "Exchange Online limits", "Continuous error
-# throttling for SMTP AUTH submissions", "High Volume Email"; replies seen in public logs. Compiled 2026-11-23.
+# throttling for SMTP AUTH submissions", "High Volume Email", "Tenant Allow/Block List"; replies seen in public logs
+# (OutboundSpamException: nodemailer/nodemailer#1486, Youans/nodejs-nodemailer-outlook#11). Compiled 2026-11-28.
 RULES: Final = (
     # Too many at once. The second throttle is the recipient's, whatever its code.
     Rule(432, "", "storedrv.deliver", Outcome.DEFERRED, "recipient-busy"),
@@ -91,6 +95,11 @@ RULES: Final = (
     Rule(None, r"5\.7\.236", "", Outcome.HELD, "tenant-quota", "send from a domain of your own, not onmicrosoft.com"),
     Rule(None, r"5\.2\.2", "", Outcome.HELD, "mailbox-full", _FULL),
     Rule(None, "", "quotaexceeded", Outcome.HELD, "mailbox-full", _FULL),
+    # Whatever the verdict is (TransientError, RefuseQuota, Suspend, …): it is about the sender, and passes.
+    Rule(None, "", "outboundspamexception", Outcome.HELD, "outbound-spam", _SPAM),
+    # Of the ranges of the tenant further down these are the recipient's (512 is the message's).
+    Rule(None, r"5\.7\.50[457]|5\.7\.51[03]|5\.7\.520|5\.7\.703", "", Outcome.REFUSED, "recipient"),
+    Rule(None, r"5\.7\.512", "", Outcome.REFUSED, "malformed"),
     # The mailbox or the tenant. 554 5.2.252 is this message's own, further down.
     Rule(550, r"5\.2\.251", "", Outcome.SHUT, "throttled-mailbox-full", _FULL),
     Rule(550, r"5\.2\.252", "", Outcome.SHUT, "throttled-send-as", _CAUSE),
@@ -98,17 +107,21 @@ RULES: Final = (
     Rule(550, r"5\.2\.254", "", Outcome.SHUT, "throttled-too-many-recipients", _CAUSE),
     Rule(550, r"5\.2\.255", "", Outcome.SHUT, "throttled-recipients", _CAUSE),
     Rule(None, r"5\.1\.8", "", Outcome.SHUT, "bad-sender", _BLOCKED),
-    Rule(None, r"5\.7\.50[123]", "", Outcome.SHUT, "spam", _BLOCKED),
-    Rule(None, r"5\.7\.705", "", Outcome.SHUT, "tenant-threshold", _TENANT),
+    Rule(None, r"5\.7\.5\d\d", "", Outcome.SHUT, "spam", _BLOCKED),
+    Rule(None, r"5\.7\.6\d\d", "", Outcome.SHUT, "banned-address", _ADDRESS),
     Rule(None, r"5\.7\.708", "", Outcome.SHUT, "tenant-traffic", _TENANT),
     Rule(None, r"5\.7\.750", "", Outcome.SHUT, "tenant-domains", "register the sender's domain in the tenant"),
+    Rule(None, r"5\.7\.7\d\d", "", Outcome.SHUT, "tenant-threshold", _TENANT),
     # This message's own.
     Rule(None, r"5\.2\.252|5\.7\.60", "", Outcome.REFUSED, "send-as"),
     Rule(None, "", "sendasdenied", Outcome.REFUSED, "send-as"),
     Rule(None, r"5\.2\.3|5\.3\.4", "", Outcome.REFUSED, "size"),
     Rule(None, "", "submissionexceeded", Outcome.REFUSED, "size"),
-    Rule(None, r"5\.1\.20|5\.7\.512|5\.6\.\d+", "", Outcome.REFUSED, "malformed"),
+    Rule(None, r"5\.1\.20|5\.6\.\d+", "", Outcome.REFUSED, "malformed"),
     Rule(None, r"5\.1\.\d+|5\.4\.1|5\.7\.1\d{0,2}", "", Outcome.REFUSED, "recipient"),
+    Rule(None, "", "invalidrecipientsexception", Outcome.REFUSED, "recipient"),
+    # Any other exception of the store: of the mailbox more often than of the message.
+    Rule(None, r"5\.2\.0", "storedrv", Outcome.HELD, "mailbox-error", _MAILBOX),
     # A matter of time.
     Rule(503, "", "", Outcome.DEFERRED, "out-of-order"),  # the order of commands is ours to get right
     Rule(None, "", "submission rate", Outcome.DEFERRED, "rate"),
