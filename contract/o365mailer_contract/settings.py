@@ -77,8 +77,10 @@ class Spool(Part, frozen=True):
 class Delivery(Part, frozen=True):
     """How a message is taken and confirmed."""
 
-    confirm_within: Duration = "10s"
-    """How long the app waits for Exchange's verdict, counted from its end of data."""
+    confirm_within: Duration = "8s"
+    """How long the app waits for Exchange's verdict, counted from its end of data.
+
+    Less than the 10 s after which Keycloak and others give up (docs/apps.md): the relay answers first."""
     line_endings: Literal["Normalize", "Reject"] = "Normalize"
     """What happens to a lone LF in a body: made CRLF before anything else looks at it, or refused."""
     offer_auth: bool = True

@@ -36,7 +36,7 @@ def document(**changes: Any) -> bytes:
 def test_four_members_are_a_complete_mailer() -> None:
     settings = decode(document())
     assert (settings.limits.connections, settings.limits.message_size) == (3, "35Mi")
-    assert (settings.delivery.confirm_within, settings.delivery.line_endings) == ("10s", "Normalize")
+    assert (settings.delivery.confirm_within, settings.delivery.line_endings) == ("8s", "Normalize")
     assert settings.delivery.spool == Spool(max_age="48h", max_size="512Mi", max_messages=20_000, keep_dead="168h")
     assert (settings.delivery.offer_auth, settings.delivery.notify) == (True, None)
     assert settings.limits.messages_per_minute is None
@@ -142,7 +142,7 @@ def test_what_is_written_leaves_nothing_to_the_defaults_of_its_reader() -> None:
     written = json.loads(encode(decode(document())))
     assert written["limits"] == {"connections": 3, "messageSize": "35Mi", "messagesPerMinute": None}
     assert written["delivery"] == {
-        "confirmWithin": "10s",
+        "confirmWithin": "8s",
         "lineEndings": "Normalize",
         "notify": None,
         "offerAuth": True,

@@ -3,7 +3,6 @@
 import socket
 import struct
 import threading
-import time
 
 import pytest
 from emulator_client import EmulatorClient
@@ -122,7 +121,6 @@ def test_what_is_no_reply_is_no_verdict(emulator: EmulatorClient, sidecar: Sidec
 def test_a_refusal_is_told_though_the_reset_behind_it_hangs(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("rcpt", reply="550 5.1.10 no such recipient")
     emulator.script("rset", stall=True)
-    began = time.monotonic()
-    assert mail(sidecar).startswith("550 5.1.10 <a@example.com>: no such recipient [")
-    assert time.monotonic() - began < 9, "before confirmWithin makes it a 451"
+    reply = mail(sidecar)
+    assert reply.startswith("550 5.1.10 <a@example.com>: no such recipient ["), "not confirmWithin's 451"
     emulator.release()

@@ -135,9 +135,10 @@ def test_an_upgraded_controller_has_nothing_to_write_where_its_predecessor_said_
         submission=settings_before_the_spool.Submission(host="smtp.office365.com", port=587),
     )
     found = settings.decode(settings_before_the_spool.encode(predecessors))
+    delivery = {"confirmWithin": "10s"}  # the default of those days
 
-    assert same_but_revision(found, settings_of(decode_spec(spec_of()), expires_at=now, revision=8))
-    changed = decode_spec(spec_of(delivery={"spool": {"maxAge": "1h"}}))
+    assert same_but_revision(found, settings_of(decode_spec(spec_of(delivery=delivery)), expires_at=now, revision=8))
+    changed = decode_spec(spec_of(delivery=delivery | {"spool": {"maxAge": "1h"}}))
     assert not same_but_revision(found, settings_of(changed, expires_at=now, revision=8))
 
 

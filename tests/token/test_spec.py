@@ -15,7 +15,7 @@ def test_a_minimal_spec_takes_the_documented_defaults(spec_of: Any) -> None:
     assert spec.suspend is False
     assert spec.log_level == "info"
     assert (spec.limits.connections, spec.limits.message_size) == (3, "35Mi")
-    assert (spec.delivery.confirm_within, spec.delivery.line_endings) == ("10s", "Normalize")
+    assert (spec.delivery.confirm_within, spec.delivery.line_endings) == ("8s", "Normalize")
     assert spec.log_addresses is False
 
 
