@@ -19,6 +19,8 @@ from cluster_rig.choice import Cluster, choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import MachineLacksError
 from cluster_rig.node import NodeCluster
+from cluster_rig.other_python import OtherPython
+from cluster_rig.other_python import build as other_python_of_the_images
 from completeness import lacking
 
 
@@ -35,6 +37,7 @@ PREPARATIONS: dict[str, Callable[[], object]] = {
     "control_plane": lambda: programs.build(programs.CONTROL_PLANE),
     "node_cluster": build_node,
     "python_image": images.python_image,
+    "other_python": other_python_of_the_images,
     "project_images": images.build,
 }
 """What has to be built for each fixture."""
@@ -98,6 +101,13 @@ def node_cluster() -> Iterator[Cluster]:
     need("node_cluster")
     with choose(f"test-{secrets.token_hex(3)}") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def other_python() -> OtherPython:
+    """The Python of the published images, where this machine's own may be older."""
+    need("other_python")
+    return other_python_of_the_images()
 
 
 @pytest.fixture(scope="session")

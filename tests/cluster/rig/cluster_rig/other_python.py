@@ -1,0 +1,89 @@
+"""The Python of the published images (3.13), where this machine's own is older: Debian trixie's, in a directory.
+
+The operator's dependencies are beside it, as `locks/operator.txt` has them. Programs run in it by chroot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster_rig import base_image, cache
+from cluster_rig.errors import BuildError
+
+VERSION = "3.13"
+RELEASE = "trixie"
+"""The Debian release that has it."""
+REPOSITORY = Path(__file__).parents[4]
+LOCK = REPOSITORY / "locks" / "operator.txt"
+SITE = Path("/opt/site")
+SOURCES = (REPOSITORY / "contract", REPOSITORY / "operator")
+
+
+@dataclass(frozen=True)
+class OtherPython:
+    """A root directory with that Python and the operator's dependencies."""
+
+    root: Path
+
+    @contextlib.contextmanager
+    def copy_of(self, *programs: Path) -> Iterator[Path]:
+        """A directory in the root with our sources and these programs; gone afterwards."""
+        with tempfile.TemporaryDirectory(dir=self.root / "tmp", prefix="probe-") as name:
+            for source in SOURCES:
+                shutil.copytree(source, Path(name) / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+            for program in programs:
+                shutil.copy(program, name)
+            yield Path(name)
+
+    def inside(self, path: Path) -> Path:
+        """What a path below the root is called in there."""
+        return Path("/") / path.relative_to(self.root)
+
+    def command(self, directory: Path, program: str) -> list[str]:
+        """A program of a `copy_of`, to be run from out here."""
+        inside = self.inside(directory)
+        path = ":".join(str(each) for each in (SITE, *(inside / source.name for source in SOURCES)))
+        environment = [f"PYTHONPATH={path}", "PYTHONDONTWRITEBYTECODE=1", "LANG=C.UTF-8"]
+        return ["chroot", str(self.root), "/usr/bin/env", "-i", *environment, "/usr/bin/python3", str(inside / program)]
+
+
+def build(environ: Mapping[str, str] = os.environ) -> OtherPython:
+    """Made once (about two minutes) and kept in the cache.
+
+    Raises:
+        MachineLacksError, BuildError: as their names say.
+    """
+    root = cache.directory(environ) / f"python-{VERSION}-{cache.fingerprint([RELEASE.encode(), LOCK.read_bytes()])}"
+    if not root.exists():
+        with cache.locked(cache.directory(environ) / "other-python.lock"):
+            if not root.exists():
+                with cache.timed(f"making a root of Debian {RELEASE} with Python {VERSION} and {LOCK.name}"):
+                    make(root)
+    return OtherPython(root)
+
+
+def make(root: Path) -> None:
+    """debootstrap and pip into a directory beside `root`, which then gets its name."""
+    source = base_image.mirror(platform.freedesktop_os_release()["VERSION_CODENAME"])
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix="python-") as name:
+        made = Path(name) / "root"
+        base_image.run("debootstrap", "--variant=minbase", "--include=python3", RELEASE, str(made), source)
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile"]
+        locked = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(LOCK)]
+        target = ["--python-version", VERSION, "--target", str(made / SITE.relative_to("/"))]
+        base_image.run(*pip, *locked, *target)
+        found = subprocess.run(
+            ["chroot", str(made), "/usr/bin/python3", "--version"], capture_output=True, text=True
+        ).stdout
+        if not found.startswith(f"Python {VERSION}."):
+            raise BuildError(f"Debian {RELEASE} brings {found.strip() or 'no Python'} instead of Python {VERSION}")
+        made.rename(root)
