@@ -4,9 +4,9 @@
     ├── Refused             the app's command, message or session is refused; carries the reply
     ├── WrongCommandLine    a flag or an environment variable cannot be used; nobody but its writer heals it
     │   └── SpoolUnusable   the spool's directory keeps nothing through a crash, or cannot be written to
-    ├── StoreFailed         the spool did not keep the message, and says so before anybody relies on it
+    ├── StoreFailed         a disk did not keep a message, or does not give it back
     │   └── SpoolFull       no room for it: a limit, the disk, a quota
-    ├── Damaged             a spooled message is not what was stored; it has been set aside
+    ├── Damaged             a message on disk is not what was stored; the spool sets it aside
     ├── Gone                a spooled message is not to be sent: removed, or put on hold, by hand
     ├── CannotListen        an address cannot be bound
     ├── NotReady            the mailer directory has nothing to relay with yet; a new directory heals it
@@ -47,7 +47,7 @@ class SpoolUnusable(WrongCommandLine):
 
 
 class StoreFailed(SidecarError):
-    """Nothing of the message was kept; the message says why, without a word of what was in it."""
+    """The message says why, without a word of what was in the mail. Nothing that was kept before is lost."""
 
 
 class SpoolFull(StoreFailed):

@@ -114,6 +114,9 @@ NOT_CONFIRMED: Final = Reply(
 PACED: Final = Reply(
     451, "4.3.2", "The mailer lets {limit} messages a minute leave here, and these are taken; try again in {seconds} s"
 )
+UNREADABLE: Final = Reply(
+    451, "4.3.0", "The message cannot be read back from the relay's disk: {reason}; nothing was sent, try again later"
+)
 UNFINISHED: Final = Reply(451, "4.3.2", "The relay is stopping; nothing was sent, try again later")
 BROKEN: Final = Reply(451, "4.3.0", "Internal error, written to the relay's log; nothing is confirmed, try again later")
 

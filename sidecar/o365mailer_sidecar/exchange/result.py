@@ -8,7 +8,17 @@ from typing import Final, NamedTuple
 
 from o365mailer_contract.settings import Settings
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.errors import Away, Held, Lost, NotReady, Refused, TokenRefused, Withdrawn
+from o365mailer_sidecar.errors import (
+    Away,
+    Damaged,
+    Held,
+    Lost,
+    NotReady,
+    Refused,
+    StoreFailed,
+    TokenRefused,
+    Withdrawn,
+)
 from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.upstream import Upstream
 from o365mailer_sidecar.exchange.verdict import Answers, Judgement, Outcome, judged, verdict
@@ -25,6 +35,9 @@ TOKEN_REFUSED: Final = "token-refused"
 
 NOT_ASKED: Final = "mailbox-held"
 """The reason of a message that Exchange has not seen, because the mailbox rests."""
+
+DAMAGED: Final = "damaged"
+"""The reason of a message whose file changed while it was sent: the connection was cut before the end of data."""
 
 WITHHELD: Final = "withheld"
 """The reason of a recipient that was taken, and whose message was not sent because of another."""
@@ -86,6 +99,9 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
         return Result(
             replies.filled(reply, reason=shortened(str(error))), Outcome.DEFERRED, "connection-lost", asked=True
         )
+    except (Damaged, StoreFailed) as error:
+        reply = replies.filled(replies.UNREADABLE, reason=error)
+        return Result(reply, Outcome.DEFERRED, DAMAGED if isinstance(error, Damaged) else "disk")
     except Withdrawn:
         return Result(replies.UNFINISHED, Outcome.DEFERRED, "withdrawn", own=False)
     except Exception as error:  # noqa: BLE001  # the app must get a reply, and never a 250 for a defect of ours

@@ -6,6 +6,7 @@ lone LF becomes is decided before the dots are looked at, so that nobody behind 
 
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import IncrementalNewlineDecoder
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.errors import Refused
+from o365mailer_sidecar.errors import Damaged, Refused, StoreFailed
 
 END: Final = b"\r\n.\r\n"
 HOLD: Final = len(END) - 1
@@ -47,22 +48,41 @@ class Body:
     size: int | None = None
     offset: int = 0
     """Where it begins in the file."""
+    checksum: tuple[int, int] | None = None
+    """CRC-32 before its first byte and after its last, where somebody else can write to the file."""
 
     def __len__(self) -> int:
         return len(self.content) if self.size is None else self.size
 
     def blocks(self, *, start: int = 0) -> Iterator[bytes]:
-        """All of it from octet `start` on, 64 KiB at a time."""
-        if self.file is None:
-            content = memoryview(self.content)
-            for place in range(start, len(content), BLOCK):
-                yield bytes(content[place : place + BLOCK])
-            return
-        file, end = self.file.fileno(), self.offset + len(self)
-        place = self.offset + start
-        while place < end and (block := os.pread(file, min(BLOCK, end - place), place)):
+        """All of it from byte `start` on, 64 KiB at a time.
+
+        Raises Damaged, at the latest instead of ending, when the file has changed, and StoreFailed when the disk does
+        not give it: who sends these blocks must not send the end of data then. A `checksum` is compared only if
+        `start` lies within `content`.
+        """
+        content = memoryview(self.content)
+        for place in range(start, len(content), BLOCK):
+            yield bytes(content[place : place + BLOCK])
+        if self.file is not None:
+            yield from self._from_file(self.file.fileno(), start=max(start, len(content)))
+
+    def _from_file(self, file: int, *, start: int) -> Iterator[bytes]:
+        place, end = self.offset + start, self.offset + len(self)
+        before, after = self.checksum or (0, 0)
+        crc = zlib.crc32(self.content, before)
+        while place < end:
+            try:
+                block = os.pread(file, min(BLOCK, end - place), place)
+            except OSError as error:
+                raise StoreFailed(f"its disk failed: {error.strerror}") from None
+            if not block:
+                raise Damaged("its file has become shorter")
+            crc = zlib.crc32(block, crc)
             yield block
             place += len(block)
+        if self.checksum and crc != after:
+            raise Damaged("its file has been changed")
 
     def close(self) -> None:
         """Let go of the file; what has none needs no closing."""

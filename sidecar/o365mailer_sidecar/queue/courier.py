@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.result import NOT_ASKED, Result, result_of
+from o365mailer_sidecar.exchange.result import DAMAGED, NOT_ASKED, Result, result_of
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.mail.body import Body
@@ -195,7 +195,10 @@ class Courier:
                 code=result.reply.code,
                 enhanced=result.reply.enhanced,
             )
-            await self.settle(stored, envelope, body, result, attempt, began=began)
+            if result.reason == DAMAGED:
+                self.spool.set_aside(stored, Damaged("its file changed while it was sent; nothing was delivered"))
+            else:
+                await self.settle(stored, envelope, body, result, attempt, began=began)
         finally:
             body.close()
 

@@ -45,19 +45,31 @@ class Entry:
         return self.standing.stored(self.header, octets=self.octets)
 
     def blocks(self, file: int) -> Iterator[bytes]:
-        """The message's octets."""
+        """The message. Raises Damaged when the file is too short for it, OSError."""
         place, end = self.start, self.start + self.header.size
-        while place < end and (block := os.pread(file, min(BLOCK, end - place), place)):
+        while place < end:
+            block = os.pread(file, min(BLOCK, end - place), place)
+            if not block:
+                raise Damaged("it is shorter than its header says")
             yield block
             place += len(block)
 
     def body(self, file: IO[bytes]) -> Body:
-        """The message, ready to be sent; takes the file over. Raises Damaged when it is not what was stored."""
-        record.check(self.line, self.header, self.blocks(file.fileno()))
+        """The message, ready to be sent; takes the file over. Raises Damaged when it is not what was stored, OSError.
+
+        What has been checked is what is sent: a small message is not read again, and a large one is checked again.
+        """
+        beginning = bytearray()
+
+        def seen() -> Iterator[bytes]:
+            for block in self.blocks(file.fileno()):
+                beginning.extend(block[: MEMORY - len(beginning)])
+                yield block
+
+        checksum = record.check(self.line, self.header, seen())
         size, eight_bit = self.header.size, self.header.eight_bit
-        beginning = os.pread(file.fileno(), min(size, MEMORY), self.start)
         if size > MEMORY:
-            return Body(beginning, eight_bit, file, size, self.start)
+            return Body(beginning, eight_bit, file, size, self.start, checksum)
         file.close()
         return Body(beginning, eight_bit, None, size)
 

@@ -143,12 +143,16 @@ def checksum(covered: bytes, blocks: Iterable[bytes | bytearray]) -> int:
     return crc
 
 
-def check(line: bytes, found: Header, blocks: Iterable[bytes]) -> None:
-    """Whether header and message are what was stored. Raises Damaged."""
-    if found.crc32 == UNCHECKED:
-        return
-    if f"{checksum(line.rpartition(CRC)[0], blocks):08x}" != found.crc32:
+def check(line: bytes, found: Header, blocks: Iterable[bytes]) -> tuple[int, int]:
+    """The checksums before and after the message, if header and message are what was stored. Raises Damaged.
+
+    It reads all of a message, also an `unchecked` one: a file may be too short for it.
+    """
+    covered = line.rpartition(CRC)[0]
+    after = checksum(covered, blocks)
+    if found.crc32 not in (UNCHECKED, f"{after:08x}"):
         raise Damaged("its checksum is wrong")
+    return zlib.crc32(covered), after
 
 
 def event_line(event: Event) -> bytes:

@@ -114,10 +114,10 @@ class Recovery:
 
     def set_aside(self, queue_id: str, damage: Damaged) -> None:
         """Out of the way, and told."""
-        self.report("spool_damaged", level="error", queue_id=queue_id, reason=str(damage))
         self.ledger.strike(queue_id)
         with suppress(OSError):  # it stays where it is then, and is not sent from there either
             self.shelf.set_aside(queue_id)
+        self.report("spool_damaged", level="error", queue_id=queue_id, reason=str(damage))
 
     def _say_unreadable(self, name: str, error: OSError) -> None:
         self.report("spool_unreadable", level="error", file=name, reason=error.strerror or type(error).__name__)

@@ -140,6 +140,8 @@ class Spool:
                 octets = await self._in_thread(lambda: self.shelf.write(envelope, body, received=received))
             except OSError as error:
                 raise self._failed(error) from None
+            except Damaged as damage:  # the file in the scratch directory that it was read from
+                raise StoreFailed(f"it cannot be read back: {damage}") from None
             finally:
                 self.busy.discard(queue_id)
         self.trouble = ""
@@ -188,6 +190,10 @@ class Spool:
 
         await self._at_work(stored, work)
         self.ledger.strike(stored.queue_id)
+
+    def set_aside(self, stored: Stored, damage: Damaged) -> None:
+        """It is not what was stored: out of the way, for a person to look at. Blocking."""
+        self.recovery.set_aside(stored.queue_id, damage)
 
     # --- By hand, and by time ----------------------------------------------------------------------------------------
 
