@@ -1,13 +1,14 @@
 """What an annotated pod gets."""
 
+import csv
 import dataclasses
 import json
 
 import pytest
-from webhook.examples import SETTINGS, app, injected, pod, sidecar, verdict
+from webhook.examples import SETTINGS, Manifest, app, injected, pod, sidecar, verdict
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.injection import SAFE_TO_EVICT
+from o365mailer_operator.webhook.injection import SAFE_TO_EVICT, SKIP_CONTAINERS
 from o365mailer_operator.webhook.verdict import Patch, Untouched
 from o365mailer_sidecar import arguments
 
@@ -176,6 +177,51 @@ def test_a_crash_leaves_its_last_log_lines_in_the_pods_status() -> None:
 def test_the_autoscaler_may_remove_the_node_and_the_users_own_list_stays(before: str | None, after: str) -> None:
     annotations = {} if before is None else {SAFE_TO_EVICT: before}
     assert injected(pod(annotations))["metadata"]["annotations"][SAFE_TO_EVICT] == after
+
+
+AZURE, EKS = SKIP_CONTAINERS
+
+
+def given_a_token_on_aks(result: Manifest) -> set[str]:
+    """The containers that azure-workload-identity v1.6.0 gives the app's token: all that its list does not name."""
+    skipped = {name.strip() for name in result["metadata"]["annotations"].get(AZURE, "").split(";")}
+    return {each["name"] for each in every_container(result)} - skipped
+
+
+def given_a_token_on_eks(result: Manifest) -> set[str]:
+    """The same of amazon-eks-pod-identity-webhook: the first record of a CSV text, names taken as they are."""
+    skipped = next(csv.reader([result["metadata"]["annotations"].get(EKS, "")]), [])
+    return {each["name"] for each in every_container(result)} - set(skipped)
+
+
+def every_container(result: Manifest) -> list[Manifest]:
+    return [*result["spec"].get("initContainers", []), *result["spec"]["containers"]]
+
+
+@pytest.mark.promise("W3")
+@pytest.mark.promise("W26")
+@pytest.mark.parametrize("own", [None, "", "init", "init;two", " init ; o365mailer", "o365mailer", ";", "o365mailer-x"])
+def test_the_identity_webhooks_of_aks_and_eks_give_the_sidecar_no_token(own: str | None) -> None:
+    annotations = {} if own is None else {AZURE: own, EKS: own.replace(";", ",")}
+    manifest = pod(annotations, spec={"initContainers": [{"name": "init", "image": "app"}]})
+    for given in (given_a_token_on_aks, given_a_token_on_eks):
+        before, after = given(manifest), given(injected(manifest))
+        assert after == before, "neither more nor less than without us"
+        assert "app" in after
+        # The control: what the webhooks would do to our container without the annotation.
+        bare = injected(manifest)
+        bare["metadata"]["annotations"] = {}
+        assert given(bare) == {names.CONTAINER, "init", "app"}
+
+
+@pytest.mark.parametrize(
+    ("own", "after"),
+    [(None, "o365mailer"), ("a; b", "a; b;o365mailer"), ("o365mailer;a", "o365mailer;a")],
+)
+def test_the_users_own_list_of_skipped_containers_stays_as_it_is_written(own: str | None, after: str) -> None:
+    annotations = {} if own is None else {AZURE: own, EKS: own.replace(";", ",")}
+    result = injected(pod(annotations))["metadata"]["annotations"]
+    assert (result[AZURE], result[EKS]) == (after, after.replace(";", ","))
 
 
 def test_what_was_done_is_written_on_the_pod() -> None:

@@ -24,6 +24,13 @@ MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 """On the API server's image of a static pod, which no admission can change on the node."""
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 """Names of emptyDirs that do not keep the autoscaler (1.27 and later) from removing a node."""
+SKIP_CONTAINERS: Final = {
+    "azure.workload.identity/skip-containers": ";",
+    "eks.amazonaws.com/skip-containers": ",",
+}
+"""Lists of containers, with what separates their names, to which the identity webhooks of AKS and EKS give no token.
+Both run after us (by name) and give every other container the app's (Azure/azure-workload-identity pkg/webhook;
+aws/amazon-eks-pod-identity-webhook pkg/handler)."""
 GRACE_FLOOR: Final = 30
 """Seconds between SIGTERM and SIGKILL that a pod gets at least: the sidecar finishes what is in flight in 25 (its
 `--grace`), and it is stopped only after the app. Kubernetes' own default."""
@@ -143,10 +150,17 @@ def _labels(pod: Pod, mailer: str) -> Iterator[Operation]:
 
 def _annotations(pod: Pod, status: dict[str, Any], spool: Spool | None) -> Iterator[Operation]:
     """A spool in an emptyDir keeps its node: the autoscaler is told nothing then. One on a claim outlives the pod."""
-    annotations, place = pod.metadata.annotations, ("metadata", "annotations")
-    yield from patch.set_key(annotations, *place, key=names.STATUS_ANNOTATION, value=json.dumps(status))
-    if spool is not None and spool.ends_with_pod:
-        return
-    evictable = [name for name in (pod.metadata.annotation(SAFE_TO_EVICT) or "").split(",") if name]
-    evictable += [name for name in LOCAL_VOLUMES if name not in evictable]
-    yield from patch.set_key(annotations, *place, key=SAFE_TO_EVICT, value=",".join(evictable))
+    values = {names.STATUS_ANNOTATION: json.dumps(status)}
+    for key, separator in SKIP_CONTAINERS.items():
+        values[key] = _listed(pod, key, separator, names.CONTAINER)
+    if spool is None or not spool.ends_with_pod:
+        values[SAFE_TO_EVICT] = _listed(pod, SAFE_TO_EVICT, ",", *LOCAL_VOLUMES)
+    for key, value in values.items():
+        yield from patch.set_key(pod.metadata.annotations, "metadata", "annotations", key=key, value=value)
+
+
+def _listed(pod: Pod, key: str, separator: str, *added: str) -> str:
+    """The pod's own list, as it is written, and after it what it lacks."""
+    own = pod.metadata.annotation(key) or ""
+    missing = [name for name in added if name not in own.split(separator)]
+    return separator.join([own, *missing] if own else missing)
