@@ -79,7 +79,7 @@ def test_a_patch_is_json_patch_in_base64() -> None:
     response = answer(Patch(operations=(operation,), mailer="noreply", warnings=("w" * 999,)))
     assert response["patchType"] == "JSONPatch"
     assert json.loads(base64.b64decode(response["patch"])) == [operation]
-    assert response["warnings"] == ["w" * 200]
+    assert response["warnings"] == ["w" * 256]
 
 
 def test_a_denial_is_a_bad_request_that_ends_with_its_reason() -> None:

@@ -206,7 +206,7 @@ def test_two_different_words_are_refused_and_one_place_is_not(workloads: Workloa
     assert 'admission webhook "workloads.admission.o365mailer.dev" denied the request: ' in text
     assert (
         "annotation o365mailer.dev/inject is 'noreply' on the workload and 'billing' in spec.template.metadata: say it "
-        "in one place, and remove the other (SaidTwice)" in text
+        "in one place, and remove the other (ConflictingAnnotation)" in text
     )
     workloads.annotate("deployment", f"{KEY}=billing")
     assert workloads.carried("deployment") == "billing"

@@ -39,17 +39,6 @@ CASES: list[tuple[Reason, Manifest, str]] = [
         ),
     ),
     (
-        Reason.ANNOTATION_UNKNOWN,
-        pod({"o365mailer.dev/prots": "25"}),
-        (
-            "annotation 'o365mailer.dev/prots' is not known: correct or remove it; known are "
-            "o365mailer.dev/cpu-limit, o365mailer.dev/cpu-request, o365mailer.dev/ephemeral-storage-limit, "
-            "o365mailer.dev/ephemeral-storage-request, o365mailer.dev/health-port, o365mailer.dev/inject, "
-            "o365mailer.dev/memory-limit, o365mailer.dev/memory-request, o365mailer.dev/ports, "
-            "o365mailer.dev/spool"
-        ),
-    ),
-    (
         Reason.PORTS_INVALID,
         pod({PORTS: "70000"}),
         (
@@ -119,6 +108,15 @@ CASES: list[tuple[Reason, Manifest, str]] = [
         Reason.VOLUME_NAME_TAKEN,
         pod(spec={"volumes": [{"name": "o365mailer-scratch"}]}),
         "the pod has a volume named o365mailer-scratch, which is the sidecar's: give your volume another name",
+    ),
+    (
+        Reason.CONTAINER_NAME_TAKEN,
+        pod(spec={"initContainers": [{"name": "o365mailer", "image": "theirs"}]}),
+        (
+            "the pod has a container named o365mailer, which is the sidecar's name: give your container another name, "
+            "or remove annotation o365mailer.dev/inject; in a manifest copied from an injected pod, remove the "
+            "container"
+        ),
     ),
     (
         Reason.LABEL_DIFFERS,

@@ -3,13 +3,16 @@
 import csv
 import dataclasses
 import json
+import re
+from collections.abc import Callable
 
 import pytest
-from webhook.examples import SETTINGS, Manifest, app, injected, pod, sidecar, verdict
+from webhook.examples import SETTINGS, Manifest, app, denial, injected, pod, sidecar, verdict
 
 from o365mailer_contract import names
 from o365mailer_operator.webhook.injection import SAFE_TO_EVICT, SKIP_CONTAINERS
-from o365mailer_operator.webhook.verdict import Patch, Untouched
+from o365mailer_operator.webhook.review import encode
+from o365mailer_operator.webhook.verdict import Patch, Reason, Untouched
 from o365mailer_sidecar import arguments
 
 SYSCTL = "net.ipv4.ip_unprivileged_port_start"
@@ -35,11 +38,78 @@ def test_a_pod_without_the_annotation_is_untouched() -> None:
     assert isinstance(verdict(pod()), Patch)
 
 
+@pytest.mark.promise("W6")
 @pytest.mark.parametrize("where", ["containers", "initContainers"])
-def test_a_pod_that_has_the_container_anywhere_is_untouched(where: str) -> None:
+def test_a_container_of_the_users_with_our_name_is_refused_and_not_taken_for_ours(where: str) -> None:
     manifest = pod()
     manifest["spec"].setdefault(where, []).append({"name": names.CONTAINER, "image": "theirs"})
-    assert verdict(manifest) == Untouched(why="injected already")
+    assert denial(manifest).reason is Reason.CONTAINER_NAME_TAKEN
+    ours = pod({names.STATUS_ANNOTATION: "{}"})
+    ours["spec"] = manifest["spec"]
+    assert verdict(ours) == Untouched(why="injected already")
+
+
+def test_a_status_annotation_without_the_container_keeps_nothing_from_the_pod() -> None:
+    """A template copied from an injected pod, from which only the container was removed."""
+    result = injected(pod({names.STATUS_ANNOTATION: "{}"}))
+    assert sidecar(result)
+    assert json.loads(result["metadata"]["annotations"][names.STATUS_ANNOTATION])["mailer"] == "noreply"
+
+
+UNKNOWN = "o365mailer.dev/log-level"
+
+
+@pytest.mark.promise("W6")
+def test_an_unknown_annotation_of_a_pod_is_a_warning_so_that_a_rollback_stops_no_pod() -> None:
+    manifest = pod({UNKNOWN: "debug"})
+    answer = verdict(manifest)
+    assert isinstance(answer, Patch)
+    (warning,) = answer.warnings
+    assert warning == (
+        "o365mailer: annotation o365mailer.dev/log-level is not known to this version and has no effect: correct its "
+        "name, or remove it (docs/injection.md lists the known ones)"
+    )
+    status = json.loads(injected(manifest)["metadata"]["annotations"][names.STATUS_ANNOTATION])
+    assert status["notes"] == [warning.removeprefix("o365mailer: ")]
+    assert sidecar(injected(manifest)) == sidecar(injected(pod()))
+
+
+def named_limit(name: str) -> Manifest:
+    """A pod whose container of this name limits what the spool counts against."""
+    container = {"name": name, "image": "app", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}
+    return pod({names.SPOOL_ANNOTATION: "ephemeral"}, spec={"containers": [container]})
+
+
+def named_port(name: str) -> Manifest:
+    """A pod whose container of this name has port 587."""
+    return pod(spec={"containers": [{"name": name, "image": "app", "ports": [{"containerPort": 587}]}]})
+
+
+@pytest.mark.parametrize(
+    ("named", "longest"),
+    [
+        (lambda name: pod({f"o365mailer.dev/{name}": ""}), 200),
+        (lambda name: pod({names.SPOOL_ANNOTATION: name}), 253),
+        (named_port, 63),
+        (named_limit, 63),
+    ],
+    ids=["unknown annotation", "claim", "port 587", "ephemeral storage"],
+)
+def test_a_warning_reaches_its_reader_whole_however_long_a_name_in_it(
+    named: Callable[[str], Manifest], longest: int
+) -> None:
+    """The API server may cut what is longer than 256 characters: the name gives way, never the fix."""
+
+    def warning(name: str) -> str:
+        answer = verdict(named(name))
+        assert isinstance(answer, Patch)
+        (only,) = json.loads(encode("uid", answer))["response"]["warnings"]
+        return str(only)
+
+    long, short = warning("q" * longest), warning("q")
+    assert len(long) <= 256
+    assert re.sub("q+…?", "q", long) == short
+    assert len(long) > len(short)
 
 
 def test_a_static_pods_mirror_is_untouched() -> None:

@@ -55,7 +55,7 @@ def test_what_is_none_of_our_business_is_untouched(before: str | None, now: str 
 def test_two_different_words_are_refused(before: str | None) -> None:
     answer = decision(workload("noreply", "billing"), workload(before, "billing"))
     assert answer == Denial(
-        reason=Reason.SAID_TWICE,
+        reason=Reason.CONFLICTING_ANNOTATION,
         message="annotation o365mailer.dev/inject is 'noreply' on the workload and 'billing' in "
         "spec.template.metadata: say it in one place, and remove the other",
     )
@@ -101,6 +101,48 @@ def test_the_note_about_587_reaches_the_person_who_annotates() -> None:
     answer = decision(workload("noreply", None, containers=containers))
     assert isinstance(answer, Patch)
     assert answer.warnings == ("o365mailer: port 587 is left to container app",)
+
+
+KNOWN = ", ".join(sorted(names.USER_ANNOTATIONS))
+
+
+@pytest.mark.promise("W6")
+@pytest.mark.parametrize("cronjob", [False, True], ids=["workload", "cronjob"])
+@pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on the template"])
+def test_an_unknown_annotation_is_refused_where_a_person_writes_it(cronjob: bool, on_template: bool) -> None:
+    new, before = workload("noreply", None, cronjob=cronjob), workload(None, None, cronjob=cronjob)
+    metadata, place = new["metadata"], "metadata"
+    if on_template:
+        inner = new["spec"]["jobTemplate"]["spec"] if cronjob else new["spec"]
+        metadata = inner["template"]["metadata"]
+        place = "spec.jobTemplate.spec.template.metadata" if cronjob else "spec.template.metadata"
+    metadata.setdefault("annotations", {})["o365mailer.dev/prots"] = "25"
+    assert (
+        decision(new, before)
+        == decision(new)
+        == Denial(
+            reason=Reason.ANNOTATION_UNKNOWN,
+            message=f"annotation 'o365mailer.dev/prots' in {place}.annotations is not known: correct or remove it; "
+            f"known are {KNOWN}",
+        )
+    )
+
+
+@pytest.mark.promise("W6")
+def test_a_rolled_back_operator_refuses_no_unknown_annotation_that_was_there_or_that_a_controller_writes() -> None:
+    """An annotation of the newer version is in use when the operator is rolled back."""
+    template = {"annotations": {"o365mailer.dev/log-level": "debug"}}
+    new, before = workload("noreply", None), workload(None, None)
+    for each in (new, before):
+        each["spec"]["template"]["metadata"] = template
+    answer = decision(new, before)
+    assert isinstance(answer, Patch)
+    assert "o365mailer.dev/log-level is not known to this version" in answer.warnings[0]
+    made = workload("noreply", None)
+    made["spec"]["template"]["metadata"] = template
+    assert isinstance(decision(made), Denial)
+    made["metadata"]["ownerReferences"] = [{"kind": "CronJob", "name": "web", "controller": True}]
+    assert isinstance(decision(made), Patch)
 
 
 def test_removing_is_possible_whatever_the_template_says_besides() -> None:

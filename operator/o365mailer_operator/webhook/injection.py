@@ -1,7 +1,7 @@
 """The decision about one pod: pure, and the same answer however often it is asked.
 
-Idempotent by the container's name: a pod that has it anywhere is left alone, so a second call (`reinvocationPolicy:
-IfNeeded`) or a manifest copied from a running pod changes nothing.
+Idempotent by the container's name and the status annotation: a pod that has both is left alone, so a second call
+(`reinvocationPolicy: IfNeeded`) or a manifest copied from a running pod changes nothing.
 """
 
 import json
@@ -17,8 +17,18 @@ from o365mailer_operator.webhook.ports import SYSCTL, Listening, choose_ports
 from o365mailer_operator.webhook.resources import choose_resources
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.spool import Spool, choose_spool
-from o365mailer_operator.webhook.verdict import Patch, Reason, Refused, Untouched, Verdict
-from o365mailer_operator.webhook.wishes import read_wishes, shown
+from o365mailer_operator.webhook.verdict import (
+    DOCUMENTATION,
+    WARNING_PREFIX,
+    Denial,
+    Patch,
+    Reason,
+    Refused,
+    Untouched,
+    Verdict,
+    fitted,
+)
+from o365mailer_operator.webhook.wishes import read_wishes, shown, unknown_keys
 
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 """On the API server's image of a static pod, which no admission can change on the node."""
@@ -47,11 +57,23 @@ def inject(pod: Pod, *, namespace: str, settings: Settings) -> Verdict:
     if pod.metadata.annotation(MIRROR_ANNOTATION) is not None:
         return Untouched(why="static pod")
     if any(each.name == names.CONTAINER for each in pod.spec.every_container()):
-        return Untouched(why="injected already")
+        return _has_container(pod)
     try:
         return _patch(pod, namespace=namespace, settings=settings)
     except Refused as refused:
         return refused.denial
+
+
+def _has_container(pod: Pod) -> Untouched | Denial:
+    """Ours comes with our status annotation. A user who writes that annotation gets no sidecar, and harms no other."""
+    if pod.metadata.annotation(names.STATUS_ANNOTATION) is not None:
+        return Untouched(why="injected already")
+    return Denial(
+        reason=Reason.CONTAINER_NAME_TAKEN,
+        message=f"the pod has a container named {names.CONTAINER}, which is the sidecar's name: give your container "
+        f"another name, or remove annotation {names.INJECT_ANNOTATION}; in a manifest copied from an injected pod, "
+        "remove the container",
+    )
 
 
 def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
@@ -62,7 +84,7 @@ def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
     listening = choose_ports(pod.spec, wishes)
     amounts = choose_resources(pod.spec, wishes.resources, defaults=settings.resources)
     sidecar = container(pod.spec, listening=listening, spool=spool, amounts=amounts, settings=settings)
-    notes = (*listening.notes, *(spool.notes if spool else ()))
+    notes = (*_unknown(pod), *listening.notes, *(spool.notes if spool else ()))
     operations = (
         *patch.insert_first(pod.spec.init_containers, "spec", "initContainers", value=sidecar),
         *patch.append(pod.spec.volumes, "spec", "volumes", values=added),
@@ -72,7 +94,16 @@ def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
         *_labels(pod, wishes.mailer),
         *_annotations(pod, _status(wishes.mailer, listening, spool, notes), spool),
     )
-    return Patch(operations=operations, mailer=wishes.mailer, warnings=tuple(f"o365mailer: {note}" for note in notes))
+    return Patch(operations=operations, mailer=wishes.mailer, warnings=tuple(WARNING_PREFIX + note for note in notes))
+
+
+def _unknown(pod: Pod) -> Iterator[str]:
+    for key in unknown_keys(pod.metadata.annotations):
+        yield fitted(
+            "annotation {} is not known to this version and has no effect: correct its name, or remove it "
+            f"({DOCUMENTATION} lists the known ones)",
+            key,
+        )
 
 
 def _refuse_impossible(pod: Pod, mailer: str, *, volumes: Collection[str]) -> None:

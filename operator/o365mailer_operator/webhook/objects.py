@@ -13,6 +13,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A part of an object; unknown fields are ignored."""
 
 
+class OwnerReference(Part, frozen=True):
+    """Who made the object; one of them controls it."""
+
+    controller: bool | None = None
+
+
 class Metadata(Part, frozen=True):
     """ObjectMeta."""
 
@@ -21,6 +27,12 @@ class Metadata(Part, frozen=True):
     generate_name: str | None = None
     annotations: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+    @property
+    def controlled(self) -> bool:
+        """Whether a controller keeps the object as it wants it: a Deployment its ReplicaSets, a CronJob its Jobs."""
+        return any(owner.controller for owner in self.owner_references or ())
 
     def annotation(self, key: str) -> str | None:
         """The annotation's value, or None where it is absent."""

@@ -6,12 +6,10 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from o365mailer_operator.webhook.objects import Part, Pod
-from o365mailer_operator.webhook.verdict import Denial, Patch, Verdict
+from o365mailer_operator.webhook.verdict import WARNING_LIMIT, Denial, Patch, Verdict
 from o365mailer_operator.webhook.workload import Workload
 
 API_VERSION: Final = "admission.k8s.io/v1"
-WARNING_LIMIT: Final = 200
-"""Characters of one warning; the API server cuts longer ones off at 256."""
 
 Object = TypeVar("Object")
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from o365mailer_contract import names
 from o365mailer_operator.webhook.objects import PodSpec
 from o365mailer_operator.webhook.settings import Settings
+from o365mailer_operator.webhook.verdict import fitted
 
 USER: Final = 65532
 """The uid of `nonroot` in distroless images, and the sidecar's; any uid above 0 would do."""
@@ -74,9 +75,10 @@ def _on_emptydir(spec: PodSpec) -> Iterator[str]:
     # kubelet adds emptyDirs to what it holds against the limits of a pod (kubernetes.io, "Local ephemeral storage").
     limited = [each.name for each in spec.every_container() if each.limits("ephemeral-storage")]
     if limited:
-        yield (
-            f"the spool counts against the pod's ephemeral-storage limit (container {limited[0]}), beyond which "
-            "kubelet evicts the pod: keep the mailer's delivery.spool.maxSize well below it"
+        yield fitted(
+            "the spool counts against the pod's ephemeral-storage limit (container {}), beyond which kubelet evicts "
+            "the pod: keep the mailer's delivery.spool.maxSize well below it",
+            limited[0],
         )
 
 
@@ -85,7 +87,8 @@ def _on_claim(spec: PodSpec, claim: str, *, openshift: bool) -> Iterator[str]:
     group of every file of the app's own volumes too. OpenShift sets it for every pod."""
     if openshift or (spec.security_context and spec.security_context.fs_group is not None):
         return
-    yield (
-        f"the pod has no fsGroup, so the volume of claim {claim} must let uid {USER} write: set the pod's "
-        f"securityContext.fsGroup, to {USER} or another group, unless it does"
+    yield fitted(
+        f"the pod has no fsGroup, so the volume of claim {{}} must let uid {USER} write: set the pod's "
+        f"securityContext.fsGroup, to {USER} or another group, unless it does",
+        claim,
     )

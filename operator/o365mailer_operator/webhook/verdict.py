@@ -7,6 +7,9 @@ from typing import Final, TypeAlias
 from o365mailer_operator.webhook.patch import Operation
 
 DOCUMENTATION: Final = "docs/injection.md"
+WARNING_PREFIX: Final = "o365mailer: "
+WARNING_LIMIT: Final = 256
+"""Characters of one warning; the API server may cut a longer one (kubernetes.io, "Dynamic Admission Control")."""
 
 
 class Reason(enum.StrEnum):
@@ -28,8 +31,9 @@ class Reason(enum.StrEnum):
     WINDOWS = "Windows"
     SYSCTL_TOO_HIGH = "SysctlTooHigh"
     VOLUME_NAME_TAKEN = "VolumeNameTaken"
+    CONTAINER_NAME_TAKEN = "ContainerNameTaken"
     LABEL_DIFFERS = "LabelDiffers"
-    SAID_TWICE = "SaidTwice"
+    CONFLICTING_ANNOTATION = "ConflictingAnnotation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class Patch:
     operations: tuple[Operation, ...]
     mailer: str | None
     warnings: tuple[str, ...] = ()
-    """Shown by kubectl to whoever sent the request."""
+    """Shown by kubectl to the sender of the request, each with WARNING_PREFIX; kept whole by `fitted`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,3 +70,9 @@ class Refused(Exception):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.denial = Denial(reason=reason, message=message)
+
+
+def fitted(text: str, name: str) -> str:
+    """The text, with the name where it has `{}`. Where the warning would be too long, the name is shortened."""
+    room = WARNING_LIMIT - len(WARNING_PREFIX) - len(text) + len("{}")
+    return text.replace("{}", name if len(name) <= room else name[: room - 1] + "…")

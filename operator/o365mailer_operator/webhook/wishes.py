@@ -1,4 +1,4 @@
-"""What a pod's annotations ask for, read strictly: a typing error is refused with its fix, never ignored.
+"""What a pod's annotations ask for, read strictly: a typo is refused with its fix, or warned of, never ignored.
 
 An ignored annotation would be found weeks later, by a mail that did not go out.
 """
@@ -45,7 +45,6 @@ def read_wishes(annotations: Mapping[str, str], *, namespace: str) -> Wishes:
     Raises Refused.
     """
     mailer = check_mailer(annotations[names.INJECT_ANNOTATION], namespace=namespace)
-    _refuse_unknown(annotations)
     return Wishes(
         mailer=mailer,
         ports=_ports(annotations.get(names.PORTS_ANNOTATION)),
@@ -91,15 +90,14 @@ def shown(value: str) -> str:
     return repr(value if len(value) <= SHOWN else value[:SHOWN] + "…")
 
 
-def _refuse_unknown(annotations: Mapping[str, str]) -> None:
+def unknown_keys(annotations: Mapping[str, str] | None) -> list[str]:
+    """The annotations of our group that this version does not know, sorted.
+
+    A workload with one is refused, where a person reads it. A pod with one gets a warning: it may be an annotation of a
+    newer version, and rolling the operator back must not keep pods from starting.
+    """
     known = names.USER_ANNOTATIONS | {names.STATUS_ANNOTATION}
-    unknown = sorted(key for key in annotations if key.startswith(f"{names.GROUP}/") and key not in known)
-    if unknown:
-        raise Refused(
-            Reason.ANNOTATION_UNKNOWN,
-            f"annotation {shown(unknown[0])} is not known: correct or remove it; known are "
-            + ", ".join(sorted(names.USER_ANNOTATIONS)),
-        )
+    return sorted(key for key in annotations or () if key.startswith(f"{names.GROUP}/") and key not in known)
 
 
 def _ports(value: str | None) -> tuple[int, ...] | None:

@@ -7,7 +7,8 @@ from. The rule, with the workload's annotation W, its value before this request,
 - W is there and T is what W was → T is made W (follow).
 - W has gone and T is what W was → T goes (remove).
 - W is there and T says something else of its own → denied: say it in one place.
-- Everything else is none of our business, and the API server does not even ask (CONDITION in configuration.yaml).
+- Everything else is none of our business, and the API server does not even ask (the matchConditions of
+  charts/o365mailer/templates/admission-mutatingwebhookconfiguration.yaml).
 
 A workload that is annotated only on its template is never asked about, so it can be updated while we are away.
 """
@@ -22,8 +23,8 @@ from o365mailer_operator.webhook import patch
 from o365mailer_operator.webhook.injection import inject
 from o365mailer_operator.webhook.objects import Metadata, Part, Pod
 from o365mailer_operator.webhook.settings import Settings
-from o365mailer_operator.webhook.verdict import Denial, Patch, Reason, Untouched, Verdict
-from o365mailer_operator.webhook.wishes import shown
+from o365mailer_operator.webhook.verdict import WARNING_PREFIX, Denial, Patch, Reason, Untouched, Verdict
+from o365mailer_operator.webhook.wishes import shown, unknown_keys
 
 IN_WORKLOAD = ("spec", "template")
 IN_CRONJOB = ("spec", "jobTemplate", "spec", "template")
@@ -60,6 +61,15 @@ class Workload(Part, frozen=True):
             return self.spec.job_template.spec.template, IN_CRONJOB
         return self.spec.template, IN_WORKLOAD
 
+    def unknown(self) -> list[tuple[str, str]]:
+        """The annotations of our group that this version does not know, each with the metadata that it is in."""
+        template, path = self.place()
+        inner = template.metadata.annotations if template else None
+        return [
+            *(("metadata", key) for key in unknown_keys(self.metadata.annotations)),
+            *((f"{'.'.join(path)}.metadata", key) for key in unknown_keys(inner)),
+        ]
+
 
 def decide(new: Workload, old: Workload | None, *, namespace: str, settings: Settings) -> Verdict:
     """The verdict on a workload that is created (`old` is None) or updated."""
@@ -77,27 +87,48 @@ def decide(new: Workload, old: Workload | None, *, namespace: str, settings: Set
         removal = patch.remove(*path, "metadata", "annotations", names.INJECT_ANNOTATION)
         return Patch(operations=(removal,), mailer=None)
     if present is not None and present != before:
-        return _said_twice(wanted, present, path)
+        return _conflict(wanted, present, path)
+    unknown = _new_unknown(new, old)
+    if unknown is not None:
+        return unknown
     verdict = _carry(wanted, template, path, namespace=namespace, settings=settings)
     if isinstance(verdict, Patch):
         return replace(verdict, warnings=(*verdict.warnings, *_without_effect(new.metadata, template.metadata, path)))
     return verdict
 
 
-def _said_twice(wanted: str, present: str, path: tuple[str, ...]) -> Denial:
+def _conflict(wanted: str, present: str, path: tuple[str, ...]) -> Denial:
     return Denial(
-        reason=Reason.SAID_TWICE,
+        reason=Reason.CONFLICTING_ANNOTATION,
         message=f"annotation {names.INJECT_ANNOTATION} is {shown(wanted)} on the workload and {shown(present)} in "
         f"{'.'.join(path)}.metadata: say it in one place, and remove the other",
     )
 
 
+def _new_unknown(new: Workload, old: Workload | None) -> Denial | None:
+    """The refusal of an annotation of ours that this version does not know.
+
+    Not where it was there before, nor on what a controller makes (a CronJob's Job): a rolled-back operator refuses only
+    what a person has just written.
+    """
+    before = set(old.unknown()) if old else set()
+    unknown = [found for found in new.unknown() if found not in before]
+    if not unknown or new.metadata.controlled:
+        return None
+    place, key = unknown[0]
+    return Denial(
+        reason=Reason.ANNOTATION_UNKNOWN,
+        message=f"annotation {shown(key)} in {place}.annotations is not known: correct or remove it; known are "
+        + ", ".join(sorted(names.USER_ANNOTATIONS)),
+    )
+
+
 def _without_effect(workload: Metadata, template: Metadata, path: tuple[str, ...]) -> Iterator[str]:
-    """Only the mailer's name is carried. Whoever writes `spool` on the workload too must not believe in a spool."""
+    """Only the mailer's name is carried: a user who writes `spool` on the workload would believe in a spool."""
     for key in sorted(names.USER_ANNOTATIONS - {names.INJECT_ANNOTATION}):
         if workload.annotation(key) is not None and template.annotation(key) is None:
             yield (
-                f"o365mailer: annotation {key} has no effect on the workload: write it in "
+                f"{WARNING_PREFIX}annotation {key} has no effect on the workload: write it in "
                 f"{'.'.join(path)}.metadata.annotations"
             )
 
