@@ -86,7 +86,12 @@ def parser() -> argparse.ArgumentParser:
         help="where mail waits that Office 365 does not take yet (default: ~/.local/state/o365mailer/…)",
     )
     spool("--no-spool", action="store_true", help="keep no mail: what cannot be sent is answered with 451")
-    flag("--health", default="127.0.0.1:0", metavar="HOST:PORT", help="probes and metrics (default: a free port)")
+    flag(
+        "--health",
+        default="127.0.0.1:0",
+        metavar="HOST:PORT",
+        help="/livez, /readyz and /metrics (default: a free port)",
+    )
     flag("--grace", default="25s", metavar="DURATION", help="how long stopping waits for mail in flight (default 25s)")
     flag(
         "--https-proxy", metavar="URL", help=f"the proxy on the way to Entra (default: the variable {ENV_HTTPS_PROXY})"

@@ -25,6 +25,8 @@ WRONG_COMMAND_LINE: Final = 2
 """Its exit status for a flag that cannot be used, which is one that the user gave to us."""
 LEFT_BEHIND: Final = 75
 """Its exit status when it was stopped and mail stays in the spool, for the next one: no failure of anything."""
+HUNG: Final = "Timeout ("
+"""How the relay's watchdog begins its last words, which say where the relay hung (`faulthandler`)."""
 LONGEST_LINE: Final = 2**16
 """Octets of one log line."""
 
@@ -35,6 +37,7 @@ class Relay:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.last_words = ""
+        """The last line that is no event; of a relay that hung, all lines since its watchdog spoke."""
         self.stopping = False
 
     @classmethod
@@ -73,7 +76,8 @@ class Relay:
                 return
             event = _event_in(line)
             if not event and line.strip():
-                self.last_words = line.decode(errors="replace").strip()
+                text = line.decode(errors="replace").rstrip()
+                self.last_words = f"{self.last_words}\n{text}" if self.last_words.startswith(HUNG) else text.lstrip()
             yield line, event
 
     async def ended(self) -> CliError | None:
@@ -82,6 +86,11 @@ class Relay:
         if self.stopping and status in (0, LEFT_BEHIND, -signal.SIGTERM, -signal.SIGKILL):
             return None
         words = self.last_words.removeprefix(PROGRAM) or "it left no message"
+        if words.startswith(HUNG):
+            return RelayFailed(
+                "the relay did nothing for a minute, so it ended itself. Start it again: what waits in its spool is "
+                f"sent then. This is a fault of the relay: please report where it hung:\n{words}"
+            )
         if status == WRONG_COMMAND_LINE:
             return WrongFlag(words)
         if status < 0:

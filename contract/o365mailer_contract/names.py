@@ -23,7 +23,7 @@ PORTS_ANNOTATION: Final = f"{GROUP}/ports"
 """On a pod template: the loopback ports, comma-separated, instead of `25,587`."""
 
 HEALTH_PORT_ANNOTATION: Final = f"{GROUP}/health-port"
-"""On a pod template: the port of the probes and the metrics, instead of 9025."""
+"""On a pod template: the port of /livez, /readyz and /metrics, instead of 9025."""
 
 RESOURCE_ANNOTATIONS: Final = {
     f"{GROUP}/cpu-request": ("requests", "cpu"),
@@ -78,6 +78,8 @@ def token_secret_name(mailer: str) -> str:
 # --- The injected container -----------------------------------------------------------------------------------------
 
 CONTAINER: Final = "o365mailer"
+AWAIT_READY: Final = "o365mailer-await-ready"
+"""The program of the sidecar's image that waits until the relay listens."""
 DIRECTORY_VOLUME: Final = "o365mailer-directory"
 DIRECTORY_MOUNT: Final = "/var/run/o365mailer"
 SCRATCH_VOLUME: Final = "o365mailer-scratch"

@@ -77,7 +77,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="allow --listen beyond loopback: whoever reaches the port can send as the mailbox, without a password",
     )
-    made.add_argument("--health", metavar="HOST:PORT", help=f"probes and metrics (default [::]:{names.HEALTH_PORT})")
+    made.add_argument(
+        "--health", metavar="HOST:PORT", help=f"/livez, /readyz and /metrics (default [::]:{names.HEALTH_PORT})"
+    )
     made.add_argument("--grace", metavar="DURATION", help="how long SIGTERM waits for what is in flight (default 25s)")
     made.add_argument(
         "--scratch-dir", metavar="DIR", help="where large messages wait for their verdict (default: the system's)"

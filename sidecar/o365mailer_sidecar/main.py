@@ -1,7 +1,8 @@
 """`o365mailer-sidecar`: exit 0 after SIGTERM, 75 if mail stays in the spool, 2 for a wrong command line, 1 when it
-cannot listen. `o365mailer-sidecar spool …` is a person's: what waits, why, and what to do with it.
+cannot listen or has hung. `o365mailer-sidecar spool …` is a person's: what waits, why, and what to do with it.
 """
 
+import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Final
 
 import uvloop
 
+from o365mailer_sidecar import watchdog
 from o365mailer_sidecar.arguments import Options, options
 from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
 from o365mailer_sidecar.service import Service, now
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 
 async def _serve(chosen: Options, journal: Journal) -> int:
+    watchdog.watch(asyncio.get_running_loop())
     return await Service(chosen, journal=journal).run()
 
 

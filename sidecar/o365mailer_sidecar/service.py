@@ -113,19 +113,17 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
-        servers = [
-            await self._listen_health(),
-            *[server for a in self.options.listen if (server := await self._listen(a))],
-        ]
-        if len(servers) == 1:
+        servers = [server for a in self.options.listen if (server := await self._listen(a))]
+        if not servers:
             raise CannotListen("none of the addresses to listen on exists on this machine")
+        health = await self._listen_health()  # the last, so that /readyz answers only when every SMTP port does
         watcher = asyncio.ensure_future(self._watch_directory())
         if self.backlog:
             self.backlog.start()
         await self.stopping.wait()
         watcher.cancel()
-        left = await self._stop(servers[1:])
-        servers[0].close()
+        left = await self._stop(servers)
+        health.close()
         return left
 
     async def _listen(self, address: Address) -> asyncio.Server | None:

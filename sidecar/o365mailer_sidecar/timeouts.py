@@ -58,10 +58,10 @@ class Timeouts:
     last_words: float = 1.0
     """Beyond the grace, when the process ends: a withdrawn message's 451 may leave."""
 
-    # --- To probes and scrapers ---
+    # --- To clients of the health port ---
 
     request: float = 5.0
-    """For a request to arrive and its answer to leave; kubelet and Prometheus wait 1 s and 10 s."""
+    """For a request to arrive and its answer to leave; the postStart hook waits 1 s, Prometheus 10 s."""
 
 
 TIMEOUTS: Final = Timeouts()

@@ -11,10 +11,12 @@ import pytest
 from cluster_fixtures import need
 from cluster_rig import images
 
+from o365mailer_contract import names
+
 pytestmark = pytest.mark.timeout(600)
 
 COMMANDS = {
-    "sidecar": {"o365mailer-sidecar"},
+    "sidecar": {"o365mailer-sidecar", names.AWAIT_READY},
     "operator": {"o365mailer-controller", "o365mailer-webhook"},
     "emulator": {"o365mailer-emulator"},
 }

@@ -7,8 +7,10 @@ import smtplib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import hanging_relay
 import pytest
 from emulator_client import EmulatorClient
 
@@ -64,3 +66,15 @@ def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files:
 
     assert accepted == [True]
     assert len(emulator.messages(atleast=1)) == 1
+
+
+@pytest.mark.promise("W21")
+def test_a_relay_that_hangs_ends_run_with_where_it_hung(files: Any, start: Any, tmp_path: Path) -> None:
+    environment = hanging_relay.environment(tmp_path / "site", limit=1, statement="time.sleep(600)")
+    run = start(*files.arguments(), environment=environment)
+    run.hear("token obtained")
+    os.kill(run.relay_process(), hanging_relay.HANG)
+    assert run.end() == 1
+    (said,) = [line for line in run.stderr().splitlines() if "the relay did nothing for a minute" in line]
+    assert "Start it again: what waits in its spool is sent then" in said
+    assert "the_hang" in run.stderr().partition("Timeout (0:00:01)!")[2]

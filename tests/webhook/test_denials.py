@@ -63,7 +63,7 @@ CASES: list[tuple[Reason, Manifest, str]] = [
         Reason.HEALTH_PORT_TAKEN,
         pod(spec=app(ports=[{"containerPort": 9025}])),
         (
-            "port 9025, where the sidecar's probes and metrics are served, is taken by container app: set annotation "
+            "port 9025, where the sidecar serves its health and metrics, is taken by container app: set annotation "
             "o365mailer.dev/health-port to a free port"
         ),
     ),

@@ -217,11 +217,11 @@ def test_the_sysctl_is_written_only_where_a_port_needs_it(
     assert added == ([] if written is None else [written])
 
 
-def test_probes_are_http_on_the_health_port_and_none_is_a_readiness_probe() -> None:
+@pytest.mark.promise("W20")
+def test_it_has_no_probe_and_a_hook_that_waits_for_the_relay() -> None:
     container = sidecar(injected(pod({names.HEALTH_PORT_ANNOTATION: "9999"})))
-    assert container["startupProbe"]["httpGet"] == {"path": "/readyz", "port": 9999, "scheme": "HTTP"}
-    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": 9999, "scheme": "HTTP"}
-    assert "readinessProbe" not in container
+    assert not [field for field in container if field.lower().endswith("probe")]
+    assert container["lifecycle"] == {"postStart": {"exec": {"command": ["o365mailer-await-ready", "9999"]}}}
     assert environment(container)["O365MAILER_HEALTH"] == "[::]:9999"
 
 

@@ -24,7 +24,10 @@ def container(
 ) -> dict[str, Any]:
     """A native sidecar: an init container that stays (`restartPolicy: Always`; kubernetes.io, "Sidecar Containers").
 
-    No readiness probe: a relay in trouble must not take the app out of service.
+    It has no probes. kubelet starts the next container when the postStart hook has returned, without the second that a
+    startup probe's period costs; a relay that hangs ends itself; and a relay in trouble must not take the app out of
+    service. A service mesh would rewrite probes (Istio sends them to a container that starts after ours), and kubelet
+    has faults with startup probes of sidecars (kubernetes#132826, kubernetes#137146).
     """
     resources = {"requests": dict(amounts.requests), "limits": dict(amounts.limits)}
     return {
@@ -36,8 +39,7 @@ def container(
         "ports": [{"name": HEALTH_PORT_NAME, "containerPort": listening.health_port, "protocol": "TCP"}],
         "resources": {kind: named for kind, named in resources.items() if named},
         "securityContext": _security_context(spec, openshift=settings.openshift),
-        "startupProbe": _probe(names.READYZ, listening, period=1, failures=120),
-        "livenessProbe": _probe(names.LIVEZ, listening, period=10, failures=6),
+        "lifecycle": {"postStart": {"exec": {"command": [names.AWAIT_READY, str(listening.health_port)]}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             {"name": names.DIRECTORY_VOLUME, "mountPath": names.DIRECTORY_MOUNT, "readOnly": True},
@@ -81,7 +83,9 @@ def _security_context(spec: PodSpec, *, openshift: bool) -> dict[str, Any]:
     """OpenShift gives each namespace its own uids, so none is written there, unless the pod as a whole would be root
     (whoever may run root may run any uid)."""
     inherits_root = spec.security_context is not None and spec.security_context.run_as_user == 0
-    identity = {} if openshift and not inherits_root else {"runAsUser": USER, "runAsGroup": USER}
+    identity = (
+        {} if openshift and not inherits_root else {"runAsUser": USER, "runAsGroup": USER}
+    )
     return {
         **identity,
         "runAsNonRoot": True,
@@ -90,14 +94,4 @@ def _security_context(spec: PodSpec, *, openshift: bool) -> dict[str, Any]:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def _probe(path: str, listening: Listening, *, period: int, failures: int) -> dict[str, Any]:
-    """Over HTTP: an exec probe would start an interpreter every period."""
-    return {
-        "httpGet": {"path": path, "port": listening.health_port, "scheme": "HTTP"},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
     }

@@ -47,7 +47,7 @@ def choose_ports(spec: PodSpec, wishes: Wishes) -> Listening:
         owner = f"container {taken[wishes.health_port]}" if wishes.health_port in taken else "the mail port"
         raise Refused(
             Reason.HEALTH_PORT_TAKEN,
-            f"port {wishes.health_port}, where the sidecar's probes and metrics are served, is taken by {owner}: set "
+            f"port {wishes.health_port}, where the sidecar serves its health and metrics, is taken by {owner}: set "
             f"annotation {names.HEALTH_PORT_ANNOTATION} to a free port",
         )
     return Listening(

@@ -1,1 +1,1 @@
-"""What the process tells of itself: log, audit, metrics, probes."""
+"""What the process tells of itself: log, audit, metrics, health."""

@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics on their own port: as much HTTP as probes and scrapers speak."""
+"""/livez, /readyz and /metrics on their own port: as much HTTP as the postStart hook and scrapers speak."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ REQUEST_LIMIT: Final = 8192
 """Octets of a request's head; a scraper's is under 1 kB."""
 
 CONNECTION_LIMIT: Final = 32
-"""Requests at once: kubelet and one scraper or two."""
+"""Requests at once: the postStart hook, a person, and one scraper or two."""
 
 Page = tuple[int, str]
 """Status and text."""

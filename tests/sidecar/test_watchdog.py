@@ -1,0 +1,60 @@
+"""A relay that hangs says where, and ends. A relay that works, or has nothing to do, does not."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import hanging_relay
+import pytest
+from emulator_client import EmulatorClient
+from sidecar_process import MailerDirectory, Sidecar, Wire, running
+
+pytestmark = pytest.mark.promise("W21")
+
+TEXT = b"Subject: x\r\n\r\nbody\r\n"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "time.sleep(600)",
+        "threading.Lock().acquire() and threading.Event().wait()",
+        "while True: pass",
+        'while re.match("(a+)+$", "a" * 40 + "b"): pass',  # in C, holding the interpreter's lock
+    ],
+)
+def test_a_loop_that_hangs_ends_the_process_and_its_last_words_say_where(
+    emulator: EmulatorClient, directory: MailerDirectory, statement: str, tmp_path: Path
+) -> None:
+    environment = hanging_relay.environment(tmp_path / "site", limit=1, statement=statement)
+    token = emulator.issue_token()
+    directory.write_for(emulator, token=token)
+    relay = Sidecar(directory.path, environment=environment)
+    with Wire(relay.port) as app:
+        app.begin()
+        assert app.deliver(b"Subject: x\r\n\r\nthe body of the mail\r\n").startswith("250 ")
+        relay.process.send_signal(hanging_relay.HANG)
+        assert relay.ended() == 1
+    said = relay.raw.decode()
+    assert "Timeout (0:00:01)!" in said
+    assert "the_hang" in said.partition("Timeout (")[2]
+    assert token not in said
+    assert "the body of the mail" not in said
+
+
+def test_a_relay_that_works_is_not_ended_and_neither_is_one_that_waits(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    """The test above is the control: this watchdog bites."""
+    limit = 3.0
+    environment = hanging_relay.environment(tmp_path / "site", limit=limit, statement="time.sleep(600)")
+    directory.write_for(emulator)
+    with running(directory.path, environment=environment) as relay:
+        deadline = time.monotonic() + 1.5 * limit
+        while time.monotonic() < deadline:
+            with Wire(relay.port) as app:
+                app.begin()
+                assert app.deliver(TEXT).startswith("250 ")
+        with pytest.raises(subprocess.TimeoutExpired):
+            relay.process.wait(1.5 * limit)
+    assert "Timeout (" not in relay.raw.decode()
