@@ -78,6 +78,10 @@ def token_secret_name(mailer: str) -> str:
 # --- The injected container -----------------------------------------------------------------------------------------
 
 CONTAINER: Final = "o365mailer"
+SIDECAR_USER: Final = 36525
+"""The sidecar's uid and gid, a number that no known image uses (65532 is distroless', 2102 Linkerd's, 1337 Istio's): a
+process of the same uid may send signals to the sidecar where processes are shared. OpenShift chooses another one. At
+most 65535, so that it exists in a user namespace (`hostUsers: false`)."""
 AWAIT_READY: Final = "o365mailer-await-ready"
 """The program of the sidecar's image that waits until the relay listens."""
 DIRECTORY_VOLUME: Final = "o365mailer-directory"

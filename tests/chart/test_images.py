@@ -81,7 +81,7 @@ def image(request: pytest.FixtureRequest) -> str:
 
 def test_an_image_runs_without_root_and_without_a_shell(image: str) -> None:
     _, configuration = content_of(image)
-    assert configuration["User"] == "65532:65532"
+    assert configuration["User"] == {"sidecar": f"{names.SIDECAR_USER}:{names.SIDECAR_USER}"}.get(image, "65532:65532")
     command = configuration.get("Entrypoint") or configuration["Cmd"]
     assert command[0] in COMMANDS[image]
 

@@ -25,28 +25,29 @@ pathlib.Path("/dev/termination-log").write_text(f"killed {killed}")
 """
 """A pod's cgroup carries its UID. The pause process, another user's, stays. What it did is in the pod's status: a
 container this short can end before containerd has its output (seen: an empty log of a pod that had succeeded)."""
-IMAGE_USER = 65532
-"""Of the product's images: who may kill their processes without being root, and nobody else's in the pod."""
+OPERATOR_USER = 65532
+"""The uid of the operator's image (its Dockerfile); the sidecar's is names.SIDECAR_USER."""
 
 
-def killer(image: str, uid: str) -> Manifest:
-    """A pod that kills the processes of the pod with this UID."""
+def killer(image: str, uid: str, user: int) -> Manifest:
+    """A pod that kills this user's processes in the pod with this UID. It is the same user, so that it may, and needs
+    no capability."""
     container = {
         "name": "killer",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", KILL, uid],
-        "securityContext": {"runAsUser": IMAGE_USER},
+        "securityContext": {"runAsUser": user},
     }
     spec = {"hostPID": True, "restartPolicy": "Never", "containers": [container]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "killer"}, "spec": spec}
 
 
-def kill_9(lax_team: Team, pod: str, *, namespace: str, process: str) -> float:
+def kill_9(lax_team: Team, pod: str, *, namespace: str, process: str, user: int) -> float:
     """Kills our processes in the pod, one named `process` among them, and returns when (the machine's clock)."""
     uid = lax_team.cluster.kubectl.json("get", "pod", pod, "--namespace", namespace)["metadata"]["uid"]
     began = time.time()
-    lax_team.apply(killer(lax_team.image, uid))
+    lax_team.apply(killer(lax_team.image, uid, user))
     lax_team.kubectl("wait", "pod/killer", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
     (status,) = lax_team.get("pod", "killer")["status"]["containerStatuses"]
     assert process in status["state"]["terminated"]["message"], status

@@ -56,7 +56,7 @@ def test_queued_mail_survives_kill_9_of_the_sidecar(installation: Installation, 
         (pod,) = (pod["metadata"]["name"] for pod in team.pods())
         eventually(lambda: "sent" in team.kubectl("logs", pod, "--container=app"), "the app has its 250")
         assert team.mails() == []
-        kill_9(lax_team, pod, namespace=team.name, process="o365mailer-side")
+        kill_9(lax_team, pod, namespace=team.name, process="o365mailer-side", user=names.SIDECAR_USER)
         eventually(lambda: relay(team, pod)["restartCount"] == 1 and relay(team, pod)["ready"], "the sidecar is back")
     assert len(team.mails(atleast=1, wait=60)) == 1
 

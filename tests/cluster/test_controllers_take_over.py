@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from cluster.installation import CONTROLLER, OPERATOR, TOKEN_SECONDS, Installation
-from cluster.power_cut import kill_9
+from cluster.power_cut import OPERATOR_USER, kill_9
 from cluster.team import Team
 from cluster.waiting import eventually
 
@@ -26,7 +26,7 @@ def test_after_kill_9_of_the_active_controller_the_other_mints_in_time_and_nothi
         first = installation.active_controller()
         (second,) = (pod for pod in installation.pods(CONTROLLER) if pod != first)
         assert installation.metric(second, "o365mailer_leading") == 0
-        killed = kill_9(lax_team, first, namespace=OPERATOR, process="o365mailer-cont")
+        killed = kill_9(lax_team, first, namespace=OPERATOR, process="o365mailer-cont", user=OPERATOR_USER)
         late.apply_mailer()
         assert installation.active_controller() == second
         assert late.tokens_issued()[0]["issued"] - killed < LEASE_SECONDS + MINT_SECONDS

@@ -53,7 +53,7 @@ def test_a_pod_that_runs_as_root_mails_and_its_relay_is_not_root(lax_team: Team)
     spec = {"securityContext": {"runAsUser": 0}, "containers": [lax_team.app(apps.ONCE_AND_STAY)]}
     pod = mails_from(lax_team, spec)
     assert user_of(lax_team, pod, "app").split()[0] == "0"
-    assert user_of(lax_team, pod, names.CONTAINER).split()[0] == "65532"
+    assert user_of(lax_team, pod, names.CONTAINER).split()[0] == "36525"
 
 
 @pytest.mark.promise("W4", "W5")

@@ -139,8 +139,8 @@ def test_it_gives_up_in_time_and_the_termination_message_has_the_reason(
     assert said == (
         "o365mailer: the relay was not ready within 0.2 seconds of its start, so the container was stopped: port "
         f"{port} of 127.0.0.1 {problem}. Read its log (kubectl logs POD -c o365mailer --previous). If the log names no "
-        "error, the container had too little processor time: raise annotation o365mailer.dev/cpu-limit, or move the pod to a "
-        "less busy node\n"
+        "error, the container had too little processor time: raise annotation o365mailer.dev/cpu-limit, or move the "
+        "pod to a less busy node\n"
     )
     assert log.read_text() == said.rstrip("\n")
     assert "o365mailer.dev/cpu-limit" in names.RESOURCE_ANNOTATIONS

@@ -88,7 +88,7 @@ def test_a_restricted_namespace_takes_the_injected_pod(installation: Installatio
 def test_a_pod_that_runs_as_root_gets_a_sidecar_that_does_not(installation: Installation, namespace: str) -> None:
     security = {"runAsUser": 0, "runAsGroup": 0, "fsGroup": 2000}
     result = created(installation, namespace, pod(spec={"securityContext": security}))
-    assert sidecar(result)["securityContext"]["runAsUser"] == 65532
+    assert sidecar(result)["securityContext"]["runAsUser"] == 36525
     stored = result["spec"]["securityContext"]
     assert {key: stored[key] for key in security} == security
 
@@ -235,7 +235,7 @@ def test_kubectl_shows_that_a_claim_may_not_be_writable(installation: Installati
     )
     assert done.returncode == 0
     assert (
-        "Warning: o365mailer: the pod has no fsGroup, so the volume of claim outbox must let uid 65532" in done.stderr
+        "Warning: o365mailer: the pod has no fsGroup, so the volume of claim outbox must let uid 36525" in done.stderr
     )
     assert "or another group, unless it does\n" in done.stderr
 

@@ -169,8 +169,8 @@ def test_the_service_account_token_is_hidden_behind_an_empty_read_only_volume() 
 @pytest.mark.promise("W4")
 def test_its_security_context_is_what_pod_security_restricted_asks_for() -> None:
     assert sidecar(injected(pod(spec={"securityContext": {"runAsUser": 0, "fsGroup": 7}})))["securityContext"] == {
-        "runAsUser": 65532,
-        "runAsGroup": 65532,
+        "runAsUser": 36525,
+        "runAsGroup": 36525,
         "runAsNonRoot": True,
         "allowPrivilegeEscalation": False,
         "privileged": False,
@@ -180,7 +180,7 @@ def test_its_security_context_is_what_pod_security_restricted_asks_for() -> None
     }
 
 
-@pytest.mark.parametrize(("pod_user", "uid"), [(None, None), (1000, None), (0, 65532)])
+@pytest.mark.parametrize(("pod_user", "uid"), [(None, None), (1000, None), (0, 36525)])
 def test_on_openshift_the_platform_chooses_the_uid_unless_the_pod_would_be_root(
     pod_user: int | None, uid: int | None
 ) -> None:

@@ -16,7 +16,7 @@ from o365mailer_sidecar import arguments
 SPOOL = names.SPOOL_ANNOTATION
 EPHEMERAL, CLAIM = {SPOOL: "ephemeral"}, {SPOOL: "outbox"}
 ALWAYS_EPHEMERAL = dataclasses.replace(SETTINGS, spool="ephemeral")
-GIVEN = {"securityContext": {"fsGroup": 65532}}
+GIVEN = {"securityContext": {"fsGroup": 36525}}
 
 
 def spool_of(manifest: Manifest) -> Manifest | None:
@@ -159,8 +159,8 @@ def test_a_claim_that_the_sidecar_may_not_be_able_to_write_is_warned_about_with_
     manifest = pod(CLAIM, spec={"securityContext": security})
     (warning,) = warnings(manifest)
     assert warning == (
-        "o365mailer: the pod has no fsGroup, so the volume of claim outbox must let uid 65532 write: set the pod's "
-        "securityContext.fsGroup, to 65532 or another group, unless it does"
+        "o365mailer: the pod has no fsGroup, so the volume of claim outbox must let uid 36525 write: set the pod's "
+        "securityContext.fsGroup, to 36525 or another group, unless it does"
     )
     security_after = injected(manifest)["spec"]["securityContext"]
     assert "fsGroup" not in security_after  # it would change the group of every file of the app's own volumes

@@ -11,7 +11,7 @@ from o365mailer_operator.webhook.objects import PodSpec
 from o365mailer_operator.webhook.ports import Listening
 from o365mailer_operator.webhook.resources import Amounts
 from o365mailer_operator.webhook.settings import Settings
-from o365mailer_operator.webhook.spool import USER, Spool
+from o365mailer_operator.webhook.spool import Spool
 
 HEALTH_PORT_NAME: Final = "o365m-health"
 """At most 15 characters (IANA service name); PodMonitors refer to it."""
@@ -84,7 +84,7 @@ def _security_context(spec: PodSpec, *, openshift: bool) -> dict[str, Any]:
     (whoever may run root may run any uid)."""
     inherits_root = spec.security_context is not None and spec.security_context.run_as_user == 0
     identity = (
-        {} if openshift and not inherits_root else {"runAsUser": USER, "runAsGroup": USER}
+        {} if openshift and not inherits_root else {"runAsUser": names.SIDECAR_USER, "runAsGroup": names.SIDECAR_USER}
     )
     return {
         **identity,

@@ -12,9 +12,6 @@ from o365mailer_operator.webhook.objects import PodSpec
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.verdict import fitted
 
-USER: Final = 65532
-"""The uid of `nonroot` in distroless images, and the sidecar's; any uid above 0 would do."""
-
 EPHEMERAL_SURVIVES: Final = "restarts of the container and the node; not the pod's deletion, eviction or completion"
 CLAIM_SURVIVES: Final = "the pod: the next sidecar that mounts the claim sends what is left"
 
@@ -88,7 +85,7 @@ def _on_claim(spec: PodSpec, claim: str, *, openshift: bool) -> Iterator[str]:
     if openshift or (spec.security_context and spec.security_context.fs_group is not None):
         return
     yield fitted(
-        f"the pod has no fsGroup, so the volume of claim {{}} must let uid {USER} write: set the pod's "
-        f"securityContext.fsGroup, to {USER} or another group, unless it does",
+        f"the pod has no fsGroup, so the volume of claim {{}} must let uid {names.SIDECAR_USER} write: set the "
+        f"pod's securityContext.fsGroup, to {names.SIDECAR_USER} or another group, unless it does",
         claim,
     )
