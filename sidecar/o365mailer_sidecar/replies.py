@@ -99,6 +99,12 @@ QUEUED_DIVIDED: Final = Reply(
 DIVIDED: Final = Reply(
     250, "2.0.0", "Office 365 has it for {taken} of {all} recipients; {queued} queued here, {refused} refused: {said}"
 )
+SET_ASIDE: Final = Reply(
+    250,
+    "2.0.0",
+    "Office 365 has it for {taken} of {all} recipients; for the others its file in the spool is damaged and set aside "
+    "({reason}): see the relay's log",
+)
 NO_ROOM: Final = Reply(452, "4.3.1", "The message cannot be queued: {reason}; try again later")
 
 # --- No verdict: time, or somebody else, heals it ---------------------------------------------------------------------

@@ -183,6 +183,22 @@ async def test_a_file_whose_sync_failed_for_an_event_is_copied_before_the_next(t
         assert octets((await spool.open(stored))[1]) == CONTENT
 
 
+@pytest.mark.parametrize("call", ["sync file", "rename"])
+async def test_an_event_whose_try_failed_after_it_was_written_counts_once(tmp_path: Path, call: str) -> None:
+    disk = Failing()
+    refused = Event(at=RECEIVED, event="attempt", refused={"a@example.com": "550 5.1.1 no"})
+    with spool_in(tmp_path, disk=disk) as spool:
+        stored = await spool.store(envelope("A"), body(), received=RECEIVED)
+        disk.fails = call, 5
+        with pytest.raises(StoreFailed):
+            await spool.bury(stored, refused)
+        await spool.record(stored, refused, durable=True)
+        assert stored.attempts == 1
+    with spool_in(tmp_path) as spool:
+        assert recovered(spool) == {}
+    assert files(tmp_path, "dead")["A"].count(b'"attempt"') == 1
+
+
 async def test_a_copy_that_a_crash_left_unfinished_does_not_replace_the_file(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         stored = await spool.store(envelope("A"), body(CONTENT), received=RECEIVED)

@@ -176,6 +176,10 @@ class Courier:
             if not await self.settlement.caught_up(stored):
                 raise StoreFailed
             envelope, body = await self.spool.open(stored)
+            if not envelope.recipients:  # all are settled, and only the file is left
+                body.close()
+                await self.spool.remove(stored)
+                return
         except (Damaged, Gone):
             return  # the spool has set it aside, counted it and said so
         except StoreFailed:
@@ -198,7 +202,8 @@ class Courier:
             if result.reason == DAMAGED:
                 self.spool.set_aside(stored, Damaged("its file changed while it was sent; nothing was delivered"))
             else:
-                await self.settle(stored, envelope, body, result, attempt, began=began)
+                with suppress(Damaged):
+                    await self.settle(stored, envelope, body, result, attempt, began=began)
         finally:
             body.close()
 
@@ -214,12 +219,19 @@ class Courier:
     ) -> None:
         """Write down what an attempt came to, that began at a time of the event loop, and plan the next if one is due.
 
-        When it returns, what is on disk is true: what was taken is not sent again.
+        When it returns, what is on disk is true: what was taken is not sent again. Raises Damaged when the file was
+        changed by hand meanwhile: it has been set aside, and there is no next attempt.
         """
         wait = self._pause(stored, result)
         try:
             again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
         except Gone:
+            return
+        except Damaged:
+            raise
+        except Exception as error:  # noqa: BLE001  # a defect of ours must not strand a message
+            self.journal.failure("courier_failed", error)
+            self.take(stored, after=retry.LONGEST)
             return
         finally:  # not before: until it is written down who was served, a hang-up must not have it sent again
             self.entrusted.discard(stored)

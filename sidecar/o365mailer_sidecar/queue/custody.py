@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.directory import MailerDirectory
-from o365mailer_sidecar.errors import Gone, Refused, StoreFailed
+from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
 from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.result import Result
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
@@ -169,7 +169,7 @@ class Charge:
     def _landed(self, task: asyncio.Task[Result]) -> None:
         if not task.cancelled():  # else the process ends, and the message is on disk
             self.custody.courier.hear(task.result())
-            self.custody.do(self._settle(task.result()))
+            self.custody.do(self._settle_unheard(task.result()))
 
     async def concluded(self, result: Result) -> Told:
         """The attempt has ended while the app waits."""
@@ -184,12 +184,29 @@ class Charge:
         except StoreFailed as error:
             # Where Exchange may have it, nothing is truer than its silence.
             return (result.reply if self.attempt.committed else _no_room(error)), "spool"
-        await self._settle(result)
+        try:
+            await self._settle(result)
+        except Damaged as damage:
+            return self._told_damaged(result, damage)
         return self._told_apart(result) if result.fates else self._queued(result.reply.text)
 
     async def _settle(self, result: Result) -> None:
         stored = await self.take()
         await self.custody.courier.settle(stored, self.envelope, self.body, result, self.attempt, began=self.began)
+
+    async def _settle_unheard(self, result: Result) -> None:
+        """The same when the app has read its 250 already."""
+        with suppress(Damaged):  # set aside, and told
+            await self._settle(result)
+
+    def _told_damaged(self, result: Result, damage: Damaged) -> Told:
+        """Its file was set aside. An app that sends it again would double it for those that Exchange took it for."""
+        taken = sum(fate.outcome is Outcome.ACCEPTED for fate in result.fates)
+        if not taken:
+            reply = result.reply if self.attempt.committed else _no_room(StoreFailed(str(damage)))
+            return reply, "spool"
+        words = {"taken": taken, "all": len(result.fates), "reason": damage}
+        return replies.filled(replies.SET_ASIDE, **words), OURS
 
     def _queued(self, reason: str) -> Told:
         self.custody.audit.count("queued")

@@ -69,7 +69,10 @@ class Settlement:
         began: float,
         wait: float,
     ) -> bool:
-        """Whether recipients are left to try again, in `wait` seconds. Raises Gone: it was taken away by hand."""
+        """Whether recipients are left to try again, in `wait` seconds.
+
+        Raises Gone when the message was taken away by hand, Damaged when its file was changed and has been set aside.
+        """
         fates = result.of(envelope)
         open_ = [fate for fate in fates if fate.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED)]
         expired = bool(open_) and result.asked and self._expired(stored, began)

@@ -212,13 +212,16 @@ class Shelf:
 
 
 def append(disk: Disk, file: int, event: Event) -> None:
-    """One line behind the message. One that a crash tore is ended first, so that it spoils no other.
+    """One line after the message, in one write: a person's command may append at the same moment.
 
-    In one write: a person's command may append at the same moment.
+    A line that a crash tore is ended first, so that it spoils no other. An event that stands there already, from a try
+    that failed after it was written, is not written again: each attempt counts once.
     """
-    size = os.fstat(file).st_size
-    torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
-    disk.write(file, [b"\n" * torn + record.event_line(event)])
+    line, size = record.event_line(event), os.fstat(file).st_size
+    tail = os.pread(file, len(line), max(size - len(line), 0))
+    if tail != line:
+        torn = size > 0 and not tail.endswith(b"\n")
+        disk.write(file, [b"\n" * torn + line])
 
 
 def _named(found: Entry, name: str) -> Entry:

@@ -43,6 +43,9 @@ class Spool:
         self.ledger = Ledger()
         self.busy: set[str] = set()
         """Queue ids that a thread is at work on: what the directory says of them is about to change."""
+        self.served: dict[str, set[str]] = {}
+        """Queue id → recipients that Exchange has taken a message for that is still here. A file can be edited by hand
+        while the message is out, and must not have them served twice."""
         self.recovery = Recovery(slot, shelf=self.shelf, ledger=self.ledger, busy=self.busy, report=report)
         self.trouble = ""
         """With the disk, as it was told last; empty since a message was kept."""
@@ -165,13 +168,16 @@ class Spool:
         if stored.held:
             body.close()
             raise Gone("it is on hold")
-        return found.header.envelope(settled=found.standing.settled), body
+        settled = found.standing.settled | self.served.get(stored.queue_id, set())
+        return found.header.envelope(settled=settled), body
 
     async def record(self, stored: Stored, event: Event, *, durable: bool) -> None:
         """Append what happened; on disk when it returns if `durable`. Raises Gone, Damaged, StoreFailed.
 
         When it fails the message is as safe as before, but a crash may forget the event.
         """
+        if event.accepted:
+            self.served.setdefault(stored.queue_id, set()).update(event.accepted)
         found = await self._at_work(stored, lambda: self.shelf.append(stored.queue_id, event, durable=durable))
         self.ledger.correct(stored, found.stored())
 
@@ -179,6 +185,7 @@ class Spool:
         """Nobody is due any more. Where somebody was refused it becomes a dead letter; else nothing is left of it."""
         await self._at_work(stored, lambda: self.shelf.settle(stored))
         self.ledger.strike(stored.queue_id)
+        self.served.pop(stored.queue_id, None)
 
     async def bury(self, stored: Stored, event: Event | None = None) -> None:
         """Append `event`, and make it a dead letter; on disk when it returns. Raises Gone, Damaged, StoreFailed."""
