@@ -3,6 +3,8 @@
 import asyncio
 import json
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from sidecar_process import MailerDirectory, Wire, document, running
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
+from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.connection import Connection, connect
 from o365mailer_sidecar.exchange.dialer import Dialer
@@ -38,23 +41,36 @@ def takes_all(peer: Peer) -> None:
         peer.say(b"221 bye\r\n" if line == b"QUIT\r\n" else b"250 2.0.0 ok\r\n")
 
 
+def mailer_of(host: ScratchHost, *, expires_in: float = 3600.0, **members: object) -> Mailer:
+    """For this host."""
+    settings = decode(json.dumps(document("127.0.0.1", host.port) | members).encode())
+    return Mailer(settings, Token("token-not-a-secret", datetime.now(UTC) + timedelta(seconds=expires_in)), None)
+
+
+def pool_for(host: ScratchHost, **limits: Any) -> Pool:
+    """With connections to this host."""
+    context = ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode())
+    dialer, gauges, now = Dialer(), Gauges(), datetime.now(UTC)
+
+    async def fresh(mailer: Mailer) -> Connection:
+        return await connect(mailer, context=context, name="localhost", now=now, gauges=gauges, dialer=dialer)
+
+    return Pool(connect=fresh, window=Window(uniform=min), **limits)
+
+
+async def transact(connection: Connection) -> None:
+    """A message."""
+    outgoing = Outgoing(Body(b"x\r\n"), envelope=ENVELOPE, mailbox="noreply@contoso.com", now=datetime.now(UTC))
+    assert (await connection.transact(ENVELOPE, outgoing, Attempt())).final
+
+
 async def connections(messages: int, *, expires_in: float = 3600.0, **limits: Any) -> list[int]:
     """How many messages went over each connection of a pool."""
-    now = datetime.now(UTC)
     async with ScratchHost(takes_all) as host:
-        settings = decode(json.dumps(document("127.0.0.1", host.port)).encode())
-        context = ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode())
-        dialer, gauges = Dialer(), Gauges()
-
-        async def fresh(mailer: Mailer) -> Connection:
-            return await connect(mailer, context=context, name="localhost", now=now, gauges=gauges, dialer=dialer)
-
-        pool = Pool(connect=fresh, window=Window(uniform=min), **limits)
-        mailer = Mailer(settings, Token("token-not-a-secret", now + timedelta(seconds=expires_in)), None)
+        pool, mailer = pool_for(host, **limits), mailer_of(host, expires_in=expires_in)
         for _ in range(messages):
             async with asyncio.timeout(20), pool.lend(mailer) as connection:
-                outgoing = Outgoing(Body(b"x\r\n"), envelope=ENVELOPE, mailbox="noreply@contoso.com", now=now)
-                assert (await connection.transact(ENVELOPE, outgoing, Attempt())).final
+                await transact(connection)
         await pool.close()
     assert all(peer.heard.endswith(b"QUIT\r\n") for peer in host.peers), "each is said goodbye to"
     return [peer.heard.count(b"\r\nDATA\r\n") for peer in host.peers]
@@ -91,3 +107,46 @@ def test_an_older_controllers_chunking_is_ignored_and_every_message_goes_by_data
     assert (counters["connections"], counters["commands"]["DATA"]) == (1, 3)
     assert "BDAT" not in counters["commands"]
     assert len(emulator.messages()) == 3
+
+
+def goodbyes(host: ScratchHost) -> int:
+    """Connections that were told QUIT."""
+    return sum(peer.heard.endswith(b"QUIT\r\n") for peer in host.peers)
+
+
+@asynccontextmanager
+async def three_idle() -> AsyncIterator[tuple[Pool, ScratchHost]]:
+    """A pool with as many idle connections as a mailbox has."""
+    async with ScratchHost(takes_all) as host:
+        pool, mailer = pool_for(host, idle_limit=600.0), mailer_of(host)
+        async with pool.lend(mailer) as one, pool.lend(mailer) as two, pool.lend(mailer) as three:
+            for connection in (one, two, three):
+                await transact(connection)
+        assert (len(pool.idle), len(host.peers)) == (3, 3)
+        yield pool, host
+        await pool.close()
+
+
+async def test_one_dead_connection_costs_no_other() -> None:
+    async with three_idle() as (pool, host):
+        with pytest.raises(Lost):
+            async with pool.lend(mailer_of(host)):
+                raise Lost("it was closed by the host")
+        assert (len(pool.idle), goodbyes(host)) == (2, 0)
+        async with pool.lend(mailer_of(host), fresh=True) as connection:
+            assert connection.messages == 0
+            await transact(connection)
+        assert (len(pool.idle), len(host.peers), goodbyes(host)) == (3, 4, 0)
+
+
+async def test_a_new_connection_takes_the_place_of_one_idle_connection_where_there_is_no_room() -> None:
+    async with three_idle() as (pool, host):
+        async with pool.lend(mailer_of(host), fresh=True) as connection:
+            assert connection.messages == 0
+            assert (len(pool), goodbyes(host)) == (3, 1)
+        async with pool.lend(mailer_of(host, mailbox="other@contoso.com")) as connection:
+            assert connection.messages == 0
+            assert (len(pool), goodbyes(host)) == (3, 2)
+        async with pool.lend(mailer_of(host)) as connection:
+            assert connection.mailer.settings.mailbox == "noreply@contoso.com", "one that suits, though not the last"
+            assert len(host.peers) == 5

@@ -80,7 +80,7 @@ class Pool:
         was sent of a message must not become one.
         """
         await self._slot(mailer.settings.limits.connections)
-        newcomer = not self.idle
+        newcomer = fresh or not self.idle
         self.unproven += newcomer
         try:
             connection = await self._connection(mailer, fresh=fresh)
@@ -190,12 +190,15 @@ class Pool:
     # --- Connections --------------------------------------------------------------------------------------------------
 
     async def _connection(self, mailer: Mailer, *, fresh: bool) -> Connection:
-        while self.idle:
-            connection = self.idle.pop()
-            if not fresh and self._suits(connection, mailer):
-                return connection
-            self.used.pop(connection, None)
-            await connection.quit()  # before another is opened: three is Exchange's limit, not ours
+        """The connection that was used last and suits; else a new one, in the place of an idle one if need be."""
+        suitable = () if fresh else (one for one in reversed(self.idle) if self._suits(one, mailer))
+        if connection := next(iter(suitable), None):
+            self.idle.remove(connection)
+            return connection
+        if self.idle and (not fresh or self.window.crowded or len(self) > self.limit):
+            oldest = self.idle.pop(0)
+            self.used.pop(oldest, None)
+            await oldest.quit()  # before another is opened: three is Exchange's limit, not ours
         return await self.connect(mailer)
 
     def _suits(self, connection: Connection, mailer: Mailer) -> bool:
