@@ -16,6 +16,7 @@ from sidecar_process import MailerDirectory, Wire, document, running
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Away
+from o365mailer_sidecar.exchange import connection
 from o365mailer_sidecar.exchange.connection import connect
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.resolver import Endpoint, Resolver, interleaved
@@ -215,6 +216,34 @@ async def test_an_address_that_never_greets_is_the_last_one_next_time_and_the_ce
             assert calls.good == v4(host.port)
             assert calls.failed == set()
             assert len(host.peers) == 1
+
+
+@pytest.mark.parametrize(("patience", "failed"), [(600.0, False), (-1.0, True)], ids=["soon", "after-silence"])
+async def test_an_app_that_goes_away_says_nothing_of_the_address_unless_that_was_silent(
+    monkeypatch: pytest.MonkeyPatch, patience: float, failed: bool
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", patience)
+    with listening() as (listener, mute):
+        settings = decode(json.dumps(document("relay.test", 587)).encode())
+        calls = Dialer(Resolver(lookup=Zone({"relay.test.": [mute]})))
+        calls.worked(mute, True)
+        attempt = asyncio.ensure_future(
+            connect(
+                Mailer(settings, Token("token-not-a-secret", None), None),
+                context=ssl.create_default_context(),
+                name="localhost",
+                now=datetime.now(UTC),
+                gauges=Gauges(),
+                dialer=calls,
+            )
+        )
+        accepted, _ = await asyncio.to_thread(listener.accept)
+        with accepted:
+            await asyncio.sleep(0)
+            attempt.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await attempt
+        assert (calls.good, calls.failed) == (mute, {mute} if failed else set())
 
 
 @pytest.mark.promise("R61")

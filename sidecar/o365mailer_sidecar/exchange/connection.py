@@ -12,17 +12,20 @@ from typing import Final
 from o365mailer_contract.settings import Submission
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
-from o365mailer_sidecar.exchange.conversation import NO_ANSWER, NO_SMTP, OUT_OF_TURN, Conversation
+from o365mailer_sidecar.exchange.conversation import NO_ANSWER, OUT_OF_TURN, Conversation
 from o365mailer_sidecar.exchange.delivery import Delivery, Progress
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.starttls import upgrade
-from o365mailer_sidecar.exchange.talk import Talk, Unsaid
+from o365mailer_sidecar.exchange.talk import NoSmtp, Talk, Unsaid
 from o365mailer_sidecar.exchange.verdict import Answers, Outcome, judged
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.watching.gauges import Gauges, labels
+
+PATIENCE: Final = 3.0
+"""Seconds without a connection after which an attempt that is given up says something about the host."""
 
 EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
@@ -50,14 +53,20 @@ async def connect(
     """An authenticated connection. `now` is compared with the token's end. Raises Away, Distrusted, TokenRefused."""
     submission = mailer.settings.submission
     dialed, endpoint = await dialer.dial(submission.host, submission.port, timeouts=timeouts)
+    began = asyncio.get_running_loop().time()
     clear, talk = Talk(strict=True), None
     try:
         talk = await _reach(clear, dialed, context=context, submission=submission, name=name, timeouts=timeouts)
         extensions = await _extensions(talk, submission, name=name, timeout=timeouts.ehlo)
         await _authenticate(talk, mailer, gauges, timeout=timeouts.auth)
     except BaseException as error:
-        if not isinstance(error, (TokenRefused, NotAdmitted)):
-            dialer.worked(endpoint, False)
+        match error:
+            case NotAdmitted():
+                pass  # it was reached
+            case Away():
+                dialer.worked(endpoint, False)
+            case asyncio.CancelledError() if asyncio.get_running_loop().time() - began > PATIENCE:
+                dialer.worked(endpoint, False)  # sooner, an app that goes away says nothing of the address
         # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
         # could be an app's by then, which would never be heard again.
         for transport in (talk and talk.transport, clear.transport or dialed):
@@ -80,9 +89,10 @@ async def _reach(
         if said.code != 220:
             raise Away(f"{host} answered {said.code} instead of a greeting")
         return await upgrade(talk, context=context, host=host, name=name, timeouts=timeouts)
+    except NoSmtp:
+        raise Away(f"{host} spoke no SMTP instead of a greeting") from None
     except Unsaid as unsaid:
-        silence = f"{host}:{submission.port}: {unsaid}"
-        raise Away(f"{host} spoke no SMTP instead of a greeting" if str(unsaid) == NO_SMTP else silence) from None
+        raise Away(f"{host}:{submission.port}: {unsaid}") from None
     except UpstreamError:
         raise
     except ssl.SSLCertVerificationError as error:

@@ -9,8 +9,7 @@ import ssl
 from typing import Final
 
 from o365mailer_sidecar.errors import Away, Distrusted
-from o365mailer_sidecar.exchange.conversation import NO_ANSWER, NO_SMTP, OUT_OF_TURN
-from o365mailer_sidecar.exchange.talk import Said, Talk, Unsaid
+from o365mailer_sidecar.exchange.talk import NoAnswer, NoSmtp, OutOfTurn, Said, Talk, Unsaid
 from o365mailer_sidecar.timeouts import Timeouts
 
 OUT_OF_TURN_IN_CLEAR: Final = "the submission host spoke out of turn before TLS"
@@ -41,17 +40,18 @@ async def upgrade(talk: Talk, *, context: ssl.SSLContext, host: str, name: str, 
 
 
 async def _ask(talk: Talk, command: bytes, *, timeout: float) -> Said:
-    """The one reply. Raises Away, or Distrusted for octets that nobody asked for."""
+    """The one reply. Raises Away, or Distrusted for bytes that were not asked for."""
     try:
         said = await talk.ask(command, timeout=timeout)
-    except Unsaid as unsaid:
+    except OutOfTurn:
+        raise Distrusted(OUT_OF_TURN_IN_CLEAR) from None
+    except NoSmtp:
+        raise Distrusted(NOT_ONE_ANSWER) from None
+    except NoAnswer:
         verb = command.partition(b" ")[0].decode()
-        known = {
-            OUT_OF_TURN: Distrusted(OUT_OF_TURN_IN_CLEAR),
-            NO_SMTP: Distrusted(NOT_ONE_ANSWER),
-            NO_ANSWER: Away(f"no answer to {verb} within {timeout:g} s"),
-        }
-        raise known.get(str(unsaid)) or Away("the connection ended before TLS") from None
+        raise Away(f"no answer to {verb} within {timeout:g} s") from None
+    except Unsaid:
+        raise Away("the connection ended before TLS") from None
     if talk.octets:
         raise Distrusted(NOT_ONE_ANSWER)
     return said

@@ -29,6 +29,18 @@ class Unsaid(Exception):  # translated by `starttls` and `connection`
     """There is no reply; the text says why."""
 
 
+class NoAnswer(Unsaid):
+    """Not in time."""
+
+
+class NoSmtp(Unsaid):
+    """What came is no reply."""
+
+
+class OutOfTurn(Unsaid):
+    """Something came before it was asked for."""
+
+
 class Talk(asyncio.Protocol):
     """`octets` is what has come and was not asked for. With `strict`, only CRLF ends a line."""
 
@@ -66,7 +78,7 @@ class Talk(asyncio.Protocol):
     async def ask(self, command: bytes, *, timeout: float) -> Said:
         """The reply to one command. Raises Unsaid, also when something was said before; Refused as `line` does."""
         if self.octets:
-            raise Unsaid(OUT_OF_TURN)
+            raise OutOfTurn(OUT_OF_TURN)
         if self.fault or not self.transport:
             raise Unsaid(self.fault or CLOSED)
         self.transport.write(line(command))
@@ -80,14 +92,14 @@ class Talk(asyncio.Protocol):
                 async with asyncio.timeout(timeout):
                     await self.waiter
             except TimeoutError:
-                raise Unsaid(NO_ANSWER) from None
+                raise NoAnswer(NO_ANSWER) from None
         end = _end(self.octets)
         if not end:
-            raise Unsaid(NO_SMTP if len(self.octets) > REPLY_LIMIT else self.fault)
+            raise NoSmtp(NO_SMTP) if len(self.octets) > REPLY_LIMIT else Unsaid(self.fault)
         octets = bytes(self.octets[:end])
         del self.octets[:end]
         if not REPLY.fullmatch(octets) or (self.strict and octets.count(b"\n") != octets.count(b"\r\n")):
-            raise Unsaid(NO_SMTP)
+            raise NoSmtp(NO_SMTP)
         texts = (line[4:].decode("utf-8", "replace").rstrip() for line in octets.split(b"\n")[:-1])
         return Said(int(octets[:3]), tuple(texts))
 
