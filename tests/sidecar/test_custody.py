@@ -19,6 +19,7 @@ from spooling import history, queued
 from o365mailer_contract.settings import Settings, decode
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn
 from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.availability import AWAY, Obstacle
 from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.exchange.verdict import Answers
 from o365mailer_sidecar.mail.body import Body
@@ -58,7 +59,8 @@ class Exchange:
         """Sometimes there is no point in asking."""
         if self.kind or self.dice.random() > 0.15:
             return None
-        return SimpleNamespace(reply=Reply(451, "4.4.1", "away"), until=asyncio.get_running_loop().time() + 0.003)
+        until = asyncio.get_running_loop().time() + 0.003
+        return Obstacle(reason=AWAY, reply=Reply(451, "4.4.1", "away"), until=until)
 
     def reserve_moment(self, *, now: float) -> float:
         """No pace."""

@@ -19,10 +19,20 @@ TRIES: Final = 3
 """Refusals in a row after which the pause doubles with each."""
 
 
+NOT_READY: Final = "not-ready"
+TOKEN_REFUSED: Final = "token-refused"
+NOT_ASKED: Final = "mailbox-held"
+AWAY: Final = "away"
+"""Why Exchange has not seen a message: there is no mailer or no token, it does not let this mailbox in, the mailbox
+rests, it cannot be reached. The words are those of the log and the metric."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle:
     """Why an attempt would be pointless now."""
 
+    reason: str
+    """One of the words above."""
     reply: Reply
     """For an app that has no spool between."""
     until: float

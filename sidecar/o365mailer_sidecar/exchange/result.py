@@ -20,6 +20,7 @@ from o365mailer_sidecar.errors import (
     Withdrawn,
 )
 from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.availability import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
 from o365mailer_sidecar.exchange.upstream import Upstream
 from o365mailer_sidecar.exchange.verdict import Answers, Judgement, Outcome, judged, verdict
 from o365mailer_sidecar.mail.body import Body
@@ -29,12 +30,6 @@ from o365mailer_sidecar.reply import Reply, shortened
 
 ACCEPTED: Final = 250
 """The one code that accepts a message; another 2xx in its place is none (RFC 5321 §4.3.2)."""
-
-TOKEN_REFUSED: Final = "token-refused"
-"""The reason of a message that Exchange has not seen, because it does not let this mailbox in."""
-
-NOT_ASKED: Final = "mailbox-held"
-"""The reason of a message that Exchange has not seen, because the mailbox rests."""
 
 DAMAGED: Final = "damaged"
 """The reason of a message whose file changed while it was sent: the connection was cut before the end of data."""
@@ -85,7 +80,7 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
         return _refused(envelope, refusal.reply, upstream.directory.settings)
     except NotReady as error:
         reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
-        return Result(reply, Outcome.DEFERRED, "not-ready", own=False)
+        return Result(reply, Outcome.DEFERRED, NOT_READY, own=False)
     except TokenRefused as error:
         mailbox = upstream.directory.settings.mailbox if upstream.directory.settings else ""
         reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=error)
@@ -93,7 +88,7 @@ async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt:
     except Held as error:
         return Result(error.reply, Outcome.HELD, NOT_ASKED, own=False, until=error.until)
     except Away as error:
-        return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, "away", own=False)
+        return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, AWAY, own=False)
     except Lost as error:
         reply = replies.NO_VERDICT if attempt.committed else replies.LOST
         return Result(

@@ -21,9 +21,17 @@ from o365mailer_sidecar.errors import (
     Withdrawn,
 )
 from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.availability import Availability, Obstacle, RefusedTokens
+from o365mailer_sidecar.exchange.availability import (
+    AWAY,
+    NOT_ASKED,
+    NOT_READY,
+    TOKEN_REFUSED,
+    Availability,
+    Obstacle,
+    RefusedTokens,
+)
 from o365mailer_sidecar.exchange.chance import uniform
-from o365mailer_sidecar.exchange.connection import CLOSING, Connection, connect
+from o365mailer_sidecar.exchange.connection import CLOSING, PATIENCE, Connection, connect
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.gate import Gate, Traveller
 from o365mailer_sidecar.exchange.pace import Pace
@@ -39,9 +47,6 @@ from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.trust import Authorities
 from o365mailer_sidecar.watching.gauges import Gauges, labels
 from o365mailer_sidecar.watching.journal import Journal
-
-PATIENCE: Final = 3.0
-"""Seconds without a connection after which an attempt that is given up says something about the host."""
 
 CROWDED_TRIES: Final = 6
 """Times that one message is offered to a crowded mailbox before whoever keeps it is told; each waits for its turn."""
@@ -189,19 +194,19 @@ class Upstream:
         try:
             mailer = self.directory.mailer()
         except NotReady as error:
-            return Obstacle(reply=replies.filled(replies.NOT_READY, reason=shortened(str(error))), until=float("inf"))
+            reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
+            return Obstacle(reason=NOT_READY, reply=reply, until=float("inf"))
         try:
             self._check_worth_asking(mailer)
         except TokenRefused as error:
-            words = {"mailbox": mailer.settings.mailbox, "answer": error}
-            reply, until = replies.filled(replies.TOKEN_REFUSED, **words), self.refused_tokens.until
+            reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailer.settings.mailbox, answer=error)
+            return Obstacle(reason=TOKEN_REFUSED, reply=reply, until=self.refused_tokens.until)
         except Away as error:
-            reply, until = replies.filled(replies.AWAY, reason=shortened(str(error))), self.availability.until
+            reply = replies.filled(replies.AWAY, reason=shortened(str(error)))
+            return Obstacle(reason=AWAY, reply=reply, until=self.availability.until)
         except Held as error:
-            reply, until = error.reply, error.until
-        else:
-            return None
-        return Obstacle(reply=reply, until=until)
+            return Obstacle(reason=NOT_ASKED, reply=error.reply, until=error.until)
+        return None
 
     def _check_worth_asking(self, mailer: Mailer, traveller: Traveller | None = None) -> None:
         now = self.clock.monotonic()

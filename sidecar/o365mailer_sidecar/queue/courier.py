@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.result import DAMAGED, NOT_ASKED, Result, result_of
+from o365mailer_sidecar.exchange.availability import NOT_ASKED
+from o365mailer_sidecar.exchange.result import DAMAGED, Result, result_of
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.mail.body import Body

@@ -13,6 +13,7 @@ from o365mailer_sidecar import replies
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
 from o365mailer_sidecar.exchange.attempt import Attempt
+from o365mailer_sidecar.exchange.availability import TOKEN_REFUSED
 from o365mailer_sidecar.exchange.result import Result
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.exchange.verdict import Outcome
@@ -127,7 +128,7 @@ class Charge:
     async def without_asking(self) -> Told | None:
         """While there is no point in asking Exchange: on disk. What is not allowed now will not be later either."""
         obstacle = self.custody.upstream.obstacle()
-        if not obstacle or obstacle.reply.enhanced == replies.TOKEN_REFUSED.enhanced:
+        if not obstacle or obstacle.reason == TOKEN_REFUSED:
             return None
         settings = self.custody.directory.settings
         try:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Final
 
 from o365mailer_sidecar.directory import MailerDirectory
-from o365mailer_sidecar.exchange.result import NOT_ASKED, TOKEN_REFUSED, Result
+from o365mailer_sidecar.exchange.availability import NOT_ASKED, TOKEN_REFUSED
+from o365mailer_sidecar.exchange.result import Result
 from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.doubt import PROOF, Doubt
