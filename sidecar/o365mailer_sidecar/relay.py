@@ -70,9 +70,9 @@ class Relay:
             self.known = settings, terms
         return self.known[1]
 
-    def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
+    def refused(self, envelope: Envelope, reply: Reply, *, size: int, reason: str) -> None:
         """The session has refused the message itself: it is in the audit like those that Exchange refuses."""
-        self.audit.ended(envelope, outcome=_word(reply), reason="content", reply=reply, size=size, seconds=0.0)
+        self.audit.ended(envelope, outcome=_word(reply), reason=reason, reply=reply, size=size, seconds=0.0)
 
     def dropped(self, envelope: Envelope) -> None:
         """The app went away before its message was complete enough to try."""

@@ -60,7 +60,7 @@ class Model:
         if verb in FIXED:
             return only(FIXED[verb])
         if verb in {b"EHLO", b"HELO"}:
-            return only("250" if argument else "501")
+            return only("250")
         if verb == b"RSET":
             return only("501" if argument else "250")
         if verb == b"QUIT":
@@ -101,7 +101,10 @@ class Model:
             self.authenticated = self.authenticated or code == "235"
         else:
             self._act(line[:-2].partition(b" ")[0].upper(), line[:-2].partition(b" ")[2], code)
-        self.bad += code[0] == "5"
+        if code[:2] == "50" or code == "555":  # RFC 5321 §4.2.1: syntax and order
+            self.bad += 1
+        elif code[0] == "2":
+            self.bad = 0
 
     def _act(self, verb: bytes, argument: bytes, code: str) -> None:
         if code[0] in "45":

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from o365mailer_sidecar.reply import Reply
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
@@ -52,6 +54,8 @@ class Transaction:
     queue_id: str
     sender: Sender
     recipients: list[Recipient] = field(default_factory=list)
+    refusal: Reply | None = None
+    """The reply to the last recipient that was refused."""
 
     def envelope(self, *, protocol: str) -> Envelope:
         """The finished envelope."""

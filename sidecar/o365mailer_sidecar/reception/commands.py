@@ -51,12 +51,10 @@ def _verb(word: bytes) -> str:
 
 
 @lru_cache(maxsize=8)  # and the same of itself
-def sender(argument: bytes, *, size_limit: int) -> Sender:
-    """What `MAIL` says. Raises Refused; a SIZE above the limit is refused here, before the message is on its way."""
+def sender(argument: bytes) -> Sender:
+    """What `MAIL` says. Raises Refused."""
     address, given = _path_and_parameters(argument, b"FROM:", MAIL_PARAMETERS, replies.MAIL_SYNTAX)
     size = int(given.get("SIZE") or 0)
-    if size > size_limit:
-        raise Refused(replies.filled(replies.TOO_BIG, limit=size_limit))
     return Sender(address=address, size=size, smtputf8="SMTPUTF8" in given, parameters=_handed_on(given))
 
 

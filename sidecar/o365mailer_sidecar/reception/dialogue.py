@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,9 @@ RECIPIENT_LIMIT: Final = 1000
 
 CAPABILITIES: Final = ("8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES", "DSN")
 """What EHLO announces behind SIZE: always the same, whatever upstream offers."""
+
+QUIT: Final = re.compile(rb"^QUIT[ ]*\r\n", re.IGNORECASE | re.MULTILINE)
+"""The command that announces an orderly end (RFC 5321 §4.1.1.10)."""
 
 AUTH_CAPABILITY: Final = "AUTH PLAIN LOGIN"
 
@@ -66,8 +70,8 @@ class Office(Protocol):
     async def submit(self, envelope: Envelope, body: Body) -> Reply:
         """The final reply. Cancelled when the app has gone."""
 
-    def refused(self, envelope: Envelope, reply: Reply, *, size: int) -> None:
-        """The message cannot be handed on as it is. `size` in octets, as far as it was read."""
+    def refused(self, envelope: Envelope, reply: Reply, *, size: int, reason: str) -> None:
+        """The session has refused the message itself. `size` in bytes, as far as it was read."""
 
     def dropped(self, envelope: Envelope) -> None:
         """The app has gone before its message could be submitted."""
@@ -97,19 +101,17 @@ class Dialogue:
         """Send a reply; it leaves with the next one when commands are waiting already (RFC 2920 §3.2)."""
         self.outbox.put(reply.line(queue_id))
 
-    async def smtp_EHLO(self, argument: bytes) -> None:  # noqa: N802  # the verb, as SMTP writes it
-        """Announce what this relay can; the argument is never judged, only wanted."""
-        if not argument:
-            raise Refused(replies.EHLO_SYNTAX)
-        self.greeted, self.protocol_name, self.transaction = True, "ESMTP", None
+    async def smtp_EHLO(self, argument: bytes) -> None:  # noqa: N802, ARG002  # the verb, as SMTP writes it
+        """Announce what this relay can; the argument is not looked at, and may be missing, as Exchange lets it be."""
+        self._end_transaction()
+        self.greeted, self.protocol_name = True, "ESMTP"
         terms = self.office.terms()
         self.outbox.put(greeting(terms.size_limit, offer_auth=terms.offer_auth))
 
-    async def smtp_HELO(self, argument: bytes) -> None:  # noqa: N802
+    async def smtp_HELO(self, argument: bytes) -> None:  # noqa: N802, ARG002
         """The greeting of old clients."""
-        if not argument:
-            raise Refused(replies.EHLO_SYNTAX)
-        self.greeted, self.protocol_name, self.transaction = True, "SMTP", None
+        self._end_transaction()
+        self.greeted, self.protocol_name = True, "SMTP"
         self.outbox.put(f"250 {HOSTNAME}\r\n".encode())
 
     async def smtp_MAIL(self, argument: bytes) -> None:  # noqa: N802
@@ -119,10 +121,18 @@ class Dialogue:
         if self.transaction:
             raise Refused(replies.NESTED_MAIL)
         terms = self.office.terms()
-        sender = commands.sender(argument, size_limit=terms.size_limit)
-        if terms.policy:
-            terms.policy.check_sender(sender.address)
-        self.transaction = Transaction(self.new_queue_id(), sender)
+        transaction = Transaction(self.new_queue_id(), commands.sender(argument))
+        if transaction.sender.size > terms.size_limit:
+            reply = replies.filled(replies.TOO_BIG, limit=terms.size_limit)
+            self._audit_refusal(transaction, reply, reason="content")
+            raise Refused(reply)
+        try:
+            if terms.policy:
+                terms.policy.check_sender(transaction.sender.address)
+        except Refused as refusal:
+            self._audit_refusal(transaction, refusal.reply, reason="policy")
+            raise
+        self.transaction = transaction
         self.say(replies.SENDER_OK)
 
     async def smtp_RCPT(self, argument: bytes) -> None:  # noqa: N802
@@ -130,10 +140,14 @@ class Dialogue:
         if not self.transaction:
             raise Refused(replies.NEED_MAIL)
         recipient = commands.recipient(argument)
-        if len(self.transaction.recipients) >= RECIPIENT_LIMIT:
-            raise Refused(replies.TOO_MANY_RECIPIENTS)
-        if policy := self.office.terms().policy:
-            policy.check_recipient(recipient.address, taken=len(self.transaction.recipients))
+        try:
+            if len(self.transaction.recipients) >= RECIPIENT_LIMIT:
+                raise Refused(replies.TOO_MANY_RECIPIENTS)
+            if policy := self.office.terms().policy:
+                policy.check_recipient(recipient.address, taken=len(self.transaction.recipients))
+        except Refused as refusal:
+            self.transaction.refusal = refusal.reply
+            raise
         self.transaction.recipients.append(recipient)
         self.say(replies.RECIPIENT_OK)
 
@@ -146,40 +160,60 @@ class Dialogue:
             raise Refused(replies.NO_ARGUMENT)
         if not transaction.recipients:
             raise Refused(replies.NEED_RCPT)
-        if len(self.inbox):
-            raise Refused(replies.PIPELINED_DATA, close=True)
-        self.say(replies.START_DATA)
-        reader = await self._read_body()
-        self.transaction = None
-        self.say(await self._verdict(transaction, reader), transaction.queue_id)
-        await self.outbox.drain()
-
-    async def _read_body(self) -> BodyReader:
-        await self.outbox.drain()
         terms = self.office.terms()
         reader = BodyReader(size_limit=terms.size_limit, line_endings=terms.line_endings, scratch=terms.scratch)
-        while (behind := reader.feed(await self.inbox.chunk())) is None:
-            if reader.size > 2 * terms.size_limit:  # an app that does not stop is not waited for
-                raise Refused(replies.filled(replies.TOO_BIG, limit=terms.size_limit), close=True)
-        self.inbox.put_back(behind)
-        return reader
-
-    async def _verdict(self, transaction: Transaction, reader: BodyReader) -> Reply:
         envelope = transaction.envelope(protocol=self._protocol())
-        if self.inbox.ended:
-            self.office.dropped(envelope)
-            raise EOFError
-        self.bad_commands = 0
         try:
+            if len(self.inbox):
+                raise Refused(replies.PIPELINED_DATA, close=True)
+            self.say(replies.START_DATA)
+            await self._read_body(reader, limit=terms.size_limit)
             body = reader.body()
         except Refused as refusal:
-            self.office.refused(envelope, refusal.reply, size=reader.size)
-            return refusal.reply
+            self.transaction = None
+            self.office.refused(envelope, refusal.reply, size=reader.size, reason="content")
+            if refusal.close:
+                raise
+            self.say(refusal.reply, transaction.queue_id)
+        except (EOFError, asyncio.CancelledError):
+            self.transaction = None
+            self.office.dropped(envelope)
+            raise
+        else:
+            self.transaction = None
+            self.say(await self._verdict(envelope, body), transaction.queue_id)
+        await self.outbox.drain()
+
+    async def _read_body(self, reader: BodyReader, *, limit: int) -> None:
+        """Up to the end of data. Raises Refused, EOFError."""
+        await self.outbox.drain()
+        while (behind := reader.feed(await self.inbox.chunk())) is None:
+            if reader.size > 2 * limit:  # an app that does not stop is not waited for
+                raise Refused(replies.filled(replies.TOO_BIG, limit=limit), close=True)
+        self.inbox.put_back(behind)
+        if self.has_gone():
+            raise EOFError
+
+    async def _verdict(self, envelope: Envelope, body: Body) -> Reply:
         self.relaying = True
         try:
             return await self.office.submit(envelope, body)
         finally:
             self.relaying, self.heard_at = False, self.loop.time()
+
+    def has_gone(self) -> bool:
+        """Whether the app has closed its sending side without QUIT: then nothing says that it reads what we answer."""
+        return self.inbox.ended and not QUIT.search(self.inbox.octets)
+
+    def _end_transaction(self) -> None:
+        """Forget the message, which was not sent; it is in the audit if that is because of our own rules."""
+        transaction, self.transaction = self.transaction, None
+        if transaction and transaction.refusal:
+            self._audit_refusal(transaction, transaction.refusal, reason="policy")
+
+    def _audit_refusal(self, transaction: Transaction, reply: Reply, *, reason: str) -> None:
+        envelope = transaction.envelope(protocol=self._protocol())
+        self.office.refused(envelope, reply, size=transaction.sender.size, reason=reason)
 
     def _protocol(self) -> str:
         return self.protocol_name + "A" if self.authenticated and self.protocol_name == "ESMTP" else self.protocol_name
@@ -188,7 +222,7 @@ class Dialogue:
         """Forget the message."""
         if argument:
             raise Refused(replies.NO_ARGUMENT)
-        self.transaction = None
+        self._end_transaction()
         self.say(replies.OK)
 
     async def smtp_NOOP(self, argument: bytes) -> None:  # noqa: N802, ARG002  # RFC 5321 §4.1.1.9 allows one

@@ -27,7 +27,7 @@ LINE_LIMIT: Final = 2048
 """Octets of a command with its CRLF: RFC 5321 §4.5.3.1.4 and what SIZE, SMTPUTF8 and DSN add to it."""
 
 BAD_COMMAND_LIMIT: Final = 20
-"""Refused commands in a session without a message in between."""
+"""Errors of syntax or order without a command that was taken in between."""
 
 TURN: Final = 50
 """Commands after which a session that pipelines them lets others have their turn."""
@@ -100,12 +100,13 @@ class Session(Dialogue, asyncio.Protocol):
         self.inbox.feed(data)
 
     def eof_received(self) -> bool | None:
-        """The app has closed its side: nothing that we say can be relied on to reach it.
+        """The app has closed its sending side.
 
-        Commands that it sent before are still carried out; a message that waits for its verdict is withdrawn.
+        Commands that it sent before are still carried out; a message that waits for its verdict is withdrawn, unless
+        the app has said QUIT after it, and so waits for the reply.
         """
         self.inbox.end()
-        if self.relaying:
+        if self.relaying and self.has_gone():
             self.task.cancel()
         return True
 
@@ -148,6 +149,7 @@ class Session(Dialogue, asyncio.Protocol):
             self.journal.failure("session_failed", error)
             self.say(replies.INTERNAL)
         finally:
+            self._end_transaction()
             self.outbox.close()
 
     async def _serve(self) -> None:
@@ -163,8 +165,10 @@ class Session(Dialogue, asyncio.Protocol):
             except Refused as refusal:
                 if refusal.close:
                     raise
-                self.bad_commands += refusal.reply.code >= 500  # RFC 5321 §4.2.1
+                self.bad_commands += _of_protocol(refusal.reply)
                 self.say(refusal.reply)
+            else:
+                self.bad_commands = 0
         raise Refused(replies.TOO_MANY_ERRORS)
 
     async def _greet(self) -> None:
@@ -211,6 +215,11 @@ class Session(Dialogue, asyncio.Protocol):
 COMMANDS: Final[dict[str, Callable[[Dialogue, bytes], Awaitable[None]]]] = {
     name.removeprefix("smtp_"): handler for name, handler in vars(Dialogue).items() if name.startswith("smtp_")
 }
+
+
+def _of_protocol(refusal: Reply) -> bool:
+    """Whether it is about syntax or order (RFC 5321 §4.2.1: x0z; 555 is §4.1.1.11), and not about a message."""
+    return refusal.code // 10 == 50 or refusal.code == 555
 
 
 def _fault(line: bytes) -> Reply:
