@@ -60,6 +60,12 @@ BODY_LONE_CR: Final = Reply(554, "5.6.0", "The message holds a lone CR; lines en
 BODY_NUL: Final = Reply(554, "5.6.0", "The message holds a NUL; encode binary parts as base64")
 NO_8BITMIME: Final = Reply(554, "5.6.3", "The message holds 8-bit octets and the submission host takes 7-bit only")
 NO_SMTPUTF8: Final = Reply(553, "5.6.7", "The submission host takes ASCII addresses and headers only")
+NO_SMTPUTF8_WRITTEN: Final = Reply(
+    553,
+    "5.6.7",
+    "The submission host takes ASCII headers only, and the relay would write a UTF-8 address into Reply-To, From or "
+    "X-Original-To: use ASCII addresses",
+)
 NOT_ONE_COMMAND: Final = Reply(
     554, "5.5.4", "An address or a parameter holds a line end, a space or a bracket and would end its command; not sent"
 )

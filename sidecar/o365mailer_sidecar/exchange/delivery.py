@@ -56,6 +56,7 @@ class Delivery:
             size=len(self.outgoing),
             eight_bit=self.outgoing.eight_bit,
             utf8_headers=self.outgoing.utf8_headers,
+            utf8_written=self.outgoing.utf8_written,
             extensions=self.extensions,
         )
         return b" ".join((b"MAIL", *words))

@@ -16,9 +16,18 @@ WORD: Final = re.compile(r"[\x21-\x7e]+")
 
 
 def mail_arguments(
-    envelope: Envelope, *, size: int, eight_bit: bool, utf8_headers: bool, extensions: Collection[str]
+    envelope: Envelope,
+    *,
+    size: int,
+    eight_bit: bool,
+    utf8_headers: bool,
+    utf8_written: bool = False,
+    extensions: Collection[str],
 ) -> list[bytes]:
-    """The arguments of MAIL. `extensions` are EHLO's keywords in lower case; `size` is in octets.
+    """The arguments of MAIL. `extensions` are EHLO's keywords in lower case; `size` is in bytes.
+
+    An address or a header field in UTF-8 needs SMTPUTF8 (RFC 6531 §3.4). For what the app wrote into its header
+    (`utf8_headers`) it is said where the app said it; for what the relay wrote (`utf8_written`) it is said always.
 
     Raises Refused when the message needs what is not announced (nothing is re-coded), and for an address or a parameter
     that would end its place in the command: Exchange would read another address than policy has judged.
@@ -30,9 +39,10 @@ def mail_arguments(
         raise Refused(replies.NO_8BITMIME)
     if eight_bit:
         words.append("BODY=8BITMIME")
-    needed = envelope.internationalized or (envelope.sender.smtputf8 and utf8_headers)
+    needed = envelope.internationalized or utf8_written or (envelope.sender.smtputf8 and utf8_headers)
     if needed and "smtputf8" not in extensions:
-        raise Refused(replies.NO_SMTPUTF8)
+        only_ours = utf8_written and not envelope.internationalized
+        raise Refused(replies.NO_SMTPUTF8_WRITTEN if only_ours else replies.NO_SMTPUTF8)
     if needed or (envelope.sender.smtputf8 and "smtputf8" in extensions):
         words.append("SMTPUTF8")
     if "dsn" in extensions:

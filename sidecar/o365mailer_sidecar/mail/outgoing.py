@@ -36,6 +36,14 @@ class Outgoing:
         """Whether SMTPUTF8 is needed for what stands before the first empty line."""
         return not self.headers.isascii()
 
+    @property
+    def utf8_written(self) -> bool:
+        """Whether a field that the relay wrote holds UTF-8: then SMTPUTF8 is needed, asked for or not."""
+        if self.headers.isascii():
+            return False
+        apps = set(header_block(self.body.content).splitlines())
+        return any(not line.isascii() for line in self.headers.splitlines() if line not in apps)
+
     def stuffed(self) -> Iterator[bytes]:
         """The message as DATA has it, without the end of data: one block at least."""
         pieces = self.body.blocks(start=self.skipped)
