@@ -47,7 +47,7 @@ def test_an_annotated_pod_is_created_with_the_sidecar_first(installation: Instal
     assert [each["name"] for each in result["spec"]["initContainers"]] == ["o365mailer", "migrate"]
     assert result["metadata"]["labels"] == {"o365mailer.dev/mailer": "noreply"}
     assert result["spec"]["securityContext"]["sysctls"] == [
-        {"name": "net.ipv4.ip_unprivileged_port_start", "value": "25"}
+        {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}
     ]
 
 

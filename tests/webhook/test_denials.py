@@ -3,10 +3,10 @@
 import pathlib
 
 import pytest
-from webhook.examples import Manifest, app, denial, pod
+from webhook.examples import Manifest, app, denial, injected, pod, sidecar, verdict
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.verdict import DOCUMENTATION, Reason
+from o365mailer_operator.webhook.verdict import DOCUMENTATION, Denial, Reason
 
 INJECT, PORTS, HEALTH = names.INJECT_ANNOTATION, names.PORTS_ANNOTATION, names.HEALTH_PORT_ANNOTATION
 SPOOL = names.SPOOL_ANNOTATION
@@ -176,14 +176,132 @@ def test_the_health_port_cannot_be_a_mail_port() -> None:
     assert "is taken by the mail port" in denial(pod({PORTS: "2525", HEALTH: "2525"})).message
 
 
-def test_windows_is_known_by_the_node_selector_too() -> None:
-    assert denial(pod(spec={"nodeSelector": {"kubernetes.io/os": "windows"}})).reason is Reason.WINDOWS
+def node(*terms: list[tuple[str, str, list[str]]]) -> Manifest:
+    """Parts of a spec: a required node affinity of these terms of (label, operator, values)."""
+    selector = [
+        {"matchExpressions": [{"key": key, "operator": operator, "values": values} for key, operator, values in term]}
+        for term in terms
+    ]
+    return {
+        "affinity": {
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": selector}}
+        }
+    }
 
 
-@pytest.mark.parametrize("value", ["high", "-1", "26"])
-def test_a_sysctl_that_forbids_the_port_is_refused(value: str) -> None:
+OS, OLD_OS, ZONE = "kubernetes.io/os", "beta.kubernetes.io/os", ("topology.kubernetes.io/zone", "In", ["a"])
+HOST_PROCESS = {"windowsOptions": {"hostProcess": True, "runAsUserName": "NT AUTHORITY\\SYSTEM"}}
+WINDOWS: dict[str, Manifest] = {
+    "os": {"os": {"name": "windows"}},
+    "label": {"nodeSelector": {OS: "windows"}},
+    "old label": {"nodeSelector": {OLD_OS: "windows"}},
+    "affinity": node([(OS, "In", ["windows"])]),
+    "affinity by the old label, among others": node([ZONE, (OLD_OS, "In", ["windows"])]),
+    "affinity in each of its terms": node([(OS, "In", ["windows"])], [ZONE, (OS, "In", ["windows"])]),
+    "HostProcess": {"hostNetwork": True, "securityContext": HOST_PROCESS},
+    "HostProcess of a container": {"hostNetwork": True, **app(securityContext=HOST_PROCESS)},
+    "HostProcess of an init container": {"initContainers": [{"name": "a", "securityContext": HOST_PROCESS}]},
+}
+NOT_WINDOWS: dict[str, Manifest] = {
+    "os": {"os": {"name": "linux"}},
+    "label": {"nodeSelector": {OS: "linux", OLD_OS: "linux"}},
+    "another label": {"nodeSelector": {"os": "windows"}},
+    "not on Windows": node([(OS, "NotIn", ["windows"])]),
+    "on either": node([(OS, "In", ["windows", "linux"])]),
+    "Windows in one of the terms": node([(OS, "In", ["windows"])], [(OS, "In", ["linux"])]),
+    "any Windows in one of the terms": node([(OS, "In", ["windows"])], [ZONE]),
+    "a term of nothing": node([(OS, "In", ["windows"])], []),
+    "the label exists": node([(OS, "Exists", [])]),
+    "no terms": node(),
+    "preferred": {
+        "affinity": {
+            "nodeAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "weight": 1,
+                        "preference": {"matchExpressions": [{"key": OS, "operator": "In", "values": ["windows"]}]},
+                    }
+                ]
+            }
+        }
+    },
+    "no HostProcess": {"securityContext": {"windowsOptions": {"hostProcess": False, "gmsaCredentialSpecName": "x"}}},
+    "nulls": {"affinity": {"nodeAffinity": None}, "securityContext": {"windowsOptions": None}},
+}
+
+
+@pytest.mark.promise("W6")
+@pytest.mark.parametrize("spec", WINDOWS.values(), ids=WINDOWS)
+def test_a_pod_that_runs_on_windows_only_is_refused_as_that(spec: Manifest) -> None:
+    """Before hostNetwork, which a HostProcess pod must have: "remove hostNetwork" would be no fix."""
+    assert denial(pod(spec=spec)).reason is Reason.WINDOWS
+
+
+@pytest.mark.parametrize("spec", NOT_WINDOWS.values(), ids=NOT_WINDOWS)
+def test_a_pod_that_may_run_on_linux_is_injected(spec: Manifest) -> None:
+    assert sidecar(injected(pod(spec=spec)))
+
+
+FORBIDS = "the pod sets sysctl net.ipv4.ip_unprivileged_port_start to"
+
+
+@pytest.mark.promise("W6")
+@pytest.mark.parametrize(
+    ("value", "annotations", "message"),
+    [
+        ("26", {PORTS: "25"}, f"set it to 25 or less, remove it, or set annotation {PORTS} to ports from 26 up"),
+        ("100", {}, f"port 25: set it to 25 or less, remove it, or set annotation {PORTS} to ports from 100 up"),
+        (
+            "2048",
+            {PORTS: "1025"},
+            f"port 1025: set it to 1025 or less, remove it, or set annotation {PORTS} to ports from 2048 up",
+        ),
+        ("2048", {PORTS: "2525,1025,1026"}, "forbids the sidecar port 1025: set it to 1025 or less"),
+        (
+            "10000",
+            {PORTS: "12525"},
+            f"port 9025: set it to 9025 or less, remove it, or set annotation {HEALTH} to ports from 10000 up",
+        ),
+        (
+            "10000",
+            {PORTS: "2525"},
+            f"port 2525: set it to 2525 or less, remove it, or set annotation {PORTS} and {HEALTH} to ports from 10000",
+        ),
+        (
+            "5000",
+            {PORTS: "6000", HEALTH: "4999"},
+            f"port 4999: set it to 4999 or less, remove it, or set annotation {HEALTH} to ports from 5000 up",
+        ),
+        ("high", {}, f"{FORBIDS} 'high': write a number from 0 to 65535, or remove it"),
+        ("-1", {PORTS: "2525"}, f"{FORBIDS} '-1': write a number from 0 to 65535, or remove it"),
+        ("65536", {}, f"{FORBIDS} '65536': write a number from 0 to 65535, or remove it"),
+        ("٢٥", {}, "write a number from 0 to 65535, or remove it"),
+    ],
+)
+def test_a_sysctl_that_forbids_a_port_is_refused_with_the_floor_that_it_sets(
+    value: str, annotations: dict[str, str], message: str
+) -> None:
     sysctls = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": value}]
-    assert denial(pod(spec={"securityContext": {"sysctls": sysctls}})).reason is Reason.SYSCTL_TOO_HIGH
+    refusal = denial(pod(annotations, spec={"securityContext": {"sysctls": sysctls}}))
+    assert refusal.reason is Reason.SYSCTL_TOO_HIGH
+    assert message in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("value", "annotations"),
+    [
+        ("0", {}),
+        ("25", {}),
+        ("1024", {PORTS: "1024"}),
+        ("9025", {PORTS: "9026"}),
+        ("65535", {PORTS: "65535", HEALTH: "65535"}),
+    ],
+)
+def test_the_advice_about_the_sysctl_holds(value: str, annotations: dict[str, str]) -> None:
+    """What the refusal says is enough is enough (the last: two ports of one number are refused for another reason)."""
+    sysctls = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": value}]
+    answer = verdict(pod(annotations, spec={"securityContext": {"sysctls": sysctls}}))
+    assert not (isinstance(answer, Denial) and answer.reason is Reason.SYSCTL_TOO_HIGH)
 
 
 def test_a_long_value_is_repeated_shortened() -> None:

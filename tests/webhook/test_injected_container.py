@@ -193,19 +193,19 @@ def test_on_openshift_the_platform_chooses_the_uid_unless_the_pod_would_be_root(
 def test_the_pods_own_security_context_keeps_every_field() -> None:
     before = {"runAsUser": 0, "fsGroup": 7, "sysctls": [{"name": "net.core.somaxconn", "value": "1024"}]}
     after = injected(pod(spec={"securityContext": before}))["spec"]["securityContext"]
-    assert after == {**before, "sysctls": [*before["sysctls"], {"name": SYSCTL, "value": "25"}]}  # type: ignore[misc]
+    assert after == {**before, "sysctls": [*before["sysctls"], {"name": SYSCTL, "value": "0"}]}  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
     ("annotations", "present", "written"),
     [
-        ({}, None, "25"),
+        ({}, None, "0"),
         ({}, "0", None),
         ({}, "25", None),
-        ({names.PORTS_ANNOTATION: "587"}, None, "587"),
+        ({names.PORTS_ANNOTATION: "587"}, None, "0"),
         ({names.PORTS_ANNOTATION: "2525"}, None, None),
         ({names.PORTS_ANNOTATION: "2525"}, "1000", None),
-        ({names.PORTS_ANNOTATION: "2525", names.HEALTH_PORT_ANNOTATION: "1000"}, None, "1000"),
+        ({names.PORTS_ANNOTATION: "2525", names.HEALTH_PORT_ANNOTATION: "1000"}, None, "0"),
     ],
 )
 def test_the_sysctl_is_written_only_where_a_port_needs_it(

@@ -108,17 +108,17 @@ def _unknown(pod: Pod) -> Iterator[str]:
 
 def _refuse_impossible(pod: Pod, mailer: str, *, volumes: Collection[str]) -> None:
     spec = pod.spec
+    if spec.windows():  # asked first: a Windows HostProcess pod must have hostNetwork
+        raise Refused(
+            Reason.WINDOWS,
+            "the pod runs on Windows and the sidecar is a Linux image: send mail from a Linux pod, and remove "
+            f"annotation {names.INJECT_ANNOTATION} here",
+        )
     if spec.host_network:
         raise Refused(
             Reason.HOST_NETWORK,
             "the pod uses the node's network (hostNetwork: true), where the sidecar's ports would be open to "
             f"everything on the node: remove hostNetwork, or annotation {names.INJECT_ANNOTATION}",
-        )
-    if (spec.os and spec.os.name == "windows") or (spec.node_selector or {}).get("kubernetes.io/os") == "windows":
-        raise Refused(
-            Reason.WINDOWS,
-            "the pod runs on Windows and the sidecar is a Linux image: send mail from a Linux pod, and remove "
-            f"annotation {names.INJECT_ANNOTATION} here",
         )
     taken = [volume.name for volume in spec.volumes or () if volume.name in volumes]
     if taken:

@@ -5,8 +5,13 @@ must know whether the array is there.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
+
+WINDOWS: Final = "windows"
+OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
+"""Labels of a node; kubelet still writes both (kubernetes.io, "Well-Known Labels, Annotations and Taints")."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -53,12 +58,25 @@ class ResourceRequirements(Part, frozen=True):
     limits: dict[str, str | int | float] | None = None
 
 
+class WindowsOptions(Part, frozen=True):
+    """Security settings of Windows containers."""
+
+    host_process: bool | None = None
+
+
+class ContainerSecurityContext(Part, frozen=True):
+    """A container's own security settings."""
+
+    windows_options: WindowsOptions | None = None
+
+
 class Container(Part, frozen=True):
     """A container or an init container."""
 
     name: str
     ports: list[ContainerPort] | None = None
     resources: ResourceRequirements | None = None
+    security_context: ContainerSecurityContext | None = None
 
     def limits(self, resource: str) -> bool:
         """Whether it has a limit of this resource."""
@@ -90,12 +108,45 @@ class PodSecurityContext(Part, frozen=True):
     run_as_user: int | None = None
     fs_group: int | None = None
     sysctls: list[Sysctl] | None = None
+    windows_options: WindowsOptions | None = None
 
 
 class OperatingSystem(Part, frozen=True):
     """`spec.os`."""
 
     name: str | None = None
+
+
+class Requirement(Part, frozen=True):
+    """One condition on a node's labels."""
+
+    key: str = ""
+    operator: str = ""
+    values: list[str] | None = None
+
+
+class NodeSelectorTerm(Part, frozen=True):
+    """Conditions on a node, all of which must hold."""
+
+    match_expressions: list[Requirement] | None = None
+
+
+class NodeSelector(Part, frozen=True):
+    """Terms, one of which must hold."""
+
+    node_selector_terms: list[NodeSelectorTerm] | None = None
+
+
+class NodeAffinity(Part, frozen=True):
+    """The nodes that a pod may run on; what it merely prefers is not looked at."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+
+
+class Affinity(Part, frozen=True):
+    """`spec.affinity`."""
+
+    node_affinity: NodeAffinity | None = None
 
 
 class PodSpec(Part, frozen=True):
@@ -110,6 +161,7 @@ class PodSpec(Part, frozen=True):
     host_network: bool | None = None
     os: OperatingSystem | None = None
     node_selector: dict[str, str] | None = None
+    affinity: Affinity | None = None
     termination_grace_period_seconds: int | None = None
     restart_policy: str | None = None
     resources: ResourceRequirements | None = None
@@ -119,6 +171,33 @@ class PodSpec(Part, frozen=True):
         """Init containers first, then containers: all that share the pod's network and its QoS class."""
         yield from self.init_containers or ()
         yield from self.containers or ()
+
+    def windows(self) -> bool:
+        """Whether the pod can run on Windows nodes only."""
+        return (
+            (self.os is not None and self.os.name == WINDOWS)
+            or any((self.node_selector or {}).get(key) == WINDOWS for key in OS_LABELS)
+            or self._requires_windows_node()
+            or any(each.windows_options is not None and each.windows_options.host_process for each in self._security())
+        )
+
+    def _requires_windows_node(self) -> bool:
+        """The terms are alternatives: each of them must ask for Windows and nothing else."""
+        node = self.affinity.node_affinity if self.affinity else None
+        required = node.required_during_scheduling_ignored_during_execution if node else None
+        terms = (required.node_selector_terms if required else None) or ()
+        return bool(terms) and all(
+            any(
+                each.key in OS_LABELS and each.operator == "In" and set(each.values or ()) == {WINDOWS}
+                for each in term.match_expressions or ()
+            )
+            for term in terms
+        )
+
+    def _security(self) -> Iterator[PodSecurityContext | ContainerSecurityContext]:
+        if self.security_context is not None:
+            yield self.security_context
+        yield from (each.security_context for each in self.every_container() if each.security_context is not None)
 
 
 class Pod(Part, frozen=True):

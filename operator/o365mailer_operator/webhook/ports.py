@@ -11,13 +11,14 @@ from typing import Final
 from o365mailer_contract import names
 from o365mailer_operator.webhook.objects import PodSpec
 from o365mailer_operator.webhook.verdict import Reason, Refused
-from o365mailer_operator.webhook.wishes import DEFAULT_PORTS, Wishes
+from o365mailer_operator.webhook.wishes import DEFAULT_PORTS, Wishes, shown
 
 SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
 """Allowed by Pod Security from version 1.0, `restricted` included, and counted as safe by kubelet since 1.22
 (kubernetes.io, "Using sysctls"); holds for IPv4 and IPv6 of the pod's own network."""
 PRIVILEGED_BELOW: Final = 1024
-"""Linux' default of that setting. Container runtimes differ (0 with recent containerd), so it is always written."""
+"""Linux' default of that setting. Container runtimes differ (0 since containerd 2.0), so it is written where a port is
+below; above, it is left out for nodes that take no sysctls (virtual nodes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Listening:
     ports: tuple[int, ...]
     health_port: int
     sysctl: str | None
-    """The value to write, None where the pod's own is low enough or nothing needs it."""
+    """The value to write, None where the pod has its own or nothing needs it."""
     notes: tuple[str, ...]
     """What differs from the default, for the status annotation."""
 
@@ -53,7 +54,7 @@ def choose_ports(spec: PodSpec, wishes: Wishes) -> Listening:
     return Listening(
         ports=ports,
         health_port=wishes.health_port,
-        sysctl=_sysctl(spec, lowest=min(*ports, wishes.health_port)),
+        sysctl=_sysctl(spec, wishes, ports),
         notes=notes,
     )
 
@@ -82,19 +83,32 @@ def _smtp_ports(wishes: Wishes, taken: dict[int, str]) -> tuple[tuple[int, ...],
     return wanted, notes
 
 
-def _sysctl(spec: PodSpec, *, lowest: int) -> str | None:
-    if lowest >= PRIVILEGED_BELOW:
-        return None
-    present = spec.security_context.sysctls if spec.security_context else None
-    for sysctl in present or ():
-        if sysctl.name.replace("/", ".") != SYSCTL:  # kubelet takes both ways of writing it
-            continue
-        if sysctl.value.isascii() and sysctl.value.isdigit() and int(sysctl.value) <= lowest:
-            return None
+def _sysctl(spec: PodSpec, wishes: Wishes, ports: tuple[int, ...]) -> str | None:
+    """0 where the pod has no value of its own: any other would take ports from the app's containers."""
+    own = _own_floor(spec)
+    if own is None:
+        return "0" if min(*ports, wishes.health_port) < PRIVILEGED_BELOW else None
+    if not (own.isascii() and own.isdigit() and int(own) <= 65535):
         raise Refused(
             Reason.SYSCTL_TOO_HIGH,
-            f"the pod sets sysctl {SYSCTL} to {sysctl.value!r}, which forbids the sidecar port {lowest}: set it to "
-            f"{lowest} or less, remove it, or set annotation {names.PORTS_ANNOTATION} to ports from "
-            f"{PRIVILEGED_BELOW} up",
+            f"the pod sets sysctl {SYSCTL} to {shown(own)}: write a number from 0 to 65535, or remove it",
         )
-    return str(lowest)
+    below = [port for port in ports if port < int(own)]
+    annotations = [names.PORTS_ANNOTATION] if below else []
+    if wishes.health_port < int(own):
+        below.append(wishes.health_port)
+        annotations.append(names.HEALTH_PORT_ANNOTATION)
+    if below:
+        raise Refused(
+            Reason.SYSCTL_TOO_HIGH,
+            f"the pod sets sysctl {SYSCTL} to {own!r}, which forbids the sidecar port {min(below)}: set it to "
+            f"{min(below)} or less, remove it, or set annotation {' and '.join(annotations)} to ports from "
+            f"{int(own)} up",
+        )
+    return None
+
+
+def _own_floor(spec: PodSpec) -> str | None:
+    present = spec.security_context.sysctls if spec.security_context else None
+    # kubelet takes both ways of writing the name
+    return next((each.value for each in present or () if each.name.replace("/", ".") == SYSCTL), None)
