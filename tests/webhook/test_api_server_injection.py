@@ -85,6 +85,17 @@ def test_a_restricted_namespace_takes_the_injected_pod(installation: Installatio
     assert "o365mailer" not in refused.message
 
 
+@pytest.mark.promise("W23")
+def test_the_api_server_takes_a_profile_for_the_app_and_another_for_the_sidecar(installation: Installation) -> None:
+    namespace = installation.new_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
+    profile = {"type": "Localhost", "localhostProfile": "deny-write"}
+    result = created(
+        installation, namespace, pod(spec={**RESTRICTED_APP, "securityContext": {"appArmorProfile": profile}})
+    )
+    assert sidecar(result)["securityContext"]["appArmorProfile"] == {"type": "RuntimeDefault"}
+    assert result["spec"]["securityContext"]["appArmorProfile"] == profile
+
+
 def test_a_pod_that_runs_as_root_gets_a_sidecar_that_does_not(installation: Installation, namespace: str) -> None:
     security = {"runAsUser": 0, "runAsGroup": 0, "fsGroup": 2000}
     result = created(installation, namespace, pod(spec={"securityContext": security}))

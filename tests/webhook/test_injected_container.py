@@ -180,6 +180,26 @@ def test_its_security_context_is_what_pod_security_restricted_asks_for() -> None
     }
 
 
+@pytest.mark.promise("W23")
+@pytest.mark.parametrize(
+    ("pods", "ours"),
+    [
+        ({"type": "Localhost", "localhostProfile": "deny-write"}, {"type": "RuntimeDefault"}),
+        ({"type": "RuntimeDefault"}, None),
+        ({"type": "Unconfined"}, None),
+        (None, None),
+    ],
+)
+def test_an_app_armor_profile_made_for_the_app_does_not_hold_for_the_sidecar(
+    pods: dict[str, str] | None, ours: dict[str, str] | None
+) -> None:
+    """A node without AppArmor refuses a pod that names any profile, so none is written where the pod names none."""
+    before = {} if pods is None else {"appArmorProfile": pods}
+    result = injected(pod(spec={"securityContext": before}))
+    assert sidecar(result)["securityContext"].get("appArmorProfile") == ours
+    assert result["spec"]["securityContext"].get("appArmorProfile") == pods
+
+
 @pytest.mark.parametrize(("pod_user", "uid"), [(None, None), (1000, None), (0, 36525)])
 def test_on_openshift_the_platform_chooses_the_uid_unless_the_pod_would_be_root(
     pod_user: int | None, uid: int | None

@@ -7,7 +7,7 @@ own pod-level settings are laxer (kubernetes.io, "Pod Security Standards").
 from typing import Any, Final
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.objects import PodSecurityContext, PodSpec
 from o365mailer_operator.webhook.ports import Listening
 from o365mailer_operator.webhook.resources import Amounts
 from o365mailer_operator.webhook.settings import Settings
@@ -80,14 +80,23 @@ def _environment(listening: Listening, *, spool: Spool | None, log_level: str | 
 
 
 def _security_context(spec: PodSpec, *, openshift: bool) -> dict[str, Any]:
-    """OpenShift gives each namespace its own uids, so none is written there, unless the pod as a whole would be root
-    (whoever may run root may run any uid)."""
-    inherits_root = spec.security_context is not None and spec.security_context.run_as_user == 0
-    identity = (
-        {} if openshift and not inherits_root else {"runAsUser": names.SIDECAR_USER, "runAsGroup": names.SIDECAR_USER}
+    """What a container would inherit from the pod and we must not is written here.
+
+    OpenShift gives each namespace its own uids, so none is written there, unless the pod as a whole would be root
+    (whoever may run root may run any uid). An AppArmor profile of the node's (Localhost) was made for the app, and
+    could forbid the sidecar its files; a node that has one has the runtime's own too. The legacy annotations name a
+    container each, so they never speak of ours.
+    """
+    pod = spec.security_context or PodSecurityContext()
+    user = (
+        {}
+        if openshift and pod.run_as_user != 0
+        else {"runAsUser": names.SIDECAR_USER, "runAsGroup": names.SIDECAR_USER}
     )
+    apps_profile = pod.app_armor_profile is not None and pod.app_armor_profile.type == "Localhost"
     return {
-        **identity,
+        **user,
+        **({"appArmorProfile": {"type": "RuntimeDefault"}} if apps_profile else {}),
         "runAsNonRoot": True,
         "allowPrivilegeEscalation": False,
         "privileged": False,

@@ -102,11 +102,18 @@ class Sysctl(Part, frozen=True):
     value: str
 
 
+class AppArmorProfile(Part, frozen=True):
+    """`type` is RuntimeDefault, Localhost (a profile of the node's) or Unconfined."""
+
+    type: str = ""
+
+
 class PodSecurityContext(Part, frozen=True):
     """The security settings that containers inherit."""
 
     run_as_user: int | None = None
     fs_group: int | None = None
+    app_armor_profile: AppArmorProfile | None = None
     sysctls: list[Sysctl] | None = None
     windows_options: WindowsOptions | None = None
 
