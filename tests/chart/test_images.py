@@ -4,6 +4,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from functools import cache
+from os.path import normpath
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -56,6 +57,23 @@ def members(archive: tarfile.TarFile, layers: list[str]) -> set[str]:
     return found
 
 
+def modes_of(name: str) -> dict[str, tuple[int, int]]:
+    """Owner and mode of what is in /app/bin, links followed."""
+    found: dict[str, tarfile.TarInfo] = {}
+    with tarfile.open(archive_of(name)) as archive:
+        (manifest,) = json.load(archive.extractfile("manifest.json") or pytest.fail("no manifest.json"))
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=archive.extractfile(layer)) as content:
+                found |= {str(PurePosixPath("/", member.name)): member for member in content}
+
+    def followed(path: str) -> tarfile.TarInfo:
+        member = found[path]
+        return followed(normpath(PurePosixPath(path).parent / member.linkname)) if member.issym() else member
+
+    commands = [path for path in found if path.startswith("/app/bin/")]
+    return {path: (followed(path).uid, followed(path).mode & 0o777) for path in commands}
+
+
 @cache
 def content_of(name: str) -> tuple[frozenset[str], dict[str, Any]]:
     """An image's paths and its configuration."""
@@ -84,6 +102,14 @@ def test_an_image_runs_without_root_and_without_a_shell(image: str) -> None:
     assert configuration["User"] == {"sidecar": f"{names.SIDECAR_USER}:{names.SIDECAR_USER}"}.get(image, "65532:65532")
     command = configuration.get("Entrypoint") or configuration["Cmd"]
     assert command[0] in COMMANDS[image]
+
+
+def test_the_sidecars_interpreter_can_be_executed_and_not_read() -> None:
+    """So no process of its uid can look into it. The hook and the commands are scripts, which must be read."""
+    files = modes_of("sidecar")
+    assert files["/app/bin/python3"] == (0, 0o711)
+    assert files["/app/bin/o365mailer-sidecar"] == files[f"/app/bin/{names.AWAIT_READY}"] == (0, 0o755)
+    assert modes_of("operator")["/app/bin/python3"] == (0, 0o755)
 
 
 def test_an_image_has_its_own_commands_and_no_other(image: str) -> None:
