@@ -31,6 +31,9 @@ SLOTS: Final = 1000
 
 PID_NAMESPACE: Final = "/proc/self/ns/pid"
 
+ENDED: Final = frozenset({"Z", "X"})
+"""States of a process that does nothing any more (proc_pid_stat(5))."""
+
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """What the lock file says: whom a person's command may signal."""
@@ -39,11 +42,27 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     namespace: str
     """Where the pid means something: a volume may be shared by pods."""
+    started: int = 0
+    """When it started, in clock ticks since boot: with the pid it names one process. 0: not known."""
 
 
 def owner() -> Owner:
     """This process."""
-    return Owner(pid=os.getpid(), host=socket.gethostname(), namespace=namespace())
+    pid = os.getpid()
+    return Owner(pid=pid, host=socket.gethostname(), namespace=namespace(), started=started(pid))
+
+
+def started(pid: int) -> int:
+    """When the process with this pid started, in clock ticks since boot; 0 when there is none, or it has ended.
+
+    Any user may read it, also of a process whose program that user cannot read, unlike its descriptors and links
+    (proc_pid_stat(5), field 22; the name in field 2 may hold spaces and parentheses).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in ENDED else int(fields[19])
 
 
 def namespace() -> str:
@@ -145,7 +164,11 @@ def _taken(path: Path, *, disk: Disk) -> Slot | None:
         if not path.exists():
             raise  # the volume itself cannot be written to
         return None  # a slot of another user
-    return _furnished(slot, disk=disk) if slot else None
+    if not slot:
+        return None
+    with suppress(OSError):  # a full disk takes no word about us, and its mail must leave to make room
+        os.ftruncate(slot.lock, os.pwrite(slot.lock, msgspec.json.encode(owner()) + b"\n", 0))
+    return _furnished(slot, disk=disk)
 
 
 def _furnished(slot: Slot, *, disk: Disk) -> Slot:
@@ -169,6 +192,4 @@ def _lock(path: Path) -> Slot | None:
         if isinstance(error, BlockingIOError):
             return None
         raise
-    with suppress(OSError):  # a full disk takes no word about us, and its mail must leave to make room
-        os.ftruncate(lock, os.pwrite(lock, msgspec.json.encode(owner()) + b"\n", 0))
     return Slot(path, lock)
