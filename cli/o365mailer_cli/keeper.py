@@ -61,6 +61,8 @@ class Keeper:
                 wait = wait_after_failure(error, failures=failures, random=self.random())
                 self.progress.failed(error, wait=wait)
                 await self._until(self.now() + datetime.timedelta(seconds=wait), unless_changed=before)
+                if self._secrets() != before:
+                    failures = 0
                 continue
             failures = 0
             self.progress.token(token)

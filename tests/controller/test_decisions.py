@@ -1,7 +1,9 @@
 """The pure core: what is decided from a mailer, its Secrets and the clock, and what is written after it."""
 
 import base64
+import dataclasses
 import datetime
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -22,13 +24,15 @@ from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Sit
 from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Mailer, decode_mailer, encode_status
 from o365mailer_operator.token.bearer import Token
-from o365mailer_operator.token.errors import EntraUnreachable
+from o365mailer_operator.token.errors import EntraRefused, EntraUnreachable
 from o365mailer_operator.token.hosts import AllowedHosts
 
 NOON = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
+SECOND = datetime.timedelta(seconds=1)
 MINUTE = datetime.timedelta(minutes=1)
 HOUR = 60 * MINUTE
 Object = dict[str, Any]
+REFUSED = EntraRefused("wrong", code=7000215)
 
 
 def mailer(*, status: Object | None = None, annotations: dict[str, str] | None = None, **spec: Any) -> Mailer:
@@ -45,23 +49,31 @@ def mailer(*, status: Object | None = None, annotations: dict[str, str] | None =
     )
 
 
-def credential(*, version: str = "100") -> Object:
+def credential(*, value: bytes = b"not-a-secret", version: str = "100", uid: str = "s-1") -> Object:
     """The credential Secret."""
-    data = {"secret": base64.b64encode(b"not-a-secret").decode()}
-    return {"metadata": {"name": "entra", "resourceVersion": version}, "data": data}
+    data = {"secret": base64.b64encode(value).decode()}
+    return {"metadata": {"name": "entra", "uid": uid, "resourceVersion": version}, "data": data}
 
 
 def situation(
-    subject: Mailer, *, token_secret: Object | None = None, now: datetime.datetime = NOON, version: str = "100"
+    subject: Mailer,
+    *,
+    token_secret: Object | None = None,
+    now: datetime.datetime = NOON,
+    secret: Object | None = None,
+    attempted: datetime.datetime | None = None,
+    salt: bytes = b"salt" * 4,
 ) -> Situation:
     """All that a decision rests on."""
     return Situation(
         mailer=subject,
         spec=read_spec(subject),
-        secrets={"entra": credential(version=version)},
+        secrets={"entra": secret or credential()},
         forbidden=frozenset(),
         token_secret=token_secret,
         now=now,
+        salt=salt,
+        attempted=attempted,
     )
 
 
@@ -143,9 +155,134 @@ def test_a_failure_is_waited_out_by_the_status_alone_and_a_changed_secret_is_not
     assert isinstance(waiting, Keep)
     assert waiting.problem is not None
     assert isinstance(step(situation(again, now=NOON + MINUTE)), Mint)
-    assert isinstance(step(situation(again, version="101")), Mint)
+    later = NOON + 10 * SECOND
+    permanent = written(settled(first, REFUSED))
+    assert isinstance(step(situation(mailer(status=permanent), now=later)), Keep)
+    assert isinstance(step(situation(mailer(status=permanent), now=later, secret=credential(value=b"other"))), Mint)
+    asked = mailer(status=permanent, annotations={names.REFRESH_ANNOTATION: "now"})
+    assert isinstance(step(situation(asked, now=later)), Mint)
+
+
+@pytest.mark.promise("C76")
+def test_what_is_written_on_a_secret_beside_its_content_mints_nothing_and_clears_no_backoff() -> None:
+    touched = credential(version="101") | {"type": "Opaque"}
+    touched["metadata"]["labels"] = {"velero.io/backup": "daily"}
+    secret, status = issued()
+    later = NOON + MINUTE
+    kept = situation(mailer(status=status), token_secret=secret, secret=touched, now=later)
+    assert isinstance(step(kept), Keep)
+    assert settled(kept).secret is None
+    other = situation(mailer(status=status), token_secret=secret, secret=credential(value=b"other"), now=later)
+    assert isinstance(step(other), Mint)
+
+    refused = mailer(status=written(settled(situation(mailer()), REFUSED)))
+    waiting = step(situation(refused, secret=touched, now=NOON + 20 * SECOND))
+    assert isinstance(waiting, Keep)
+    assert waiting.problem is not None
+    assert isinstance(step(situation(refused, secret=credential(value=b"other"), now=NOON + 20 * SECOND)), Mint)
+
+
+@pytest.mark.promise("C76")
+@pytest.mark.parametrize(
+    "content", [b"not-a-secret\n", b"\xef\xbb\xbfnot-a-secret\r\n"], ids=["a line break", "a mark"]
+)
+def test_white_space_around_a_secret_mints_nothing(content: bytes) -> None:
+    secret, status = issued()
+    touched = situation(mailer(status=status), token_secret=secret, secret=credential(value=content), now=NOON + MINUTE)
+    assert isinstance(step(touched), Keep)
+
+
+@pytest.mark.promise("C76")
+def test_neither_the_names_nor_the_order_of_two_secrets_decide_about_the_token() -> None:
+    def with_two(*references: str) -> tuple[Mailer, dict[str, Object]]:
+        refs = [{"name": name, "key": "secret"} for name in references]
+        held = {"old": credential(value=b"one"), "new": credential(value=b"two"), "newest": credential(value=b"two")}
+        return mailer(credential={"clientSecret": {"secretRefs": refs}}), {name: held[name] for name in references}
+
+    def of(*references: str, token_secret: Object | None = None) -> Situation:
+        subject, held = with_two(*references)
+        return dataclasses.replace(situation(subject, token_secret=token_secret, now=NOON + MINUTE), secrets=held)
+
+    conclusion = settled(of("old", "new"), token())
+    assert isinstance(step(of("new", "old", token_secret=stored(conclusion.secret))), Keep)
+    assert isinstance(step(of("old", "newest", token_secret=stored(conclusion.secret))), Keep)
+    assert isinstance(step(of("new", token_secret=stored(conclusion.secret))), Mint)
+
+
+@pytest.mark.promise("C76")
+def test_a_fingerprint_tells_nothing_of_the_credential() -> None:
+    def kept(salt: bytes, value: bytes = b"not-a-secret") -> str:
+        found = situation(mailer(), secret=credential(value=value), salt=salt)
+        secret = settled(found, token()).secret
+        assert secret is not None
+        return str(secret["metadata"]["annotations"]["o365mailer.dev/credential-fingerprint"])
+
+    one = kept(b"1" * 16)
+    assert one == kept(b"1" * 16)
+    salt, _, digest = one.partition(".")
+    assert (len(salt), len(digest)) == (32, 64)
+    assert digest != kept(b"2" * 16).partition(".")[2]  # equal contents do not show as equal
+    assert digest != kept(b"1" * 16, b"other").partition(".")[2]
+    assert digest != hashlib.sha256(b"not-a-secret").hexdigest()
+
+
+@pytest.mark.promise("C76")
+def test_the_status_does_not_let_its_readers_try_passwords() -> None:
+    """They know all of the mailer. Without the UID of the Secret, which they may not read, they cannot compute it."""
+
+    def attempt(uid: str, value: bytes = b"hunter2") -> str | None:
+        return settled(situation(mailer(), secret=credential(uid=uid, value=value)), REFUSED).status.attempt
+
+    assert attempt("s-1") == attempt("s-1")
+    assert len({attempt("s-1"), attempt("s-2"), attempt("s-1", b"hunter3")}) == 3
+
+
+@pytest.mark.promise("C12")
+def test_a_mailer_whose_credential_was_restored_takes_its_token_over() -> None:
+    secret, _ = issued()
+    restored = credential(version="900", uid="s-2")
+    assert isinstance(step(situation(mailer(), token_secret=secret, secret=restored, now=NOON + MINUTE)), Keep)
+
+
+@pytest.mark.promise("C11")
+def test_whatever_asks_gets_one_attempt_in_ten_seconds() -> None:
+    secret, status = issued()
     asked = mailer(status=status, annotations={names.REFRESH_ANNOTATION: "now"})
-    assert isinstance(step(situation(asked)), Mint)
+    soon = situation(asked, token_secret=secret, now=NOON + 9 * SECOND)
+    waiting = step(soon)
+    assert isinstance(waiting, Keep)
+    assert waiting.until == NOON + 10 * SECOND
+    conclusion = settled(soon)
+    assert (conclusion.ready, conclusion.look_at) == (True, NOON + 10 * SECOND)
+    assert isinstance(step(situation(asked, token_secret=secret, now=NOON + 10 * SECOND)), Mint)
+
+    refused = mailer(status=written(settled(situation(mailer()), REFUSED)))
+    for touch in range(9):  # a Secret whose content is rewritten in a loop
+        rewritten = credential(value=str(touch).encode())
+        held = step(situation(refused, secret=rewritten, now=NOON + touch * SECOND))
+        assert isinstance(held, Keep)
+        assert held.problem is not None
+        assert held.problem.reason == "AADSTS7000215"
+    assert isinstance(step(situation(refused, secret=rewritten, now=NOON + 10 * SECOND)), Mint)
+
+    gone = mailer(status=status)  # the token Secret was deleted
+    assert isinstance(step(situation(gone, now=NOON + 9 * SECOND)), Keep)
+    assert isinstance(step(situation(gone, now=NOON + 10 * SECOND)), Mint)
+
+    unwritten = mailer(annotations={names.REFRESH_ANNOTATION: "2"})  # the status could not be written
+    assert isinstance(step(situation(unwritten, attempted=NOON, now=NOON + 9 * SECOND)), Keep)
+    assert isinstance(step(situation(unwritten, attempted=NOON, now=NOON + 10 * SECOND)), Mint)
+    assert isinstance(step(situation(unwritten, attempted=NOON + HOUR, now=NOON)), Mint)  # by a clock ahead of time
+
+
+@pytest.mark.promise("C62")
+def test_a_retry_and_a_refresh_that_are_due_are_paced_by_their_own_schedule() -> None:
+    away = mailer(status=written(settled(situation(mailer()), EntraUnreachable("away"))))
+    assert isinstance(step(situation(away, attempted=NOON, now=NOON + 7 * SECOND)), Mint)
+    short = dataclasses.replace(token(), expires_at=NOON + 8 * SECOND)
+    conclusion = settled(situation(mailer()), short)
+    due = situation(mailer(status=written(conclusion)), token_secret=stored(conclusion.secret), now=NOON + 7 * SECOND)
+    assert isinstance(step(due), Mint)
 
 
 @pytest.mark.promise("C10")
@@ -188,7 +325,8 @@ def test_what_needs_no_token_is_written_beside_the_old_one() -> None:
 @pytest.mark.promise("C9")
 def test_a_token_of_another_application_is_not_passed_off_as_the_new_ones() -> None:
     secret, status = issued()
-    changed = situation(mailer(status=status, tenantId="fabrikam.com", mailbox="a@fabrikam.com"), token_secret=secret)
+    subject = mailer(status=status, tenantId="fabrikam.com", mailbox="a@fabrikam.com")
+    changed = situation(subject, token_secret=secret, now=NOON + MINUTE)
     assert isinstance(step(changed), Mint)
     failed = settled(changed, EntraUnreachable("away"))
     assert failed.secret is None

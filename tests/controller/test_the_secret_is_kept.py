@@ -81,7 +81,46 @@ def test_a_changed_secret_is_tried_at_once(namespace: Namespace) -> None:
     namespace.apply_mailer(credential=credential)
     namespace.await_condition("AADSTS7000215")
     namespace.secret("rotated", {"secret": namespace.emulator.client_secret})
-    namespace.await_ready(within=5)
+    namespace.await_ready(within=15)
+
+
+@pytest.mark.promise("C76")
+def test_a_label_on_a_secret_mints_nothing_and_clears_no_backoff(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    namespace.secret("rotated", {"secret": "wrong-not-a-secret"})
+    credential = {"clientSecret": {"secretRefs": [{"name": "rotated", "key": "secret"}]}}
+    namespace.apply_mailer("refused", credential=credential)
+    namespace.await_condition("AADSTS7000215", mailer="refused")
+    attempts = namespace.emulator.counters()["requests"]["token"]
+    for name in ("entra", "rotated"):
+        namespace.kubectl("label", "secret", name, "-n", namespace.name, "backup=daily", "--overwrite")
+    namespace.apply_mailer(logLevel="debug")  # a look at each, by which the labels have been seen
+    namespace.apply_mailer("refused", credential=credential, logLevel="debug")
+    eventually(lambda: namespace.settings()["logLevel"] == "debug")
+    observed = namespace.find("o365mailer", "refused")["metadata"]["generation"]
+
+    def seen() -> bool:
+        return bool(namespace.find("o365mailer", "refused")["status"]["observedGeneration"] == observed)
+
+    eventually(seen)
+    assert namespace.emulator.counters()["requests"]["token"] == attempts
+    namespace.secret("rotated", {"secret": namespace.emulator.client_secret})  # the control: content does
+    namespace.await_ready("refused", within=15)
+
+
+@pytest.mark.promise("C11")
+def test_an_annotation_in_a_loop_asks_entra_once_in_ten_seconds(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    for number in range(12):
+        namespace.apply_mailer(annotations={"o365mailer.dev/refresh": str(number)})
+    eventually(lambda: minted(namespace) >= 2)  # the last of them is not forgotten
+    issued = datetime.datetime.fromisoformat(
+        namespace.find("secret", "o365mailer.noreply")["metadata"]["annotations"]["o365mailer.dev/issued-at"]
+    )
+    made = datetime.datetime.fromisoformat(namespace.find("o365mailer", "noreply")["metadata"]["creationTimestamp"])
+    assert minted(namespace) <= 1 + (issued - made).total_seconds() / 10
 
 
 @pytest.mark.promise("C9")
@@ -137,7 +176,7 @@ def test_the_refresh_annotation_bypasses_a_backoff_and_a_valid_token(namespace: 
     namespace.apply_mailer()
     namespace.await_condition("AADSTS7000222")
     namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "1"})
-    namespace.await_ready(within=5)
+    namespace.await_ready(within=15)
     assert minted(namespace) == 1
     namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "2"})
     eventually(lambda: minted(namespace) == 2)

@@ -82,11 +82,19 @@ def test_retry_after_is_honoured_up_to_an_hour() -> None:
 
 
 @pytest.mark.promise("C62")
-def test_what_time_does_not_heal_is_retried_every_15_minutes() -> None:
-    refused = EntraRefused("expired", code=7000222)
+@pytest.mark.parametrize("error", [EntraRefused("expired", code=7000222), EntraRefused("unlisted", code=1)])
+def test_anything_else_is_retried_after_1_2_4_8_minutes_then_every_15(error: EntraRefused) -> None:
+    waits = [wait_after_failure(error, failures=n, random=0.5) / 60 for n in (1, 2, 3, 4, 5, 6, 10_000)]
 
-    assert wait_after_failure(refused, failures=1, random=0.5) == 15 * 60
-    assert wait_after_failure(refused, failures=9, random=0.5) == 15 * 60
+    assert waits == [1, 2, 4, 8, 15, 15, 15]
+
+
+@pytest.mark.promise("C62")
+def test_a_refusal_is_not_retried_before_retry_after_either() -> None:
+    refused = EntraRefused("expired", code=7000222, retry_after=600)
+
+    assert wait_after_failure(refused, failures=1, random=0.5) == 600
+    assert wait_after_failure(refused, failures=5, random=0.5) == 15 * 60
 
 
 @given(random=st.floats(min_value=0, max_value=1, exclude_max=True), failures=st.integers(1, 10**9))

@@ -13,6 +13,7 @@ from o365mailer_operator.controller.decision import Aim, Hold, Keep, Mint, Situa
 from o365mailer_operator.controller.mailer import Condition, Status
 from o365mailer_operator.controller.token_secret import Directory, Origin, compose, is_owned, revision_in
 from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.credential import fingerprint
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
 from o365mailer_operator.token.grant import token_identity
@@ -30,6 +31,8 @@ class Conclusion:
     secret: Manifest | None
     """None where the token Secret is right as it is."""
     status: Status
+    look_at: datetime.datetime | None = None
+    """When to look again, if that is sooner than usual."""
 
     @property
     def ready(self) -> bool:
@@ -52,7 +55,8 @@ def conclude(situation: Situation, step: Hold | Keep | Mint, outcome: Outcome, *
         last_refresh=_to_the_second(directory.origin.issued_at) if directory else None,
         conditions=_conditions_after(situation, outcome, directory=directory, problem=problem),
     )
-    return Conclusion(secret=_secret_after(situation, directory), status=status)
+    until = step.until if isinstance(step, Keep) else None
+    return Conclusion(secret=_secret_after(situation, directory), status=status, look_at=until)
 
 
 def _directory_after(situation: Situation, step: Hold | Keep | Mint, outcome: Outcome) -> Directory | None:
@@ -64,7 +68,7 @@ def _directory_after(situation: Situation, step: Hold | Keep | Mint, outcome: Ou
             token=outcome.value,
             settings=settings_of(step.spec, expires_at=outcome.expires_at, revision=_next_revision(situation)),
             authorities=step.grant.submission_authorities,
-            origin=_origin(outcome, step.aim, uid=situation.mailer.metadata.uid),
+            origin=_origin(outcome, step.aim, uid=situation.mailer.metadata.uid, salt=situation.salt),
         )
     if directory is None or directory.origin.identity != step.aim.identity:
         return directory  # another application's token: what stands beside it stays beside it
@@ -84,11 +88,11 @@ def _next_revision(situation: Situation) -> int:
     return max(revision_in(situation.token_secret), situation.mailer.status.token_revision) + 1
 
 
-def _origin(token: Token, aim: Aim, *, uid: str) -> Origin:
+def _origin(token: Token, aim: Aim, *, uid: str, salt: bytes) -> Origin:
     due = refresh_due(issued_at=token.issued_at, expires_at=token.expires_at, refresh_at=token.refresh_at, uid=uid)
     return Origin(
         identity=aim.identity,
-        credential=aim.credential,
+        fingerprint=fingerprint(aim.credential, salt=salt),
         refresh_request=aim.refresh_request,
         issued_at=token.issued_at,
         refresh_at=due,
@@ -110,11 +114,18 @@ def _progress_after(
         failures = before.failures + 1 if before.attempt == step.aim.digest else 1
         pause = datetime.timedelta(seconds=wait_after_failure(outcome, failures=failures, random=random))
         again = _to_the_second(situation.now + pause)
-        return msgspec.structs.replace(before, failures=failures, attempt=step.aim.digest, next_refresh=again)
-    if isinstance(step, Keep) and step.problem is not None:
+        return msgspec.structs.replace(
+            before,
+            failures=failures,
+            attempt=step.aim.digest,
+            next_refresh=again,
+            last_attempt_time=_to_the_second(situation.now),
+        )
+    if isinstance(step, Keep) and (step.problem or step.until):
         return before
     due = None if isinstance(step, Hold) or directory is None else _to_the_second(directory.origin.refresh_at)
-    return msgspec.structs.replace(before, failures=0, attempt=None, next_refresh=due)
+    asked = _to_the_second(outcome.issued_at) if isinstance(outcome, Token) else before.last_attempt_time
+    return msgspec.structs.replace(before, failures=0, attempt=None, next_refresh=due, last_attempt_time=asked)
 
 
 def _conditions_after(

@@ -1,14 +1,15 @@
 """What to do about one mailer. Pure: everything is decided from the mailer, the Secrets and the clock.
 
-Nothing is remembered between two visits but what stands in the cluster: the token's origin in the token Secret's
-annotations, and failed attempts in the mailer's status. So a restarted controller, or another replica, goes on exactly
-where the one before it was, mints nothing again and asks no sooner.
+A decision rests on what stands in the cluster: the token's origin in the token Secret's annotations, and failed
+attempts in the mailer's status. So a restarted controller, or another replica, goes on where the one before it was: it
+mints nothing again and asks no sooner.
 """
 
 import dataclasses
 import datetime
 import functools
 import hashlib
+import hmac
 from collections.abc import Mapping
 from typing import Final
 
@@ -21,7 +22,7 @@ from o365mailer_operator.controller.conditions import (
 )
 from o365mailer_operator.controller.mailer import Mailer
 from o365mailer_operator.controller.token_secret import Directory, Origin, is_ours, read_directory, secret_files
-from o365mailer_operator.token.credential import secrets_needed
+from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
 from o365mailer_operator.token.errors import InvalidSpec, SecretUnreadable, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of, token_identity
 from o365mailer_operator.token.hosts import AllowedHosts
@@ -31,6 +32,8 @@ from o365mailer_operator.token.spec import Spec, decode_spec
 CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=5)
 """How far the clocks of two nodes may differ. A token from further ahead was dated by a clock that was wrong: its end
 may long be over."""
+ATTEMPTS_APART: Final = datetime.timedelta(seconds=10)
+"""Between two attempts of one mailer, whatever asks: an annotation, a Secret or a mailer that is written in a loop."""
 LONGEST_PAUSE: Final = datetime.timedelta(seconds=LONGEST_RETRY_AFTER) + CLOCK_TOLERANCE
 """No pause after a failure is longer: one that is was counted from a wrong clock, or written by hand."""
 
@@ -47,6 +50,10 @@ class Situation:
     """Those of them that the API server does not let us read."""
     token_secret: Manifest | None
     now: datetime.datetime
+    salt: bytes = dataclasses.field(repr=False)
+    """16 random bytes, for the fingerprint of a token that is obtained now."""
+    attempted: datetime.datetime | None = None
+    """When this process last asked for a token for this mailer: the status may not have been written since."""
 
     @property
     def ours(self) -> bool:
@@ -65,22 +72,27 @@ class Aim:
     """What a token is wanted for. A token of another aim is replaced; a failure of this one is not soon repeated."""
 
     identity: str
-    credential: str
-    """The credential's Secrets with their resourceVersions."""
-    trust: str
-    """The Secrets with authorities, the same way: another version is worth another attempt, not another token."""
+    credential: Credential = dataclasses.field(repr=False)
+    authorities: str | None = dataclasses.field(repr=False)
+    """Whom Entra's certificate may come from: others are worth another attempt, not another token."""
     refresh_request: str
+    key: bytes = dataclasses.field(repr=False)
+    """The UIDs of the credential's Secrets, which only those know who may read these Secrets."""
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
-        """A name for this aim, for the status."""
-        text = "\0".join((self.identity, self.credential, self.trust, self.refresh_request))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """A name for this aim, for the status, which people read who may not read Secrets.
+
+        They learn nothing of the credential from it, not even by guessing: its key is random and in those Secrets.
+        """
+        text = "\0".join((self.identity, self.authorities or "", self.refresh_request))
+        content = fingerprint(self.credential, salt=self.key)
+        return hmac.new(self.key, f"{content}\0{text}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def met_by(self, origin: Origin) -> bool:
         """Whether a token of that origin is the one that is wanted."""
         asked = self.refresh_request not in ("", origin.refresh_request)
-        return (self.identity, self.credential) == (origin.identity, origin.credential) and not asked
+        return self.identity == origin.identity and not asked and has_fingerprint(self.credential, origin.fingerprint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +111,15 @@ class Hold:
 class Keep:
     """The token in the directory serves on; what is beside it is brought up to date.
 
-    `problem`: a refresh is due but an attempt has failed, and the next one is not due yet.
+    `problem`: a refresh is due but an attempt has failed, and the next one is not due yet. `until`: another token is
+    wanted, but the last attempt was less than ATTEMPTS_APART ago.
     """
 
     spec: Spec
     grant: Grant
     aim: Aim
     problem: Problem | None = None
+    until: datetime.datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,52 +157,73 @@ def decide(situation: Situation, *, allowed: AllowedHosts) -> Step:
         grant = grant_of(spec, lambda name: _read(situation, name), allowed=allowed)
     except TokenError as error:
         return Hold(Problem.of(error))
-    aim = aim_of(situation, spec)
+    aim = aim_of(situation, spec, grant)
     if not _token_wanted(situation.directory, aim, situation.now):
         return Keep(spec, grant, aim)
-    failure = _failure_to_wait_out(situation, aim)
-    return Mint(spec, grant, aim) if failure is None else Keep(spec, grant, aim, failure)
+    if failure := _failure_to_wait_out(situation, aim):
+        return Keep(spec, grant, aim, failure)
+    until = _too_soon_until(situation, aim)
+    return Keep(spec, grant, aim, _last_failure(situation), until) if until else Mint(spec, grant, aim)
 
 
-def aim_of(situation: Situation, spec: Spec) -> Aim:
+def aim_of(situation: Situation, spec: Spec, grant: Grant) -> Aim:
     """What a token for this spec and these Secrets is for."""
-    versions = {name: f"{name}@{_version(situation, name)}" for name in sorted(secrets_needed(spec))}
-    credential = credential_secrets(spec)
+    held = (situation.secrets.get(name) for name in sorted(_credential_secrets(spec)))
     return Aim(
         identity=token_identity(spec),
-        credential=" ".join(version for name, version in versions.items() if name in credential),
-        trust=" ".join(version for name, version in versions.items() if name not in credential),
+        credential=grant.credential,
+        authorities=grant.authorities,
         refresh_request=situation.mailer.refresh_request,
+        key=" ".join(str(secret["metadata"].get("uid")) for secret in held if secret).encode(),
     )
 
 
-def credential_secrets(spec: Spec) -> frozenset[str]:
-    """The names of the Secrets that the credential itself is in."""
+def _credential_secrets(spec: Spec) -> frozenset[str]:
     credential = spec.credential
     names = {ref.name for ref in credential.client_secret.secret_refs} if credential.client_secret else set()
     return frozenset(names | ({credential.certificate.secret_ref.name} if credential.certificate else set()))
 
 
 def _token_wanted(directory: Directory | None, aim: Aim, now: datetime.datetime) -> bool:
-    if directory is None or now >= directory.origin.refresh_at or now >= directory.expires_at:
+    if directory is None or _due(directory, now):
         return True
     return directory.origin.issued_at > now + CLOCK_TOLERANCE or not aim.met_by(directory.origin)
+
+
+def _due(directory: Directory, now: datetime.datetime) -> bool:
+    return now >= directory.origin.refresh_at or now >= directory.expires_at
+
+
+def _too_soon_until(situation: Situation, aim: Aim) -> datetime.datetime | None:
+    """When a token may be asked for that was wanted by a change so soon after the last attempt.
+
+    A retry after a failure and a refresh that is due are paced by schedule.py, and not by this.
+    """
+    status, directory, now = situation.mailer.status, situation.directory, situation.now
+    if status.attempt == aim.digest or (
+        directory is not None and aim.met_by(directory.origin) and _due(directory, now)
+    ):
+        return None
+    known = (status.last_attempt_time, situation.attempted, directory.origin.issued_at if directory else None)
+    until = max((each for each in known if each and each <= now), default=None)
+    return until + ATTEMPTS_APART if until and now < until + ATTEMPTS_APART else None
 
 
 def _failure_to_wait_out(situation: Situation, aim: Aim) -> Problem | None:
     """The failure of an earlier attempt with this very aim, while its pause lasts."""
     status = situation.mailer.status
-    failed = status.condition(TOKEN_ISSUED)
-    if status.attempt != aim.digest or status.next_refresh is None or failed is None or failed.status == "True":
+    if status.attempt != aim.digest or status.next_refresh is None:
         return None
     if not situation.now < status.next_refresh <= situation.now + LONGEST_PAUSE:
         return None
+    return _last_failure(situation)
+
+
+def _last_failure(situation: Situation) -> Problem | None:
+    failed = situation.mailer.status.condition(TOKEN_ISSUED)
+    if failed is None or failed.status == "True":
+        return None
     return Problem(reason=failed.reason, message=failed.message)
-
-
-def _version(situation: Situation, name: str) -> str:
-    secret = situation.secrets.get(name)
-    return str(secret["metadata"]["resourceVersion"]) if secret else "absent"
 
 
 def _read(situation: Situation, name: str) -> Mapping[str, bytes] | None:

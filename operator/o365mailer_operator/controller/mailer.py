@@ -43,6 +43,7 @@ class Status(Part, frozen=True):
     next_refresh: Instant | None = None
     failures: Count = 0
     attempt: str | None = None
+    last_attempt_time: Instant | None = None
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of a type, if it has ever been set."""

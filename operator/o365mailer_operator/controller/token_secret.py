@@ -20,8 +20,9 @@ from o365mailer_operator.controller.mailer import LARGEST_COUNT, Mailer
 
 IDENTITY_ANNOTATION: Final = f"{names.GROUP}/token-identity"
 """A digest of the spec's part that decides which token it gets."""
-CREDENTIAL_ANNOTATION: Final = f"{names.GROUP}/credential-version"
-"""The resourceVersions of the Secrets that the token was obtained with."""
+CREDENTIAL_ANNOTATION: Final = f"{names.GROUP}/credential-fingerprint"
+"""The fingerprint of the credential's content that the token was obtained with (token/credential.py). An annotation is
+read with the Secret alone, and unlike a key of the Secret it is not mounted into pods."""
 ISSUED_ANNOTATION: Final = f"{names.GROUP}/issued-at"
 REFRESH_AT_ANNOTATION: Final = f"{names.GROUP}/refresh-at"
 """When the token is due to be replaced. Kept here, so that a restarted controller neither mints nor guesses."""
@@ -32,7 +33,8 @@ class Origin:
     """What a token was obtained for, and when. Equal origins but for the times: no new token is needed."""
 
     identity: str
-    credential: str
+    fingerprint: str
+    """Of the credential's content; empty where nobody knows it."""
     refresh_request: str
     issued_at: datetime.datetime
     refresh_at: datetime.datetime
@@ -77,7 +79,7 @@ def read_directory(secret: Manifest) -> Directory | None:
             authorities=authorities.decode() if authorities is not None else None,
             origin=Origin(
                 identity=annotations[IDENTITY_ANNOTATION],
-                credential=annotations[CREDENTIAL_ANNOTATION],
+                fingerprint=annotations.get(CREDENTIAL_ANNOTATION, ""),
                 refresh_request=annotations.get(names.REFRESH_ANNOTATION, ""),
                 issued_at=_instant(annotations[ISSUED_ANNOTATION]),
                 refresh_at=_instant(annotations[REFRESH_AT_ANNOTATION]),
@@ -140,7 +142,7 @@ def _settings(document: bytes) -> settings.Settings:
 def _annotations(origin: Origin) -> dict[str, str]:
     return {
         IDENTITY_ANNOTATION: origin.identity,
-        CREDENTIAL_ANNOTATION: origin.credential,
+        CREDENTIAL_ANNOTATION: origin.fingerprint,
         names.REFRESH_ANNOTATION: origin.refresh_request,
         ISSUED_ANNOTATION: origin.issued_at.isoformat(),
         REFRESH_AT_ANNOTATION: origin.refresh_at.isoformat(),

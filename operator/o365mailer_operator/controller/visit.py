@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import logging
 import random
+import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -37,6 +38,10 @@ WRITE_ATTEMPTS: Final = 3
 log = logging.getLogger(__name__)
 
 
+def _salt() -> bytes:
+    return secrets.token_bytes(16)
+
+
 @dataclasses.dataclass(frozen=True)
 class Visitor:
     """Visits mailers. `interval` seconds pass between two visits at most.
@@ -53,8 +58,11 @@ class Visitor:
     check: Callable[[], None]
     clock: Callable[[], datetime.datetime]
     random: Callable[[], float] = random.random
+    salt: Callable[[], bytes] = _salt
     unwritten: dict[Key, tuple[Aim, Token]] = dataclasses.field(default_factory=dict, repr=False)
     """Tokens that the API server did not take, or was away for: written later, rather than minted again."""
+    attempted: dict[Key, datetime.datetime] = dataclasses.field(default_factory=dict)
+    """When Entra was last asked for a mailer: the status, which says it too, may be refused or written in between."""
 
     async def visit(self, key: Key) -> float | None:
         """Seconds until the next visit, or None where the mailer is gone. Raises ClusterError, NotLeading."""
@@ -72,6 +80,7 @@ class Visitor:
     def forget(self, key: Key) -> None:
         """A mailer that is no more leaves nothing behind here."""
         self.unwritten.pop(key, None)
+        self.attempted.pop(key, None)
         self.metrics.forget(key)
 
     async def _settle(self, key: Key, mailer: Mailer) -> float | None:
@@ -110,6 +119,8 @@ class Visitor:
             forbidden=frozenset(forbidden),
             token_secret=await self._secret(mailer, names.token_secret_name(mailer.metadata.name)),
             now=self.clock(),
+            salt=self.salt(),
+            attempted=None if mailer.key in self.unwritten else self.attempted.get(mailer.key),
         )
 
     async def _secret(self, mailer: Mailer, name: str) -> Manifest | None:
@@ -119,6 +130,7 @@ class Visitor:
         aim, token = self.unwritten.get(key, (None, None))
         if token is not None and aim == step.aim and self.clock() < token.expires_at:
             return token
+        self.attempted[key] = self.clock()
         with self.metrics.mint_seconds.time():
             try:
                 token = await self.entra.mint(step.grant, check=self.check)
@@ -182,10 +194,8 @@ class Visitor:
     def _pause(self, conclusion: Conclusion) -> float:
         interval = self.interval if conclusion.ready else self.interval * UNREADY_SHARE
         pause = interval * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * self.random())
-        due = conclusion.status.next_refresh
-        if due is None:
-            return pause
-        return min(pause, max(AT_ONCE, (due - self.clock()).total_seconds()))
+        due = [each for each in (conclusion.status.next_refresh, conclusion.look_at) if each]
+        return min(pause, *(max(AT_ONCE, (each - self.clock()).total_seconds()) for each in due)) if due else pause
 
     def _pause_unwritten(self, conclusion: Conclusion) -> float:
         """The status is where failed attempts are remembered; without it, their pause is kept by not looking."""

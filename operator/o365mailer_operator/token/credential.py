@@ -3,8 +3,10 @@
 import base64
 import binascii
 import codecs
+import hashlib
+import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -82,6 +84,36 @@ def secrets_needed(spec: Spec) -> Mapping[str, frozenset[str]]:
     for ref in refs:
         needed.setdefault(ref.name, set()).add(ref.key)
     return {name: frozenset(keys) for name, keys in needed.items()}
+
+
+def fingerprint(credential: Credential, *, salt: bytes) -> str:
+    """Names a credential's content without telling it, to be kept beside the token that was obtained with it.
+
+    HMAC-SHA256 under a random salt (16 bytes): equal contents have different fingerprints, and nothing follows from
+    one but whether a content that is known already is the same. It is still kept where only those can read it who may
+    read Secrets, because a short password that was put in by mistake can be guessed.
+    """
+    return f"{salt.hex()}.{hmac.new(salt, b''.join(_parts(credential)), hashlib.sha256).hexdigest()}"
+
+
+def has_fingerprint(credential: Credential, text: str) -> bool:
+    """Whether `text` is a fingerprint of this content."""
+    try:
+        salt = bytes.fromhex(text.partition(".")[0])
+    except ValueError:
+        return False
+    return hmac.compare_digest(fingerprint(credential, salt=salt).encode(), text.encode())
+
+
+def _parts(credential: Credential) -> Iterator[bytes]:
+    """What decides about a token, each with its length. Names and order of the Secrets do not."""
+    if isinstance(credential, Certificate):
+        texts = [credential.certificate, credential.key]
+    else:
+        texts = sorted(secret.value for secret in credential.secrets)
+    for text in texts:
+        yield len(text.encode()).to_bytes(8)
+        yield text.encode()
 
 
 def read_credential(spec: Spec, read: ReadSecret) -> Credential:

@@ -22,7 +22,10 @@ LONGEST_WAIT: Final = 60.0
 GROWTH: Final = 1.5
 JITTER: Final = 0.2
 """Of a wait, to either side: so that mailers which failed together do not come back together."""
-PERMANENT_WAIT: Final = 15 * 60.0
+FIRST_PERMANENT_WAIT: Final = 60.0
+LONGEST_PERMANENT_WAIT: Final = 15 * 60.0
+"""Seconds, doubling from the first to the longest. Entra replicates a new secret, application or certificate for
+minutes, and refuses it meanwhile with the same codes as one that was never right."""
 LONGEST_RETRY_AFTER: Final = 3600.0
 """A Retry-After beyond this is cut: an hour is longer than any throttling that Microsoft documents."""
 
@@ -48,11 +51,14 @@ def wait_after_failure(error: TokenError, *, failures: int, random: float) -> fl
     """Seconds until the next attempt, after `failures` in a row (1 or more); `random` is from [0, 1).
 
     What time heals: 5 s, then half as much again each time, up to 60 s, and not before Retry-After. What it does not
-    heal: 15 minutes; a changed spec or Secret is tried at once by whoever notices it.
+    heal: 1, 2, 4 and 8 minutes, then 15 each time, and not before Retry-After either. A changed spec or Secret is tried
+    without this wait.
     """
-    # The exponent is bounded: 1.5 ** failures overflows after a few days of an outage.
-    growing = min(LONGEST_WAIT, FIRST_WAIT * GROWTH ** min(failures - 1, 10))
-    wait = growing if error.transient else PERMANENT_WAIT
+    repeated = min(failures - 1, 10)  # bounded: 1.5 ** failures overflows after a few days of an outage
+    if error.transient:
+        wait = min(LONGEST_WAIT, FIRST_WAIT * GROWTH**repeated)
+    else:
+        wait = min(LONGEST_PERMANENT_WAIT, FIRST_PERMANENT_WAIT * 2**repeated)
     wait *= 1 - JITTER + 2 * JITTER * random
     return max(wait, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
 
