@@ -2,6 +2,7 @@
 
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from o365mailer_contract import names
 from o365mailer_operator.webhook.verdict import Reason
 
 TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+TROUBLESHOOTING = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 RESTRICTED_APP = app(
     securityContext={
         "runAsNonRoot": True,
@@ -139,33 +141,95 @@ def limit_range(**limits: Any) -> Manifest:
     return {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "all"}, "spec": spec}
 
 
-def test_a_limit_range_gives_the_app_its_defaults_and_the_sidecar_keeps_its_own(
-    installation: Installation, namespace: str
+PLAIN = {"metadata": {"name": "web"}, "spec": app()}
+DEFAULTS = {"default": {"cpu": "500m", "memory": "512Mi"}, "defaultRequest": {"cpu": "100m", "memory": "128Mi"}}
+
+
+@pytest.mark.promise("W27")
+@pytest.mark.parametrize(
+    ("limits", "requested", "qos"),
+    [
+        ({"min": {"cpu": "50m", "memory": "64Mi"}}, {"cpu": "50m", "memory": "64Mi"}, "Burstable"),
+        (DEFAULTS, DEFAULTS["defaultRequest"], "Burstable"),
+        ({**DEFAULTS, "maxLimitRequestRatio": {"cpu": "5"}}, DEFAULTS["defaultRequest"], "Burstable"),
+        ({"min": {"cpu": "50m"}}, {"cpu": "50m", "memory": "64Mi"}, "Burstable"),
+        ({"default": {"cpu": "1", "memory": "1Gi"}}, {"cpu": "250m", "memory": "256Mi"}, "Guaranteed"),
+    ],
+    ids=["minimum", "defaults", "ratio", "minimum of cpu alone", "defaults that make it Guaranteed"],
+)
+def test_a_limit_range_gives_the_sidecar_what_it_gives_the_app(
+    installation: Installation, namespace: str, limits: Manifest, requested: Manifest, qos: str
 ) -> None:
-    amounts = {"cpu": "500m", "memory": "512Mi"}
-    limits = limit_range(default=amounts, defaultRequest={"cpu": "100m", "memory": "128Mi"})
-    installation.plane.kubectl.apply(limits, namespace=namespace)
-    result = eventually(
-        lambda: (found := created(installation, namespace, pod()))["spec"]["containers"][0]["resources"] and found,
+    installation.plane.kubectl.apply(limit_range(**limits), namespace=namespace)
+    plain = eventually(
+        lambda: (found := created(installation, namespace, PLAIN))["spec"]["containers"][0]["resources"] and found,
         "the LimitRange is known",
     )
-    assert result["spec"]["containers"][0]["resources"]["limits"] == amounts
-    assert sidecar(result)["resources"]["limits"] == {"cpu": "250m", "memory": "256Mi"}
-    assert result["status"]["qosClass"] == "Burstable"
+    result = created(installation, namespace, pod())
+    assert sidecar(result)["resources"]["requests"] == requested
+    assert result["spec"]["containers"][0]["resources"] == plain["spec"]["containers"][0]["resources"]
+    assert plain["status"]["qosClass"] == result["status"]["qosClass"] == qos
 
 
-def test_what_a_limit_range_forbids_is_changed_by_an_annotation(installation: Installation, namespace: str) -> None:
-    installation.plane.kubectl.apply(limit_range(max={"memory": "128Mi"}), namespace=namespace)
-    resources = {"requests": {"cpu": "1"}, "limits": {"memory": "100Mi"}}
+@pytest.mark.promise("W27")
+@pytest.mark.parametrize(
+    ("limits", "words", "annotations"),
+    [
+        (
+            {"min": {"cpu": "50m"}},
+            "minimum cpu usage per Container is 50m, but request is 10m",
+            {f"{names.GROUP}/cpu-request": "50m"},
+        ),
+        (
+            {"maxLimitRequestRatio": {"cpu": "10"}},
+            "cpu max limit to request ratio per Container is 10, but provided ratio is 25.000000",
+            {f"{names.GROUP}/cpu-request": "25m"},
+        ),
+        (
+            {"max": {"memory": "128Mi"}},
+            "maximum memory usage per Container is 128Mi, but limit is 256Mi",
+            {f"{names.GROUP}/memory-limit": "128Mi"},
+        ),
+    ],
+    ids=["minimum", "ratio", "maximum"],
+)
+def test_the_troubleshooting_page_has_the_words_of_a_limit_range_that_refuses_the_sidecar_and_what_helps(
+    installation: Installation, namespace: str, limits: Manifest, words: str, annotations: dict[str, str]
+) -> None:
+    """The app has resources of its own, so the LimitRange gives it none, and the webhook cannot know of it."""
+    installation.plane.kubectl.apply(limit_range(**limits), namespace=namespace)
+    own = app(resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "100m", "memory": "128Mi"}})
 
     def refusal() -> str | None:
-        answer = installation.api.create_pod(namespace, pod(spec=app(resources=resources)))
+        answer = installation.api.create_pod(namespace, pod(spec=own))
         return answer.message if answer.status == 403 else None
 
-    assert "maximum memory usage per Container is 128Mi, but limit is 256Mi" in eventually(refusal, "the LimitRange")
-    annotations = {f"{names.GROUP}/memory-limit": "128Mi"}
-    result = created(installation, namespace, pod(annotations, spec=app(resources=resources)))
-    assert sidecar(result)["resources"]["limits"]["memory"] == "128Mi"
+    assert words in eventually(refusal, "the LimitRange is known")
+    assert created(installation, namespace, {"metadata": {"name": "web"}, "spec": own})
+    assert sidecar(created(installation, namespace, pod(annotations, spec=own)))
+    page = TROUBLESHOOTING.read_text(encoding="utf-8")
+    assert words in page
+    assert all(annotation in page for annotation in annotations)
+
+
+@pytest.mark.promise("W27")
+def test_pod_level_resources_must_cover_what_a_limit_range_gives_the_sidecar(
+    installation: Installation, namespace: str
+) -> None:
+    installation.plane.kubectl.apply(limit_range(min={"memory": "64Mi"}), namespace=namespace)
+    own = app(resources={"requests": {"memory": "150Mi"}})
+    spec = {**own, "resources": {"requests": {"memory": "200Mi"}}}
+    words = "must be greater than or equal to aggregate container requests of 214Mi"
+
+    def refusal() -> str | None:
+        answer = installation.api.create_pod(namespace, pod(spec=spec))
+        return answer.message if answer.status == 422 else None
+
+    assert words in eventually(refusal, "the LimitRange is known")
+    assert created(installation, namespace, {"metadata": {"name": "web"}, "spec": spec})
+    larger = {**own, "resources": {"requests": {"memory": "214Mi"}}}
+    assert sidecar(created(installation, namespace, pod(spec=larger)))
+    assert words in TROUBLESHOOTING.read_text(encoding="utf-8")
 
 
 @pytest.mark.promise("W16")

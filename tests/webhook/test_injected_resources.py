@@ -9,7 +9,7 @@ from webhook.examples import SETTINGS, Manifest, app, denial, injected, pod, sid
 from o365mailer_contract import names
 from o365mailer_operator.webhook.objects import PodSpec
 from o365mailer_operator.webhook.quantity import InvalidQuantity, amount
-from o365mailer_operator.webhook.resources import Amounts, qos_class
+from o365mailer_operator.webhook.resources import LIMIT_RANGER_ANNOTATION, Amounts, qos_class
 from o365mailer_operator.webhook.settings import Settings
 
 GUARANTEED = app(resources={"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}})
@@ -94,6 +94,47 @@ def test_annotations_that_would_take_guaranteed_away_are_denied() -> None:
     refusal = denial(pod({key("cpu-request"): "1", key("cpu-limit"): "2"}, spec=GUARANTEED))
     assert refusal.reason == "QoSWouldChange"
     assert refusal.message.endswith("set both to the same, or only one of them")
+
+
+USUAL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "250m", "memory": "256Mi"}}
+ALL = "LimitRanger plugin set: cpu, memory request for container app; cpu, memory limit for container app"
+
+
+@pytest.mark.promise("W27")
+@pytest.mark.parametrize(
+    ("note", "annotations", "expected"),
+    [
+        (None, {}, USUAL),
+        ("", {}, USUAL),
+        (ALL, {}, {}),
+        (
+            "LimitRanger plugin set: cpu request for init container a; cpu request for container app",
+            {},
+            {"requests": {"memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+        ),
+        (
+            "LimitRanger plugin set: memory limit for container cpu",
+            {},
+            {"requests": {"cpu": "10m"}, "limits": {"cpu": "250m"}},
+        ),
+        (ALL, {"cpu-request": "50m"}, {"requests": {"cpu": "50m"}}),
+        ("cpu", {}, USUAL),
+    ],
+)
+def test_what_a_limit_range_gave_the_app_is_left_to_it(
+    note: str | None, annotations: dict[str, str], expected: Manifest
+) -> None:
+    noted = {} if note is None else {LIMIT_RANGER_ANNOTATION: note}
+    manifest = pod({**noted, **{key(name): value for name, value in annotations.items()}}, spec=BURSTABLE)
+    assert sidecar(injected(manifest))["resources"] == expected
+
+
+@pytest.mark.promise("W5")
+@pytest.mark.parametrize("qos", SPECS)
+def test_the_note_of_a_limit_range_changes_no_qos_class_even_where_it_is_an_old_one(qos: str) -> None:
+    """A manifest copied from a running pod has the note, and its new namespace may have no LimitRange."""
+    result = injected(pod({LIMIT_RANGER_ANNOTATION: ALL}, spec=SPECS[qos]))
+    assert qos_class(msgspec.convert(result["spec"], PodSpec)) == qos
 
 
 @pytest.mark.parametrize(

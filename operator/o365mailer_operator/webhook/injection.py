@@ -14,7 +14,7 @@ from o365mailer_operator.webhook.container import LOCAL_VOLUMES, container, volu
 from o365mailer_operator.webhook.objects import Pod, PodSpec
 from o365mailer_operator.webhook.patch import Operation
 from o365mailer_operator.webhook.ports import SYSCTL, Listening, choose_ports
-from o365mailer_operator.webhook.resources import choose_resources
+from o365mailer_operator.webhook.resources import choose_resources, limit_range_gives
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.spool import Spool, choose_spool
 from o365mailer_operator.webhook.verdict import (
@@ -82,7 +82,7 @@ def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
     added = volumes(wishes.mailer, spool)
     _refuse_impossible(pod, wishes.mailer, volumes={volume["name"] for volume in added})
     listening = choose_ports(pod.spec, wishes)
-    amounts = choose_resources(pod.spec, wishes.resources, defaults=settings.resources)
+    amounts = choose_resources(pod.spec, wishes.resources, defaults=settings.resources, given=limit_range_gives(pod))
     sidecar = container(pod.spec, listening=listening, spool=spool, amounts=amounts, settings=settings)
     notes = (*_unknown(pod), *listening.notes, *(spool.notes if spool else ()))
     operations = (

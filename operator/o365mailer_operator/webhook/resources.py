@@ -7,21 +7,26 @@ The class decides who is evicted first and who may own whole processors, so an i
 - Burstable: the installation's requests and limits, both, because quotas demand them.
 - BestEffort, or a pod with pod-level resources: no processor or memory of ours, the sidecar shares what the pod has. A
   namespace whose quota demands them has no BestEffort pods, and one with a LimitRange gives ours its defaults after us.
+- Where a LimitRange has just given containers their processor or memory, ours gets the same from it, after us: the
+  installation's could be below its minimum or break its ratio. Not in a Guaranteed pod.
 
 An annotation is the user's own word and goes before all of this, except that it cannot take Guaranteed away.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.objects import PodSpec, ResourceRequirements
+from o365mailer_operator.webhook.objects import Pod, PodSpec, ResourceRequirements
 from o365mailer_operator.webhook.quantity import InvalidQuantity, amount
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
+LIMIT_RANGER_ANNOTATION: Final = "kubernetes.io/limit-ranger"
+"""What a LimitRange gave the pod's containers, noted by the API server before it asks us."""
 QOS_RESOURCES: Final = ("cpu", "memory")
 QoS = Literal["Guaranteed", "Burstable", "BestEffort"]
 
@@ -54,14 +59,26 @@ def qos_class(spec: PodSpec) -> QoS:
     return "Guaranteed" if all(_limits_are_requests(part) for part in wholes) else "Burstable"
 
 
-def choose_resources(spec: PodSpec, wished: Mapping[tuple[str, str], str], *, defaults: Amounts) -> Amounts:
-    """The sidecar's resources in this pod.
+def limit_range_gives(pod: Pod) -> Collection[str]:
+    """The resources that a LimitRange gave containers of this pod, as the API server's plugin has noted on it
+    (plugin/pkg/admission/limitranger: "LimitRanger plugin set: cpu, memory request for container app; …")."""
+    note = pod.metadata.annotation(LIMIT_RANGER_ANNOTATION) or ""
+    parts = re.findall(r"([^;:]+) (?:request|limit) for (?:init )?container ", note)
+    return {name.strip() for part in parts for name in part.split(",")}
+
+
+def choose_resources(
+    spec: PodSpec, wished: Mapping[tuple[str, str], str], *, defaults: Amounts, given: Collection[str] = ()
+) -> Amounts:
+    """The sidecar's resources in this pod; `given` are those that a LimitRange gives it.
 
     Raises Refused.
     """
     qos = qos_class(spec)
     shares = qos == "BestEffort" or _says_something(spec.resources)
     usual = {name: (defaults.requests.get(name), defaults.limits.get(name)) for name in defaults.named()}
+    if qos != "Guaranteed":
+        usual = {name: pair for name, pair in usual.items() if name not in given}
     if shares:
         usual = {name: pair for name, pair in usual.items() if name not in QOS_RESOURCES}
     elif qos == "Guaranteed":
