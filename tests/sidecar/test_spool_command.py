@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr
@@ -16,6 +17,7 @@ from o365mailer_contract import names
 from o365mailer_sidecar.errors import Gone
 from o365mailer_sidecar.spool import spool_command
 from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool.slot import started
 
 SECRET = b"what is in a body is nobody's business\r\n"
 CONTENT = b"Subject: invoice \x1b[31m\r\nX-Folded: a\r\n\tb\r\n\r\n" + SECRET
@@ -248,6 +250,18 @@ async def test_another_process_that_has_the_pid_by_now_is_left_alone(tmp_path: P
         assert "of 'web-5d9', which cannot be told from here" in ran(directory, "release", "ABC1")[1]
         assert innocent.poll() is None
         innocent.kill()
+
+
+@pytest.mark.promise("R88")
+async def test_a_pid_in_the_lock_is_not_enough_though_the_slot_is_locked(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool, innocent_process() as innocent:
+        await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)
+        lock = tmp_path / "0" / "lock"
+        lock.write_text(json.dumps(json.loads(lock.read_text()) | {"pid": innocent.pid}))
+        assert "no process has slot 0" in ran(tmp_path, "hold", "ABC1")[1]
+        lock.write_text(json.dumps(json.loads(lock.read_text()) | {"started": started(innocent.pid)}))
+        assert f"process {innocent.pid} was told" in ran(tmp_path, "release", "ABC1")[1]
+        assert innocent.wait(10) == -signal.SIGHUP, "the control: it is the start that told them apart"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The format of a spooled message: what its document shows can be read, and what is spoilt is never taken for whole."""
 
+import json
 import re
 import subprocess
 import tempfile
@@ -7,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from spooled import RECEIVED, body, envelope, octets
 
-from o365mailer_sidecar.errors import Damaged
+from o365mailer_sidecar.errors import Damaged, Refused
 from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.mail.envelope import ADDRESS, Envelope, Recipient, Sender, domains
+from o365mailer_sidecar.reception.commands import recipient
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.entry import Entry
 from o365mailer_sidecar.spool.record import Event, event_line, header_line
@@ -99,9 +101,16 @@ def test_any_octets_behind_the_message_leave_it_as_it_was(text: bytes) -> None:
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+paths = st.from_regex(ADDRESS, fullmatch=True).filter(lambda address: domains(address) < 2)
+words = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
 
 
-@given(address=text, to=st.lists(text, max_size=4), words=st.lists(text, max_size=3), content=st.binary(max_size=200))
+@given(
+    address=paths,
+    to=st.lists(paths.filter(bool), min_size=1, max_size=4),
+    words=st.lists(words, max_size=3),
+    content=st.binary(max_size=200),
+)
 def test_any_envelope_comes_back(address: str, to: list[str], words: list[str], content: bytes) -> None:
     sent = Envelope(
         queue_id="A1",
@@ -112,6 +121,62 @@ def test_any_envelope_comes_back(address: str, to: list[str], words: list[str], 
     found, message = read(header_line(sent, Body(content), received=RECEIVED) + content)
     assert (found.header.envelope(settled=()), message) == (sent, content)
     assert found.header.received == RECEIVED
+
+
+@given(st.one_of(st.from_regex(rb"TO:<[^>]*>( [A-Za-z0-9=;,@.]*)?", fullmatch=True), text.map(str.encode)))
+@example(b'TO:<"a@b \\" c"@example.com> NOTIFY=NEVER ORCPT=rfc822;x@y')
+@example("TO:<grüße@example.com>".encode())
+@example(b"TO:<@relay.example:postmaster>")
+def test_whatever_an_app_may_say_can_be_read_back(argument: bytes) -> None:
+    try:
+        to = recipient(argument)
+    except Refused:
+        return
+    sent = Envelope(queue_id="A1", sender=Sender(address=to.address), recipients=(to,), protocol="ESMTPA")
+    assert read(header_line(sent, Body(CONTENT), received=RECEIVED) + CONTENT)[0].header.envelope(settled=()) == sent
+
+
+def unchecked(**members: object) -> bytes:
+    """A file with these members in its header, as a person would write it."""
+    header, _, rest = FILE.partition(b"\n")
+    return json.dumps({**json.loads(header), **members, "crc32": "unchecked"}).encode() + b"\n" + rest
+
+
+@pytest.mark.promise("R41")
+@pytest.mark.parametrize(
+    "address",
+    ["x@evil>\r\nRCPT TO:<a@contoso.com", "x@evil>\nDATA", "a\r@b.c", "a\0@b.c", "a\x7f@b.c", "a b@c.d", "a>@b.c",
+     "a@b.c> NOTIFY=NEVER", "a@b@c.d", 'a"b@c.d', '"a\r\n"@b.c', "a\u2028@b.c", "a\u0085@b.c"],
+)  # fmt: skip
+def test_an_address_that_could_become_another_command_is_damaged(address: str) -> None:
+    assert read(unchecked(recipients=[{"address": "a@example.com"}]))[1] == CONTENT
+    spoilt = ({"sender": {"address": address}}, {"recipients": [{"address": "a@example.com"}, {"address": address}]})
+    for members in spoilt:
+        with pytest.raises(Damaged, match="its header holds an address or a parameter that SMTP cannot carry"):
+            read(unchecked(**members))
+
+
+@pytest.mark.promise("R41")
+@pytest.mark.parametrize("word", ["NOTIFY=NEVER\r\nDATA", "NOTIFY=NEVER DATA", "", "X=\0", "X=ä"])
+def test_a_parameter_that_could_become_another_command_is_damaged(word: str) -> None:
+    to = {"address": "a@example.com"}
+    for members in (
+        {"sender": {"address": "a@example.com", "parameters": [word]}},
+        {"recipients": [to, {**to, "parameters": [word]}]},
+    ):
+        with pytest.raises(Damaged, match="SMTP cannot carry"):
+            read(unchecked(**members))
+
+
+@pytest.mark.promise("R41")
+def test_a_header_without_recipients_or_with_a_line_in_its_protocol_is_damaged() -> None:
+    for members, reason in (
+        ({"recipients": []}, "its header names no recipient"),
+        ({"recipients": [{"address": ""}]}, "SMTP cannot carry"),
+        ({"protocol": "ESMTP\r\nBcc: a@b.c"}, "SMTP cannot carry"),
+    ):
+        with pytest.raises(Damaged, match=reason):
+            read(unchecked(**members))
 
 
 def test_a_version_adds_members_and_ignores_those_it_does_not_know() -> None:

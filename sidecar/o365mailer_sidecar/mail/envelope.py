@@ -1,8 +1,21 @@
 """The envelope of one message: who sends it, to whom, and what was asked for on the way (RFC 5321 §2.3.1)."""
 
+import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from o365mailer_sidecar.reply import Reply
+
+QUOTED: Final = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
+PLAIN: Final = r'[^\s<>"\x00-\x1f\x7f]'
+ADDRESS: Final = re.compile(rf"(?:{QUOTED}|{PLAIN})*")
+"""What may stand between the angle brackets of a path: no control character, and no bracket, space or quote outside
+quotes. An app's command and a file of the spool are both held to it."""
+
+
+def domains(address: str) -> int:
+    """How many domains one may read in it: one at most, or two readers may take two addresses for it."""
+    return address.count("@") if address.count("@") < 2 else re.sub(QUOTED, "", address).count("@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,9 @@ from typing import Final
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.envelope import Recipient, Sender
+from o365mailer_sidecar.mail.envelope import PLAIN, QUOTED, Recipient, Sender, domains
 from o365mailer_sidecar.reply import Reply
 
-QUOTED: Final = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
-PLAIN: Final = r'[^\s<>"\x00-\x1f\x7f]'
 PATH: Final = re.compile(
     rf"\s*(?:<(?:@[^\s<>:]*:)?((?:{QUOTED}|{PLAIN})*)>|((?:{QUOTED}|{PLAIN})+))(?:\s+(.*))?", re.DOTALL
 )
@@ -80,7 +78,7 @@ def _path_and_parameters(
         raise Refused(syntax)
     address = match[1] if match[1] is not None else match[2]
     # What is the domain of a@b@c? Policy would judge one reading, and a reader behind us may take the other.
-    if address.count("@") > 1 and re.sub(QUOTED, "", address).count("@") > 1:
+    if domains(address) > 1:
         raise Refused(replies.TWO_DOMAINS)
     return address, _parameters(match[3] or "", known)
 

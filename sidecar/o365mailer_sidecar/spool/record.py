@@ -18,7 +18,7 @@ import msgspec
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.mail.envelope import ADDRESS, Envelope, Recipient, Sender, domains
 
 VERSION: Final = 1
 """Within a version members are only added, and unknown ones are ignored."""
@@ -29,6 +29,12 @@ UNCHECKED: Final = "unchecked"
 
 QUEUE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 """What may become a file's name."""
+
+WORD: Final = re.compile(r"[\x21-\x7e]+")
+"""A parameter of MAIL or RCPT (RFC 5321 §4.1.2)."""
+
+PROTOCOL: Final = re.compile(r"[A-Za-z0-9-]{0,40}")
+"""What stands in the Received line."""
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """With its time zone: what a person wrote without one cannot be compared, and is a line that makes no sense."""
@@ -132,7 +138,24 @@ def header(line: bytes) -> Header:
         raise Damaged(f"it is of version {found.version}, and this sidecar reads {VERSION}")
     if not QUEUE_ID.fullmatch(found.queue_id) or found.size < 0 or found.received.tzinfo is None:
         raise Damaged("its header makes no sense")
+    if not found.recipients:
+        raise Damaged("its header names no recipient")
+    if not _speakable(found):
+        raise Damaged("its header holds an address or a parameter that SMTP cannot carry")
     return found
+
+
+def _speakable(found: Header) -> bool:
+    """Whether nothing in it can become another command or another line: a person may have written it."""
+    to = found.recipients
+    addresses = [found.sender.address, *(each.address for each in to)]
+    words = [*found.sender.parameters, *(word for each in to for word in each.parameters)]
+    return (
+        all(each.address for each in to)
+        and all(ADDRESS.fullmatch(address) and domains(address) < 2 for address in addresses)
+        and all(WORD.fullmatch(word) for word in words)
+        and PROTOCOL.fullmatch(found.protocol) is not None
+    )
 
 
 def checksum(covered: bytes, blocks: Iterable[bytes | bytearray]) -> int:
