@@ -14,7 +14,7 @@ from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.directory import files_of, settings_of
 from o365mailer_operator.token.document import Mailer
 from o365mailer_operator.token.entra import Entra
-from o365mailer_operator.token.errors import CredentialError, DirectoryNotWritten, TokenError
+from o365mailer_operator.token.errors import CredentialError, TokenError, TokenNotWritten
 from o365mailer_operator.token.grant import Grant, grant_of
 from o365mailer_operator.token.hosts import hosts_of
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
@@ -83,7 +83,7 @@ class Keeper:
         try:
             self.directory.replace(files, now=self.now())
         except OSError as error:
-            raise DirectoryNotWritten(
+            raise TokenNotWritten(
                 f"The token cannot be written to {self.directory.path}: {error.strerror}. It is tried again."
             ) from None
         return token

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,25 @@ def test_a_missing_variable_is_told_by_name(files: Any, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == (
         "o365mailer: There is no Secret noreply. Create it, with the key secret. "
         "Here that is the environment variable O365MAILER_SECRET_NOREPLY_SECRET.\n"
+    )
+
+
+@pytest.mark.promise("C73")
+def test_a_certificate_in_der_is_told_with_its_file_and_the_command(
+    files: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.write(credential={"certificate": {"secretRef": {"name": "pair"}}})
+    for key in ("tls.crt", "tls.key"):
+        files.secret("pair", key, "")
+    (files.secrets / "pair" / "tls.key").write_text("-----BEGIN PRIVATE KEY-----\nnothing\n-----END PRIVATE KEY-----\n")
+    certificate = ssl.PEM_cert_to_DER_cert(Path(files.emulator.ca_file).read_text())
+    (files.secrets / "pair" / "tls.crt").write_bytes(certificate)
+
+    assert main(["run", *files.arguments()], {}) == 2
+
+    assert capsys.readouterr().err == (
+        "o365mailer: The key tls.crt of the Secret pair is a certificate in DER form. Convert it to PEM: openssl x509 "
+        f"-inform DER -in FILE -out tls.crt. Here that is the file {files.secrets}/pair/tls.crt.\n"
     )
 
 

@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] =
     ),
     "the authority's CA is no certificate": (
         with_secret("no-ca", {"ca.crt": "nothing"}, {"submission": {"caSecretRef": {"name": "no-ca"}}}),
-        "AuthoritiesInvalid",
+        "CABundleInvalid",
         ["ca.crt of the Secret no-ca holds no PEM certificate"],
     ),
     "the client secret is wrong": (

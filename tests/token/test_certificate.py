@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from o365mailer_operator.token.certificate import Certificate, read_authorities, read_certificate
 from o365mailer_operator.token.credential import read_credential
 from o365mailer_operator.token.errors import (
-    AuthoritiesInvalid,
+    CABundleInvalid,
     CertificateExpired,
     CertificateInvalid,
     CertificateKeyMismatch,
@@ -179,7 +179,7 @@ def test_a_password_named_as_an_authority_is_not_copied_to_where_pods_read_it(sp
     spec = decode_spec(spec_of(submission={"caSecretRef": {"name": "database", "key": "password"}}))
     secrets = {"noreply": {"secret": b"not-a-secret"}, "database": {"password": b"canary-not-a-secret"}}
 
-    with pytest.raises(AuthoritiesInvalid) as caught:
+    with pytest.raises(CABundleInvalid) as caught:
         grant_of(spec, secrets.get, allowed=AllowedHosts())
 
     assert str(caught.value) == (

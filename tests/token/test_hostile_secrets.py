@@ -33,7 +33,7 @@ from o365mailer_operator.token.certificate import (
 )
 from o365mailer_operator.token.credential import LONGEST_SECRET, read_credential
 from o365mailer_operator.token.errors import (
-    AuthoritiesInvalid,
+    CABundleInvalid,
     CertificateInvalid,
     CertificateKeyMismatch,
     CertificateKeyNotRSA,
@@ -204,7 +204,7 @@ def test_an_authority_with_a_dear_public_key_is_refused_by_its_number(
 ) -> None:
     good = pair_of().crt
 
-    with pytest.raises(AuthoritiesInvalid, match=r"holds a certificate \(number 2\) whose public key is not RSA of at"):
+    with pytest.raises(CABundleInvalid, match=r"holds a certificate \(number 2\) whose public key is not RSA of at"):
         read_authorities(good + dear_certificate(case), secret="ca", key="ca.crt")
 
     assert read_authorities(good, secret="ca", key="ca.crt") == good.decode()
@@ -214,7 +214,7 @@ def test_a_bundle_of_every_public_authority_is_read_and_one_without_end_is_not(p
     good = pair_of().crt
 
     assert read_authorities(good * 250, secret="ca", key="ca.crt") == (good * 250).decode()
-    with pytest.raises(AuthoritiesInvalid, match="bytes, and at most 524288 are read"):
+    with pytest.raises(CABundleInvalid, match="bytes, and at most 524288 are read"):
         read_authorities(good * 1000, secret="ca", key="ca.crt")
 
 

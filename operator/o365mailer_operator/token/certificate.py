@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from o365mailer_operator.token.errors import (
-    AuthoritiesInvalid,
+    CABundleInvalid,
     CertificateExpired,
     CertificateInvalid,
     CertificateKeyMismatch,
@@ -143,11 +143,11 @@ def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certific
 def read_authorities(pem: bytes, *, secret: str, key: str) -> str:
     """The certificates in a PEM file, and nothing else that may be in it: they are copied to where pods read them.
 
-    Raises AuthoritiesInvalid.
+    Raises CABundleInvalid.
     """
     problem = _bundle_problem(pem)
     if problem:
-        raise AuthoritiesInvalid(f"The key {key} of the Secret {secret} {problem}.", secret=secret, key=key)
+        raise CABundleInvalid(f"The key {key} of the Secret {secret} {problem}.", secret=secret, key=key)
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in x509.load_pem_x509_certificates(pem))
 
 

@@ -9,14 +9,14 @@
     │   ├── SecretKeyMissing
     │   ├── SecretKeyEmpty
     │   ├── SecretKeyNotText
-    │   ├── AuthoritiesInvalid             a caSecretRef's key holds no PEM certificate
+    │   ├── CABundleInvalid                a caSecretRef's key holds no PEM certificate
     │   └── CertificateError
     │       ├── CertificateInvalid
     │       ├── CertificateKeyNotRSA
     │       ├── CertificateKeyMismatch
     │       ├── CertificateNotYetValid
     │       └── CertificateExpired
-    ├── DirectoryNotWritten                there is a token, and it could not be put where the relay reads
+    ├── TokenNotWritten                    there is a token, and it could not be put where the relay reads
     └── EntraError                         the token endpoint did not give a token
         ├── EntraRefused                   its verdict, with an AADSTS code
         ├── EntraThrottled                 429: asked to wait
@@ -92,15 +92,15 @@ class SecretKeyEmpty(CredentialError):
 
 
 class SecretKeyNotText(CredentialError):
-    """The key holds octets that are no UTF-8 text, or a text with control characters."""
+    """The key holds no UTF-8 text of one line, or one that is too long for a client secret."""
 
     reason = "SecretKeyNotText"
 
 
-class AuthoritiesInvalid(CredentialError):
-    """What a caSecretRef names holds no PEM certificate."""
+class CABundleInvalid(CredentialError):
+    """What a caSecretRef names holds no PEM certificate, or one with a key that TLS certificates do not have."""
 
-    reason = "AuthoritiesInvalid"
+    reason = "CABundleInvalid"
 
 
 class CertificateError(CredentialError):
@@ -108,7 +108,7 @@ class CertificateError(CredentialError):
 
 
 class CertificateInvalid(CertificateError):
-    """tls.crt or tls.key cannot be read as PEM, or the key is encrypted."""
+    """tls.crt or tls.key is not PEM, is damaged, encrypted or too large."""
 
     reason = "CertificateInvalid"
 
@@ -138,10 +138,10 @@ class CertificateExpired(CertificateError):
     reason = "CertificateExpired"
 
 
-class DirectoryNotWritten(TokenError):
+class TokenNotWritten(TokenError):
     """The token Secret, or the files in its place, could not be written."""
 
-    reason = "DirectoryNotWritten"
+    reason = "TokenNotWritten"
     transient = True
 
 
