@@ -67,6 +67,14 @@ def test_pods_of_the_system_are_never_asked_about(installation: Installation, na
     assert "initContainers" in created(installation, namespace, pod())["spec"]
 
 
+@pytest.mark.promise("W10")
+def test_the_mirror_of_a_static_pod_is_never_asked_about(installation: Installation, namespace: str) -> None:
+    before = installation.api.webhook_requests()
+    result = created(installation, namespace, pod({"kubernetes.io/config.mirror": "x"}, spec={"nodeName": "node"}))
+    assert "initContainers" not in result["spec"]
+    assert installation.api.webhook_requests() == before
+
+
 @pytest.mark.promise("W3")
 def test_the_service_account_plugin_mounts_its_token_into_the_app_only(
     installation: Installation, namespace: str

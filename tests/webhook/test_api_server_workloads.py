@@ -14,10 +14,20 @@ PATHS = {
     "deployment": ("apps/v1", ("spec", "template")),
     "statefulset": ("apps/v1", ("spec", "template")),
     "daemonset": ("apps/v1", ("spec", "template")),
+    "replicaset": ("apps/v1", ("spec", "template")),
+    "replicationcontroller": ("v1", ("spec", "template")),
     "job": ("batch/v1", ("spec", "template")),
     "cronjob": ("batch/v1", ("spec", "jobTemplate", "spec", "template")),
 }
-KINDS = {"statefulset": "StatefulSet", "daemonset": "DaemonSet", "cronjob": "CronJob"}
+KINDS = {
+    "statefulset": "StatefulSet",
+    "daemonset": "DaemonSet",
+    "replicaset": "ReplicaSet",
+    "replicationcontroller": "ReplicationController",
+    "cronjob": "CronJob",
+}
+
+CHANGEABLE = [kind for kind in PATHS if kind != "job"]
 
 
 def manifest(
@@ -35,7 +45,7 @@ def manifest(
         inner["spec"]["restartPolicy"] = "Never"
         spec["suspend"] = True
     else:
-        spec["selector"] = {"matchLabels": {"app": name}}
+        spec["selector"] = {"app": name} if kind == "replicationcontroller" else {"matchLabels": {"app": name}}
     if kind == "statefulset":
         spec["serviceName"] = name
     if kind == "cronjob":
@@ -90,7 +100,7 @@ def workloads(installation: Installation) -> Workloads:
 
 
 @pytest.mark.promise("W8")
-@pytest.mark.parametrize("kind", ["deployment", "statefulset", "daemonset", "cronjob"])
+@pytest.mark.parametrize("kind", CHANGEABLE)
 def test_annotate_overwrite_and_remove_reach_the_template(workloads: Workloads, kind: str) -> None:
     workloads.apply(manifest(kind))
     assert workloads.carried(kind) is None
@@ -103,7 +113,7 @@ def test_annotate_overwrite_and_remove_reach_the_template(workloads: Workloads, 
 
 
 @pytest.mark.promise("W8")
-@pytest.mark.parametrize("kind", ["deployment", "statefulset", "daemonset", "cronjob", "job"])
+@pytest.mark.parametrize("kind", PATHS)
 def test_a_workload_created_with_the_annotation_carries_it(workloads: Workloads, kind: str) -> None:
     workloads.apply(manifest(kind, annotation="noreply"))
     assert workloads.carried(kind) == "noreply"
@@ -183,6 +193,29 @@ def test_rollout_undo_of_a_stateful_set_is_carried_into_again(workloads: Workloa
     eventually(lambda: len(workloads.kubectl.json(*revisions)["items"]) == 2, "the second revision")
     workloads.run("rollout", "undo", "statefulset", "web")
     assert workloads.carried("statefulset") == "noreply"
+
+
+@pytest.mark.promise("W28")
+def test_a_replica_set_of_a_deployment_is_the_deployments(installation: Installation, workloads: Workloads) -> None:
+    """The Deployment's controller copies the annotation to it, and its template is what the Deployment says."""
+    workloads.apply(manifest("deployment", template="billing"))
+    select = ("--namespace", workloads.namespace, "get", "replicasets")
+    found = eventually(lambda: workloads.kubectl.json(*select)["items"], "the ReplicaSet")
+    name = found[0]["metadata"]["name"]
+    before = installation.api.webhook_requests()
+    workloads.annotate("replicaset", f"{KEY}=noreply", name=name)
+    assert workloads.carried("replicaset", name) == "billing"
+    assert installation.api.webhook_requests() == before
+    workloads.apply(manifest("replicaset", template="billing", name="own"))
+    assert "(ConflictingAnnotation)" in workloads.refused("annotate", "replicaset", "own", f"{KEY}=noreply")
+
+
+@pytest.mark.promise("W28")
+@pytest.mark.parametrize("kind", ["replicaset", "replicationcontroller"])
+def test_kubectl_says_that_running_pods_stay_as_they_are(workloads: Workloads, kind: str) -> None:
+    workloads.apply(manifest(kind))
+    done = workloads.kubectl.process("--namespace", workloads.namespace, "annotate", kind, "web", f"{KEY}=noreply")
+    assert f"Warning: o365mailer: a {KINDS[kind]} leaves running pods as they are: delete its pods" in done.stderr
 
 
 @pytest.mark.promise("W8")

@@ -145,6 +145,31 @@ def test_a_rolled_back_operator_refuses_no_unknown_annotation_that_was_there_or_
     assert isinstance(decision(made), Patch)
 
 
+@pytest.mark.promise("W28")
+@pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
+def test_what_has_no_rollout_is_carried_into_with_a_warning_about_running_pods(kind: str) -> None:
+    new, before = {"kind": kind, **workload("noreply", None)}, {"kind": kind, **workload(None, None)}
+    answer = decision(new, before)
+    assert isinstance(answer, Patch)
+    assert template_annotation(applied(answer, new)) == "noreply"
+    assert answer.warnings == (
+        f"o365mailer: a {kind} leaves running pods as they are: delete its pods, and the new ones have the sidecar",
+    )
+    at_creation = decision(new)
+    assert isinstance(at_creation, Patch)
+    assert at_creation.warnings == ()
+
+
+@pytest.mark.promise("W28")
+@pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
+def test_what_a_controller_keeps_is_left_to_it(kind: str) -> None:
+    new = {"kind": kind, **workload("noreply", "billing")}
+    new["metadata"]["ownerReferences"] = [{"kind": "Deployment", "name": "web", "controller": True}]
+    assert decision(new) == Untouched(why="of a controller")
+    new["metadata"]["ownerReferences"] = [{"kind": "Application", "name": "web"}]
+    assert isinstance(decision(new), Denial)
+
+
 def test_removing_is_possible_whatever_the_template_says_besides() -> None:
     old = workload("noreply", "noreply", hostNetwork=True)
     assert isinstance(decision(workload(None, "noreply", hostNetwork=True), old), Patch)

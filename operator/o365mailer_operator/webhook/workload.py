@@ -27,6 +27,8 @@ from o365mailer_operator.webhook.verdict import WARNING_PREFIX, Denial, Patch, R
 from o365mailer_operator.webhook.wishes import shown, unknown_keys
 
 IN_WORKLOAD = ("spec", "template")
+KEEPS_OLD_PODS = ("ReplicaSet", "ReplicationController")
+"""Kinds that have a pod template and no rollout."""
 IN_CRONJOB = ("spec", "jobTemplate", "spec", "template")
 
 
@@ -50,8 +52,9 @@ class Spec(Part, frozen=True):
 
 
 class Workload(Part, frozen=True):
-    """A Deployment, StatefulSet, DaemonSet, Job or CronJob."""
+    """A Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job or CronJob."""
 
+    kind: str = ""
     metadata: Metadata = Metadata()
     spec: Spec = Spec()
 
@@ -76,6 +79,8 @@ def decide(new: Workload, old: Workload | None, *, namespace: str, settings: Set
     template, path = new.place()
     if template is None:
         return Untouched(why="no pod template")
+    if new.kind in KEEPS_OLD_PODS and new.metadata.controlled:
+        return Untouched(why="of a controller")
     wanted = new.metadata.annotation(names.INJECT_ANNOTATION)
     before = old.metadata.annotation(names.INJECT_ANNOTATION) if old else None
     present = template.metadata.annotation(names.INJECT_ANNOTATION)
@@ -93,7 +98,8 @@ def decide(new: Workload, old: Workload | None, *, namespace: str, settings: Set
         return unknown
     verdict = _carry(wanted, template, path, namespace=namespace, settings=settings)
     if isinstance(verdict, Patch):
-        return replace(verdict, warnings=(*verdict.warnings, *_without_effect(new.metadata, template.metadata, path)))
+        warnings = (*verdict.warnings, *_without_effect(new.metadata, template.metadata, path), *_old_pods(new, old))
+        return replace(verdict, warnings=warnings)
     return verdict
 
 
@@ -131,6 +137,14 @@ def _without_effect(workload: Metadata, template: Metadata, path: tuple[str, ...
                 f"{WARNING_PREFIX}annotation {key} has no effect on the workload: write it in "
                 f"{'.'.join(path)}.metadata.annotations"
             )
+
+
+def _old_pods(new: Workload, old: Workload | None) -> Iterator[str]:
+    if old is not None and new.kind in KEEPS_OLD_PODS:
+        yield (
+            f"{WARNING_PREFIX}a {new.kind} leaves running pods as they are: delete its pods, and the new ones have the "
+            "sidecar"
+        )
 
 
 def _carry(wanted: str, template: Pod, path: tuple[str, ...], *, namespace: str, settings: Settings) -> Verdict:
