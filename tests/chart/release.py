@@ -27,6 +27,7 @@ VALUES: Final = {
     "everything placed": (
         "controller.replicas=2",
         "controller.leaseDuration=1m",
+        "controller.visitInterval=2m",
         "controller.httpsProxy=http://proxy.example:3128",
         "controller.nodeSelector.disk=ssd",
         f"{NODE_TERM}.key=disk",

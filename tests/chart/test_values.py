@@ -16,6 +16,7 @@ WRONG = {
     "controller.affinity.nodeaffinity.x=y": "/controller/affinity",
     "controller.leaseDuration=4s": "/controller/leaseDuration",
     "controller.leaseDuration=15": "/controller/leaseDuration",
+    "controller.visitInterval=1s": "/controller/visitInterval",
     "controller.httpsProxy=proxy:3128": "/controller/httpsProxy",
     "controller.podLabels.number=1": "/controller/podLabels/number",
     "image.tag=a b": "/image/tag",

@@ -1,4 +1,4 @@
-"""The eight verbs against a real API server: what they give, and which error each refusal becomes."""
+"""The nine verbs against a real API server: what they give, and which error each refusal becomes."""
 
 import asyncio
 import json
@@ -89,6 +89,26 @@ async def test_what_may_not_be_done_is_forbidden(
         login = await api.login()
         assert login.token == token
         assert token not in repr(login)
+
+
+async def test_the_metadata_of_all_is_listed_from_the_cache_and_one_is_found_there(
+    api: Cluster, own_namespace: Namespace
+) -> None:
+    assert await api.list_metadata(MAILERS, namespace=own_namespace.name) == []
+    own_namespace.apply_mailer("a", suspend=True)
+    written = await api.get(MAILERS, name="a", namespace=own_namespace.name)
+
+    async def found() -> bool:
+        listed = await api.list_metadata(MAILERS, namespace=own_namespace.name)
+        return [(each["name"], each["uid"]) for each in listed] == [("a", written["metadata"]["uid"])]
+
+    async with asyncio.timeout(20):
+        while not await found():
+            continue
+    cached = await api.find(MAILERS, name="a", namespace=own_namespace.name, cached=True)
+    assert cached is not None
+    assert cached["spec"] == written["spec"]
+    assert await api.find(SECRETS, name="b", namespace=own_namespace.name, cached=True) is None
 
 
 async def test_a_kind_that_is_not_served_is_absent(api: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""The API server, through eight verbs. The only module that knows `kubernetes.aio`.
+"""The API server, through nine verbs. The only module that knows `kubernetes.aio`.
 
 Objects are the API's own JSON (`dict`), not the client's models: what we do not know in an object survives a
 read-modify-write, and the typed half of the client (most of its 84 MB) is never built. Every call has a time-out, and
@@ -28,6 +28,11 @@ REQUEST_TIMEOUT: Final = 10.0
 WATCH_SECONDS: Final = 300
 """How long one watch lasts before it is opened anew, which notices a connection that a middlebox dropped."""
 MERGE_PATCH: Final = "application/merge-patch+json"
+JSON: Final = "application/json"
+METADATA: Final = f"{JSON};as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,{JSON}"
+"""A list without specs and status."""
+FROM_CACHE: Final = ("resourceVersion", "0")
+"""Whatever version the API server has in memory, without a question to etcd."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +106,20 @@ class Cluster:
         """The object. Raises Absent."""
         return await self._request("GET", resource.path(namespace=namespace, name=name))
 
-    async def find(self, resource: Resource, *, name: str, namespace: str | None = None) -> Manifest | None:
-        """The object, or None where there is none."""
+    async def find(
+        self, resource: Resource, *, name: str, namespace: str | None = None, cached: bool = False
+    ) -> Manifest | None:
+        """The object, or None where there is none. With `cached`, as the API server's watch cache has it."""
+        query = [FROM_CACHE] if cached else None
         try:
-            return await self.get(resource, name=name, namespace=namespace)
+            return await self._request("GET", resource.path(namespace=namespace, name=name), query=query)
         except Absent:
             return None
+
+    async def list_metadata(self, resource: Resource, *, namespace: str | None = None) -> list[Manifest]:
+        """The `metadata` of all objects, as the API server's watch cache has them. Raises Absent."""
+        listed = await self._request("GET", resource.path(namespace=namespace), query=[FROM_CACHE], accept=METADATA)
+        return [item["metadata"] for item in listed["items"] or ()]  # null where there are none
 
     async def count(self, resource: Resource, *, namespace: str | None = None) -> int:
         """How many there are, at most 1: a question whether the kind is served and may be listed. Raises Absent."""
@@ -171,20 +184,35 @@ class Cluster:
                 answer.response.close()
 
     async def _request(
-        self, method: str, path: str, *, body: Manifest | None = None, query: list[tuple[str, str]] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Manifest | None = None,
+        query: list[tuple[str, str]] | None = None,
+        accept: str = JSON,
     ) -> Manifest:
         request = f"{method} {path}"
         with _translated(request):
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                answer = await self._open(method, path, query=query or [], body=body, timeout=REQUEST_TIMEOUT)
+                answer = await self._open(
+                    method, path, query=query or [], body=body, timeout=REQUEST_TIMEOUT, accept=accept
+                )
                 await _raise_refusal(answer, request)
                 document: Manifest = json.loads(await answer.read())
                 return document
 
     async def _open(
-        self, method: str, path: str, *, query: list[tuple[str, str]], body: Manifest | None, timeout: float
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]],
+        body: Manifest | None,
+        timeout: float,
+        accept: str = JSON,
     ) -> Any:  # the client's RESTResponse: untyped there, and it does not leave this module
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         if method == "PATCH":
             headers["Content-Type"] = MERGE_PATCH
         serialized = await self._api.param_serialize(

@@ -7,6 +7,7 @@ for a wrong command line or no API server to go to.
 import asyncio
 import contextlib
 import logging
+import random
 import signal
 import sys
 import time
@@ -14,21 +15,24 @@ import uuid
 from collections.abc import Iterator
 from typing import Final
 
+from o365mailer_operator.controller.agreement import Agreement
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
-from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
+from o365mailer_operator.controller.cluster import MAILERS, Cluster, Manifest, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
 from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.lease import Lease, LeaseLost, NotLeading
+from o365mailer_operator.controller.mailer_cache import MailerCache, key_of
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
 from o365mailer_operator.controller.probes import CannotListen, serving
 from o365mailer_operator.controller.queue import DueQueue, Key, work
+from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.controller.watch import Watch, WatchEnded
 from o365mailer_operator.logs import start_logging
 from o365mailer_operator.token.entra import Entra, utc_now
 from o365mailer_operator.token.hosts import AllowedHosts
-from o365mailer_operator.token.schedule import FIRST_WAIT
+from o365mailer_operator.token.schedule import FIRST_WAIT, GROWTH, JITTER, LONGEST_WAIT
 
 LEASE_NAME: Final = "o365mailer-controller"
 CRD_PAUSE: Final = 5.0
@@ -86,7 +90,17 @@ class Controller:
             clock=time.monotonic,
             wall=utc_now,
         )
-        self.metrics = Metrics(self.queue, leading=lambda: self.lease.held)
+        self.cache = MailerCache()
+        self.agreement = Agreement(
+            cluster=cluster,
+            cache=self.cache,
+            namespaces=options.watch_namespaces,
+            notice=lambda key: self._notice(key, lane=key.namespace),
+            leading=lambda: self.lease.held,
+        )
+        self.metrics = Metrics(self.queue, leading=lambda: self.lease.held, agreed_at=lambda: self.agreement.last_wall)
+        self.failed_looks: dict[Key, int] = {}
+        """Looks at a mailer in a row that the API server did not answer."""
         self.visitor = Visitor(
             cluster=cluster,
             entra=Entra(proxy=options.entra_proxy),
@@ -94,6 +108,9 @@ class Controller:
             recorder=Recorder(cluster, instance=options.identity, clock=utc_now),
             metrics=self.metrics,
             interval=options.visit_interval,
+            cache=self.cache,
+            secrets=SecretReader(cluster, longest=options.visit_interval, clock=time.monotonic),
+            term=lambda: self.lease.terms,
             check=self.lease.check,
             clock=utc_now,
         )
@@ -128,6 +145,8 @@ class Controller:
             return "the API server has not answered yet"
         if self.lease.terms and not self.lease.held:
             return "paused: the Lease is not renewed"
+        if self.lease.held and self.agreement.stale:
+            return "the watch has not delivered what the API server lists"
         return ""
 
     async def _drain(self) -> None:
@@ -165,11 +184,15 @@ class Controller:
         """The watch, once the API server serves O365Mailers: one begun before that would never see any."""
         loop = asyncio.get_running_loop()
 
-        def notice(key: Key, lane: str) -> None:
-            loop.call_soon_threadsafe(self._notice, key, lane)
+        def deliver(manifest: Manifest, deleted: bool) -> None:
+            loop.call_soon_threadsafe(self._deliver, manifest, deleted)
 
         await self._served()
-        await Watch(self.cluster, namespaces=self.options.watch_namespaces, notice=notice).run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                Watch(self.cluster, namespaces=self.options.watch_namespaces, deliver=deliver).run(), name="kopf"
+            )
+            group.create_task(self.agreement.run(), name="agreement")
 
     async def _served(self) -> None:
         while True:
@@ -181,8 +204,14 @@ class Controller:
             else:
                 return
 
+    def _deliver(self, manifest: Manifest, deleted: bool) -> None:
+        key = key_of(manifest["metadata"])
+        if self.cache.deliver(manifest, deleted=deleted):
+            self.visitor.changed(key)
+            self._notice(key, lane=str((manifest.get("spec") or {}).get("tenantId", "")))
+
     def _notice(self, key: Key, lane: str) -> None:
-        # One that went is looked at too: the look finds nothing and forgets it, behind any that is under way.
+        # A mailer that was deleted is looked at too: the look finds nothing and forgets it, after any under way.
         self.queue.put(key, lane=lane)
         self.changed.set()
 
@@ -190,21 +219,38 @@ class Controller:
         """One visit. A mailer's failure is its own: it is logged, counted and tried again."""
         result = "fault"
         try:
-            async with asyncio.timeout(VISIT_LIMIT):
+            async with asyncio.timeout(VISIT_LIMIT) as limit:
                 delay = await self.visitor.visit(key)
             result = "done"
+            self.failed_looks.pop(key, None)
             return delay
         except NotLeading:
             result = "paused"
             return 0.0
         except ClusterError as error:
             result = "cluster"
-            log.warning("a visit failed", extra={"mailer": str(key), "error": str(error)})
+            return self._wait_after_failure(key, str(error))
         except Exception:
+            if limit.expired():
+                result = "timeout"
+                return self._wait_after_failure(key, f"no end within {VISIT_LIMIT:g} s")
             log.exception("a visit failed by a fault of this program", extra={"mailer": str(key)})
+            return LONGEST_WAIT
         finally:
             self.metrics.visits.labels(result).inc()
-        return FIRST_WAIT
+
+    def _wait_after_failure(self, key: Key, error: str) -> float:
+        """Seconds until the next look. Only the first of a row is a warning: an outage concerns all mailers."""
+        failures = self.failed_looks[key] = self.failed_looks.get(key, 0) + 1
+        level = logging.WARNING if failures == 1 else logging.DEBUG
+        log.log(level, "a visit failed", extra={"mailer": str(key), "error": error})
+        return pause_after_failed_looks(failures, random=random.random())  # noqa: S311 - jitter
+
+
+def pause_after_failed_looks(failures: int, *, random: float) -> float:
+    """Seconds: 5, then half as much again each time, up to 60; with jitter, so that an outage leaves none in step."""
+    wait = min(LONGEST_WAIT, FIRST_WAIT * GROWTH ** min(failures - 1, 10))
+    return wait * (1 - JITTER + 2 * JITTER * random)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -13,7 +13,7 @@ from o365mailer_operator.controller.queue import DueQueue, Key
 class Metrics:
     """The metrics of one process."""
 
-    def __init__(self, queue: DueQueue, *, leading: Callable[[], bool]) -> None:
+    def __init__(self, queue: DueQueue, *, leading: Callable[[], bool], agreed_at: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -36,6 +36,10 @@ class Metrics:
         self._gauge("mailers", "Mailers that are looked at.").set_function(lambda: len(queue))
         self._gauge("queue_depth", "Mailers that are due and wait for a place.").set_function(lambda: queue.overdue)
         self._gauge("visits_running", "Looks under way.").set_function(lambda: queue.running)
+        self._gauge(
+            "watch_agreed_timestamp_seconds",
+            "When the watch last had delivered what the API server lists, Unix time; 0 before the first time.",
+        ).set_function(agreed_at)
         self._gauge("leading", "1 if this replica holds the Lease, else 0.").set_function(leading)
 
     def tell(self, mailer: Mailer, status: Status, *, ready: bool, secret_expires_at: datetime.datetime | None) -> None:

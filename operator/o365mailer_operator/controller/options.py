@@ -83,7 +83,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "--visit-interval",
         type=_duration,
         default=default("O365MAILER_VISIT_INTERVAL", "60s"),
-        help="the longest time between two looks at a mailer's Secrets; a sixth of it while a mailer is not Ready",
+        help="the longest time between two looks at a mailer's Secrets; a sixth of it at first while it is not Ready",
     )
     add(
         "--webhook-configuration",

@@ -1,24 +1,33 @@
-"""A visit to one mailer: look, decide, mint, conclude, write. The thin half; what decides is pure and elsewhere."""
+"""A visit to one mailer: look, decide, mint, conclude, write. The thin half; what decides is pure and elsewhere.
+
+A look costs the API server little: the watch has delivered the mailer, and Secrets come from the API server's cache.
+What such a look sees may be old, so it may only end in doing nothing. When it calls for a write or a token, and when it
+is the first look since this process began to lead, everything is read anew from etcd and decided anew. So a watch cache
+that lags never causes a second token request and never undoes our own write.
+"""
 
 import dataclasses
 import datetime
 import logging
 import random
 import secrets
+import time
 from collections.abc import Callable
 from typing import Final
 
 from o365mailer_contract import names
 from o365mailer_operator.controller import conditions
 from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster, Manifest
-from o365mailer_operator.controller.cluster_errors import Conflict, Forbidden, Refused
+from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused
 from o365mailer_operator.controller.conclusion import Conclusion, Outcome, conclude
 from o365mailer_operator.controller.conditions import Problem, SecretWriteRefused
 from o365mailer_operator.controller.decision import Aim, Hold, Keep, Leave, Mint, Situation, decide, read_spec
 from o365mailer_operator.controller.events import Recorder
-from o365mailer_operator.controller.mailer import Mailer, Status, decode_mailer, encode_status
+from o365mailer_operator.controller.mailer import Condition, Mailer, Status, decode_mailer, encode_status
+from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.queue import Key
+from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.entra import Entra
@@ -26,20 +35,39 @@ from o365mailer_operator.token.errors import InvalidSpec, TokenError
 from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.spec import Spec
 
-UNREADY_SHARE: Final = 1 / 6
-"""A mailer that is not Ready is visited six times as often: 10 s of 60 s."""
 EARLIEST_SHARE: Final = 0.75
 LATEST_SHARE: Final = 0.95
 """Of the interval, at random: never later than the interval, and no two mailers in step for long."""
+UNREADY_JITTER: Final = 0.1
+"""Of a pause, to either side."""
 AT_ONCE: Final = 1.0
 """Seconds until a mailer is looked at again that has changed under our hands."""
-WRITE_ATTEMPTS: Final = 3
+LOOKS: Final = 4
+"""At one mailer in one visit, while others write to it."""
 
 log = logging.getLogger(__name__)
 
 
 def _salt() -> bytes:
     return secrets.token_bytes(16)
+
+
+def unready_pause(age: float, *, interval: float) -> float:
+    """Seconds between two looks at a mailer that is not Ready, `age` seconds after it changed. Pure.
+
+    At the default interval of 60 s: 10 s for two minutes, then half as long again each time; up to 25 s until five
+    minutes have passed, so that a Secret which comes by then is seen within 30 s, and up to the interval after that.
+    """
+    first, early, settled = interval / 6, 2 * interval, 5 * interval
+    if age < early:
+        return first
+    # 1.5, 1.5², … times `first` add up to this as a function of the time that has passed.
+    growing = 1.5 * first + (age - early) / 2
+    return min(growing, 2.5 * first if age < settled else interval)
+
+
+class Unconfirmed(Exception):
+    """A look at what may be old calls for an act: look anew."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,76 +83,122 @@ class Visitor:
     recorder: Recorder
     metrics: Metrics
     interval: float
+    cache: MailerCache
+    secrets: SecretReader
     check: Callable[[], None]
+    term: Callable[[], int]
+    """Counts how often this process began to lead."""
     clock: Callable[[], datetime.datetime]
     random: Callable[[], float] = random.random
     salt: Callable[[], bytes] = _salt
+    monotonic: Callable[[], float] = time.monotonic
+    confirmed: dict[Key, int] = dataclasses.field(default_factory=dict)
+    """The term in which a mailer was last read from etcd."""
+    changed_at: dict[Key, float] = dataclasses.field(default_factory=dict)
+    """When a mailer last changed, of `monotonic`."""
     unwritten: dict[Key, tuple[Aim, Token]] = dataclasses.field(default_factory=dict, repr=False)
     """Tokens that the API server did not take, or was away for: written later, rather than minted again."""
     attempted: dict[Key, datetime.datetime] = dataclasses.field(default_factory=dict)
     """When Entra was last asked for a mailer: the status, which says it too, may be refused or written in between."""
 
+    def changed(self, key: Key) -> None:
+        """The watch has delivered another mailer than before: it is looked at often for a while."""
+        self.changed_at[key] = self.monotonic()
+
     async def visit(self, key: Key) -> float | None:
         """Seconds until the next visit, or None where the mailer is gone. Raises ClusterError, NotLeading."""
-        for _ in range(WRITE_ATTEMPTS):
-            manifest = await self.cluster.find(MAILERS, name=key.name, namespace=key.namespace)
-            if manifest is None:
+        term = self.term()
+        anew = self.confirmed.get(key) != term
+        for _ in range(LOOKS):
+            mailer = await self._mailer(key, anew=anew)
+            if mailer is None:
                 self.forget(key)
                 return None
             try:
-                return await self._settle(key, decode_mailer(manifest))
-            except Conflict:
-                continue  # somebody wrote in between: look again, with what was minted still in hand
+                delay = await self._settle(key, mailer, anew=anew)
+            except Absent:  # the mailer went while we wrote its status: the next look finds nothing
+                anew = True
+            except (Conflict, Unconfirmed):
+                anew = True  # a write in between: look again, with what was minted still in hand
+            else:
+                if anew and delay is not None:
+                    self.confirmed[key] = term
+                return delay
         return AT_ONCE
 
     def forget(self, key: Key) -> None:
         """A mailer that is no more leaves nothing behind here."""
-        self.unwritten.pop(key, None)
-        self.attempted.pop(key, None)
+        for memory in (self.unwritten, self.attempted, self.confirmed, self.changed_at):
+            memory.pop(key, None)
+        self.cache.drop(key)
         self.metrics.forget(key)
 
-    async def _settle(self, key: Key, mailer: Mailer) -> float | None:
-        situation = await self._look(mailer)
+    async def _mailer(self, key: Key, *, anew: bool) -> Mailer | None:
+        cached = self.cache.mailers.get(key)
+        if cached is not None and not anew:
+            return cached
+        manifest = await self.cluster.find(MAILERS, name=key.name, namespace=key.namespace)
+        return decode_mailer(manifest) if manifest is not None else None
+
+    async def _settle(self, key: Key, mailer: Mailer, *, anew: bool) -> float | None:
+        situation = await self._look(mailer, anew=anew)
         step = decide(situation, allowed=self.allowed)
         if isinstance(step, Leave):
             self.forget(key)
             return None
+        if isinstance(step, Mint) and not anew:
+            raise Unconfirmed
         outcome = await self._mint(key, step) if isinstance(step, Mint) else None
         conclusion = conclude(situation, step, outcome, random=self.random())
+        if not anew and (conclusion.secret is not None or conclusion.status != mailer.status):
+            raise Unconfirmed
         conclusion = await self._write_secret(situation, step, conclusion)
         try:
             await self._write_status(mailer, conclusion.status)
         except (Forbidden, Refused) as error:
             log.error("the status is refused", extra={"mailer": str(key), "error": str(error)})
-            return self._pause_unwritten(conclusion)
+            return self._pause_unwritten(key, conclusion)
         self.metrics.tell(
             mailer, conclusion.status, ready=conclusion.ready, secret_expires_at=_secret_end(situation.spec)
         )
-        return self._pause(conclusion)
+        return self._pause(key, conclusion)
 
-    async def _look(self, mailer: Mailer) -> Situation:
+    async def _look(self, mailer: Mailer, *, anew: bool) -> Situation:
         spec = read_spec(mailer)
         wanted = () if isinstance(spec, InvalidSpec) or spec.suspend or mailer.deleting else secrets_needed(spec)
         found: dict[str, Manifest | None] = {}
         forbidden = set()
+        max_age = 0.0 if anew else self._max_age(mailer)
+        namespace = mailer.metadata.namespace
         for name in wanted:
             try:
-                found[name] = await self._secret(mailer, name)
+                found[name] = await self.secrets.read(name, namespace=namespace, max_age=max_age)
             except Forbidden:
                 forbidden.add(name)
+        token_secret = names.token_secret_name(mailer.metadata.name)
         return Situation(
             mailer=mailer,
             spec=spec,
             secrets=found,
             forbidden=frozenset(forbidden),
-            token_secret=await self._secret(mailer, names.token_secret_name(mailer.metadata.name)),
+            token_secret=await self.cluster.find(SECRETS, name=token_secret, namespace=namespace, cached=not anew),
             now=self.clock(),
             salt=self.salt(),
             attempted=None if mailer.key in self.unwritten else self.attempted.get(mailer.key),
         )
 
-    async def _secret(self, mailer: Mailer, name: str) -> Manifest | None:
-        return await self.cluster.find(SECRETS, name=name, namespace=mailer.metadata.namespace)
+    def _max_age(self, mailer: Mailer) -> float:
+        """Seconds. Less than the pause between two looks at this mailer: only reads for other mailers are shared."""
+        ready = mailer.status.condition(conditions.READY)
+        if ready is not None and ready.status == "True":
+            return self.interval * EARLIEST_SHARE
+        return self._unready_pause(mailer.key, ready) / 2
+
+    def _unready_pause(self, key: Key, ready: Condition | None) -> float:
+        age = self.monotonic() - self.changed_at.setdefault(key, self.monotonic())
+        if ready is not None:
+            age = min(age, max(0.0, (self.clock() - ready.last_transition_time).total_seconds()))
+        return unready_pause(age, interval=self.interval)
 
     async def _mint(self, key: Key, step: Mint) -> Outcome:
         aim, token = self.unwritten.get(key, (None, None))
@@ -178,7 +252,9 @@ class Visitor:
             "metadata": {"resourceVersion": mailer.metadata.resource_version},
             "status": encode_status(status),
         }
-        await self.cluster.patch_status(MAILERS, change, name=mailer.metadata.name, namespace=mailer.metadata.namespace)
+        metadata = mailer.metadata
+        written = await self.cluster.patch_status(MAILERS, change, name=metadata.name, namespace=metadata.namespace)
+        self.cache.wrote(written)
         for condition in conditions.changes(mailer.status, status):
             log.info(
                 "a condition changed",
@@ -191,17 +267,20 @@ class Visitor:
             )
             await self.recorder.record(mailer, condition)
 
-    def _pause(self, conclusion: Conclusion) -> float:
-        interval = self.interval if conclusion.ready else self.interval * UNREADY_SHARE
-        pause = interval * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * self.random())
+    def _pause(self, key: Key, conclusion: Conclusion) -> float:
+        if conclusion.ready:
+            pause = self.interval * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * self.random())
+        else:
+            pause = self._unready_pause(key, conclusion.status.condition(conditions.READY))
+            pause *= 1 - UNREADY_JITTER + 2 * UNREADY_JITTER * self.random()
         due = [each for each in (conclusion.status.next_refresh, conclusion.look_at) if each]
         return min(pause, *(max(AT_ONCE, (each - self.clock()).total_seconds()) for each in due)) if due else pause
 
-    def _pause_unwritten(self, conclusion: Conclusion) -> float:
+    def _pause_unwritten(self, key: Key, conclusion: Conclusion) -> float:
         """The status is where failed attempts are remembered; without it, their pause is kept by not looking."""
         due = conclusion.status.next_refresh if conclusion.status.failures else None
         wait = (due - self.clock()).total_seconds() if due is not None else 0.0
-        return max(self.interval * UNREADY_SHARE, wait)
+        return max(self._unready_pause(key, None), wait)
 
 
 def _secret_end(spec: Spec | InvalidSpec) -> datetime.datetime | None:

@@ -20,16 +20,15 @@ from typing import Any, Final
 import kopf
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster import Cluster
-from o365mailer_operator.controller.queue import Key
+from o365mailer_operator.controller.cluster import Cluster, Manifest
 
 LOGIN_LIFETIME: Final = datetime.timedelta(minutes=5)
 """A pod's token is replaced by kubelet before 80 % of its life, an hour as a rule; read again well before that."""
 LONGEST_BACKOFF: Final = 30.0
 STOP_TIMEOUT: Final = 5.0
 
-Notice = Callable[[Key, str], None]
-"""Called with a mailer that began, changed or went, and its lane (its tenant). Called in the watch's own thread."""
+Deliver = Callable[[Manifest, bool], None]
+"""Called with a mailer that is there, has changed or (True) was deleted. Called in the watch's own thread."""
 
 
 class WatchEnded(Exception):
@@ -75,11 +74,10 @@ class Connection(kopf.ConnectionInfo):
 class Watch:
     """The watch of all namespaces, or of some. An asynchronous context manager around its thread."""
 
-    def __init__(self, cluster: Cluster, *, namespaces: Sequence[str], notice: Notice) -> None:
+    def __init__(self, cluster: Cluster, *, namespaces: Sequence[str], deliver: Deliver) -> None:
         self.cluster = cluster
         self.namespaces = namespaces
-        self.notice = notice
-        self.seen: dict[Key, tuple[object, ...]] = {}
+        self.deliver = deliver
         self.stop = threading.Event()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # It says at each start that it leaves the signals alone, which is why it has a thread of its own.
@@ -145,21 +143,5 @@ class Watch:
             expiration=datetime.datetime.now(datetime.UTC) + LOGIN_LIFETIME,
         )
 
-    async def _event(self, *, type: str | None, body: Any, **_: Any) -> None:  # noqa: A002 - kopf passes it by this name
-        metadata = body.get("metadata", {})
-        key = Key(metadata.get("namespace", ""), metadata.get("name", ""))
-        lane = str((body.get("spec") or {}).get("tenantId", ""))
-        if type == "DELETED":
-            self.seen.pop(key, None)
-            self.notice(key, lane)
-            return
-        # Our own writes of the status come back as events. What asks for a look is a change of one of these.
-        asked = (
-            metadata.get("uid"),
-            metadata.get("generation"),
-            metadata.get("deletionTimestamp"),
-            (metadata.get("annotations") or {}).get(names.REFRESH_ANNOTATION),
-        )
-        if type is None or self.seen.get(key) != asked:
-            self.seen[key] = asked
-            self.notice(key, lane)
+    async def _event(self, *, event: kopf.RawEvent, **_: Any) -> None:
+        self.deliver(dict(event["object"]), event["type"] == "DELETED")

@@ -1,0 +1,130 @@
+"""What the controller asks the API server for, and that an old answer does no harm. Counts, not times."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from api_front import ApiFront, Request
+from cluster_rig.control_plane import ControlPlane
+from controller_process import ControllerProcess, Namespace, eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+Start = Callable[..., ControllerProcess]
+MISSING = {"clientSecret": {"secretRefs": [{"name": "late", "key": "secret"}]}}
+
+
+@pytest.fixture
+def front(cluster: ControlPlane, tmp_path: Path) -> Iterator[ApiFront]:
+    """The API server, with every request counted."""
+    with ApiFront(cluster.kubeconfig, tmp_path) as front:
+        yield front
+
+
+def looks(process: ControllerProcess) -> float:
+    """Looks that have ended well."""
+    return process.metric('o365mailer_visits_total{result="done"}') or 0.0
+
+
+def await_looks(process: ControllerProcess, count: int) -> None:
+    """Returns after so many more looks."""
+    goal = looks(process) + count
+    eventually(lambda: looks(process) >= goal, within=60, what=f"{count} looks")
+
+
+def reads(front: ApiFront, name: str) -> list[Request]:
+    """The requests for one object."""
+    return [request for request in front.requests if request.method == "GET" and request.path.endswith(f"/{name}")]
+
+
+def minted(namespace: Namespace) -> int:
+    """Tokens that Entra has issued since the test began."""
+    return int(namespace.emulator.counters()["tokensIssued"])
+
+
+@pytest.mark.promise("C20")
+def test_a_look_reads_each_token_secret_once_shared_secrets_seldom_and_no_mailer(
+    own_namespace: Namespace, start_controller: Start, front: ApiFront
+) -> None:
+    process = start_controller(kubeconfig=front.kubeconfig)
+    mailers = [f"mailer-{number}" for number in range(6)]
+    for name in mailers:
+        own_namespace.apply_mailer(name)
+    for name in mailers:
+        own_namespace.await_ready(name)
+    await_looks(process, len(mailers))
+    front.requests.clear()
+    before = looks(process)
+    await_looks(process, 5 * len(mailers))
+    seen, done = list(front.requests), looks(process) - before
+    of_mailers = [request for request in seen if request.path.rpartition("/")[2] in mailers]
+    assert of_mailers == [], "the watch has delivered them"
+    secrets = [request for request in seen if "/secrets/" in request.path]
+    own = [request for request in secrets if "/o365mailer." in request.path]
+    assert done - len(mailers) <= len(own) <= done + len(mailers), "one read of the token Secret a look"
+    assert all(request.cached for request in secrets)
+    shared = [request for request in secrets if request not in own]
+    assert {request.path.rpartition("/")[2] for request in shared} == {"entra", "emulator-ca"}
+    assert len(shared) < done, "two Secrets that six mailers name: less than one read for two looks"
+    assert not [request for request in seen if request.method in ("POST", "PATCH")], "nothing is written"
+
+
+@pytest.mark.promise("C2")
+def test_a_missing_secret_is_asked_for_at_every_look(
+    own_namespace: Namespace, start_controller: Start, front: ApiFront
+) -> None:
+    process = start_controller(kubeconfig=front.kubeconfig)
+    for name in ("one", "other"):
+        own_namespace.apply_mailer(name, credential=MISSING)
+        own_namespace.await_condition("SecretNotFound", mailer=name)
+    await_looks(process, 4)
+    front.requests.clear()
+    before = looks(process)
+    await_looks(process, 8)
+    asked, done = len(reads(front, "late")), looks(process) - before
+    assert done - 2 <= asked <= done + 2
+
+
+@pytest.mark.promise("C20")
+def test_a_watch_cache_that_lags_causes_no_second_token_and_no_second_write(
+    own_namespace: Namespace, start_controller: Start, front: ApiFront
+) -> None:
+    process = start_controller("--visit-interval", "3s", kubeconfig=front.kubeconfig, name="first")
+    own_namespace.apply_mailer()
+    own_namespace.await_ready()
+    await_looks(process, 2)
+    with front.lag("secrets"):
+        own_namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "now"})
+        eventually(lambda: minted(own_namespace) == 2, what="a second token")
+        own_namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "now"}, logLevel="debug")
+        eventually(lambda: own_namespace.settings()["revision"] == 3, what="the changed settings")
+        await_looks(process, 5)
+        assert front.old_answers >= 5, "the looks saw the Secret of before"
+        assert (minted(own_namespace), own_namespace.settings()["revision"]) == (2, 3)
+        assert process.stop() == 0
+        front.requests.clear()
+        second = start_controller("--visit-interval", "3s", kubeconfig=front.kubeconfig, name="second")
+        eventually(lambda: looks(second) >= 1)
+        for name in ("entra", "o365mailer.noreply", "noreply"):
+            assert not reads(front, name)[0].cached, "the first look reads from etcd"
+        await_looks(second, 3)
+        assert (minted(own_namespace), own_namespace.settings()["revision"]) == (2, 3)
+
+
+@pytest.mark.promise("C21")
+def test_a_watch_that_never_begins_is_told_and_its_mailers_are_served_all_the_same(
+    own_namespace: Namespace, start_controller: Start, front: ApiFront
+) -> None:
+    agreed = "o365mailer_watch_agreed_timestamp_seconds"
+    own_namespace.apply_mailer()
+    with front.silence():
+        process = start_controller(kubeconfig=front.kubeconfig)
+        process.wait_until_leading()
+        own_namespace.await_ready(within=60)
+        assert process.http("/readyz") == (503, "the watch has not delivered what the API server lists\n")
+        assert process.metric(agreed) == 0
+        line = process.said("the watch does not deliver what the API server lists")
+        assert line is not None
+        assert line["mailers"] == 1
+    eventually(lambda: process.http("/readyz")[0] == 200, within=60, what="readiness")
+    assert process.metric(agreed)

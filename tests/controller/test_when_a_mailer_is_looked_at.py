@@ -1,0 +1,148 @@
+"""The pauses between two looks, and what becomes of a watch that is silent: in virtual time."""
+
+import asyncio
+from typing import cast
+
+import pytest
+import virtual_time
+from hypothesis import given
+from hypothesis import strategies as st
+
+from o365mailer_operator.controller.agreement import INTERVAL, LONGEST_SILENCE, RESTART_AFTER, Agreement
+from o365mailer_operator.controller.cluster import Cluster, Manifest
+from o365mailer_operator.controller.cluster_errors import Unavailable
+from o365mailer_operator.controller.mailer_cache import MailerCache
+from o365mailer_operator.controller.main import pause_after_failed_looks
+from o365mailer_operator.controller.queue import Key
+from o365mailer_operator.controller.visit import UNREADY_JITTER, unready_pause
+from o365mailer_operator.controller.watch import WatchEnded
+
+INTERVAL_OF_LOOKS = 60.0
+
+
+@pytest.mark.promise("C2")
+@given(st.floats(0, 1500), st.lists(st.floats(0, 1), min_size=200, max_size=200))
+def test_a_secret_is_seen_within_30_seconds_soon_after_a_change_and_within_90_later(
+    arrival: float, jitters: list[float]
+) -> None:
+    now = 0.0
+    for jitter in jitters:
+        pause = unready_pause(now, interval=INTERVAL_OF_LOOKS)
+        now += pause * (1 - UNREADY_JITTER + 2 * UNREADY_JITTER * jitter)
+        if now >= arrival:
+            break
+    assert now >= arrival
+    assert now - arrival < (30 if arrival < 300 else 90)
+
+
+def test_a_mailer_that_is_not_ready_is_looked_at_often_at_first_and_every_interval_later() -> None:
+    pauses = [unready_pause(age, interval=INTERVAL_OF_LOOKS) for age in (0, 119, 120, 135, 299, 300, 86400)]
+    assert pauses == [10, 10, 15, 22.5, 25, 60, 60]
+
+
+def test_failed_looks_are_repeated_ever_more_rarely_and_not_in_step() -> None:
+    pauses = [pause_after_failed_looks(failures, random=0.5) for failures in (1, 2, 3, 20, 10**6)]
+    assert pauses == [5, 7.5, 11.25, 60, 60]
+    assert [pause_after_failed_looks(9, random=random) for random in (0, 1)] == pytest.approx([48, 72])
+
+
+class Api:
+    """An API server that lists mailers: what it says, and how often it was asked."""
+
+    def __init__(self, *generations: int) -> None:
+        self.generations = generations
+        self.asked = 0
+        self.away = False
+
+    async def list_metadata(self, *_: object, **__: object) -> list[Manifest]:
+        """Mailers named by their number."""
+        self.asked += 1
+        if self.away:
+            raise Unavailable("away")
+        return [metadata(number, generation) for number, generation in enumerate(self.generations)]
+
+
+def metadata(number: int, generation: int) -> Manifest:
+    """A mailer's metadata."""
+    name = f"mailer-{number}"
+    version = str(generation)
+    return {"namespace": "app", "name": name, "uid": name, "generation": generation, "resourceVersion": version}
+
+
+def deliver(cache: MailerCache, number: int, generation: int) -> bool:
+    """What the watch does."""
+    return cache.deliver({"metadata": metadata(number, generation), "spec": {}}, deleted=False)
+
+
+class Compared:
+    """An Agreement that runs in virtual time, and whom it asked to look at."""
+
+    def __init__(self, api: Api) -> None:
+        self.cache = MailerCache()
+        self.noticed: list[Key] = []
+        self.agreement = Agreement(
+            cluster=cast("Cluster", api),
+            cache=self.cache,
+            namespaces=(),
+            notice=self.noticed.append,
+            leading=lambda: True,
+            monotonic=lambda: asyncio.get_running_loop().time(),
+            wall=lambda: 1e9 + asyncio.get_running_loop().time(),
+        )
+
+
+@pytest.mark.promise("C21")
+def test_a_watch_that_delivers_what_is_listed_agrees_every_five_minutes() -> None:
+    async def play() -> None:
+        api = Api(1, 1)
+        compared = Compared(api)
+        for number in (0, 1):
+            assert deliver(compared.cache, number, 1)
+            assert not deliver(compared.cache, number, 1), "a relist asks for no look"
+        running = asyncio.create_task(compared.agreement.run())
+        await asyncio.sleep(10 * INTERVAL + 1)
+        assert not compared.agreement.stale
+        assert compared.agreement.last_wall == 1e9 + 10 * INTERVAL
+        assert (api.asked, compared.noticed) == (11, [])
+        api.away = True
+        await asyncio.sleep(LONGEST_SILENCE)
+        assert compared.agreement.stale
+        running.cancel()
+
+    virtual_time.run(play())
+
+
+@pytest.mark.promise("C21")
+def test_a_mailer_that_the_watch_lost_is_looked_at_and_a_watch_that_stays_silent_ends_the_process() -> None:
+    async def play() -> None:
+        compared = Compared(Api(1, 2))
+        deliver(compared.cache, 0, 1)
+        deliver(compared.cache, 1, 1)  # its second generation never comes
+        deliver(compared.cache, 2, 1)  # nor does its deletion
+        running = asyncio.create_task(compared.agreement.run())
+        await asyncio.sleep(60)
+        assert compared.agreement.stale
+        assert sorted(compared.noticed) == [Key("app", "mailer-1"), Key("app", "mailer-2")]
+        assert not running.done()
+        with pytest.raises(WatchEnded, match="did not deliver"):
+            await running
+        assert asyncio.get_running_loop().time() <= RESTART_AFTER + 60
+
+    virtual_time.run(play())
+
+
+@pytest.mark.promise("C21")
+def test_a_difference_that_the_watch_makes_good_soon_is_none() -> None:
+    async def play() -> None:
+        compared = Compared(Api(2))
+        deliver(compared.cache, 0, 1)
+        running = asyncio.create_task(compared.agreement.run())
+        await asyncio.sleep(5)
+        assert compared.agreement.stale
+        deliver(compared.cache, 0, 2)
+        await asyncio.sleep(10)
+        assert not compared.agreement.stale
+        assert compared.noticed == []
+        running.cancel()
+
+    virtual_time.run(play())
