@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from o365mailer_contract import names
@@ -18,11 +19,13 @@ from o365mailer_operator.controller.conditions import (
     REFRESH_FAILING,
     SECRET_NOT_OURS,
     SUSPENDED,
+    TOKEN_ISSUED,
     changes,
+    merged,
 )
 from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Situation, Step, decide, read_spec
 from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
-from o365mailer_operator.controller.mailer import Mailer, decode_mailer, encode_status
+from o365mailer_operator.controller.mailer import Condition, Mailer, decode_mailer, encode_status
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import EntraRefused, EntraUnreachable
 from o365mailer_operator.token.hosts import AllowedHosts
@@ -483,3 +486,26 @@ def test_a_message_is_cut_to_what_a_status_and_an_event_take() -> None:
     assert MESSAGE_LIMIT <= 32768  # the CRD's
     note = event_of(mailer(), ready, now=NOON, instance="test")["note"]
     assert note == "ä" * (NOTE_LIMIT // 2)
+
+
+def told(kind: str, reason: str) -> Condition:
+    """A condition that is False."""
+    return Condition(type=kind, status="False", reason=reason, message="", last_transition_time=NOON)
+
+
+@pytest.mark.promise("C22")
+def test_conditions_are_merged_by_type_and_our_own_that_are_not_set_any_more_go() -> None:
+    foreign = told("Audited", "ByHand")
+    before = (told(TOKEN_ISSUED, "Old"), foreign, told(READY, "Old"))
+    after = merged(before, (told(READY, "New"),))
+    assert after == (foreign, told(READY, "New"))
+    assert merged(after, (told(READY, "New"), told(TOKEN_ISSUED, "New"))) == (*after, told(TOKEN_ISSUED, "New"))
+
+
+@pytest.mark.promise("C22")
+def test_a_condition_of_another_writer_is_no_reason_to_write() -> None:
+    secret, status = issued()
+    ready, issued_condition = status["conditions"]
+    status["conditions"] = [ready, msgspec.to_builtins(told("Audited", "ByHand")), issued_condition]
+    later = situation(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
+    assert settled(later).status == later.mailer.status

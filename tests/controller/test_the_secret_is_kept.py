@@ -255,3 +255,42 @@ def test_what_others_wrote_on_the_secret_stays(namespace: Namespace, controller:
     namespace.apply_mailer(limits={"connections": 1})
     eventually(lambda: namespace.settings()["revision"] == 2)
     assert namespace.find("secret", "o365mailer.noreply")["metadata"]["labels"]["backup"] == "yes"
+
+
+def audit(namespace: Namespace, reason: str) -> None:
+    """Another controller writes its own condition, by server-side apply."""
+    condition = {
+        "type": "Audited",
+        "status": "True",
+        "reason": reason,
+        "message": "by another controller",
+        "lastTransitionTime": "2026-11-28T00:00:00Z",
+    }
+    manifest = {
+        "apiVersion": "o365mailer.dev/v1alpha1",
+        "kind": "O365Mailer",
+        "metadata": {"name": "noreply", "namespace": namespace.name},
+        "status": {"conditions": [condition]},
+    }
+    options = ("--server-side", "--subresource=status", "--field-manager=auditor", "--filename=-")
+    namespace.kubectl("apply", *options, stdin=json.dumps(manifest))
+
+
+def reasons(namespace: Namespace) -> dict[str, str]:
+    """The reason of each condition."""
+    found = namespace.find("o365mailer", "noreply")["status"]["conditions"]
+    return {condition["type"]: condition["reason"] for condition in found}
+
+
+@pytest.mark.promise("C22")
+def test_a_condition_of_another_writer_stays_also_when_both_write_at_once(namespace: Namespace) -> None:
+    namespace.apply_mailer()
+    namespace.await_ready()
+    audit(namespace, "Begun")
+    for number in range(6):
+        namespace.apply_mailer(suspend=number % 2 == 0)
+        audit(namespace, f"Round{number}")
+        reason = "Suspended" if number % 2 == 0 else "TokenValid"
+        namespace.await_condition(reason)
+        issued = "Suspended" if number % 2 == 0 else "TokenIssued"
+        assert reasons(namespace) == {"Ready": reason, "TokenIssued": issued, "Audited": f"Round{number}"}

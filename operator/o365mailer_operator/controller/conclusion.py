@@ -139,15 +139,12 @@ def _conditions_after(
         ),
         conditions.token_issued(problem, note=_note(situation, outcome)),
     )
-    return tuple(
-        conditions.carried(
-            condition,
-            before=situation.mailer.status,
-            generation=situation.mailer.metadata.generation,
-            now=situation.now,
-        )
+    before = situation.mailer.status
+    ours = tuple(
+        conditions.carried(condition, before=before, generation=situation.mailer.metadata.generation, now=situation.now)
         for condition in wanted
     )
+    return conditions.merged(before.conditions, ours)
 
 
 def _usable(situation: Situation, directory: Directory | None) -> bool:

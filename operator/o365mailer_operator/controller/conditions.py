@@ -20,6 +20,8 @@ from o365mailer_operator.token.errors import TokenError
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
+OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED})
+"""Every type that this controller sets, or has set in an earlier version. The conditions of all others are theirs."""
 
 TOKEN_VALID: Final = "TokenValid"
 ISSUED: Final = "TokenIssued"
@@ -93,6 +95,14 @@ def carried(wanted: Condition, *, before: Status, generation: int, now: datetime
     unchanged = old is not None and old.status == wanted.status
     since = old.last_transition_time if old is not None and unchanged else now.replace(microsecond=0)
     return msgspec.structs.replace(wanted, observed_generation=generation, last_transition_time=since)
+
+
+def merged(before: tuple[Condition, ...], ours: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """The conditions to write: `ours`, and what others have set. Of our own types, those that `ours` lacks are gone."""
+    by_type = {condition.type: condition for condition in ours}
+    kept = [by_type.get(each.type, each) for each in before if each.type in by_type or each.type not in OWN_TYPES]
+    present = {condition.type for condition in kept}
+    return (*kept, *(condition for condition in ours if condition.type not in present))
 
 
 def changes(before: Status, after: Status) -> tuple[Condition, ...]:

@@ -32,7 +32,10 @@ class Condition(Part, frozen=True):
 
 
 class Status(Part, frozen=True):
-    """What the controller says about a mailer. Written whole, read back as the memory of failed attempts."""
+    """What the controller says about a mailer, read back as the memory of failed attempts.
+
+    `conditions` holds those of other writers too.
+    """
 
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
@@ -103,11 +106,10 @@ def decode_mailer(manifest: Manifest) -> Mailer:
 
 
 def encode_status(status: Status) -> Manifest:
-    """The status as JSON. Members without a value are null, so that a merge patch removes them."""
+    """The status as JSON. Members without a value are null, so that a merge patch removes them.
+
+    A merge patch replaces the whole array of conditions, those of others too: send it with the resourceVersion that the
+    status was read with, so that a condition which was written in between makes a Conflict.
+    """
     encoded: Manifest = dict.fromkeys(field.encode_name for field in msgspec.structs.fields(Status))
-    conditions = [_condition(condition) for condition in status.conditions]
-    return {**encoded, **msgspec.to_builtins(status), "conditions": conditions}
-
-
-def _condition(condition: Condition) -> Manifest:
-    return {"observedGeneration": 0, **msgspec.to_builtins(condition)}
+    return {**encoded, **msgspec.to_builtins(status)}
