@@ -29,6 +29,7 @@ VALUES: Final = {
         "controller.leaseDuration=1m",
         "controller.visitInterval=2m",
         "controller.httpsProxy=http://proxy.example:3128",
+        "controller.httpsProxySecret=proxy",
         "controller.nodeSelector.disk=ssd",
         f"{NODE_TERM}.key=disk",
         f"{NODE_TERM}.operator=Exists",

@@ -129,6 +129,22 @@ def test_placement_and_pull_secrets_reach_the_pods(render: Render) -> None:
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
 
 
+def test_a_proxy_that_wants_a_password_is_read_from_a_secret(render: Render) -> None:
+    (container,) = pod_of(render("controller.httpsProxySecret=proxy"), "controller")["containers"]
+    (proxy,) = [entry for entry in container["env"] if entry["name"] == "O365MAILER_HTTPS_PROXY"]
+    assert proxy["valueFrom"] == {"secretKeyRef": {"name": "proxy", "key": "url"}}
+
+
+@pytest.mark.parametrize("role", ["controller", "webhook"])
+def test_replicas_are_spread_over_nodes_unless_a_value_says_otherwise(render: Render, role: str) -> None:
+    (spread,) = pod_of(render(), role)["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    (deployment,) = of_kind(render(), "Deployment", role)
+    assert spread["labelSelector"] == deployment["spec"]["selector"]
+    other = f"{role}.topologySpreadConstraints[0].topologyKey=zone"
+    assert pod_of(render(other), role)["topologySpreadConstraints"] == [{"topologyKey": "zone"}]
+
+
 def test_the_sidecars_usual_resources_are_those_that_the_webhook_has_without_a_chart() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     assert values["sidecar"]["resources"] == {"requests": dict(DEFAULTS.requests), "limits": dict(DEFAULTS.limits)}

@@ -34,6 +34,17 @@ affinity:
 {{- with $own.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+topologySpreadConstraints:
+  {{- with $own.topologySpreadConstraints }}
+  {{- toYaml . | nindent 2 }}
+  {{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "o365mailer.selector" . | nindent 8 }}
+  {{- end }}
 {{- end }}
 
 {{- /* Pod Security "restricted". No uid here: the image's is 65532, and OpenShift gives one of its own. */ -}}
@@ -86,4 +97,12 @@ readinessProbe:
     path: /readyz
     port: health
   periodSeconds: 5
+{{- end }}
+
+{{- /* A value is in the release's Secret and in the Deployment, for all who may read those. */ -}}
+{{- define "o365mailer.proxy" -}}
+{{- if contains "@" .Values.controller.httpsProxy }}
+{{- fail "controller.httpsProxy must not hold a user or a password: put the whole URL into a Secret, as its key url, and name the Secret in controller.httpsProxySecret" }}
+{{- end }}
+{{- .Values.controller.httpsProxy }}
 {{- end }}
