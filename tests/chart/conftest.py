@@ -3,34 +3,27 @@
 Of its own, because the chart's objects are cluster-scoped and have fixed names: the other suites bring theirs.
 """
 
+import functools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import yaml
-from chart.release import CHART, NAMESPACE, RELEASE, Manifest, Render
+from chart.release import CHART, NAMESPACE, RELEASE, Render
 from cluster_fixtures import PREPARATIONS, need
 from cluster_rig import programs
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
+from rendered_chart import build_helm, helm_client, rendered
 
-HELM = next(program for program in programs.CLIENTS if program.name == "helm")
 NAMESPACES = {NAMESPACE: {"pod-security.kubernetes.io/enforce": "restricted"}, "team-a": {}, "team-b": {}}
 
 # Built with the other fixtures' programs, before the clock of the first test runs.
-PREPARATIONS.update(helm=lambda: programs.build([HELM]), plane=lambda: programs.build(programs.CONTROL_PLANE))
-
-
-def helm_client(directory: Path, kubeconfig: Path) -> Client:
-    """Helm with directories of its own: no repository, plugin or default of the user's."""
-    need("helm")
-    environ = {f"HELM_{kind}_HOME": str(directory / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-    return Client(program=programs.path_of(HELM), kubeconfig=kubeconfig, environ=environ)
+PREPARATIONS.update(helm=build_helm, plane=lambda: programs.build(programs.CONTROL_PLANE))
 
 
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Client:
     """Helm without a cluster."""
+    need("helm")
     directory = tmp_path_factory.mktemp("helm")
     return helm_client(directory, directory / "no-kubeconfig")
 
@@ -39,13 +32,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Client:
 def render(helm: Client) -> Render:
     """`render("webhook.replicas=3")` → the objects of the chart with these values."""
 
-    def rendered(*values: str) -> list[Manifest]:
-        sets = [part for value in values for part in ("--set", value)]
-        version = ("--kube-version", programs.kubernetes_version())
-        text = helm("template", RELEASE, CHART, "--namespace", NAMESPACE, *version, *sets)
-        return [document for document in yaml.safe_load_all(text) if document]
-
-    return rendered
+    return functools.partial(rendered, helm)
 
 
 @pytest.fixture(scope="package")
@@ -61,6 +48,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="package")
 def helm_on_plane(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Client:
     """Helm on that API server."""
+    need("helm")
     return helm_client(tmp_path_factory.mktemp("helm-on-plane"), plane.kubeconfig)
 
 

@@ -1,18 +1,19 @@
 """Restarts, two replicas, kill -9, and an API server that goes away: nothing is minted twice, nothing is forgotten."""
 
 import contextlib
-import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from chart.release import Manifest
+from cluster_fixtures import PREPARATIONS, need
 from cluster_rig.control_plane import ControlPlane
 from controller_process import ControllerProcess, Namespace, eventually
 from emulator_client import EmulatorClient
+from rendered_chart import build_helm, controller_account, controller_rights, rule
 
 from o365mailer_contract.quantities import seconds
 
@@ -20,6 +21,24 @@ ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "o365mailers.yaml"
 LEASE_DURATION = 5.0
 Start = Callable[..., ControllerProcess]
+Account = Callable[[list[Manifest]], Path]
+PREPARATIONS.update(rights=build_helm)
+
+
+@pytest.fixture
+def rights(own_namespace: Namespace) -> list[Manifest]:
+    """What the chart grants a controller that is installed into `own_namespace` and serves it alone."""
+    need("rights")
+    return controller_rights(own_namespace.name, f"watchNamespaces={{{own_namespace.name}}}")
+
+
+@pytest.fixture
+def account(cluster: ControlPlane, own_namespace: Namespace, tmp_path: Path) -> Iterator[Account]:
+    """Gives the kubeconfig of the controller's ServiceAccount with the rights that are passed."""
+    with contextlib.ExitStack() as accounts:
+        yield lambda manifests: accounts.enter_context(
+            controller_account(cluster, own_namespace.name, manifests, tmp_path)
+        )
 
 
 def minted(namespace: Namespace) -> int:
@@ -216,9 +235,9 @@ def test_without_a_choice_of_namespaces_all_are_served(
 
 @pytest.mark.promise("C16")
 def test_the_rights_that_the_chart_grants_are_enough(
-    own_namespace: Namespace, start_controller: Start, tmp_path: Path
+    own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:
-    process = start_controller(kubeconfig=account(own_namespace, rights(own_namespace.name), tmp_path))
+    process = start_controller(kubeconfig=account(rights))
     process.wait_until_leading()
     own_namespace.apply_mailer()
     own_namespace.await_ready()
@@ -226,6 +245,7 @@ def test_the_rights_that_the_chart_grants_are_enough(
     own_namespace.await_condition("Suspended")
     own_namespace.apply_mailer(suspend=False)
     eventually(lambda: len(own_namespace.events()) >= 3, what="Events")
+    eventually(lambda: process.http("/readyz")[0] == 200, what="agreement of watch and list")
     assert process.stop() == 0
     assert holder(own_namespace) == ""
     assert [line for line in process.lines() if line["level"] != "info"] == []
@@ -233,11 +253,10 @@ def test_the_rights_that_the_chart_grants_are_enough(
 
 @pytest.mark.promise("C16")
 def test_a_secret_that_may_not_be_read_is_reported(
-    own_namespace: Namespace, start_controller: Start, tmp_path: Path
+    own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:
-    manifests = rights(own_namespace.name)
-    manifests[1]["rules"][2]["resourceNames"] = ["o365mailer.noreply", "emulator-ca"]
-    start_controller(kubeconfig=account(own_namespace, manifests, tmp_path)).wait_until_leading()
+    rule(rights, "secrets", "get")["resourceNames"] = ["o365mailer.noreply", "emulator-ca"]
+    start_controller(kubeconfig=account(rights)).wait_until_leading()
     own_namespace.apply_mailer()
     ready = own_namespace.await_condition("SecretUnreadable")
     assert "may not read the Secret entra" in ready["message"]
@@ -246,11 +265,10 @@ def test_a_secret_that_may_not_be_read_is_reported(
 
 @pytest.mark.promise("C62")
 def test_a_failure_that_cannot_be_written_down_is_waited_out_all_the_same(
-    own_namespace: Namespace, start_controller: Start, tmp_path: Path
+    own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:
-    manifests = rights(own_namespace.name)
-    del manifests[1]["rules"][1]  # the status
-    process = start_controller(kubeconfig=account(own_namespace, manifests, tmp_path))
+    rule(rights, "o365mailers/status", "patch")["verbs"] = ["get"]
+    process = start_controller(kubeconfig=account(rights))
     process.wait_until_leading()
     own_namespace.emulator.script("token", aadsts=7000222, times=None)
     own_namespace.apply_mailer()
@@ -263,34 +281,3 @@ def test_a_failure_that_cannot_be_written_down_is_waited_out_all_the_same(
 
     eventually(lambda: looked("waits") >= 8, what="looks at the mailer that has no Secret")  # a second apart
     assert looked("noreply") == process.metric('o365mailer_mints_total{reason="AADSTS7000222"}') == 1
-
-
-def account(namespace: Namespace, manifests: list[Any], directory: Path) -> Path:
-    """The kubeconfig of a ServiceAccount with the rights that the manifests grant."""
-    namespace.kubectl.apply(*manifests, namespace=namespace.name)
-    token = namespace.kubectl("create", "token", "controller", "-n", namespace.name).strip()
-    document = namespace.kubectl.json("config", "view", "--raw", "--minify")
-    document["users"][0]["user"] = {"token": token}
-    kubeconfig = directory / "account.kubeconfig"
-    kubeconfig.write_text(json.dumps(document))
-    return kubeconfig
-
-
-def rights(namespace: str) -> list[Any]:
-    """A ServiceAccount with what docs/mailer.md says that the controller needs, and nothing else."""
-    rules = [
-        {"apiGroups": ["o365mailer.dev"], "resources": ["o365mailers"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["o365mailer.dev"], "resources": ["o365mailers/status"], "verbs": ["patch"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "update"]},
-        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "get", "patch"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
-    ]
-    group = "rbac.authorization.k8s.io"
-    subject = {"kind": "ServiceAccount", "name": "controller", "namespace": namespace}
-    role = {"apiGroup": group, "kind": "Role", "name": "controller"}
-    named = {"metadata": {"name": "controller"}}
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", **named},
-        {"apiVersion": f"{group}/v1", "kind": "Role", **named, "rules": rules},
-        {"apiVersion": f"{group}/v1", "kind": "RoleBinding", **named, "subjects": [subject], "roleRef": role},
-    ]

@@ -19,8 +19,8 @@ from typing import Any, Self
 
 import yaml
 from cluster_rig.control_plane import ControlPlane
+from rendered_chart import controller_account, controller_rights
 from webhook.process import MountedSecret, WebhookProcess, eventually
-from webhook.rights import controller_kubeconfig
 
 from o365mailer_contract import names
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
@@ -165,7 +165,8 @@ class Installation:
         with contextlib.ExitStack() as stack:
             self.api = Api(self.plane.kubeconfig)
             self.plane.kubectl("create", "namespace", self.namespace)
-            controller = stack.enter_context(controller_kubeconfig(self.plane, self.namespace, self.directory))
+            rights = controller_rights(self.namespace, f"watchNamespaces={{{self.namespace}}}")
+            controller = stack.enter_context(controller_account(self.plane, self.namespace, rights, self.directory))
             mount = MountedSecret(self.directory / "ca")
             stack.enter_context(
                 KeptAuthority(

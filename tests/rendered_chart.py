@@ -1,0 +1,83 @@
+"""The chart as the project's Helm renders it, and the rights that it grants the controller."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from chart.release import CHART, NAMESPACE, RELEASE, Manifest
+from cluster_rig import programs
+from cluster_rig.clients import Client
+from cluster_rig.control_plane import ControlPlane
+
+HELM: Final = next(program for program in programs.CLIENTS if program.name == "helm")
+ACCOUNT: Final = "o365mailer-controller"
+
+
+def build_helm() -> None:
+    """What PREPARATIONS of fixtures that render call, before the clock of the first test runs."""
+    programs.build([HELM])
+
+
+def helm_client(directory: Path, kubeconfig: Path) -> Client:
+    """Helm with directories of its own: no repository, plugin or default of the user's."""
+    environ = {f"HELM_{kind}_HOME": str(directory / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+    return Client(program=programs.path_of(HELM), kubeconfig=kubeconfig, environ=environ)
+
+
+def rendered(helm: Client, *values: str, namespace: str = NAMESPACE) -> list[Manifest]:
+    """The objects of the chart with these values, released into a namespace."""
+    sets = [part for value in values for part in ("--set", value)]
+    version = ("--kube-version", programs.kubernetes_version())
+    text = helm("template", RELEASE, CHART, "--namespace", namespace, *version, *sets)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def controller_rights(namespace: str, *values: str) -> list[Manifest]:
+    """The controller's ServiceAccount, its roles and bindings; what is cluster-wide is named after the namespace."""
+    with tempfile.TemporaryDirectory() as directory:
+        objects = rendered(helm_client(Path(directory), Path(directory) / "none"), *values, namespace=namespace)
+    kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    found = [each for each in objects if each["kind"] in kinds and each["metadata"]["name"].startswith(ACCOUNT)]
+    for manifest in found:
+        if manifest["kind"].startswith("Cluster"):
+            manifest["metadata"]["name"] = namespace
+            if "roleRef" in manifest:
+                manifest["roleRef"]["name"] = namespace
+    return found
+
+
+def rule(manifests: list[Manifest], resource: str, verb: str) -> dict[str, Any]:
+    """The one rule without names that grants a verb on a resource, to be changed."""
+    [found] = [
+        rule
+        for manifest in manifests
+        for rule in manifest.get("rules", ())
+        if resource in rule["resources"] and verb in rule["verbs"] and "resourceNames" not in rule
+    ]
+    assert isinstance(found, dict)
+    return found
+
+
+@contextmanager
+def controller_account(
+    plane: ControlPlane, namespace: str, manifests: list[Manifest], directory: Path
+) -> Iterator[Path]:
+    """A kubeconfig of the controller's ServiceAccount, whose rights are the manifests', while the context lasts."""
+    plane.kubectl.apply(*manifests)
+    wide = [f"{each['kind']}/{each['metadata']['name']}" for each in manifests if each["kind"].startswith("Cluster")]
+    try:
+        document = json.loads(plane.kubeconfig.read_text())
+        token = plane.kubectl("create", "token", ACCOUNT, "--namespace", namespace).strip()
+        document["users"][0]["user"] = {"token": token}
+        path = directory / "controller.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(document))
+        yield path
+    finally:
+        plane.kubectl("delete", *wide)
