@@ -22,7 +22,10 @@ class Size:
     spooled: int
     """A round."""
     backlog: int
+    mailers: int
 
 
-FULL: Final = Size(rounds=5, messages=1000, logins=20, timed=200, large=60, silence=20, spooled=400, backlog=10_000)
-QUICK: Final = Size(rounds=1, messages=50, logins=1, timed=4, large=3, silence=2, spooled=20, backlog=50)
+FULL: Final = Size(
+    rounds=5, messages=1000, logins=20, timed=200, large=60, silence=20, spooled=400, backlog=10_000, mailers=1000
+)
+QUICK: Final = Size(rounds=1, messages=50, logins=1, timed=4, large=3, silence=2, spooled=20, backlog=50, mailers=20)

@@ -210,6 +210,16 @@ LINES: Final = (
         bound=2,
         digits=2,
     ),
+    Line(
+        words="controller: 1,000 Ready mailers: requests to the API server a minute",
+        measure="Ready mailers: requests to the API server a minute",
+        bound=3300,
+    ),
+    Line(
+        words="the same, 1,000 mailers that are not Ready, in the tenth minute",
+        measure="not Ready mailers: requests to the API server a minute",
+        bound=2200,
+    ),
 )
 
 FLEET: Final = (

@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 import virtual_time
+from benchmarks.rows.api_requests import requests_a_minute
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -146,3 +147,16 @@ def test_a_difference_that_the_watch_makes_good_soon_is_none() -> None:
         running.cancel()
 
     virtual_time.run(play())
+
+
+@pytest.mark.promise("C20")
+@pytest.mark.parametrize(("present", "limit"), [(True, 330), (False, 220)])
+def test_the_requests_of_a_minute_stay_in_their_limits(present: bool, limit: float) -> None:
+    mailers = 100
+    counted = asyncio.run(requests_a_minute(mailers, present=present))
+    assert mailers < counted - requests_of_the_lease() < limit, "each is looked at, and none too often"
+
+
+def requests_of_the_lease() -> float:
+    """Of a minute, whatever the number of mailers."""
+    return asyncio.run(requests_a_minute(0, present=True))

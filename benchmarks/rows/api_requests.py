@@ -1,0 +1,159 @@
+"""What 1,000 mailers cost the API server: the controller's own looks, on an API that counts, in a time that only jumps.
+
+Every look, pause and write is the controller's code; the API server is a dictionary, Entra mints at once, and each
+mailer names a Secret of its own, which is the dearest case. The Lease's renewals and the comparison with a LIST are
+added by their intervals. A real API server with 1,000 mailers would need an hour of both cores for the same counts.
+"""
+
+import asyncio
+import base64
+import datetime
+import random
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from benchmarks.rig import Rig
+from o365mailer_operator.controller import agreement, lease
+from o365mailer_operator.controller.cluster import MAILERS, Cluster, Manifest, Resource
+from o365mailer_operator.controller.events import Recorder
+from o365mailer_operator.controller.mailer_cache import MailerCache
+from o365mailer_operator.controller.metrics import Metrics
+from o365mailer_operator.controller.options import parse
+from o365mailer_operator.controller.queue import DueQueue, Key
+from o365mailer_operator.controller.secret_reader import SecretReader
+from o365mailer_operator.controller.visit import Visitor
+from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.entra import Entra
+from o365mailer_operator.token.grant import Grant
+from o365mailer_operator.token.hosts import AllowedHosts
+
+START: Final = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)
+MINUTE: Final = 60.0
+SETTLED: Final = 9 * MINUTE
+"""What is counted is the tenth minute."""
+
+
+def measure(rig: Rig) -> None:
+    """Requests a minute, with and without the Secrets that the mailers name. Refreshes of tokens are not among them."""
+    rig.results.conditions["api-requests"] = {"mailers": rig.size.mailers, "minute": 10}
+    for state, present in (("Ready", True), ("not Ready", False)):
+        counted = asyncio.run(requests_a_minute(rig.size.mailers, present=present))
+        rig.results.add(f"{state} mailers: requests to the API server a minute", "sidecar", counted)
+
+
+async def requests_a_minute(mailers: int, *, present: bool) -> float:
+    """In the tenth minute after all were made. `present`: whether their credential Secrets are there."""
+    simulated = Simulated(present=present)
+    for number in range(mailers):
+        simulated.add(f"mailer-{number}")
+    await simulated.until(SETTLED)
+    before = simulated.api.count
+    await simulated.until(SETTLED + MINUTE)
+    options = parse([], {})
+    renewals = 2 * MINUTE / (options.lease_duration * lease.RETRY_SHARE)  # a GET and a PUT each
+    return simulated.api.count - before + renewals + MINUTE / agreement.INTERVAL
+
+
+@dataclass
+class CountingApi:
+    """What the controller calls of a Cluster, on a dictionary."""
+
+    objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    count: int = 0
+    versions: int = 0
+
+    async def find(self, resource: Resource, *, name: str, **_: Any) -> Manifest | None:
+        """One object."""
+        self.count += 1
+        return self.objects.get((resource.plural, name))
+
+    async def create(self, resource: Resource, manifest: Manifest, **_: Any) -> Manifest:
+        """A new object, or a new version of one."""
+        self.count += 1
+        return self.put(resource.plural, manifest)
+
+    replace = create
+
+    async def patch_status(self, resource: Resource, change: Manifest, *, name: str, **_: Any) -> Manifest:
+        """The status as it is then."""
+        self.count += 1
+        status = {member: value for member, value in change["status"].items() if value is not None}
+        return self.put(resource.plural, self.objects[resource.plural, name] | {"status": status})
+
+    def put(self, plural: str, manifest: Manifest) -> Manifest:
+        """Store with the next resourceVersion."""
+        self.versions += 1
+        stored = manifest | {"metadata": manifest["metadata"] | {"resourceVersion": str(self.versions)}}
+        self.objects[plural, stored["metadata"]["name"]] = stored
+        return stored
+
+
+class Simulated:
+    """A controller whose clock is set forward to whatever is due next."""
+
+    def __init__(self, *, present: bool) -> None:
+        self.present = present
+        self.now = 0.0
+        self.api = CountingApi()
+        self.cache = MailerCache()
+        self.queue = DueQueue(clock=lambda: self.now)
+        # Seeded: the same counts in each run.
+        self.random = random.Random(20261128)
+        cluster = cast("Cluster", self.api)
+        interval = parse([], {}).visit_interval
+        self.visitor = Visitor(
+            cluster=cluster,
+            entra=cast("Entra", self),
+            allowed=AllowedHosts(),
+            recorder=Recorder(cluster, instance="benchmark", clock=self.wall),
+            metrics=Metrics(self.queue, leading=lambda: True, agreed_at=lambda: 0.0),
+            interval=interval,
+            cache=self.cache,
+            secrets=SecretReader(cluster, longest=interval, clock=lambda: self.now),
+            term=lambda: 1,
+            check=lambda: None,
+            clock=self.wall,
+            random=self.random.random,
+            monotonic=lambda: self.now,
+        )
+
+    def wall(self) -> datetime.datetime:
+        """The time of day."""
+        return START + datetime.timedelta(seconds=self.now)
+
+    async def mint(self, _: Grant, **__: object) -> Token:
+        """In Entra's place: a token of an hour."""
+        hour = datetime.timedelta(hours=1)
+        issued = self.wall()
+        return Token(value="a.b.c", issued_at=issued, expires_at=issued + hour, refresh_at=None, credential_ref="s/k")
+
+    def add(self, name: str) -> None:
+        """A mailer, noticed by the watch, and the Secret that it names."""
+        metadata = {"name": name, "namespace": "app", "uid": name, "generation": 1}
+        spec = {
+            "tenantId": "contoso.com",
+            "clientId": "22222222-2222-4222-8222-222222222222",
+            "mailbox": "noreply@contoso.com",
+            "credential": {"clientSecret": {"secretRefs": [{"name": f"{name}-entra", "key": "secret"}]}},
+        }
+        mailer = self.api.put(MAILERS.plural, {"metadata": metadata, "spec": spec})
+        if self.present:
+            data = {"secret": base64.b64encode(b"for the benchmark").decode()}
+            self.api.put("secrets", {"metadata": {"name": f"{name}-entra", "namespace": "app"}, "data": data})
+        self.cache.deliver(mailer, deleted=False)
+        key = Key("app", name)
+        self.visitor.changed(key)
+        self.queue.put(key, lane="t", delay=self.random.random() * 10)
+
+    async def until(self, end: float) -> None:
+        """Look at whatever is due, until `end` seconds have passed."""
+        while True:
+            taken = self.queue.take()
+            if not taken:
+                due = self.queue.next_due()
+                if due is None or self.now + due > end:
+                    self.now = end
+                    return
+                self.now += due
+            for key, lane in taken:
+                self.queue.done(key, lane, delay=await self.visitor.visit(key))
