@@ -92,7 +92,13 @@ HEADER_MALFORMED: Final = Reply(
     554, "5.6.0", 'The {name} header is no address that can be read; write it as "Name" <user@example.com>'
 )
 MANY_AUTHORS: Final = Reply(550, "5.1.20", "From names several addresses: add a Sender header with one of them")
-HEADERS_TOO_BIG: Final = Reply(554, "5.6.0", "The message's headers do not end within 256 KiB")
+AUTHOR_DISGUISED: Final = Reply(
+    554,
+    "5.6.0",
+    "Only some programs read a header line of this message as {name}: write the name with no other character, as "
+    "{name}: user@example.com",
+)
+HEADERS_TOO_BIG: Final = Reply(554, "5.6.0", "The message's headers do not end within {limit} KiB")
 LOOP: Final = Reply(554, "5.4.6", "More than {limit} Received headers: the message goes round in a loop")
 
 # --- With a spool: a 250 that does not claim Exchange has it ----------------------------------------------------------

@@ -32,7 +32,7 @@ OK = 250
 
 HEAD = re.compile(
     rb"Received: by o365mailer with E?SMTPA? id \w+;\r\n\t[^\r\n]+\r\n"
-    rb"(?:Date: [^\r\n]+\r\n)?(?:Message-ID: [^\r\n]+\r\n)?"
+    rb"(?:From: [^\r\n]+\r\n)?(?:Date: [^\r\n]+\r\n)?(?:Message-ID: [^\r\n]+\r\n)?"
 )
 """All that the sidecar may put before a message."""
 

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 
 from o365mailer_contract.settings import Recipients, Senders
 from o365mailer_sidecar.errors import Refused
+from o365mailer_sidecar.mail import policy as policy_module
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.policy import Policy, applied
+from o365mailer_sidecar.mail.headers import read
+from o365mailer_sidecar.mail.policy import Policy
+from o365mailer_sidecar.mail.rewriting import edited
+from o365mailer_sidecar.reply import shortened
 
 MAILBOX = "noreply@contoso.com"
 
@@ -29,6 +33,14 @@ def envelope(sender: str = MAILBOX, *to: Recipient) -> Envelope:
     return Envelope(queue_id="Q", sender=Sender(address=sender), recipients=to or (Recipient(address="x@y.z"),))
 
 
+def applied(settings: Policy, sent: Envelope, head: bytes) -> tuple[Envelope, bytes | None]:
+    """The envelope to send, and the header where it is not sent as it is. Raises Refused."""
+    header = read(head)
+    found = policy_module.applied(settings, sent, header)
+    changed = found.added() + edited(header, found.replaced(header))
+    return found.envelope, None if changed == head else changed
+
+
 def refusal(settings: Policy, sent: Envelope, head: bytes = b"") -> str:
     """The reply that refuses."""
     with pytest.raises(Refused) as refused:
@@ -40,10 +52,23 @@ NOT_ALLOWED = (
     "550 5.7.1 {} names <boss@contoso.com>, who may not send here: write noreply@contoso.com, or add the address to "
     "the mailer's spec.senders.allowed"
 )
+MALFORMED = '554 5.6.0 The {} header is no address that can be read; write it as "Name" <user@example.com>'
+DISGUISED = (
+    "554 5.6.0 Only some programs read a header line of this message as {0}: write the name with no other character, "
+    "as {0}: user@example.com"
+)
+READ_BY_SOME = [
+    ("From", b"From\x0b"), ("From", b"from\x0c"), ("From", b"FROM\xc2\xa0"), ("From", b"From\xe2\x80\x8b"),
+    ("From", b"\xef\xbb\xbfFrom"),
+    ("From", b"\x0bFrom"), ("From", b"Fr\x7fom"), ("From", b"F r o m"), ("From", b"From\xa0"),
+    ("From", b"From\x1c \x01"),
+    ("Sender", b"Sender\x0b"), ("Sender", b"\xc5\xbfender"), ("Sender", b"Sen\xc2\xadder"),
+]  # fmt: skip
 REWRITE = {"onMismatch": "Rewrite"}
 
 
 @pytest.mark.promise("R30")
+@pytest.mark.promise("R90")
 @pytest.mark.parametrize(
     ("allowed", "address", "expected"),
     [([], MAILBOX, True),
@@ -56,10 +81,24 @@ REWRITE = {"onMismatch": "Rewrite"}
      (["@contoso.com"], "anybody@sub.contoso.com", False),
      (["@contoso.com"], "anybody@evilcontoso.com", False),
      (["@contoso.com"], '"x@contoso.com"@evil.example', False),
-     (["@contoso.com"], "anybody@contoso.com.", False),
+     (["@contoso.com"], "anybody@contoso.com.", True),
      (["@contoso.com"], "@contoso.com", False),
      (["@contoso.com"], "root", False),
-     (["b*@contoso.com"], "boss@contoso.com", False)],
+     (["b*@contoso.com"], "boss@contoso.com", False),
+     ([], '"noreply"@contoso.com', True),
+     ([], '"no\\reply"@Contoso.com.', True),
+     ([], '"no reply"@contoso.com', False),
+     (["app@[IPv6:2001:db8::1]"], "app@[ipv6:2001:DB8::1]", True),
+     (["@b\u00fccher.example"], "x@xn--bcher-kva.example", True),
+     (["*@xn--bcher-kva.example"], "x@B\u00dcCHER.example.", True),
+     (["x@bu\u0308cher.example"], "x@b\u00fccher.example", True),
+     (["j\u00fcrgen@contoso.com"], "Ju\u0308rgen@contoso.com", True),
+     (["@stra\u00dfe.example"], "x@strasse.example", False),
+     (["k@contoso.com"], "\u212a@contoso.com", False),
+     (["@kelvin.example"], "x@\u212aelvin.example", False),
+     (["s@contoso.com"], "\u017f@contoso.com", False),
+     (["@contoso.com"], "x@xn--contoso-.com", False),
+     (["x;y@contoso.com"], "x\u037ey@contoso.com", False)],
 )  # fmt: skip
 def test_senders_are_the_mailbox_and_what_is_allowed(allowed: list[str], address: str, expected: bool) -> None:
     assert policy({"allowed": allowed}).allows(address) is expected
@@ -72,7 +111,21 @@ def test_senders_are_the_mailbox_and_what_is_allowed(allowed: list[str], address
      (b"From: noreply@contoso.com\r\nSender: boss@contoso.com\r\n", NOT_ALLOWED.format("Sender")),
      (b"From: noreply@contoso.com\r\nfrom : boss@contoso.com\r\n",
       "550 5.1.20 The message has two From headers: send one"),
+     *((b"X: y\r\n" + line + b": boss@contoso.com\r\nFrom: noreply@contoso.com\r\n", DISGUISED.format(name))
+       for name, line in READ_BY_SOME),
+     (b"X: y\r\nSubject: a\x0bFrom: boss@contoso.com\r\n", DISGUISED.format("From")),
+     (b"X: y\xc2\x85 Sender : boss@contoso.com\r\nFrom: noreply@contoso.com\r\n", DISGUISED.format("Sender")),
+     (b"From\x0b: boss@contoso.com\r\n", DISGUISED.format("From")),
+     (b" From: boss@contoso.com\r\nTo: x\r\n", DISGUISED.format("From")),
+     (b"From: root (Cron Daemon)\r\n", MALFORMED.format("From")),
+     (b'From: "The App <noreply@contoso.com>"\r\n', MALFORMED.format("From")),
+     (b"From: Shop, Inc <noreply@contoso.com>\r\n", MALFORMED.format("From")),
+     (b"From: boss@contoso.com <noreply@contoso.com>\r\n", MALFORMED.format("From")),
+     (b"From: boss@contoso.com: noreply@contoso.com;\r\n", MALFORMED.format("From")),
      (b"X: y\r\nnonsense\r\nFROM:\r\n boss@contoso.com\r\n", NOT_ALLOWED.format("From")),
+     (b"X: y\r\nnonsense\r\nFrom: noreply@contoso.com\r\nSender\t: boss@contoso.com\r\n", NOT_ALLOWED.format("Sender")),
+     (b"From: noreply@contoso.com\r\nnonsense\r\nFrom: noreply@contoso.com\r\n",
+      "550 5.1.20 The message has two From headers: send one"),
      (b"X: y\r\nFrom\r\n : boss@contoso.com\r\n", NOT_ALLOWED.format("From")),
      (b"From: A <noreply@contoso.com>, B <noreply@contoso.com>\r\n",
       "550 5.1.20 From names several addresses: add a Sender header with one of them"),
@@ -93,7 +146,11 @@ def test_headers_that_may_not_be_sent_are_refused_with_the_fix(head: bytes, repl
 @pytest.mark.parametrize(
     "head",
     [b"", b"Subject: no author\r\n", b'From: "Boss" <noreply@contoso.com>\r\n', b"X-From: boss@contoso.com\r\n",
-     b"X: y\r\n From: boss@contoso.com\r\n", b"Received: x\r\n" * 50, b"Reply-To: anybody at all\r\n",
+     b"X: y\r\n From: boss@contoso.com\r\n", b"Received: x\r\n" * 50,
+     b"Resent-From: boss@contoso.com\r\n", "Subject: \xc5from: boss\r\n".encode(),
+     b"Subject: a\x0b from the boss\r\n",
+     b"From: NOREPLY@contoso.com <noreply@contoso.com>\r\n",
+     b'From: "boss@contoso.com" <noreply@contoso.com>\r\n', b"Reply-To: anybody at all\r\n",
      b"From: A <noreply@contoso.com>, noreply@contoso.com\r\nSender: noreply@contoso.com\r\n"],
 )  # fmt: skip
 def test_what_may_be_sent_is_not_changed(head: bytes) -> None:
@@ -102,24 +159,59 @@ def test_what_may_be_sent_is_not_changed(head: bytes) -> None:
         assert applied(settings, sent, head) == (sent, None)
 
 
+@pytest.mark.promise("R30")
+@pytest.mark.parametrize(
+    "body",
+    [b"\r\nFrom\x0b: boss@contoso.com\r\n", b"From the boss: hello\r\n", b"text\r\n\r\nFrom\x0b: boss@contoso.com\r\n"],
+)  # fmt: skip
+def test_what_no_reader_takes_for_a_header_is_not_judged(body: bytes) -> None:
+    assert policy_module.applied(policy(), envelope(), read(b"To: x@y.z\r\n" + body)).author == MAILBOX
+
+
 @pytest.mark.promise("R31")
 @pytest.mark.parametrize(
     ("head", "expected"),
     [(b"A: b\r\nFrom: Boss <boss@contoso.com>\r\nC: d\r\n",
       b"A: b\r\nFrom: Boss <noreply@contoso.com>\r\nReply-To: Boss <boss@contoso.com>\r\nC: d\r\n"),
      (b"From:boss@contoso.com (The Boss)\r\n",
-      b"From: noreply@contoso.com (The Boss)\r\nReply-To:boss@contoso.com (The Boss)\r\n"),
+      b'From: "The Boss" <noreply@contoso.com>\r\nReply-To: "The Boss" <boss@contoso.com>\r\n'),
      (b"from: =?utf-8?q?M=C3=BCller?=\r\n\t<boss@contoso.com>\r\nreply-to: x@y.z\r\n",
-      b"From: =?utf-8?q?M=C3=BCller?=\r\n\t<noreply@contoso.com>\r\nreply-to: x@y.z\r\n"),
+      b"From: =?utf-8?q?M=C3=BCller?= <noreply@contoso.com>\r\nreply-to: x@y.z\r\n"),
      (b"Sender: boss@contoso.com\r\nFrom: boss@contoso.com\r\n",
       b"From: noreply@contoso.com\r\nReply-To: boss@contoso.com\r\n"),
      (b"From: noreply@contoso.com\r\nSender: boss@contoso.com\r\n",
       b"From: noreply@contoso.com\r\nSender: noreply@contoso.com\r\n"),
      (b"From: A <a@b.c>, B <d@e.f>\r\n", b"From: A <noreply@contoso.com>\r\nReply-To: A <a@b.c>, B <d@e.f>\r\n"),
-     (b"From: App, Inc <app@b.c>\r\n", b"From: noreply@contoso.com\r\nReply-To: <app@b.c>\r\n"),
+     (b"From: App, Inc <app@b.c>\r\n",
+      b'From: "App, Inc" <noreply@contoso.com>\r\nReply-To: "App, Inc" <app@b.c>\r\n'),
+     (b"From: Ada Lovelace, VP of \"R&D\" <app@b.c>, B <d@e.f>\r\n",
+      (b'From: "Ada Lovelace, VP of R&D" <noreply@contoso.com>\r\n'
+       b'Reply-To: "Ada Lovelace, VP of R&D" <app@b.c>, B <d@e.f>\r\n')),
+     (b"From: Shop, Inc <noreply@contoso.com>\r\n", b'From: "Shop, Inc" <noreply@contoso.com>\r\n'),
+     (b"From: Shop, app@b.c\r\n", b'From: "Shop" <noreply@contoso.com>\r\nReply-To: "Shop" <app@b.c>\r\n'),
+     (b"From: Shop, =?utf-8?q?M=C3=BCller?= <app@b.c>\r\n",
+      (b'From: "Shop," =?utf-8?q?M=C3=BCller?= <noreply@contoso.com>\r\n'
+       b'Reply-To: "Shop," =?utf-8?q?M=C3=BCller?= <app@b.c>\r\n')),
+     (b"From: app@b.c (The \\(real\\) =?utf-8?q?M=C3=BCller?= \"App\")\r\n",
+      (b'From: "The (real)" =?utf-8?q?M=C3=BCller?= "\\"App\\"" <noreply@contoso.com>\r\n'
+       b'Reply-To: "The (real)" =?utf-8?q?M=C3=BCller?= "\\"App\\"" <app@b.c>\r\n')),
+     (b"From: app@b.c (=?utf-8?q?a,b?=)\r\n",
+      b'From: "=?utf-8?q?a,b?=" <noreply@contoso.com>\r\nReply-To: "=?utf-8?q?a,b?=" <app@b.c>\r\n'),
+     (b"From:  Team:  <app@b.c>,\r\n d@e.f;\r\n",
+      b"From: Team <noreply@contoso.com>\r\nReply-To: Team <app@b.c>, Team <d@e.f>\r\n"),
+     (b"From: app@b.c <app@b.c>\r\n", b'From: "app@b.c" <noreply@contoso.com>\r\nReply-To: "app@b.c" <app@b.c>\r\n'),
+     (b"From: Boss (x)  the  <boss@b.c (y)>\r\n",
+      b"From: Boss the <noreply@contoso.com>\r\nReply-To: Boss the <boss@b.c>\r\n"),
+     (b'From: "The App <app@b.c>"\r\n', b'From: "The App <app@b.c>" <noreply@contoso.com>\r\n'),
+     (b"From: app@[IPv6:2001:db8::1]\r\n", b"From: noreply@contoso.com\r\nReply-To: app@[IPv6:2001:db8::1]\r\n"),
+     (b"From: app@b.c\r\nReply-To:\r\n", b"From: noreply@contoso.com\r\nReply-To: app@b.c\r\n"),
+     (b"Reply-To: \"x@y.z\"\r\nFrom: app@b.c\r\nReply-To: nobody:;\r\n",
+      b"From: noreply@contoso.com\r\nReply-To: app@b.c\r\n"),
+     (b"From: app@b.c\r\nReply-To:\r\nReply-To: Shop, x <x@y.z>\r\n",
+      b"From: noreply@contoso.com\r\nReply-To:\r\nReply-To: Shop, x <x@y.z>\r\n"),
      (b"From: noreply@contoso.com, noreply@contoso.com\r\n",
       b"From: noreply@contoso.com, noreply@contoso.com\r\nSender: noreply@contoso.com\r\n"),
-     (b"From: root (Cron Daemon)\r\n", b"From: noreply@contoso.com (Cron Daemon)\r\n"),
+     (b"From: root (Cron Daemon)\r\n", b'From: "Cron Daemon" <noreply@contoso.com>\r\n'),
      ("From: M\u00fcller <m@b.c>\r\n".encode(),
       "From: M\u00fcller <noreply@contoso.com>\r\nReply-To: M\u00fcller <m@b.c>\r\n".encode())],
 )  # fmt: skip
@@ -150,16 +242,19 @@ def test_whatever_is_rewritten_may_be_sent_and_the_rest_is_untouched(value: byte
 @pytest.mark.parametrize(
     ("address", "taken"),
     [("a@contoso.com", True), ("a@CONTOSO.com", True), ("a@sub.contoso.com", False), ("a@evil.example", False),
-     ('"a@contoso.com"@evil.example', False), ("postmaster", False), ("a@contoso.com.", False)],
+     ('"a@contoso.com"@evil.example', False), ("postmaster", False), ("a@contoso.com.", True),
+     ("a@xn--bcher-kva.example", True), ("a@B\u00dcCHER.example", True), ("a@bu\u0308cher.example", True),
+     ("a@fabri\u212aam.com", False)],
 )  # fmt: skip
 def test_recipients_are_of_the_allowed_domains(address: str, taken: bool) -> None:
-    settings = policy(recipients={"allowedDomains": ["contoso.com", "fabrikam.com"]})
+    settings = policy(recipients={"allowedDomains": ["contoso.com", "fabrikam.com", "b\u00fccher.example"]})
     sent = envelope(MAILBOX, Recipient(address=address))
     if taken:
         assert applied(settings, sent, b"") == (sent, None)
     else:
         assert refusal(settings, sent) == (
-            f"550 5.7.1 Mail may not go to <{address}>: add its domain to the mailer's spec.recipients.allowedDomains"
+            f"550 5.7.1 Mail may not go to <{shortened(address)}>: add its domain to the mailer's "
+            "spec.recipients.allowedDomains"
         )
 
 

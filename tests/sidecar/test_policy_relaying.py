@@ -125,7 +125,9 @@ def test_a_staging_cluster_mails_no_customer_bcc_included(emulator: EmulatorClie
         assert app.deliver(REST + BODY).startswith("250")
     (message,) = emulator.messages()
     assert message["recipients"] == ["staging@contoso.com"]
-    assert content(emulator) == b"X-Original-To: <a@example.com>,\r\n <blind@example.com>\r\n" + REST + ARRIVED
+    assert content(emulator) == (
+        b"From: noreply@contoso.com\r\nX-Original-To: <a@example.com>,\r\n <blind@example.com>\r\n" + REST + ARRIVED
+    )
 
 
 @pytest.mark.promise("R33")
@@ -193,3 +195,54 @@ def test_a_mailer_that_comes_after_mail_was_said_is_obeyed(
         idle_sidecar.event("mailer_read")
         assert app.deliver(REST + BODY).startswith("553 5.7.1 <boss@contoso.com> may not send here")
     assert emulator.messages() == []
+
+
+ADDED = b"From: noreply@contoso.com\r\n"
+CRON = b"From: root (Cron Daemon)\r\n"
+
+
+@pytest.mark.promise("R12")
+@pytest.mark.parametrize(
+    ("senders", "sent", "arrived"),
+    [pytest.param({}, REST, ADDED + REST, id="from-is-absent"),
+     pytest.param({}, ADDED + b"Bcc: v@w.x,\r\n v@w.y\r\n" + REST, ADDED + REST, id="bcc"),
+     pytest.param({}, b"From root@h Mon Jan  1 00:00:00 2024\r\n" + ADDED + REST, ADDED + REST, id="mbox"),
+     pytest.param({}, b"\xef\xbb\xbf" + ADDED + REST, ADDED + REST, id="bom"),
+     pytest.param({"onMismatch": "Rewrite"}, CRON + REST, b'From: "Cron Daemon" <noreply@contoso.com>\r\n' + REST,
+                  id="rewrite-a-comment")],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "in-a-file"])
+def test_the_header_is_changed_by_the_table_and_the_body_not_at_all(
+    emulator: EmulatorClient,
+    directory: MailerDirectory,
+    senders: dict[str, Any],
+    sent: bytes,
+    arrived: bytes,
+    size: int,
+) -> None:
+    body = b"\r\nBcc: body\r\n" + b"0123456789\r\n" * (size // 10)
+    with obeying(emulator, directory, senders=senders) as sidecar, Wire(sidecar.port) as app:
+        app.begin()
+        answer = app.deliver(sent + body)
+    assert answer.startswith("250"), answer
+    assert content(emulator) == arrived + body
+
+
+@pytest.mark.promise("R30")
+@pytest.mark.parametrize(
+    "author",
+    [b"From: boss@contoso.com <noreply@contoso.com>", b"From: boss@contoso.com: noreply@contoso.com;",
+     b"X: y\r\nFrom\x0b: boss@contoso.com", b"From: Shop, Inc <noreply@contoso.com>"],
+    ids=["name", "group", "vertical-tab", "comma"],
+)  # fmt: skip
+def test_an_author_that_only_some_readers_find_is_refused_with_the_fix(
+    emulator: EmulatorClient, sidecar: Sidecar, author: bytes
+) -> None:
+    with Wire(sidecar.port) as app:
+        app.begin()
+        answer = app.deliver(author + b"\r\n" + REST + BODY)
+        assert answer.startswith("554 5.6.0 "), answer
+        assert "From" in answer and "user@example.com" in answer  # noqa: PT018  # both tell the fix
+        assert emulator.counters()["connections"] == 0
+        app.begin()
+        assert app.deliver(b'From: "boss@contoso.com, Inc" <noreply@contoso.com>\r\n' + REST + BODY).startswith("250")

@@ -52,14 +52,15 @@ def test_nothing_goes_upstream_before_the_message_is_whole(emulator: EmulatorCli
 
 
 @pytest.mark.promise("R5")
-def test_date_and_message_id_are_added_when_absent(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+def test_from_date_and_message_id_are_added_when_absent(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     with Wire(sidecar.port) as app:
         app.begin()
         reply = app.deliver(b"Subject: bare\r\n\r\nbody\r\n")
     (message,) = emulator.messages()
     headers = dict(message["headers"])
     queue_id = reply.rpartition("[")[2].rstrip("]")
-    assert [name for name, _ in message["headers"]] == ["Received", "Date", "Message-ID", "Subject"]
+    assert [name for name, _ in message["headers"]] == ["Received", "From", "Date", "Message-ID", "Subject"]
+    assert headers["From"] == "noreply@contoso.com"
     assert headers["Message-ID"].startswith(f"<{queue_id}.")
     assert headers["Message-ID"].endswith("@contoso.com>")
 

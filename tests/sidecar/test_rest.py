@@ -196,7 +196,7 @@ def test_a_recipient_that_is_refused_beside_others_that_are_taken_counts_too() -
     journal = Journal(write=len, now=lambda: datetime(2026, 11, 26, tzinfo=UTC))
     gate = Gate(monotonic=lambda: 0.0, uniform=min, journal=journal)
     ok, gone = Reply(250, "2.1.5", "OK"), upstream_reply(550, "5.1.10 not found")
-    both, alone, other = (Traveller(envelope(*to), b"From: a@x\r\n") for to in (("b@y", "c@y"), ("c@y",), ("b@y",)))
+    both, alone, other = (Traveller(envelope(*to), "a@x") for to in (("b@y", "c@y"), ("c@y",), ("b@y",)))
     for _ in range(FEW):
         gate.check(alone)
         gate.heard(both, Answers(sender=ok, recipients=(ok, gone), start=Reply(354, "", ""), final=ok))

@@ -9,6 +9,7 @@ through to see whether the cause is gone.
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from o365mailer_sidecar.mail.addresses import canonical
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 
@@ -51,8 +52,8 @@ class Remembered(NamedTuple):
 
 def keys_of(envelope: Envelope, author: str) -> tuple[Key, ...]:
     """The keys of a message as it goes to Exchange: its two senders, each recipient, all of them where they differ."""
-    senders = Key("send-as", (envelope.sender.address.lower(), author.lower()))
-    recipients = [Key("recipient", (to.address.lower(),)) for to in envelope.recipients]
+    senders = Key("send-as", (canonical(envelope.sender.address), canonical(author)))
+    recipients = [Key("recipient", (canonical(to.address),)) for to in envelope.recipients]
     together = Key("recipient", tuple(sorted({key.what[0] for key in recipients})))
     return (senders, *recipients, *([together] if len(together.what) > 1 else ()))
 

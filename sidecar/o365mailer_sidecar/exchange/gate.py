@@ -10,7 +10,6 @@ from o365mailer_sidecar.exchange.judgement import Judgement, Outcome, judged
 from o365mailer_sidecar.exchange.rest import Rest
 from o365mailer_sidecar.exchange.verdict import Answers, remembered, resting
 from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.policy import author_of
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.watching.journal import Journal
 
@@ -25,14 +24,14 @@ ALL_RECIPIENTS: Final = -1
 class Traveller:
     """One message at the gate. What it has in common with others is looked for only when somebody asks."""
 
-    def __init__(self, envelope: Envelope, head: bytes) -> None:
-        self.envelope, self.head = envelope, head
+    def __init__(self, envelope: Envelope, author: str) -> None:
+        self.envelope, self.author = envelope, author
         self.known: tuple[Key, ...] = ()
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """The senders' first, then one for each recipient, in order; the last is all recipients'."""
-        self.known = self.known or keys_of(self.envelope, author_of(self.head))
+        self.known = self.known or keys_of(self.envelope, self.author)
         return self.known
 
 

@@ -40,7 +40,7 @@ from o365mailer_sidecar.exchange.verdict import Answers, Outcome, decisive, judg
 from o365mailer_sidecar.exchange.window import Window
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.message import header_block
+from o365mailer_sidecar.mail.headers import read
 from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.mail.policy import applied, policy_of
 from o365mailer_sidecar.reply import Reply, shortened
@@ -125,14 +125,13 @@ class Upstream:
     ) -> Submitted:
         # By the settings that it is sent with, whatever was said at MAIL and RCPT; before asking whether Exchange is
         # there, because what is not allowed now will not be when it is back.
-        head = header_block(body.content)
-        envelope, headers = applied(policy_of(mailer.settings), envelope, head)
-        traveller = Traveller(envelope, head if headers is None else headers)
+        permitted = applied(policy_of(mailer.settings), envelope, read(body.content))
+        envelope, traveller = permitted.envelope, Traveller(permitted.envelope, permitted.author)
         self._check_worth_asking(mailer, traveller)
         if pace and not attempt.paced:
             await self._paced(mailer)
         mailbox, now = mailer.settings.mailbox, attempt.received or self.clock.now()
-        outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, headers=headers)
+        outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, applied=permitted)
         try:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0

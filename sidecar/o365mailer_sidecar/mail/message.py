@@ -1,57 +1,43 @@
-"""What stands before the app's octets when they leave: our Received line, and Date and Message-ID when absent.
-
-Not one octet of the app's own is changed.
-"""
+"""The fields that the relay adds to a message: Received, and From, Date and Message-ID where they are absent."""
 
 import re
+from collections.abc import Collection
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Final
 
+from o365mailer_sidecar.mail.author import is_address
 from o365mailer_sidecar.mail.envelope import Envelope
-
-HEADER_SCAN: Final = 2**18
-"""Octets of a message that are searched for the end of its headers."""
-
-FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
-"""A header field's name (RFC 5322 §2.2, §4.5.8)."""
 
 DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-PRESENT: Final = re.compile(rb"^(date|message-id)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
-
-def header_block(content: bytes | bytearray) -> bytes:
-    """The headers with their CRLFs; empty when the message begins with its body."""
-    if content.startswith(b"\r\n") or not FIELD.match(content):
-        return b""
-    end = content.find(b"\r\n\r\n", 0, HEADER_SCAN)
-    return bytes(content[: end + 2 if end >= 0 else HEADER_SCAN])
-
-
-def head(
-    content: bytes | bytearray, *, envelope: Envelope, mailbox: str, now: datetime, headers: bytes | None = None
-) -> bytes:
-    """The lines to put before `content`.
+def added_fields(present: Collection[bytes], *, envelope: Envelope, mailbox: str, now: datetime) -> bytes:
+    """Received, and each of the others whose name in lower case is not `present` (RFC 6409 §8).
 
     Received carries the queue id and neither the client's name nor its address (RFC 5321 §4.4 would have both: they
-    say where in a cluster an app runs). A message that does not begin with a header also gets the empty line.
-    `headers` are what stands there instead of the content's own header block, which is then to be left out.
+    say where in a cluster an app runs).
     """
-    own = header_block(content)
-    present = {match[1].lower() for match in PRESENT.finditer(own)}
     date, stamp = _stamps(now.replace(microsecond=0), now.tzinfo)
     lines = [f"Received: by o365mailer with {envelope.protocol} id {envelope.queue_id};\r\n\t{date}"]
+    if b"from" not in present:
+        lines.append(f"From: {added_author(envelope, mailbox=mailbox)}")
     if b"date" not in present:
         lines.append(f"Date: {date}")
     if b"message-id" not in present:
         lines.append(f"Message-ID: <{envelope.queue_id}.{stamp}@{_domain(envelope, mailbox)}>")
-    block = "".join(f"{line}\r\n" for line in lines).encode("ascii")
-    block += headers or b""
-    return block if own or content.startswith(b"\r\n") else block + b"\r\n"
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def added_author(envelope: Envelope, *, mailbox: str) -> str:
+    """Who a message without From is from: the reverse-path of an envelope that policy was applied to, or the mailbox.
+
+    Exchange takes none without ("no longer accepted", 550 5.7.512).
+    """
+    return envelope.sender.address if is_address(envelope.sender.address) else mailbox
 
 
 @lru_cache(maxsize=1)

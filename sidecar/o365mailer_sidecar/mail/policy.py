@@ -11,10 +11,12 @@ from typing import Final
 from o365mailer_contract.settings import Recipients, Senders, Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.author import Malformed, authors
+from o365mailer_sidecar.mail.addresses import canonical, canonical_domain
+from o365mailer_sidecar.mail.author import Author, Malformed, authors, mailboxes
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.headers import Field, fields
-from o365mailer_sidecar.mail.rewriting import as_mailbox, original_recipients
+from o365mailer_sidecar.mail.headers import Header
+from o365mailer_sidecar.mail.message import added_author
+from o365mailer_sidecar.mail.rewriting import as_mailbox, is_list, original_recipients
 from o365mailer_sidecar.reply import Reply, shortened
 
 RECEIVED_LIMIT: Final = 50
@@ -38,13 +40,13 @@ class Policy:
         return self.senders.on_mismatch == "Rewrite"
 
     def allows(self, address: str) -> bool:
-        """Whether this address may send. Case does not matter: it does not to Exchange, in the local part either."""
-        address = address.lower()
-        if address == self.mailbox.lower():
+        """Whether this address may send. Addresses are compared as `addresses.canonical` says."""
+        address = canonical(address)
+        if address == canonical(self.mailbox):
             return True
         local, at, domain = address.rpartition("@")
         wanted = {address, f"@{domain}", f"*@{domain}"} if local and at else set()
-        return any(pattern.lower() in wanted for pattern in self.senders.allowed)
+        return any(canonical(pattern) in wanted for pattern in self.senders.allowed)
 
     def check_sender(self, address: str) -> None:
         """Raises Refused for a reverse-path that is not allowed; `<>` always is."""
@@ -56,30 +58,49 @@ class Policy:
         if taken >= self.recipients.max_per_message:
             raise Refused(replies.TOO_MANY_RECIPIENTS)
         domains = self.recipients.allowed_domains
-        if domains and address.rpartition("@")[2].lower() not in {domain.lower() for domain in domains}:
+        if domains and canonical_domain(address.rpartition("@")[2]) not in map(canonical_domain, domains):
             raise Refused(replies.filled(replies.RECIPIENT_NOT_ALLOWED, address=shortened(address)))
 
-    def check_authors(self, head: list[Field]) -> bool:
-        """Whether From and Sender may stay as they are. Raises Refused where they may not, and for what cannot be read.
+    def check_authors(self, header: Header) -> tuple[str, bool]:
+        """The author as Exchange will see it, empty where none is named, and whether From and Sender stay as they are.
 
-        Several authors need a Sender (RFC 5322 §3.6.2; Exchange: 550 5.1.20). No From at all claims nobody.
+        Raises Refused where they may not, and for what cannot be read. Several authors need a Sender (RFC 5322 §3.6.2;
+        Exchange: 550 5.1.20).
         """
-        named: dict[str, tuple[str, ...]] = {}
-        for name, title in ((b"from", "From"), (b"sender", "Sender")):
-            found = [field for field in head if field.name == name]
-            if len(found) > 1:
-                raise Refused(replies.filled(replies.HEADER_TWICE, name=title))
-            named[title] = _addresses(found, title)
+        values: dict[bytes, bytes] = {}
+        seen: set[bytes] = set()
+        for field in header.authors():
+            if field.name in seen:
+                raise Refused(replies.filled(replies.HEADER_TWICE, name=field.name.decode().capitalize()))
+            seen.add(field.name)
+            # After the end of the header it is text, which is refused, or left alone: it is never rewritten.
+            if field.place.start < header.end or not self.rewrites:
+                values[field.name] = header.value(field)
+        named = {title: self._named(values.get(title.lower().encode()), title) for title in ("From", "Sender")}
         if len(named["Sender"]) > 1:
             raise Refused(replies.filled(replies.HEADER_MALFORMED, name="Sender"))
-        wrong = [(title, address) for title in named for address in named[title] if not self.allows(address)]
+        wrong = [(title, one) for title in named for one in named[title] if not self.allows(one.address)]
         if wrong and not self.rewrites:
-            title, address = wrong[0]
-            raise Refused(self._refusal(replies.AUTHOR_NOT_ALLOWED, address, name=title))
+            title, one = wrong[0]
+            if not one.mailbox:  # such as `root`: senders.allowed cannot hold it
+                raise Refused(replies.filled(replies.HEADER_MALFORMED, name=title))
+            raise Refused(self._refusal(replies.AUTHOR_NOT_ALLOWED, one.address, name=title))
         lacking = len(named["From"]) > 1 and not named["Sender"]
         if lacking and not self.rewrites:
             raise Refused(replies.MANY_AUTHORS)
-        return not (wrong or lacking)
+        author = next((one.address for one in named["From"]), "")
+        if wrong and wrong[0][0] == "From":
+            author = self.mailbox
+        return author, not (wrong or lacking) and all(map(is_list, values.values()))
+
+    def _named(self, value: bytes | None, title: str) -> tuple[Author, ...]:
+        """The addresses of one field. Raises Refused."""
+        if value is None:
+            return ()
+        try:
+            return mailboxes(value) if self.rewrites else authors(value)
+        except Malformed:
+            raise Refused(replies.filled(replies.HEADER_MALFORMED, name=title)) from None
 
     def envelope(self, envelope: Envelope) -> Envelope:
         """The envelope as it goes to Exchange."""
@@ -105,34 +126,42 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(mailbox=settings.mailbox, senders=settings.senders, recipients=settings.recipients)
 
 
-def applied(policy: Policy, envelope: Envelope, head: bytes) -> tuple[Envelope, bytes | None]:
-    """The envelope to send, and the header block to send instead of `head`; None: as it is. Raises Refused."""
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What policy makes of one message."""
+
+    policy: Policy
+    given: Envelope
+    """As the app wrote it."""
+    envelope: Envelope
+    """As it goes to Exchange."""
+    author: str
+    """Who Exchange sees as the author."""
+    rewritten: bool
+    """Whether From, Sender and Reply-To are written anew."""
+
+    def replaced(self, header: Header) -> dict[bytes, bytes]:
+        """By name, what replaces a field of the header."""
+        if not self.rewritten:
+            return {}
+        return as_mailbox(header, mailbox=self.policy.mailbox, allows=self.policy.allows)
+
+    def added(self) -> bytes:
+        """The field that a redirected message gets."""
+        return original_recipients(self.given) if self.policy.recipients.redirect_to else b""
+
+
+def applied(policy: Policy, envelope: Envelope, header: Header) -> Applied:
+    """Judge a message, and say what is to be sent instead. Raises Refused."""
     policy.check_sender(envelope.sender.address)
     for recipient in envelope.recipients:
         policy.check_recipient(recipient.address)
-    found = fields(head)
-    if sum(field.name == b"received" for field in found) > RECEIVED_LIMIT:
-        raise Refused(replies.filled(replies.LOOP, limit=RECEIVED_LIMIT))
-    kept = policy.check_authors(found)
-    headers = head if kept else as_mailbox(head, found, mailbox=policy.mailbox, allows=policy.allows)
-    if policy.recipients.redirect_to:
-        headers = original_recipients(envelope) + headers
-    return policy.envelope(envelope), None if headers is head else headers
-
-
-def author_of(head: bytes) -> str:
-    """The first address in From; empty when there is none that can be read."""
-    try:
-        return next(iter(_addresses([field for field in fields(head) if field.name == b"from"], "From")), "")
-    except Refused:
-        return ""
-
-
-def _addresses(found: list[Field], title: str) -> tuple[str, ...]:
-    try:
-        return tuple(author.address for field in found for author in authors(field.value))
-    except Malformed:
-        raise Refused(replies.filled(replies.HEADER_MALFORMED, name=title)) from None
+    author, kept = policy.check_authors(header)
+    for number, _ in enumerate(field for field in header.fields() if field.name == b"received"):
+        if number >= RECEIVED_LIMIT:
+            raise Refused(replies.filled(replies.LOOP, limit=RECEIVED_LIMIT))
+    sent = policy.envelope(envelope)
+    return Applied(policy, envelope, sent, author or added_author(sent, mailbox=policy.mailbox), not kept)
 
 
 def _sent_by(sender: Sender, mailbox: str) -> Sender:

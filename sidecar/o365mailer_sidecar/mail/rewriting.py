@@ -1,41 +1,55 @@
-"""Headers of a message that is sent as the mailbox, or to another recipient than the app's.
+"""The fields of a message that is sent as the mailbox, or to another recipient than the app's.
 
-Only what must change does: an address is exchanged inside its field, so that the display name, comments, encoded words
-and folding stay octet by octet. A signature that covers From (DKIM) no longer holds; nothing can help that.
+From, Sender and Reply-To are written anew, as name-addr (RFC 5322 §3.4 SHOULD; Exchange calls text after an address
+invalid): one line, folded only where it is long, no group, no comment. The display name keeps its words, quoted strings
+and encoded words (RFC 2047). A signature that covers these fields (DKIM) no longer holds; nothing can help that.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from o365mailer_sidecar.mail.author import Author, authors
+from o365mailer_sidecar.mail.author import Author, Malformed, authors, mailboxes, pieces, spec
 from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.headers import Field
+from o365mailer_sidecar.mail.headers import Field, Header
 
 ORIGINAL_RECIPIENTS: Final = b"X-Original-To:"
 
+LINE: Final = 78
+"""Bytes of a line that is folded where it can be (RFC 5322 §2.1.1)."""
 
-def as_mailbox(head: bytes, found: list[Field], *, mailbox: str, allows: Callable[[str], bool]) -> bytes:
-    """The header block with From, Sender and Reply-To of a message that the mailbox sends for its author.
+SPACES: Final = re.compile(rb"[\x00-\x20\x7f]++")
+PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
+ENCODED_WORD: Final = re.compile(
+    rb"=\?[^\x00-\x20\x7f()<>@,;:\"/\[\]?.=]++\?(?:b|q)\?[A-Za-z0-9!*+/=_-]++\?=", re.IGNORECASE
+)
+"""One that may stand in a phrase (RFC 2047 §5): outside quotes, or it is not decoded."""
 
-    An author who is not allowed leaves From to the mailbox and goes to Reply-To, unless there is one; Sender, which
-    would say the same as From, goes. Authors who are allowed stay, and the mailbox is their Sender.
+
+def as_mailbox(header: Header, *, mailbox: str, allows: Callable[[str], bool]) -> dict[bytes, bytes]:
+    """From, Sender and Reply-To of a message that the mailbox sends for its author: by name, what replaces the field.
+
+    An author who is not allowed leaves From to the mailbox and goes to Reply-To, unless an address is there; Sender,
+    which would say the same as From, goes. Authors who are allowed stay, and the mailbox is their Sender.
     """
-    author = next((field for field in found if field.name == b"from"), None)
-    sender = next((field for field in found if field.name == b"sender"), None)
-    names = authors(author.value) if author else ()
-    pieces: list[tuple[slice, bytes]] = []
-    if author and not all(allows(name.address) for name in names):
-        pieces.append((author.place, _from(author.value, names[0], alone=len(names) == 1, mailbox=mailbox)))
-        if not any(field.name == b"reply-to" for field in found):
-            pieces[-1] = (author.place, pieces[-1][1] + _reply_to(author.value, names))
-        if sender:
-            pieces.append((sender.place, b""))
-    elif sender:
-        pieces.append((sender.place, b"Sender: " + mailbox.encode() + b"\r\n"))
-    elif author:
-        end = slice(author.place.stop, author.place.stop)
-        pieces.append((end, b"Sender: " + mailbox.encode() + b"\r\n"))
-    return _exchanged(head, pieces)
+    value, sender = _value(header, b"from"), _value(header, b"sender")
+    names = mailboxes(value) if value is not None else ()
+    fields: dict[bytes, bytes] = {}
+    if value is not None and not all(allows(one.address) for one in names):
+        fields[b"from"] = _field(b"From", [_name_addr(display_name(value, names[0]), mailbox.encode())])
+        fields[b"sender"] = b""
+        answerable = [_mailbox(value, one) for one in names if one.mailbox and "\ufffd" not in one.address]
+        if answerable and not any(has_address(header.value(field)) for field in _named(header, b"reply-to")):
+            fields[b"from"] += _field(b"Reply-To", answerable)
+            fields[b"reply-to"] = b""
+        return fields
+    if value is not None and not is_list(value):
+        fields[b"from"] = _field(b"From", [_mailbox(value, one) for one in names])
+    if sender is not None and not (is_list(sender) and all(allows(one.address) for one in authors(sender))):
+        fields[b"sender"] = _field(b"Sender", [mailbox.encode()])
+    elif value is not None and sender is None and len(names) > 1:
+        fields[b"from"] = fields.get(b"from", b"From:" + value + b"\r\n") + _field(b"Sender", [mailbox.encode()])
+    return fields
 
 
 def original_recipients(envelope: Envelope) -> bytes:
@@ -44,28 +58,94 @@ def original_recipients(envelope: Envelope) -> bytes:
     return ORIGINAL_RECIPIENTS + f" {paths}\r\n".encode()
 
 
-def _reply_to(value: bytes, names: tuple[Author, ...]) -> bytes:
-    """The field that names the author.
-
-    Of a list like `App, Inc <app@example.com>`, which somebody forgot to quote, what can be answered.
-    """
-    addresses = [f" <{name.address}>" for name in names if "@" in name.address]
-    if len(addresses) < len(names):
-        value = ",".join(addresses).encode()
-    return b"Reply-To:" + value + b"\r\n" if addresses else b""
-
-
-def _from(value: bytes, first: Author, *, alone: bool, mailbox: str) -> bytes:
-    whole = slice(0, len(value)) if alone else first.whole
-    place = first.place
-    address = b"<" + mailbox.encode() + b">" if value[place].startswith(b"<") else mailbox.encode()
-    before, behind = value[whole.start : place.start], value[place.stop : whole.stop]
-    space = b"" if before[:1] in (b" ", b"\t", b"\r") else b" "
-    return b"From:" + space + before + address + behind + b"\r\n"
+def edited(header: Header, fields: Mapping[bytes, bytes]) -> bytes:
+    """The fields of the header, with those of these names replaced."""
+    block, at = bytearray(), header.start
+    for field in header.fields():
+        if field.name in fields:
+            block += header.content[at : field.place.start]
+            block += fields[field.name]
+            at = field.place.stop
+    block += header.content[at : header.end]
+    return bytes(block)
 
 
-def _exchanged(head: bytes, pieces: list[tuple[slice, bytes]]) -> bytes:
-    """`head` with each place replaced by its octets."""
-    for place, octets in sorted(pieces, key=lambda piece: -int(piece[0].start)):
-        head = head[: place.start] + octets + head[place.stop :]
-    return head
+def is_list(value: bytes) -> bool:
+    """Whether every reader can read it: a list of addresses with all commas of display names quoted."""
+    try:
+        authors(value)
+    except Malformed:
+        return False
+    return True
+
+
+def has_address(value: bytes) -> bool:
+    """Whether a Reply-To can be answered to; what cannot be read is believed to hold an address if an @ is in it."""
+    try:
+        return any(one.mailbox for one in mailboxes(value))
+    except Malformed:
+        return b"@" in value
+
+
+def display_name(value: bytes, author: Author) -> bytes:
+    """The author's name as a phrase: the words before the address, else a comment, else the name of its group."""
+    before = value[author.whole.start : author.place.start]
+    tokens = [(piece.kind, before[piece.start : piece.end]) for piece in pieces(before)]
+    words = [text for kind, text in tokens if kind in ("atom", "quoted")]
+    if any(kind == "," for kind, _ in tokens):
+        return _phrase(PAIR.sub(rb"\1", before.replace(b'"', b"")).strip(b", \t\r\n"))
+    if words:
+        return b" ".join(_phrase(text) if b"@" in text and text[:1] != b'"' else _unfolded(text) for text in words)
+    if not author.mailbox and value[author.place].startswith(b'"'):
+        return _unfolded(value[author.place])  # all of it was quoted, the address too
+    whole = value[author.whole]
+    comments = (whole[piece.start + 1 : piece.end - 1] for piece in pieces(whole) if piece.kind == "comment")
+    if comment := next(filter(bytes.strip, comments), b""):
+        return _phrase(PAIR.sub(rb"\1", comment))
+    return _unfolded(value[author.group]) if author.group else b""
+
+
+def _phrase(text: bytes) -> bytes:
+    """Text as a phrase: its encoded words as they are, everything else quoted."""
+    parts: list[bytes] = []
+    quoted: list[bytes] = []
+    for word in (*_unfolded(text).split(b" "), None):
+        if word is not None and not ENCODED_WORD.fullmatch(word):
+            quoted.append(word)
+            continue
+        if quoted:
+            parts.append(b'"' + re.sub(rb'(["\\])', rb"\\\1", b" ".join(quoted)) + b'"')
+            quoted = []
+        if word is not None:
+            parts.append(word)
+    return b" ".join(parts)
+
+
+def _mailbox(value: bytes, author: Author) -> bytes:
+    return _name_addr(display_name(value, author), spec(value, author))
+
+
+def _name_addr(name: bytes, address: bytes) -> bytes:
+    return name + b" <" + address + b">" if name else address
+
+
+def _field(name: bytes, mailboxes: list[bytes]) -> bytes:
+    """A field with its CRLF, folded at spaces where a line would be long."""
+    lines = [name + b":"]
+    for word in b", ".join(mailboxes).split(b" "):
+        if len(lines[-1]) + len(word) >= LINE and not lines[-1].endswith(b":"):
+            lines.append(b"")
+        lines[-1] += b" " + word
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def _unfolded(text: bytes) -> bytes:
+    return SPACES.sub(b" ", text).strip(b" ")
+
+
+def _value(header: Header, name: bytes) -> bytes | None:
+    return next((header.value(field) for field in _named(header, name)), None)
+
+
+def _named(header: Header, name: bytes) -> Iterator[Field]:
+    return (field for field in header.fields() if field.name == name)

@@ -19,7 +19,7 @@ from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.message import header_block
+from o365mailer_sidecar.mail.headers import read
 from o365mailer_sidecar.mail.policy import applied, policy_of
 from o365mailer_sidecar.queue.courier import Courier
 from o365mailer_sidecar.reply import Reply, shortened
@@ -133,7 +133,7 @@ class Charge:
         settings = self.custody.directory.settings
         try:
             if settings:
-                applied(policy_of(settings), self.envelope, header_block(self.body.content))
+                applied(policy_of(settings), self.envelope, read(self.body.content))
             stored = await self.take()
         except Refused as refusal:
             return refusal.reply, "policy"

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.mail.headers import FIELD_END
 from o365mailer_sidecar.mail.policy import NEVER
 
 SENDER: Final = "sender"
@@ -21,6 +22,9 @@ SHOWN: Final = ("Subject", "Message-ID", "To")
 
 VALUE_LIMIT: Final = 300
 """Characters of a header that are repeated, and of a reason."""
+
+READ_LIMIT: Final = 2**12
+"""Bytes of a header that are looked at for them: it may be folded, and hundreds of KiB long."""
 
 AUTOMATIC: Final = re.compile(
     rb"^(?:auto-submitted[ \t]*:(?![ \t\r\n]*no[ \t]*(?:[;(\r]|$))|content-type[ \t]*:[ \t\r\n]*multipart/report\b)",
@@ -110,8 +114,12 @@ def _reference(message_id: str) -> str:
 
 def _value(head: bytes, name: str) -> str:
     """The first field of that name, unfolded; empty when there is none."""
-    found = re.search(rb"^%s[ \t]*:((?:[^\r\n]|\r\n[ \t])*)" % name.encode(), head, re.IGNORECASE | re.MULTILINE)
-    return _plain(found[1].decode("utf-8", "replace")) if found else ""
+    found = re.search(rb"^%s[ \t]*+:" % name.encode(), head, re.IGNORECASE | re.MULTILINE)
+    if not found:
+        return ""
+    end = FIELD_END.search(head, found.end())
+    value = head[found.end() : end.start() if end else len(head)]
+    return _plain(value[:READ_LIMIT].decode("utf-8", "replace"))
 
 
 def _plain(text: str) -> str:

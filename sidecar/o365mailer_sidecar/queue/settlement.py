@@ -17,7 +17,7 @@ from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient
-from o365mailer_sidecar.mail.message import header_block
+from o365mailer_sidecar.mail.headers import header_block
 from o365mailer_sidecar.queue import notice
 from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.queue.notice import Failure

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from o365mailer_sidecar.errors import Damaged, WrongCommandLine
-from o365mailer_sidecar.mail.message import HEADER_SCAN, header_block
+from o365mailer_sidecar.mail.body import MEMORY
+from o365mailer_sidecar.mail.headers import header_block
 from o365mailer_sidecar.spool import entry, record
 from o365mailer_sidecar.spool.durable import Disk
 from o365mailer_sidecar.spool.entry import Entry
@@ -61,7 +62,7 @@ class Found:
             return b""
         with self.path.open("rb") as file:
             file.seek(self.entry.start)
-            return header_block(file.read(min(HEADER_SCAN, self.entry.header.size)))
+            return header_block(file.read(min(MEMORY, self.entry.header.size)))
 
     # --- Changes, on disk when they return unless told otherwise; all raise OSError ----------------------------------
 
