@@ -166,22 +166,27 @@ class Service:
         self.journal.event("listening", always=True, protocol=protocol, host=address.host, port=address.port)
 
     async def _watch_directory(self) -> None:
-        """Keep the newest good token read, and say once a minute what is waited for."""
-        loop = asyncio.get_running_loop()
         while True:
-            reason = ""
             try:
-                self.directory.mailer()
-            except NotReady as error:
-                reason = str(error)
-            if self.backlog:
-                self.backlog.look()
-            if not self.options.log_level and self.directory.settings:
-                self.journal.level = self.directory.settings.log_level
-            if reason and loop.time() - self.reminded_at >= REMIND_EVERY:
-                self.reminded_at = loop.time()
-                self.journal.event("waiting_for_mailer", level="warning", reason=reason)
+                self._look_at_directory()
+            except Exception as error:  # noqa: BLE001  # a defect of ours must not strand the spool
+                self.journal.failure("watcher_failed", error)
             await asyncio.sleep(LOOK_EVERY)
+
+    def _look_at_directory(self) -> None:
+        """Keep the newest good token read, and say once a minute what is waited for."""
+        now, reason = asyncio.get_running_loop().time(), ""
+        try:
+            self.directory.mailer()
+        except NotReady as error:
+            reason = str(error)
+        if self.backlog:
+            self.backlog.look()
+        if not self.options.log_level and self.directory.settings:
+            self.journal.level = self.directory.settings.log_level
+        if reason and now - self.reminded_at >= REMIND_EVERY:
+            self.reminded_at = now
+            self.journal.event("waiting_for_mailer", level="warning", reason=reason)
 
     async def _stop(self, servers: list[asyncio.Server]) -> int:
         """Take nothing new, finish what is in flight within the grace, close; how many messages stay in the spool."""

@@ -1,14 +1,21 @@
 """When a spooled message is tried again, and when no more."""
 
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spooled import RECEIVED, body, envelope, files, spool_in
 
 from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.expiry import Expiry
+from o365mailer_sidecar.queue.finder import Finder
+from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.watching.journal import Journal
 
 ATTEMPTS = st.integers(min_value=0, max_value=10_000)
 DICE = st.floats(min_value=0, max_value=1, exclude_max=True)
@@ -72,6 +79,42 @@ def test_a_clock_that_jumps_ends_nothing_by_itself(jump: float) -> None:
     assert not expiry.over(received, began=began, max_age=3600), "the attempt began before the jump"
     times.pass_(5)
     assert expiry.over(received, began=times.monotonic - 1, max_age=3600)
+
+
+@pytest.mark.promise("R7")
+async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) -> None:
+    times, day = Times(), 86400.0
+
+    def left() -> set[str]:
+        finder.sweep()
+        return set(files(tmp_path, "dead"))
+
+    with spool_in(tmp_path) as spool:
+        spool.now = times.clock.now
+        dead = await spool.store(envelope("DEAD1"), body(), received=RECEIVED)
+        await spool.bury(dead, Event(at=RECEIVED, event="attempt", refused={"a@example.com": "550 no"}))
+        buried = times.day.timestamp()
+        os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))
+        unused: Any = None
+        journal = Journal(write=len, now=times.clock.now)
+        finder = Finder(
+            spool=spool,
+            courier=unused,
+            clock=times.clock,
+            journal=journal,
+            expiry=Expiry(times.clock),
+            keep_dead=lambda: 7 * day,
+        )
+        times.pass_(3600, jump=365 * day)
+        assert left() == {"DEAD1"}, "only the clock says that it is old"
+        times.pass_(3600)
+        assert left() == {"DEAD1"}
+        times.pass_(3600, jump=-365 * day)
+        assert left() == {"DEAD1"}
+        times.pass_(6.9 * day)
+        assert left() == {"DEAD1"}
+        times.pass_(day)
+        assert left() == set()
 
 
 def test_a_clock_that_is_slewed_does_not_jump() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
-from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull
+from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.mail.body import MEMORY, Body
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.spool.durable import Filesystem
@@ -40,6 +40,29 @@ async def test_every_octet_is_the_same_after_a_restart(tmp_path: Path, content: 
         assert message.content == content[:MEMORY]
         assert b"".join(message.blocks(start=5)) == content[5:]
         assert octets(message) == content
+
+
+async def test_a_file_that_could_not_be_read_is_tried_again_and_told_once(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        await spool.store(envelope("A"), body(), received=RECEIVED)
+    file, away = tmp_path / "0" / "queue" / "A", tmp_path / "away"
+    file.rename(away)
+    file.symlink_to(file)
+    reports = Reports()
+    with spool_in(tmp_path, reports=reports) as spool:
+        assert recovered(spool) == {}
+        assert await spool.adopted() == []
+        away.rename(file)
+        (found,) = await spool.adopted()
+        assert octets((await spool.open(found))[1]) == octets(body())
+        file.rename(away)
+        file.symlink_to(file)
+        for _ in range(2):
+            with pytest.raises(StoreFailed, match="Too many levels of symbolic links"):
+                await spool.open(found)
+    told = {"file": "A", "reason": "Too many levels of symbolic links"}
+    assert reports.named("spool_unreadable") == [told, told], "once a time, with the file's name"
+    assert reports.named("spool_failed") == []
 
 
 async def test_everything_of_the_envelope_comes_back(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from spooled import RECEIVED, body, envelope, files, octets, recovered, spool_in
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Gone
 from o365mailer_sidecar.spool import spool_command
+from o365mailer_sidecar.spool.found import Found
 from o365mailer_sidecar.spool.record import Event
 from o365mailer_sidecar.spool.slot import started
 
@@ -209,6 +211,44 @@ async def test_a_repaired_file_goes_back_into_the_queue_and_one_that_is_not_does
     assert ran(directory, "retry", "ABC1")[0] == 0
     with spool_in(directory) as spool:
         assert b"INVOICE" in octets((await spool.open(recovered(spool)["ABC1"]))[1])
+
+
+@pytest.mark.promise("R44")
+@pytest.mark.parametrize("arguments", [("show",), ("show", "--headers"), ("show", "--json")])
+async def test_a_message_that_is_sent_while_it_is_shown_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    directory, found_first = await filled(tmp_path), spool_command.named
+
+    def sent_meanwhile(queue_id: str, found: list[Found]) -> Found:
+        one = found_first(queue_id, found)
+        one.path.unlink()
+        return one
+
+    monkeypatch.setattr(spool_command, "named", sent_meanwhile)
+    assert ran(directory, *arguments, "ABC1") == (
+        1,
+        "",
+        "o365mailer-sidecar spool: ABC1: it was sent, or moved, in this moment\n",
+    )
+
+
+@pytest.mark.promise("R44", "R41")
+async def test_one_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    directory = await filled(tmp_path)
+    queue = directory / "0" / "queue"
+    (queue / "LOOP5").symlink_to("LOOP5")
+    os.mkfifo(queue / "PIPE6")
+    (queue / "DIR7").mkdir()
+    status, text, complaints = ran(directory, "ls")
+    assert (status, complaints) == (0, "")
+    lines = {line.split()[0]: line for line in text.splitlines()}
+    assert lines["LOOP5"].endswith("it cannot be read: Too many levels of symbolic links")
+    assert lines["PIPE6"].endswith("it is no file")
+    assert lines["DIR7"].split()[1] == "damaged"
+    assert lines.keys() >= {"ABC1", "ABD2", "DEAD3", "BAD4"}
+    with spool_in(directory) as spool:
+        assert recovered(spool).keys() == {"ABC1", "ABD2"}
 
 
 def following(directory: Path) -> "subprocess.Popen[str]":

@@ -73,6 +73,7 @@ class Backlog:
             courier=courier,
             clock=clock,
             journal=journal,
+            expiry=settlement.expiry,
             keep_dead=lambda: seconds(settlement.delivery.spool.keep_dead),
         )
         self.custody = Custody(

@@ -20,6 +20,13 @@ class Expiry:
         self.clock = clock
         self.anchor = clock.now(), clock.monotonic()
         self.jumped_at = clock.monotonic()
+        self.jumped = False
+        """Whether it ever has, since this process began."""
+
+    def steady(self, *, within: float) -> bool:
+        """Whether ages of so many seconds can be believed: the time of day has not jumped since."""
+        self._look(self.clock.now())
+        return not self.jumped or self.clock.monotonic() - self.jumped_at >= within
 
     def over(self, received: datetime, *, began: float, max_age: float) -> bool:
         """Whether a message of that age has had its last attempt, which began then (a time of the event loop)."""
@@ -31,5 +38,5 @@ class Expiry:
         then, monotonic = self.anchor
         passed = self.clock.monotonic() - monotonic
         if abs((now - then).total_seconds() - passed) > JUMP:
-            self.jumped_at = self.clock.monotonic()
+            self.jumped, self.jumped_at = True, self.clock.monotonic()
         self.anchor = now, monotonic + passed

@@ -7,6 +7,7 @@ from typing import Final
 from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.courier import Courier
+from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.watching.journal import Journal
@@ -26,9 +27,16 @@ class Finder:
     """Looks into the spool. `keep_dead` is how long a dead letter is kept, in seconds."""
 
     def __init__(
-        self, *, spool: Spool, courier: Courier, clock: Clock, journal: Journal, keep_dead: Callable[[], float]
+        self,
+        *,
+        spool: Spool,
+        courier: Courier,
+        clock: Clock,
+        journal: Journal,
+        expiry: Expiry,
+        keep_dead: Callable[[], float],
     ) -> None:
-        self.spool, self.courier, self.clock = spool, courier, clock
+        self.spool, self.courier, self.clock, self.expiry = spool, courier, clock, expiry
         self.journal, self.keep_dead = journal, keep_dead
 
     async def run(self) -> None:
@@ -50,10 +58,15 @@ class Finder:
 
     async def _sweep(self) -> None:
         while True:
-            gone = self.spool.expire_dead(keep=self.keep_dead())
-            if gone:
-                self.journal.event("dead_letters_removed", messages=gone)
+            self.sweep()
             await asyncio.sleep(SWEEP_EVERY)
+
+    def sweep(self) -> None:
+        """Delete the dead letters whose time is over; none while the time of day has jumped too lately to tell."""
+        keep = self.keep_dead()
+        gone = self.spool.expire_dead(keep=keep) if self.expiry.steady(within=keep) else 0
+        if gone:
+            self.journal.event("dead_letters_removed", messages=gone)
 
     async def _adopt(self) -> None:
         while True:

@@ -13,7 +13,7 @@ from o365mailer_sidecar.spool import entry, record
 from o365mailer_sidecar.spool.durable import Disk
 from o365mailer_sidecar.spool.entry import Entry
 from o365mailer_sidecar.spool.record import Event, events
-from o365mailer_sidecar.spool.shelf import append
+from o365mailer_sidecar.spool.shelf import append, opener
 from o365mailer_sidecar.spool.slot import DAMAGED, DEAD, LOCK, QUEUE, slots
 
 State = Literal["queued", "held", "dead", "damaged"]
@@ -118,8 +118,10 @@ def everything(directory: Path) -> list[Found]:
         raise WrongCommandLine(
             f"'{error.filename}' cannot be read: run this as the user that the sidecar runs as, or as root"
         ) from None
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise WrongCommandLine(f"'{directory}' is no spool directory: {error.strerror}") from None
+    except OSError as error:
+        raise WrongCommandLine(f"'{error.filename or directory}' cannot be read: {error.strerror}") from None
     return sorted(found, key=lambda each: (each.entry.header.received.timestamp() if each.entry else 0.0, each.name))
 
 
@@ -128,12 +130,15 @@ def _in(slot: Path, place: str) -> Iterator[Found]:
         if name.startswith("."):
             continue
         try:
-            with (slot / place / name).open("rb", buffering=0) as file:
-                yield Found(slot, place, name, entry.read(file.fileno()))
+            with open(slot / place / name, "rb", buffering=0, opener=opener) as file:
+                found = Found(slot, place, name, entry.read(file.fileno()))
         except FileNotFoundError:
             continue  # sent, or moved, in this moment
-        except (Damaged, IsADirectoryError) as damage:
-            yield Found(slot, place, name, None, str(damage))
+        except Damaged as damage:
+            found = Found(slot, place, name, None, str(damage))
+        except OSError as error:  # one file, and no reason to show none
+            found = Found(slot, place, name, None, f"it cannot be read: {error.strerror}")
+        yield found
 
 
 def named(queue_id: str, found: Iterable[Found]) -> Found:

@@ -27,6 +27,8 @@ class Recovery:
 
     def __init__(self, slot: Slot, *, shelf: Shelf, ledger: Ledger, busy: set[str], report: Report) -> None:
         self.slot, self.shelf, self.ledger, self.busy, self.report = slot, shelf, ledger, busy, report
+        self.unreadable: set[str] = set()
+        """Files that the disk did not give, and that were told of. It may give them later."""
 
     def begin(self) -> None:
         """See to what a crash has left half done, and to what others have left."""
@@ -77,13 +79,15 @@ class Recovery:
                 self.shelf.settle(stored)
                 return None
         except FileNotFoundError:
+            self.unreadable.discard(name)
             return None
         except Damaged as damage:
             self.set_aside(name, damage)
             return None
         except OSError as error:
-            self._say_unreadable(name, error)
+            self.cannot_read(name, error)
             return None
+        self.unreadable.discard(name)
         self.ledger.enter(stored)
         return stored
 
@@ -118,6 +122,12 @@ class Recovery:
         with suppress(OSError):  # it stays where it is then, and is not sent from there either
             self.shelf.set_aside(queue_id)
         self.report("spool_damaged", level="error", queue_id=queue_id, reason=str(damage))
+
+    def cannot_read(self, name: str, error: OSError) -> None:
+        """Told once, not at every try."""
+        if name not in self.unreadable:
+            self.unreadable.add(name)
+            self._say_unreadable(name, error)
 
     def _say_unreadable(self, name: str, error: OSError) -> None:
         self.report("spool_unreadable", level="error", file=name, reason=error.strerror or type(error).__name__)

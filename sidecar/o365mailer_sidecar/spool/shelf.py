@@ -73,7 +73,7 @@ class Shelf:
 
     def read(self, queue_id: str) -> tuple[Entry, Body]:
         """The message, and what stands beside it; its checksum is right."""
-        file = open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=_opener)  # noqa: SIM115  # the body's own
+        file = open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=opener)  # noqa: SIM115  # the body's own
         try:
             found = _named(entry.read(file.fileno()), queue_id)
             return found, found.body(file)
@@ -83,7 +83,7 @@ class Shelf:
 
     def peek(self, queue_id: str) -> Stored:
         """What is kept of it in memory; its checksum is not looked at."""
-        with open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=_opener) as file:
+        with open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=opener) as file:
             return _named(entry.read(file.fileno()), queue_id).stored()
 
     def append(self, queue_id: str, event: Event, *, durable: bool) -> Entry:
@@ -110,7 +110,7 @@ class Shelf:
         """Everything that can still be read of it, in a new file."""
         path, spare = f"{self.queue}/{queue_id}", self.spares.take()
         try:
-            with open(path, "rb", buffering=0, opener=_opener) as file:
+            with open(path, "rb", buffering=0, opener=opener) as file:
                 while block := file.read(BLOCK):
                     self.disk.write(spare.file, [block])
             self.disk.sync(spare.file)
@@ -149,7 +149,7 @@ class Shelf:
         """A whole message may have been acknowledged before it was renamed; any other was not."""
         path = f"{self.queue}/{name}"
         try:
-            with open(path, "rb", buffering=0, opener=_opener) as file:
+            with open(path, "rb", buffering=0, opener=opener) as file:
                 found = entry.read(file.fileno())
                 record.check(found.line, found.header, found.blocks(file.fileno()))
         except Damaged:
@@ -181,19 +181,30 @@ class Shelf:
 
     def by_age(self) -> Iterator[str]:
         """The queue ids, longest untouched first."""
-        return (name for _, name in sorted((status.st_mtime_ns, name) for name, status in self._waiting()))
+        return (name for _, name in sorted((touched, name) for name, touched, _ in self._waiting()))
 
     def sizes(self) -> dict[str, int]:
         """Queue id → octets of its file, as it is now."""
-        return {name: status.st_size for name, status in self._waiting()}
+        return {name: octets for name, _, octets in self._waiting()}
 
-    def _waiting(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Without what leaves at this moment: threads are at work."""
+    def _waiting(self) -> Iterator[tuple[str, int, int]]:
+        """Name, when it was touched in nanoseconds, size. Without what leaves at this moment: threads are at work.
+
+        An entry of which the disk does not even give that is named all the same: it is told when it is read, and keeps
+        no other from being found.
+        """
         with os.scandir(self.queue) as entries:
             for each in entries:
-                if not each.name.startswith("."):
-                    with suppress(FileNotFoundError):
-                        yield each.name, each.stat()
+                if each.name.startswith("."):
+                    continue
+                try:
+                    status = each.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    yield each.name, 0, 0
+                else:
+                    yield each.name, status.st_mtime_ns, status.st_size
 
     def expire(self, *, before: float) -> int:
         """Delete dead letters that nothing has happened to since then, in seconds of 1970; how many there were."""
@@ -235,5 +246,6 @@ def _names(directory: str) -> list[str]:
         return sorted(each.name for each in entries)
 
 
-def _opener(path: str, flags: int) -> int:
+def opener(path: str, flags: int) -> int:
+    """For `open`: what a hand has put into a spool may be a link, or a pipe that nothing is written to."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

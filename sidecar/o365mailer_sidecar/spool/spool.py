@@ -116,8 +116,11 @@ class Spool:
         return self.recovery.messages()
 
     async def adopted(self) -> list[Stored]:
-        """What others have left in this directory that are gone, in our slot now. Cheap where there is none."""
-        names = await self._in_thread(self.recovery.take_abandoned)
+        """What others have left in this directory that are gone, in our slot now; and what can be read again.
+
+        Cheap where there is none.
+        """
+        names = [*await self._in_thread(self.recovery.take_abandoned), *self.recovery.unreadable]
         found = (self.recovery.recover(name) for name in names if name not in self.messages)
         return [stored for stored in found if stored]
 
@@ -163,7 +166,8 @@ class Spool:
 
         The file is read anew: what was done to it by hand counts, whether the process was told or not.
         """
-        found, body = await self._at_work(stored, lambda: self.shelf.read(stored.queue_id))
+        found, body = await self._at_work(stored, lambda: self.shelf.read(stored.queue_id), reading=True)
+        self.recovery.unreadable.discard(stored.queue_id)
         self.ledger.correct(stored, found.stored())
         if stored.held:
             body.close()
@@ -214,7 +218,7 @@ class Spool:
 
     # --- Threads -----------------------------------------------------------------------------------------------------
 
-    async def _at_work(self, stored: Stored, work: Callable[[], T]) -> T:
+    async def _at_work(self, stored: Stored, work: Callable[[], T], *, reading: bool = False) -> T:
         """`work` on the message's file. Raises Gone when there is none any more, Damaged, StoreFailed."""
         self.busy.add(stored.queue_id)
         try:
@@ -226,6 +230,9 @@ class Spool:
             self.recovery.set_aside(stored.queue_id, damage)
             raise
         except OSError as error:
+            if reading:  # about this file, not about room for others
+                self.recovery.cannot_read(stored.queue_id, error)
+                raise StoreFailed(f"the spool's disk failed: {error.strerror}") from None
             raise self._failed(error) from None
         finally:
             self.busy.discard(stored.queue_id)

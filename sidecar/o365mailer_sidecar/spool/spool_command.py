@@ -56,7 +56,13 @@ def main(
             out.write(text)
             return 0
         if chosen.verb == "show":
-            return _show(named(chosen.queue_id, found), chosen, now(), out)
+            one = named(chosen.queue_id, found)
+            try:
+                out.write(_shown(one, chosen, now()))
+            except OSError as error:
+                _complain(one, error)
+                return 1
+            return 0
         wanted = (
             [each for each in found if each.state == "queued"]
             if chosen.verb == "flush"
@@ -102,15 +108,18 @@ def _directory(given: str | None, environment: Mapping[str, str]) -> Path:
     return Path(text)
 
 
-def _show(found: Found, chosen: argparse.Namespace, now: datetime, out: TextIO) -> int:
+def _shown(found: Found, chosen: argparse.Namespace, now: datetime) -> str:
+    """All about it. Raises OSError when it is sent, or moved, in this moment."""
     if not chosen.json:
-        out.write(listing.details(found, now, headers=chosen.headers))
-        return 0
+        return listing.details(found, now, headers=chosen.headers)
     facts = listing.facts(found) | {"history": found.history()}
     if chosen.headers:
         facts["headers"] = found.headers().decode("utf-8", "backslashreplace")
-    out.write(listing.as_json(facts))
-    return 0
+    return listing.as_json(facts)
+
+
+def _complain(found: Found, error: Exception) -> None:
+    sys.stderr.write(f"o365mailer-sidecar spool: {listing.plain(found.name)}: {_reason(error)}\n")
 
 
 def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> int:
@@ -119,7 +128,7 @@ def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> i
         try:
             CHANGES[verb](each, now)
         except (Refusal, Damaged, OSError) as error:
-            sys.stderr.write(f"o365mailer-sidecar spool: {listing.plain(each.name)}: {_reason(error)}\n")
+            _complain(each, error)
         else:
             changed.append(each)
     if verb == "flush":
