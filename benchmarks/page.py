@@ -49,7 +49,7 @@ The host is a bare TLS sink (`benchmarks/sink.py`).
 - 1 MiB bodies: {large} a round.
 - Memory is read after one mail (idle) and after three of 25 MiB at once (peak), each round in a fresh process; wake-ups
   are the voluntary context switches of all threads in {silence:g} s without mail.
-{spool}
+{spool}{node}
 ## Where the time of a small message goes
 
 Of a 4 KiB message on kept connections (perf and a sampling of the interpreter, 2026-11-26): a quarter is the kernel's,
@@ -75,6 +75,12 @@ SPOOL: Final = """\
   start to the first message that the host has.
 """
 
+NODE: Final = """\
+- A pod's start: {starts} pods with a sidecar and {starts} without, by turns, on a node of this machine
+  (`tests/cluster/rig`), from the pod's creation to the first line of its app, which connects to port 25 at once. The
+  images are on the node; the sidecar has its default resources.
+"""
+
 
 def page(results: Results) -> str:
     """All of it."""
@@ -96,6 +102,7 @@ def page(results: Results) -> str:
         large=rows["large-bodies"]["messages"],
         silence=rows["resources"]["silence"],
         spool=SPOOL.format(**rows["spooled"], backlog=rows["backlog"]["messages"]) if spooled else "",
+        node=NODE.format(**rows["injected-start"]) if "injected-start" in results.conditions else "",
     )
 
 

@@ -23,9 +23,22 @@ class Size:
     """A round."""
     backlog: int
     mailers: int
+    starts: int
+    """Of pods on a real node, each with and without a sidecar; 0: no cluster is started."""
 
 
 FULL: Final = Size(
-    rounds=5, messages=1000, logins=20, timed=200, large=60, silence=20, spooled=400, backlog=10_000, mailers=1000
+    rounds=5,
+    messages=1000,
+    logins=20,
+    timed=200,
+    large=60,
+    silence=20,
+    spooled=400,
+    backlog=10_000,
+    mailers=1000,
+    starts=20,
 )
-QUICK: Final = Size(rounds=1, messages=50, logins=1, timed=4, large=3, silence=2, spooled=20, backlog=50, mailers=20)
+QUICK: Final = Size(
+    rounds=1, messages=50, logins=1, timed=4, large=3, silence=2, spooled=20, backlog=50, mailers=20, starts=0
+)

@@ -4,7 +4,17 @@ from collections.abc import Callable
 from typing import Final
 
 from benchmarks.rig import Rig
-from benchmarks.rows import added_time, api_requests, backlog, cold_pool, large_bodies, resources, spooled, throughput
+from benchmarks.rows import (
+    added_time,
+    api_requests,
+    backlog,
+    cold_pool,
+    injected_start,
+    large_bodies,
+    resources,
+    spooled,
+    throughput,
+)
 
 ROWS: Final[dict[str, Callable[[Rig], None]]] = {
     "throughput": throughput.measure,
@@ -15,5 +25,6 @@ ROWS: Final[dict[str, Callable[[Rig], None]]] = {
     "spooled": spooled.measure,
     "backlog": backlog.measure,
     "api-requests": api_requests.measure,
+    "injected-start": injected_start.measure,
 }
 """By the name that `--only` takes, in the order in which they run."""
