@@ -152,8 +152,17 @@ def test_the_sidecars_usual_resources_are_those_that_the_webhook_has_without_a_c
 
 def test_what_the_sidecar_gets_is_told_to_the_webhook(render: Render) -> None:
     environment = environment_of(
-        render("sidecar.resources.limits.cpu=2", "sidecar.imagePullSecrets={a,b}", "openshift=true"), "webhook"
+        render(
+            "sidecar.resources.limits.cpu=2",
+            "sidecar.imagePullSecrets={a,b}",
+            "sidecar.logLevel=debug",
+            "openshift=true",
+        ),
+        "webhook",
     )
+    assert webhook_flags.parse([], environment | {"POD_NAMESPACE": NAMESPACE}).settings.log_level == "debug"
+    usual = environment_of(render(), "webhook") | {"POD_NAMESPACE": NAMESPACE}
+    assert webhook_flags.parse([], usual).settings.log_level is None
     assert '"cpu":2' in environment["O365MAILER_SIDECAR_RESOURCES"].replace(" ", "")
     assert environment["O365MAILER_SIDECAR_PULL_SECRETS"] == "a,b"
     assert environment["O365MAILER_OPENSHIFT"] == "true"

@@ -26,6 +26,7 @@ WRONG = {
     "image.pullPolicy=Sometimes": "/image/pullPolicy",
     "sidecar.image.name=x": "/sidecar/image",
     "sidecar.spool=outbox": "/sidecar/spool",
+    "sidecar.logLevel=loud": "/sidecar/logLevel",
     "sidecar.imagePullSecrets[0].name=registry": "/sidecar/imagePullSecrets/0",
     "imagePullSecrets={registry}": "/imagePullSecrets/0",
     "allowedHosts={https://login.example}": "/allowedHosts/0",

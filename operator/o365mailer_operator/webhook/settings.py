@@ -21,7 +21,7 @@ class Settings:
     """Appended to the pod's own; each must be in the pod's namespace."""
     resources: Amounts = DEFAULTS
     log_level: str | None = None
-    """The sidecar's, before its mailer's settings are there; None: its own default."""
+    """The sidecar's, whatever its mailer says; None: the mailer's `logLevel`."""
     spool: DefaultSpool = ""
     """The spool of pods that say nothing of it: none, or an emptyDir. A claim is one namespace's."""
     openshift: bool = False
