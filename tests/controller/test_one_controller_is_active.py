@@ -74,11 +74,11 @@ def test_a_restart_mints_nothing_again(own_namespace: Namespace, start_controlle
 
 @pytest.mark.promise("C13")
 def test_a_restart_does_not_shorten_a_backoff(own_namespace: Namespace, start_controller: Start) -> None:
-    own_namespace.emulator.script("token", aadsts=7000222, times=None)
+    own_namespace.emulator.script("token", status=429, retryAfter=1800, times=None)
     first = start_controller(name="first")
     first.wait_until_leading()
     own_namespace.apply_mailer()
-    own_namespace.await_condition("AADSTS7000222")
+    own_namespace.await_condition("EntraThrottled")
     first.kill()
     second = start_controller(name="second")
     eventually(lambda: visits(second) >= 3, what="three visits")

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 import trustme
-from cluster_rig.other_python import OtherPython
+from cluster_rig.other_python import VERSION, OtherPython
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -110,6 +110,11 @@ def check_old_authorities(command: list[str], directory: Path, *, inside: Path) 
 
 def test_old_authorities_serve_where_the_flag_is_set(tmp_path: Path) -> None:
     check_old_authorities([sys.executable, str(PROBE), "--strict"], tmp_path, inside=tmp_path)
+
+
+def test_the_other_python_is_the_images_own() -> None:
+    dockerfile = Path(__file__).parents[2] / "operator" / "Dockerfile"
+    assert f"/library/python:{VERSION}-slim" in dockerfile.read_text()
 
 
 @pytest.mark.timeout(300)

@@ -88,10 +88,11 @@ def test_a_changed_secret_is_tried_at_once(namespace: Namespace) -> None:
 def test_a_label_on_a_secret_mints_nothing_and_clears_no_backoff(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
+    namespace.emulator.script("token", status=429, retryAfter=1800, times=1)
     namespace.secret("rotated", {"secret": "wrong-not-a-secret"})
     credential = {"clientSecret": {"secretRefs": [{"name": "rotated", "key": "secret"}]}}
     namespace.apply_mailer("refused", credential=credential)
-    namespace.await_condition("AADSTS7000215", mailer="refused")
+    namespace.await_condition("EntraThrottled", mailer="refused")
     attempts = namespace.emulator.counters()["requests"]["token"]
     for name in ("entra", "rotated"):
         namespace.kubectl("label", "secret", name, "-n", namespace.name, "backup=daily", "--overwrite")
