@@ -116,6 +116,20 @@ def test_an_address_is_told_and_a_notice_that_fails_is_not_told_about(
 
 
 @pytest.mark.promise("R57")
+def test_a_notice_reaches_an_address_that_is_not_ascii(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    address = "\xf8ps@contoso.com"
+    directory.write_for(emulator, delivery={"notify": address})
+    with spooling(directory, tmp_path) as sidecar:
+        fail(emulator, sidecar)
+    (notice,) = emulator.messages()
+    assert notice["recipients"] == [address]
+    assert "SMTPUTF8" in notice["parameters"]
+    assert f"To: <{address}>\r\n" in text(notice)
+
+
+@pytest.mark.promise("R57")
 @pytest.mark.parametrize(
     ("sender", "notify", "content"),
     [("", "", TEXT),

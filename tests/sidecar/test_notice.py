@@ -1,11 +1,12 @@
 """What a notice says, and to whom."""
 
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
 
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.queue.notice import Failure, audience, composed, envelope_for
+from o365mailer_sidecar.queue.notice import LISTED, Failure, audience, composed, envelope_for
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -47,7 +48,7 @@ def test_who_is_told(
 
 @pytest.mark.promise("R57")
 def test_nobody_is_told_of_a_notice() -> None:
-    sent = envelope_for("ops@contoso.com", queue_id="Q2")
+    sent = envelope_for("ops@contoso.com", mailbox="noreply@contoso.com", queue_id="Q2")
     content = composed(
         envelope(), b"", failures(), mailbox="noreply@contoso.com", to="ops@contoso.com", received=RECEIVED
     )
@@ -76,6 +77,50 @@ def test_headers_of_the_original_cannot_make_headers_of_the_notice() -> None:
     assert b"hidden" not in content
     assert max(len(line) for line in content.split(b"\r\n")) < 998
     assert body.endswith(b"\r\n")
+
+
+HOSTILE = {
+    "one long line": b"Subject: " + b"s" * 250_000 + b"\r\n",
+    "folded at every byte": b"Subject: " + b"\r\n s" * 60_000 + b"\r\n",
+    "folded and empty": b"Subject:" + b"\r\n " * 80_000 + b"\r\n",
+    "spaces before the colon": b"Subject" + b" " * 250_000 + b": s\r\n",
+    "many words": b"Subject: " + b"s " * 125_000 + b"\r\n",
+    "many fields": b"Subject: s\r\n" * 20_000,
+    "nearly automatic": b"Auto-Submitted:" + b"\r\n " * 80_000 + b"no\r\n",
+    "8-bit": b"Subject: " + b"\xff\xf0" * 125_000 + b"\r\n",
+}
+
+
+@pytest.mark.promise("R57")
+@pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_header_takes_little_memory_and_a_notice_stays_small(head: bytes) -> None:
+    failed = [Failure(Recipient(address=f"{number}@example.com"), "550 " + "x" * 900) for number in range(1000)]
+    tracemalloc.start()
+    try:
+        to = audience(envelope(), head, failed, notify="ops@contoso.com")
+        content = composed(
+            envelope(), head, failed, mailbox="noreply@contoso.com", to="ops@contoso.com", received=RECEIVED
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert to == "ops@contoso.com"
+    assert peak < 2**20
+    assert len(content) < 2**17
+    assert content.count(b"@example.com>: 550 xxx") == LISTED
+    assert b"  and 900 more (`spool show Q1` lists all)\r\n" in content
+    assert max(len(line) for line in content.split(b"\r\n")) < 998
+
+
+@pytest.mark.promise("R57")
+@pytest.mark.parametrize(
+    ("to", "mailbox", "needed"),
+    [("ops@contoso.com", "noreply@contoso.com", False),
+     ("\xf8ps@contoso.com", "noreply@contoso.com", True),
+     ("ops@contoso.com", "gr\xfc\xdfe@contoso.com", True)],
+)  # fmt: skip
+def test_a_notice_asks_for_smtputf8_when_an_address_of_it_needs_it(to: str, mailbox: str, needed: bool) -> None:
+    assert envelope_for(to, mailbox=mailbox, queue_id="Q2").sender.smtputf8 is needed
 
 
 def test_a_subject_that_is_not_ascii_stays_in_the_text() -> None:

@@ -26,6 +26,9 @@ VALUE_LIMIT: Final = 300
 READ_LIMIT: Final = 2**12
 """Bytes of a header that are looked at for them: it may be folded, and hundreds of KiB long."""
 
+LISTED: Final = 100
+"""Recipients that a notice lists: a message may have a thousand."""
+
 AUTOMATIC: Final = re.compile(
     rb"^(?:auto-submitted[ \t]*:(?![ \t\r\n]*no[ \t]*(?:[;(\r]|$))|content-type[ \t]*:[ \t\r\n]*multipart/report\b)",
     re.IGNORECASE | re.MULTILINE,
@@ -61,11 +64,11 @@ def _silent(parameters: Sequence[str]) -> bool:
     return bool(asked) and not any("FAILURE" in word for word in asked)
 
 
-def envelope_for(address: str, *, queue_id: str) -> Envelope:
-    """From nobody, to one, and no report about it."""
+def envelope_for(address: str, *, mailbox: str, queue_id: str) -> Envelope:
+    """From `<>` to one address, and no report about it. From and To name both addresses: they may need SMTPUTF8."""
     return Envelope(
         queue_id=queue_id,
-        sender=Sender(address="", smtputf8=not address.isascii()),
+        sender=Sender(address="", smtputf8=not (address + mailbox).isascii()),
         recipients=(Recipient(address=address, parameters=(NEVER,)),),
         protocol="local",
     )
@@ -74,8 +77,12 @@ def envelope_for(address: str, *, queue_id: str) -> Envelope:
 def composed(
     envelope: Envelope, head: bytes, failures: Sequence[Failure], *, mailbox: str, to: str, received: datetime
 ) -> bytes:
-    """The notice, every line ending CRLF. `received` is when the app handed the message over, UTC."""
-    shown = [(name, _value(head, name)) for name in SHOWN]
+    """The notice, every line ending CRLF. `received` is when the app handed the message over, UTC.
+
+    Its size is bounded, and so is what it takes to make it, whatever the message holds.
+    """
+    shown, told = [(name, _value(head, name)) for name in SHOWN], wanted(failures)
+    more = [f"  and {len(told) - LISTED} more (`spool show {envelope.queue_id}` lists all)"]
     text = [
         "This is the mail relay. It took a message from your app, and Office 365 does not take it.",
         "",
@@ -84,7 +91,8 @@ def composed(
         *(f"{name + ':':<11} {value}" for name, value in shown if value),
         "",
         "Not delivered to:",
-        *(f"  <{_plain(failed.recipient.address)}>: {_plain(failed.reason)}" for failed in wanted(failures)),
+        *(f"  <{_plain(failed.recipient.address)}>: {_plain(failed.reason)}" for failed in told[:LISTED]),
+        *(more if len(told) > LISTED else []),
         "",
         "The message is kept as a dead letter; its queue id finds it in the relay's spool and log.",
     ]
@@ -124,6 +132,6 @@ def _value(head: bytes, name: str) -> str:
 
 def _plain(text: str) -> str:
     """One line without control characters, cut where it is long."""
-    words = "".join(letter if letter.isprintable() else " " for letter in text).split()
+    words = "".join(letter if letter.isprintable() else " " for letter in text[:READ_LIMIT]).split()
     line = " ".join(words)
     return line if len(line) <= VALUE_LIMIT else line[: VALUE_LIMIT - 3].rstrip() + "..."

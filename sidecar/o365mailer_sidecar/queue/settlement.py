@@ -169,7 +169,7 @@ class Settlement:
         if to is None or settings is None:
             return
         content = notice.composed(envelope, head, failures, mailbox=settings.mailbox, to=to, received=stored.received)
-        sent = notice.envelope_for(to, queue_id=self.queue_id())
+        sent = notice.envelope_for(to, mailbox=settings.mailbox, queue_id=self.queue_id())
         try:
             self.deliver(await self.spool.store(sent, Body(content, not content.isascii()), received=self.clock.now()))
         except StoreFailed as error:
