@@ -134,7 +134,7 @@ def test_another_kind_of_key_is_told_unread(pair_of: Any, loaded: list[Any], key
 def test_a_good_key_is_read_once_and_handed_on_in_one_piece(
     pair_of: Any, loaded: list[Any], bits: int, form: PrivateFormat
 ) -> None:
-    """What makes the refusals mean something. MSAL validates what it gets: its primes bound what that costs."""
+    """What makes the refusals mean something."""
     pair = pair_of(rsa.generate_private_key(public_exponent=65537, key_size=bits))
     text = b"Bag Attributes\n" + pair.private.private_bytes(Encoding.PEM, form, NoEncryption())
 

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import urllib.parse
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jwt
 import pytest
@@ -75,6 +75,25 @@ async def test_a_certificates_assertion_is_signed_with_ps256_and_names_the_certi
     assert (header["alg"], thumbprint) == ("PS256", pair.certificate.fingerprint(hashes.SHA256()))
     claims = jwt.decode(assertion, pair.private.public_key(), ["PS256"], audience=f"{server.base}/token")
     assert claims["iss"] == claims["sub"] == "22222222-2222-4222-8222-222222222222"
+
+
+@pytest.mark.promise("C72")
+async def test_a_token_request_does_not_read_the_key_again(
+    grant_at: Any, pair_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading validates: many mailers with large keys and a refresh annotation in a loop would stop the process."""
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise AssertionError("a private key was read")
+
+    pair = pair_of()
+    certificate = read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
+    monkeypatch.setattr("jwt.algorithms.load_pem_private_key", refuse)
+    monkeypatch.setattr("cryptography.hazmat.primitives.serialization.load_pem_private_key", refuse)
+    with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
+        token = await Entra().mint(dataclasses.replace(grant_at(server.base, server.ca), credential=certificate))
+
+    assert token.value == "a.b.c"
 
 
 @pytest.mark.promise("C70")

@@ -34,7 +34,7 @@ from o365mailer_operator.token.errors import (
 SMALLEST_KEY: Final = 2048
 """Bits (Microsoft, "Certificate credentials"; also what JOSE asks of PS256, RFC 7518 §3.5)."""
 LARGEST_KEY: Final = 4096
-"""Bits. MSAL validates the numbers of the key at each token request: half a second of processor time for this size."""
+"""Bits. A signature with a key of this size costs some milliseconds, which hold the event loop too."""
 LARGEST_PRIVATE_KEY: Final = 8 * 1024
 """Bytes of tls.key. A PEM key of 4,096 bits has 3,300."""
 LARGEST_CERTIFICATE: Final = 32 * 1024
@@ -98,6 +98,8 @@ class Certificate:
     key: str = field(repr=False)
     not_before: datetime.datetime
     not_after: datetime.datetime
+    private: rsa.RSAPrivateKey = field(repr=False, compare=False)
+    """The key as it was read here: read by MSAL, its numbers would be validated at each token request."""
 
     def check_validity(self, now: datetime.datetime) -> None:
         """Raises CertificateExpired or CertificateNotYetValid."""
@@ -136,6 +138,7 @@ def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certific
         key=pem.decode(),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
+        private=private,
     )
 
 
@@ -192,7 +195,7 @@ def _leaf(pem: bytes, *, secret: str) -> x509.Certificate:
 
 
 def _rsa_pem(pem: bytes, *, secret: str) -> bytes:
-    """The first private key of a PEM file, written anew, so that MSAL reads the very key that was checked here.
+    """The first private key of a PEM file, written anew, so that OpenSSL reads the very bytes that were checked here.
 
     Raises CertificateInvalid, CertificateKeyNotRSA.
     """
@@ -246,7 +249,7 @@ def _rsa_key(pem: bytes, *, secret: str) -> rsa.RSAPrivateKey:
 def _consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
     """Whether the numbers belong together (RFC 8017 §3.2), without asking whether p and q are prime.
 
-    MSAL asks that: p and q of half the largest key bound what it costs.
+    Signing costs what p and q make it cost: they have half the bits of the largest key at most.
     """
     n, e = numbers.public_numbers.n, numbers.public_numbers.e
     p, q, d = numbers.p, numbers.q, numbers.d

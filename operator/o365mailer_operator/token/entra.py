@@ -168,11 +168,13 @@ def _acquire(
     )
 
 
-def _for_msal(credential: ClientSecret | Certificate) -> str | dict[str, str]:
+def _for_msal(credential: ClientSecret | Certificate) -> str | dict[str, Any]:
     if isinstance(credential, ClientSecret):
         return credential.value
-    # A PEM certificate without a thumbprint makes MSAL sign with PS256 and name the key by x5t#S256.
-    return {"private_key": credential.key, "public_certificate": credential.certificate}
+    # A PEM certificate without a thumbprint makes MSAL sign with PS256 and name the key by x5t#S256. A key that is an
+    # object goes on to PyJWT as it is (msal.oauth2cli.JwtAssertionCreator). PEM would be read again and its numbers
+    # validated: half a second for 4,096 bits, in which no other thread of this process does anything.
+    return {"private_key": credential.private, "public_certificate": credential.certificate}
 
 
 def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) -> Token:
