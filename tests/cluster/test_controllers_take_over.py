@@ -15,7 +15,7 @@ LEASE_SECONDS = 15
 MINT_SECONDS = 5
 """For the new one's first look at its mailers, and one token, on a machine that is busy."""
 SOONEST_RENEWAL = 0.6 * TOKEN_SECONDS
-VISITS = 'o365mailer_visits_total{result="done"}'
+VISITS = 'o365mailer_reconciles_total{result="success"}'
 
 
 @pytest.mark.promise("C14")

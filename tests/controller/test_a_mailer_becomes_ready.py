@@ -106,7 +106,7 @@ def test_metrics_tell_of_each_mailer_without_an_address(namespace: Namespace, co
     assert controller.metric(f"o365mailer_token_expiry_timestamp_seconds{labels}") == expiry
     noted = datetime.datetime(2031, 5, 6, 7, 8, 9, tzinfo=datetime.UTC).timestamp()
     assert controller.metric(f"o365mailer_client_secret_expiry_timestamp_seconds{labels}") == noted
-    assert (controller.metric('o365mailer_mints_total{reason="TokenIssued"}') or 0) >= 1
+    assert (controller.metric('o365mailer_token_requests_total{reason="TokenIssued"}') or 0) >= 1
     assert controller.metric("o365mailer_leading") == 1
     assert "@" not in controller.http("/metrics")[1]
 

@@ -17,7 +17,7 @@ from o365mailer_operator.controller.conditions import (
     MESSAGE_LIMIT,
     READY,
     REFRESH_FAILING,
-    SECRET_NOT_OURS,
+    SECRET_NAME_TAKEN,
     SUSPENDED,
     TOKEN_ISSUED,
     changes,
@@ -371,7 +371,7 @@ def test_a_secret_without_our_labels_is_somebody_elses(labels: dict[str, str]) -
     secret["metadata"]["labels"] = labels
     decided = step(situation(mailer(), token_secret=secret))
     assert isinstance(decided, Hold)
-    assert decided.problem.reason == SECRET_NOT_OURS
+    assert decided.problem.reason == SECRET_NAME_TAKEN
     assert settled(situation(mailer(), token_secret=secret)).secret is None
 
 

@@ -203,7 +203,7 @@ def test_a_secret_of_somebody_else_is_left_alone_and_reported(namespace: Namespa
     namespace.secret("o365mailer.taken", {"theirs": "not-a-secret"})
     before = namespace.find("secret", "o365mailer.taken")
     namespace.apply_mailer("taken")
-    ready = namespace.await_condition("SecretNotOurs", mailer="taken")
+    ready = namespace.await_condition("SecretNameTaken", mailer="taken")
     assert ready["status"] == "False"
     assert "Delete or rename that Secret" in ready["message"]
     assert namespace.find("secret", "o365mailer.taken") == before

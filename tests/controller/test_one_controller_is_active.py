@@ -48,7 +48,7 @@ def minted(namespace: Namespace) -> int:
 
 def visits(process: ControllerProcess) -> float:
     """Visits that the process has made."""
-    return process.metric('o365mailer_visits_total{result="done"}') or 0.0
+    return process.metric('o365mailer_reconciles_total{result="success"}') or 0.0
 
 
 def holder(namespace: Namespace) -> str:
@@ -280,4 +280,4 @@ def test_a_failure_that_cannot_be_written_down_is_waited_out_all_the_same(
         return sum(line["mailer"].endswith(f"/{mailer}") for line in refused)
 
     eventually(lambda: looked("waits") >= 8, what="looks at the mailer that has no Secret")  # a second apart
-    assert looked("noreply") == process.metric('o365mailer_mints_total{reason="AADSTS7000222"}') == 1
+    assert looked("noreply") == process.metric('o365mailer_token_requests_total{reason="AADSTS7000222"}') == 1

@@ -23,7 +23,7 @@ def front(cluster: ControlPlane, tmp_path: Path) -> Iterator[ApiFront]:
 
 def looks(process: ControllerProcess) -> float:
     """Looks that have ended well."""
-    return process.metric('o365mailer_visits_total{result="done"}') or 0.0
+    return process.metric('o365mailer_reconciles_total{result="success"}') or 0.0
 
 
 def await_looks(process: ControllerProcess, count: int) -> None:

@@ -236,7 +236,7 @@ def test_a_secret_that_was_made_for_another_mailer_is_not_taken_over(namespace: 
     restore(namespace, stranger, name="o365mailer.other")
     before = namespace.find("secret", "o365mailer.other")
     namespace.apply_mailer("other")
-    namespace.await_condition("SecretNotOurs", mailer="other")
+    namespace.await_condition("SecretNameTaken", mailer="other")
     assert namespace.find("secret", "o365mailer.other") == before
 
 

@@ -1,6 +1,8 @@
 """The pauses between two looks, and what becomes of a watch that is silent: in virtual time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -13,9 +15,10 @@ from o365mailer_operator.controller.agreement import INTERVAL, LONGEST_SILENCE, 
 from o365mailer_operator.controller.cluster import Cluster, Manifest
 from o365mailer_operator.controller.cluster_errors import Unavailable
 from o365mailer_operator.controller.mailer_cache import MailerCache
-from o365mailer_operator.controller.main import pause_after_failed_looks
+from o365mailer_operator.controller.main import VISIT_LIMIT, Controller, pause_after_failed_looks
+from o365mailer_operator.controller.options import parse
 from o365mailer_operator.controller.queue import Key
-from o365mailer_operator.controller.visit import UNREADY_JITTER, unready_pause
+from o365mailer_operator.controller.visit import UNREADY_JITTER, Visitor, unready_pause
 from o365mailer_operator.controller.watch import WatchEnded
 
 INTERVAL_OF_LOOKS = 60.0
@@ -45,6 +48,66 @@ def test_failed_looks_are_repeated_ever_more_rarely_and_not_in_step() -> None:
     pauses = [pause_after_failed_looks(failures, random=0.5) for failures in (1, 2, 3, 20, 10**6)]
     assert pauses == [5, 7.5, 11.25, 60, 60]
     assert [pause_after_failed_looks(9, random=random) for random in (0, 1)] == pytest.approx([48, 72])
+
+
+class Looked:
+    """A controller of whose looks the test decides how they end."""
+
+    def __init__(self, visit: Callable[[Key], Awaitable[float | None]]) -> None:
+        self.controller = Controller(parse([], {}), cast("Cluster", Api()))
+        self.controller.visitor = cast("Visitor", SimpleNamespace(visit=visit))
+
+    def counted(self, result: str) -> bool:
+        """Whether one look ended so, and no other in any other way."""
+        lines = self.controller.metrics.exposition().decode().splitlines()
+        return [line for line in lines if line.startswith("o365mailer_reconciles_total")] == [
+            f'o365mailer_reconciles_total{{result="{result}"}} 1.0'
+        ]
+
+
+def test_a_look_that_does_not_end_is_no_defect_of_the_controller(caplog: pytest.LogCaptureFixture) -> None:
+    async def forever(_: Key) -> float | None:
+        await asyncio.sleep(1e9)
+        return None
+
+    async def play() -> None:
+        looked = Looked(forever)
+        pause = await looked.controller.look(Key("app", "noreply"))
+        assert asyncio.get_running_loop().time() == pytest.approx(VISIT_LIMIT)
+        assert pause == pytest.approx(5, rel=0.2)
+        assert looked.counted("timeout")
+
+    virtual_time.run(play())
+    [record] = caplog.records
+    assert (record.levelname, vars(record)["error"]) == ("WARNING", "no end within 120 s")
+
+
+def test_of_looks_that_the_api_server_does_not_answer_the_first_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def away(_: Key) -> float | None:
+        raise Unavailable("away")
+
+    async def play() -> None:
+        looked = Looked(away)
+        pauses = [await looked.controller.look(Key("app", "noreply")) or 0.0 for _ in range(12)]
+        assert 4 <= pauses[0] <= 6
+        assert 48 <= pauses[-1] <= 72
+
+    virtual_time.run(play())
+    assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == ["WARNING"]
+
+
+def test_a_defect_in_a_look_is_told_as_one(caplog: pytest.LogCaptureFixture) -> None:
+    async def defective(_: Key) -> float | None:
+        raise KeyError("a defect")
+
+    async def play() -> None:
+        looked = Looked(defective)
+        assert await looked.controller.look(Key("app", "noreply")) == 60
+        assert looked.counted("internal_error")
+
+    virtual_time.run(play())
+    [record] = caplog.records
+    assert record.levelname == "ERROR"
 
 
 class Api:

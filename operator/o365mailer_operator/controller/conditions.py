@@ -27,7 +27,7 @@ TOKEN_VALID: Final = "TokenValid"
 ISSUED: Final = "TokenIssued"
 REFRESH_FAILING: Final = "RefreshFailing"
 SUSPENDED: Final = "Suspended"
-SECRET_NOT_OURS: Final = "SecretNotOurs"
+SECRET_NAME_TAKEN: Final = "SecretNameTaken"
 SECRET_WRITE_REFUSED: Final = "SecretWriteRefused"
 
 REASONS: Final = TOKEN_REASONS | {
@@ -35,7 +35,7 @@ REASONS: Final = TOKEN_REASONS | {
     ISSUED,
     REFRESH_FAILING,
     SUSPENDED,
-    SECRET_NOT_OURS,
+    SECRET_NAME_TAKEN,
     SECRET_WRITE_REFUSED,
 }
 """Every reason that a condition, an Event or a metric's label can have; docs/troubleshooting.md explains each."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from o365mailer_operator.controller.cluster import Manifest
 from o365mailer_operator.controller.conditions import (
-    SECRET_NOT_OURS,
+    SECRET_NAME_TAKEN,
     SUSPENDED,
     TOKEN_ISSUED,
     Problem,
@@ -240,7 +240,7 @@ def _read(situation: Situation, name: str) -> Mapping[str, bytes] | None:
 def _not_ours(situation: Situation) -> Problem:
     name = situation.token_secret["metadata"]["name"] if situation.token_secret else ""
     return Problem(
-        reason=SECRET_NOT_OURS,
+        reason=SECRET_NAME_TAKEN,
         message=f"There is a Secret {name} that this mailer did not make; it is left alone. "
         "Delete or rename that Secret, or give the mailer another name.",
     )

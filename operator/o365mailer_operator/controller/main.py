@@ -135,7 +135,7 @@ class Controller:
                     log.error("lost what it takes to go on", extra={"error": str(loss)})
             except* Exception as faults:
                 for fault in _leaves(faults):
-                    log.error("ended by a fault of this program", exc_info=fault)
+                    log.error("ended by a defect of the controller", exc_info=fault)
             await self.lease.release()
             return status
 
@@ -165,7 +165,7 @@ class Controller:
             group.create_task(self.lease.hold(), name="lease")
             group.create_task(self._watch(), name="watch")
             group.create_task(
-                work(self.queue, self._look, changed=self.changed, leading=lambda: self.lease.held), name="work"
+                work(self.queue, self.look, changed=self.changed, leading=lambda: self.lease.held), name="work"
             )
             if self.options.webhook_configuration:
                 group.create_task(self._authority(self.options.webhook_configuration), name="authority")
@@ -215,26 +215,26 @@ class Controller:
         self.queue.put(key, lane=lane)
         self.changed.set()
 
-    async def _look(self, key: Key) -> float | None:
+    async def look(self, key: Key) -> float | None:
         """One visit. A mailer's failure is its own: it is logged, counted and tried again."""
-        result = "fault"
+        result = "internal_error"
         try:
             async with asyncio.timeout(VISIT_LIMIT) as limit:
                 delay = await self.visitor.visit(key)
-            result = "done"
+            result = "success"
             self.failed_looks.pop(key, None)
             return delay
         except NotLeading:
-            result = "paused"
+            result = "not_leading"
             return 0.0
         except ClusterError as error:
-            result = "cluster"
+            result = "api_error"
             return self._wait_after_failure(key, str(error))
         except Exception:
             if limit.expired():
                 result = "timeout"
                 return self._wait_after_failure(key, f"no end within {VISIT_LIMIT:g} s")
-            log.exception("a visit failed by a fault of this program", extra={"mailer": str(key)})
+            log.exception("a look failed by a defect of the controller", extra={"mailer": str(key)})
             return LONGEST_WAIT
         finally:
             self.metrics.visits.labels(result).inc()
@@ -243,7 +243,7 @@ class Controller:
         """Seconds until the next look. Only the first of a row is a warning: an outage concerns all mailers."""
         failures = self.failed_looks[key] = self.failed_looks.get(key, 0) + 1
         level = logging.WARNING if failures == 1 else logging.DEBUG
-        log.log(level, "a visit failed", extra={"mailer": str(key), "error": error})
+        log.log(level, "a look failed", extra={"mailer": str(key), "error": error})
         return pause_after_failed_looks(failures, random=random.random())  # noqa: S311 - jitter
 
 

@@ -27,15 +27,20 @@ class Metrics:
             "When the mailer's client secret ends by its spec's expiresAt, Unix time.",
             mailer,
         )
-        self.failures = self._gauge("mint_failures", "Attempts that failed since the last token.", mailer)
+        self.failures = self._gauge("failed_attempts", "Token requests that failed since the last token.", mailer)
         self.mints = Counter(
-            "o365mailer_mints", "Token requests, by the reason of their outcome.", ["reason"], registry=self.registry
+            "o365mailer_token_requests",
+            "Token requests, by the reason of their outcome.",
+            ["reason"],
+            registry=self.registry,
         )
-        self.mint_seconds = Histogram("o365mailer_mint_seconds", "Duration of a token request.", registry=self.registry)
-        self.visits = Counter("o365mailer_visits", "Looks at a mailer.", ["result"], registry=self.registry)
+        self.mint_seconds = Histogram(
+            "o365mailer_token_request_duration_seconds", "Duration of a token request.", registry=self.registry
+        )
+        self.visits = Counter("o365mailer_reconciles", "Looks at a mailer.", ["result"], registry=self.registry)
         self._gauge("mailers", "Mailers that are looked at.").set_function(lambda: len(queue))
         self._gauge("queue_depth", "Mailers that are due and wait for a place.").set_function(lambda: queue.overdue)
-        self._gauge("visits_running", "Looks under way.").set_function(lambda: queue.running)
+        self._gauge("reconciles_running", "Looks at mailers under way.").set_function(lambda: queue.running)
         self._gauge(
             "watch_agreed_timestamp_seconds",
             "When the watch last had delivered what the API server lists, Unix time; 0 before the first time.",
