@@ -214,3 +214,29 @@ async def test_whatever_happens_the_books_agree(tmp_path: Path, seed: int) -> No
             assert books.begun[queue_id] == begun, f"{queue_id} was tried again for nobody"
         assert max(counts) <= 1 or queue_id in books.lost_after, f"{queue_id} came twice"
     assert {code for _, _, code, _ in told} >= {0, 250}
+
+
+@pytest.mark.promise("R89")
+async def test_a_defect_after_exchange_took_a_message_sends_it_to_nobody_again(tmp_path: Path) -> None:
+    house = House(tmp_path / "spool", random.Random(0))
+    house.exchange.kind = True
+    tell, told = house.audit.ended, asyncio.Event()
+
+    def broken_once(*_: Any, **__: Any) -> None:
+        house.audit.ended = tell  # type: ignore[method-assign]
+        told.set()
+        raise RuntimeError
+
+    house.audit.ended = broken_once  # type: ignore[method-assign]
+    sent = Envelope(queue_id="Q1", sender=Sender(address="a@b.c"), recipients=(Recipient(address="r@example.com"),))
+    stored = await house.spool.store(sent, Body(b"Subject: x\r\n\r\n"), received=datetime.now(UTC))
+    house.courier.take(stored)
+    running = asyncio.ensure_future(house.courier.run())
+    await told.wait()
+    assert queued(tmp_path) == ["Q1"]
+    await house.end()
+    running.cancel()
+    house.spool.close()
+    assert [type(failure) for failure in house.failures] == [RuntimeError]
+    assert house.exchange.delivered == {("Q1", "r@example.com"): 1}
+    assert queued(tmp_path) == []

@@ -42,6 +42,26 @@ async def test_every_octet_is_the_same_after_a_restart(tmp_path: Path, content: 
         assert octets(message) == content
 
 
+@pytest.mark.promise("R41")
+async def test_a_file_that_is_set_aside_replaces_no_other(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        for _ in range(3):
+            stored = await spool.store(envelope("A"), body(), received=RECEIVED)
+            (tmp_path / "0" / "queue" / "A").write_bytes(b"spoilt")
+            with pytest.raises(Damaged):
+                await spool.open(stored)
+    assert files(tmp_path, "damaged").keys() == {"A", "A.1", "A.2"}
+
+
+async def test_a_directory_that_a_person_has_removed_is_empty_until_the_next_start(tmp_path: Path) -> None:
+    with spool_in(tmp_path) as spool:
+        (tmp_path / "0" / "dead").rmdir()
+        (tmp_path / "0" / "damaged").rmdir()
+        assert (spool.dead, spool.damaged, spool.expire_dead(keep=0)) == (0, 0, 0)
+    with spool_in(tmp_path):
+        assert files(tmp_path, "dead") == files(tmp_path, "damaged") == {}
+
+
 async def test_a_file_that_could_not_be_read_is_tried_again_and_told_once(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         await spool.store(envelope("A"), body(), received=RECEIVED)

@@ -101,22 +101,25 @@ class Backlog:
 
     def _hang_up(self) -> None:
         if self.finder:
-            self.finder.reread()
+            try:
+                self.finder.reread()
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                self.journal.event("spool_unreadable", level="error", file=error.filename or "", reason=reason)
             self.custody.do(self.finder.adopt())
 
     def start(self) -> None:
         """Deliver from now on."""
         assert self.finder  # noqa: S101  # for the type checker
-        self.tasks = {
-            asyncio.ensure_future(self._kept_up(self.custody.courier.run)),
-            asyncio.ensure_future(self._kept_up(self.finder.run)),
-        }
+        finder = self.finder
+        works = (self.custody.courier.run, finder.recover, finder.keep_sweeping, finder.keep_adopting)
+        self.tasks = {asyncio.ensure_future(self._kept_up(work)) for work in works}
 
     async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """A defect of ours must not end the delivery of what we have said 250 to."""
+        """Until it has ended well. A defect of one must not end the delivery of what we have said 250 to."""
         while True:
             try:
-                await work()
+                return await work()
             except Exception as error:  # noqa: BLE001
                 self.journal.failure("backlog_failed", error)
             await asyncio.sleep(PAUSE)

@@ -39,13 +39,7 @@ class Finder:
         self.spool, self.courier, self.clock, self.expiry = spool, courier, clock, expiry
         self.journal, self.keep_dead = journal, keep_dead
 
-    async def run(self) -> None:
-        """Look until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for work in (self._recover, self._sweep, self._adopt):
-                tasks.create_task(work())
-
-    async def _recover(self) -> None:
+    async def recover(self) -> None:
         """What was there at start: the first of it leaves while the rest is still being read."""
         found = 0
         for stored in self.spool.recovered():
@@ -56,7 +50,8 @@ class Finder:
         self.journal.event("spool_recovered", messages=found)
         self.courier.knows_all()
 
-    async def _sweep(self) -> None:
+    async def keep_sweeping(self) -> None:
+        """`sweep` until cancelled."""
         while True:
             self.sweep()
             await asyncio.sleep(SWEEP_EVERY)
@@ -68,7 +63,8 @@ class Finder:
         if gone:
             self.journal.event("dead_letters_removed", messages=gone)
 
-    async def _adopt(self) -> None:
+    async def keep_adopting(self) -> None:
+        """`adopt` until cancelled."""
         while True:
             await asyncio.sleep(ADOPT_EVERY)
             await self.adopt()

@@ -74,6 +74,7 @@ class Settlement:
         Raises Gone when the message was taken away by hand, Damaged when its file was changed and has been set aside.
         """
         fates = result.of(envelope)
+        self.spool.remember(stored, [fate.address for fate in fates if fate.outcome is Outcome.ACCEPTED])
         open_ = [fate for fate in fates if fate.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED)]
         expired = bool(open_) and result.asked and self._expired(stored, began)
         lost = [fate for fate in fates if fate.outcome is Outcome.REFUSED or (expired and fate in open_)]

@@ -138,8 +138,12 @@ class Shelf:
             self.remove(stored.queue_id)
 
     def set_aside(self, queue_id: str) -> None:
-        """Out of the way, for a person to look at."""
-        self.disk.rename(f"{self.queue}/{queue_id}", f"{self.damaged}/{queue_id}")
+        """Out of the way, for a person to look at; over no other file that was set aside before."""
+        target, number = Path(self.damaged, queue_id), 0
+        while os.path.lexists(target):
+            number += 1
+            target = Path(self.damaged, f"{queue_id}.{number}")
+        self.disk.rename(f"{self.queue}/{queue_id}", str(target))
 
     def left_spares(self) -> list[str]:
         """Spares that a crash has left."""
@@ -242,8 +246,12 @@ def _named(found: Entry, name: str) -> Entry:
 
 
 def _names(directory: str) -> list[str]:
-    with os.scandir(directory) as entries:
-        return sorted(each.name for each in entries)
+    """What is in it; nothing when a person has removed it, until the next start makes it again."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(each.name for each in entries)
+    except FileNotFoundError:
+        return []
 
 
 def opener(path: str, flags: int) -> int:

@@ -5,7 +5,7 @@ What touches the disk (`shelf`) runs in a few threads; what counts runs in the e
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -180,10 +180,14 @@ class Spool:
 
         When it fails the message is as safe as before, but a crash may forget the event.
         """
-        if event.accepted:
-            self.served.setdefault(stored.queue_id, set()).update(event.accepted)
+        self.remember(stored, event.accepted)
         found = await self._at_work(stored, lambda: self.shelf.append(stored.queue_id, event, durable=durable))
         self.ledger.correct(stored, found.stored())
+
+    def remember(self, stored: Stored, accepted: Collection[str]) -> None:
+        """Exchange has taken it for these: whatever becomes of the file, this process sends it to others only."""
+        if accepted:
+            self.served.setdefault(stored.queue_id, set()).update(accepted)
 
     async def remove(self, stored: Stored) -> None:
         """Nobody is due any more. Where somebody was refused it becomes a dead letter; else nothing is left of it."""
@@ -201,6 +205,7 @@ class Spool:
 
         await self._at_work(stored, work)
         self.ledger.strike(stored.queue_id)
+        self.served.pop(stored.queue_id, None)
 
     def set_aside(self, stored: Stored, damage: Damaged) -> None:
         """It is not what was stored: out of the way, for a person to look at. Blocking."""
@@ -225,6 +230,7 @@ class Spool:
             return await self._in_thread(work)
         except FileNotFoundError:
             self.ledger.strike(stored.queue_id)
+            self.served.pop(stored.queue_id, None)
             raise Gone("it was removed") from None
         except Damaged as damage:
             self.recovery.set_aside(stored.queue_id, damage)
