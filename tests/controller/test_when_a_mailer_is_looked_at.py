@@ -223,3 +223,23 @@ def test_the_requests_of_a_minute_stay_in_their_limits(present: bool, limit: flo
 def requests_of_the_lease() -> float:
     """Of a minute, whatever the number of mailers."""
     return asyncio.run(requests_a_minute(0, present=True))
+
+
+@pytest.mark.promise("C21")
+def test_a_difference_that_is_seen_after_a_gap_is_not_taken_for_a_young_one() -> None:
+    async def play() -> None:
+        api = Api(1)
+        compared = Compared(api)
+        api.away = True
+        running = asyncio.create_task(compared.agreement.run())
+        await asyncio.sleep(120)
+        api.away = False
+        await asyncio.sleep(60)
+        assert compared.agreement.stale
+        assert compared.noticed == [Key("app", "mailer-0")]
+        deliver(compared.cache, 0, 1)
+        await asyncio.sleep(20)
+        assert not compared.agreement.stale
+        running.cancel()
+
+    virtual_time.run(play())

@@ -62,15 +62,20 @@ class Agreement:
 
     async def _reach(self) -> None:
         """Returns when LIST and watch agree, or differ only in what has just changed."""
-        began, told = self.monotonic(), False
+        began: float | None = None  # of comparisons without a gap; after one, a difference may be of any age
+        told = False
         since: dict[tuple[Key, Difference], float] = {}
         pause = 1.0
         while True:
             found = await self._differences()
             now = self.monotonic()
-            since = {each: since.get(each, now) for each in found or ()}
+            if found is None:
+                began = None
+            else:
+                began = now if began is None else began
+                since = {each: since.get(each, now) for each in found}
             lasting = [key for (key, _), first in since.items() if now - first >= TOLERANCE]
-            if found is not None and not lasting and (not found or now - began >= TOLERANCE):
+            if began is not None and not lasting and (not found or now - began >= TOLERANCE):
                 return
             if lasting and not told:
                 told = True
