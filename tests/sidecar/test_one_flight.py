@@ -156,6 +156,9 @@ def test_a_host_that_ends_an_idle_connection_before_354_gets_the_message_over_an
         if len(recipients) > 1 and answers.startswith(b"250 ok\r\n250 ok\r\n"):
             peer.say(b"250 ok\r\n")  # to the second RCPT
         peer.say(answers)
+        if b"421" in answers:  # it lingers
+            while command := peer.line():
+                assert command[:4] in (b"RCPT", b"DATA"), "nothing is said to it any more"
 
     def another(peer: Peer) -> None:
         peer.authenticate()

@@ -30,9 +30,6 @@ PATIENCE: Final = 3.0
 EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
 
-CLOSING: Final = 421
-"""The host ends the session (RFC 5321 §3.8)."""
-
 WORDS: Final[dict[type[BaseException], str]] = {
     TimeoutError: NO_ANSWER,
     ConnectionAbortedError: NO_ANSWER,  # asyncio's word for a TLS handshake that takes too long
@@ -186,8 +183,7 @@ class Connection:
         if answers.final is None:
             await self._reset()
         else:
-            code = answers.final.code
-            self.in_step = code == 250 or (code >= 400 and code != CLOSING)
+            self.in_step = answers.final.code == 250 or answers.final.code >= 400
         return answers
 
     async def _offer(self, delivery: Delivery) -> Answers:

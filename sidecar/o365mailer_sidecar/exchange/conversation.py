@@ -21,6 +21,9 @@ stake in a reply."""
 REPLY_LIMIT: Final = 8192
 """Octets of one reply; Exchange's with a diagnostic dump are 3 kB."""
 
+CLOSING: Final = 421
+"""The host ends the session (RFC 5321 §3.8): nothing more is said to it, and no other reply is waited for."""
+
 CLOSED: Final = "connection closed"
 NO_ANSWER: Final = "no answer in time"
 OUT_OF_TURN: Final = "it spoke out of turn"
@@ -174,6 +177,8 @@ class Conversation(asyncio.BufferedProtocol):
         self.owed -= 1
         self.replies.append(reply)
         self.refused = self.refused or reply.code >= 400
+        if reply.code == CLOSING:
+            self.fault = CLOSED
 
     # --- The connection -----------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Progress(Protocol):
         """Whether the message may go to those who were taken, though not all were. Durable when it says yes."""
 
     def begin_body(self) -> None:
-        """The first octet of the message leaves now. Raises Withdrawn."""
+        """The first byte of the message leaves now. Raises Withdrawn."""
 
     def commit(self) -> None:
         """The end of data leaves now: from here on Exchange may have the message. Raises Withdrawn."""
@@ -127,6 +127,8 @@ class Delivery:
 
     async def _send(self) -> Reply:
         """The message and its verdict. An early verdict ends the sending, and the connection."""
+        if self.conversation.fault:  # the host has gone after its 354: the message is still ours
+            raise Lost(self.conversation.fault)
         blocks = self.outgoing.stuffed()
         self.progress.begin_body()
         held = next(blocks)

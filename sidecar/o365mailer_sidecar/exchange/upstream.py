@@ -31,7 +31,8 @@ from o365mailer_sidecar.exchange.availability import (
     RefusedTokens,
 )
 from o365mailer_sidecar.exchange.chance import uniform
-from o365mailer_sidecar.exchange.connection import CLOSING, PATIENCE, Connection, connect
+from o365mailer_sidecar.exchange.connection import PATIENCE, Connection, connect
+from o365mailer_sidecar.exchange.conversation import CLOSING
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.gate import Gate, Traveller
 from o365mailer_sidecar.exchange.pace import Pace
