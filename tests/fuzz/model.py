@@ -4,6 +4,7 @@ Written from docs/sidecar.md and the RFCs, and sharing no code with what it judg
 grammar of addresses and parameters it names the codes that are possible, and follows the answer.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -132,7 +133,10 @@ class Model:
 
     @staticmethod
     def body(octets: bytes) -> tuple[Codes, bytes]:
-        """What may be answered to the octets behind 354, their end among them; and what must arrive if it is 250."""
+        """What may be answered to the octets behind 354, their end among them; and what must arrive if it is 250.
+
+        Of the message that is what follows its header.
+        """
         lines = octets.removesuffix(b".\r\n").replace(b"\r\n", b"\n").split(b"\n")
         content = b"\r\n".join(line.removeprefix(b".") for line in lines)
         if len(content) > SIZE_LIMIT:
@@ -141,11 +145,22 @@ class Model:
             return only("554"), b""
         # A header that names authors, and what is none, may be refused: that grammar is not repeated here.
         plain = content.startswith(b"Subject: ") and content.partition(b"\r\n")[2][:2] in {b"\r\n", b""}
-        return (only("250") if plain else only("250", "550", "554")), content
+        return (only("250") if plain else only("250", "550", "554")), text(content)
 
     def delivered(self) -> None:
         """A message was answered, whatever it was."""
         self.transaction, self.bad = False, 0
+
+
+HEADER_LINE: Final = re.compile(rb"(?:[!-9;-~]+[ \t]*:|[ \t]|>*From )[^\n]*\n")
+
+
+def text(content: bytes) -> bytes:
+    """A message without the lines at its beginning that may be its header, in which the relay changes some fields."""
+    at = 0
+    while line := HEADER_LINE.match(content, at):
+        at = line.end()
+    return content[at:]
 
 
 def ends_within(octets: bytes) -> bool:

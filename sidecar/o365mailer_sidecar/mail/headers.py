@@ -7,7 +7,8 @@ runs in linear time and constant memory, whatever the bytes: quantifiers are pos
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
@@ -40,7 +41,12 @@ NO_FIELD: Final = re.compile(rb"\n(?![ \t]|[!-9;-~]++[ \t]*+:)")
 FIELD_END: Final = re.compile(rb"\n(?![ \t])")
 """The end of a field that may be folded (RFC 5322 §2.2.3)."""
 
-WATCHED: Final = LinePattern(rb"(from|sender|reply-to|received|date|message-id|bcc|resent-bcc)[ \t]*+:")
+
+@lru_cache(maxsize=16)  # the sidecar asks for a few sets of names, always the same
+def _named(*names: bytes) -> LinePattern:
+    """Fields of these names, in lower case."""
+    return LinePattern(rb"(" + b"|".join(names) + rb")[ \t]*+:")
+
 
 # --- From and Sender as some readers find them -----------------------------------------------------------------------
 
@@ -73,8 +79,7 @@ TIME_OF_DAY: Final = re.compile(rb"[0-9]:[0-9][0-9]")
 FOLDED: Final = re.compile(rb"[ \t][^\n]*+\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of a header; its places are those in the message."""
 
     name: bytes
@@ -109,9 +114,17 @@ class Header:
         """What stands after the field's colon."""
         return bytes(self.content[field.value])
 
-    def fields(self) -> Iterator[Field]:
-        """Those whose names are in WATCHED, in order."""
-        return _fields(WATCHED, self.content, self.start, self.end)
+    def has(self, name: bytes) -> bool:
+        """Whether there is a field of this name, which is in lower case."""
+        return any(True for _ in _named(name).finditer(self.content, self.start, self.end))
+
+    def count(self, name: bytes) -> int:
+        """How many fields of this name there are."""
+        return sum(1 for _ in _named(name).finditer(self.content, self.start, self.end))
+
+    def fields(self, *names: bytes) -> Iterator[Field]:
+        """Those of these names, in order."""
+        return _fields(_named(*names), self.content, self.start, self.end)
 
     def authors(self) -> Iterator[Field]:
         """Every From and Sender that some reader finds.

@@ -15,6 +15,10 @@ DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+ADDED: Final = (b"from", b"date", b"message-id")
+"""What is added when it is absent."""
+
+
 def added_fields(present: Collection[bytes], *, envelope: Envelope, mailbox: str, now: datetime) -> bytes:
     """Received, and each of the others whose name in lower case is not `present` (RFC 6409 §8).
 

@@ -12,7 +12,7 @@ from typing import Final
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.mail.headers import read
-from o365mailer_sidecar.mail.message import added_fields
+from o365mailer_sidecar.mail.message import ADDED, added_fields
 from o365mailer_sidecar.mail.policy import Applied
 from o365mailer_sidecar.mail.rewriting import edited
 
@@ -45,7 +45,7 @@ class Outgoing:
     @cached_property
     def _written(self) -> tuple[bytes, dict[bytes, bytes]]:
         """The fields that the relay puts before the header, and by name what replaces fields in it."""
-        names = {field.name for field in self.header.fields()}
+        names = [name for name in (*ADDED, *DROPPED) if self.header.has(name)]
         lines = added_fields(names, envelope=self.envelope, mailbox=self.mailbox, now=self.now)
         replaced: dict[bytes, bytes] = {name: b"" for name in DROPPED if name in names}
         if self.applied:

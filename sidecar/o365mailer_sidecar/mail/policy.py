@@ -157,9 +157,8 @@ def applied(policy: Policy, envelope: Envelope, header: Header) -> Applied:
     for recipient in envelope.recipients:
         policy.check_recipient(recipient.address)
     author, kept = policy.check_authors(header)
-    for number, _ in enumerate(field for field in header.fields() if field.name == b"received"):
-        if number >= RECEIVED_LIMIT:
-            raise Refused(replies.filled(replies.LOOP, limit=RECEIVED_LIMIT))
+    if header.count(b"received") > RECEIVED_LIMIT:
+        raise Refused(replies.filled(replies.LOOP, limit=RECEIVED_LIMIT))
     sent = policy.envelope(envelope)
     return Applied(policy, envelope, sent, author or added_author(sent, mailbox=policy.mailbox), not kept)
 

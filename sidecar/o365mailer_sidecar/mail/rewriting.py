@@ -6,12 +6,12 @@ and encoded words (RFC 2047). A signature that covers these fields (DKIM) no lon
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from o365mailer_sidecar.mail.author import Author, Malformed, authors, mailboxes, pieces, spec
 from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.headers import Field, Header
+from o365mailer_sidecar.mail.headers import Header
 
 ORIGINAL_RECIPIENTS: Final = b"X-Original-To:"
 
@@ -39,7 +39,7 @@ def as_mailbox(header: Header, *, mailbox: str, allows: Callable[[str], bool]) -
         fields[b"from"] = _field(b"From", [_name_addr(display_name(value, names[0]), mailbox.encode())])
         fields[b"sender"] = b""
         answerable = [_mailbox(value, one) for one in names if one.mailbox and "\ufffd" not in one.address]
-        if answerable and not any(has_address(header.value(field)) for field in _named(header, b"reply-to")):
+        if answerable and not any(has_address(header.value(field)) for field in header.fields(b"reply-to")):
             fields[b"from"] += _field(b"Reply-To", answerable)
             fields[b"reply-to"] = b""
         return fields
@@ -61,11 +61,10 @@ def original_recipients(envelope: Envelope) -> bytes:
 def edited(header: Header, fields: Mapping[bytes, bytes]) -> bytes:
     """The fields of the header, with those of these names replaced."""
     block, at = bytearray(), header.start
-    for field in header.fields():
-        if field.name in fields:
-            block += header.content[at : field.place.start]
-            block += fields[field.name]
-            at = field.place.stop
+    for field in header.fields(*fields) if fields else ():
+        block += header.content[at : field.place.start]
+        block += fields[field.name]
+        at = field.place.stop
     block += header.content[at : header.end]
     return bytes(block)
 
@@ -81,10 +80,12 @@ def is_list(value: bytes) -> bool:
 
 def has_address(value: bytes) -> bool:
     """Whether a Reply-To can be answered to; what cannot be read is believed to hold an address if an @ is in it."""
+    if b"@" not in value:
+        return False
     try:
         return any(one.mailbox for one in mailboxes(value))
     except Malformed:
-        return b"@" in value
+        return True
 
 
 def display_name(value: bytes, author: Author) -> bytes:
@@ -144,8 +145,4 @@ def _unfolded(text: bytes) -> bytes:
 
 
 def _value(header: Header, name: bytes) -> bytes | None:
-    return next((header.value(field) for field in _named(header, name)), None)
-
-
-def _named(header: Header, name: bytes) -> Iterator[Field]:
-    return (field for field in header.fields() if field.name == name)
+    return next((header.value(field) for field in header.fields(name)), None)
