@@ -110,8 +110,11 @@ refused, unless the mailer has `senders.onMismatch: Rewrite`.
 
 ## What arrives
 
-Octet for octet what the program sent: the run compares what was on the wire with what is in the mailbox. *Encoded*: the
-program wrote the text as quoted-printable or base64, and it reads the same. *No*: the program does not send it.
+The body that the program sent, byte for byte, and its header with
+[a few changes](sidecar.md#what-it-changes-in-a-header): the run compares what was on the wire with what is in the
+mailbox. `Bcc` and `Resent-Bcc` are dropped, also where a program leaves them in the message (Python's
+`smtplib.sendmail`, Go's `net/smtp`, Perl). *Encoded*: the program wrote the text as quoted-printable or base64, and it
+reads the same. *No*: the program does not send it.
 
 {delivered}
 
