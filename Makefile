@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 APPS := PYTHONPATH=tests:tests/cluster/rig $(BIN)/python -m apps.record
 RIG := PYTHONPATH=tests/cluster/rig $(BIN)/python -m cluster_rig
+RANDOM_TESTS = $(shell grep -rlE "from seeds import|from hypothesis import" tests --include='test_*.py' | grep -v mutations)
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
@@ -33,8 +34,8 @@ check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
 apps: .venv/.dev ## run the programs that apps send with once more, and write docs/apps.md (4 minutes)
 	$(APPS)
 
-soak: .venv/.dev ## kill the relay 1,000 times under load (KILLS=n)
-	O365MAILER_SOAK_KILLS=$(or $(KILLS),1000) $(BIN)/python -m pytest -q tests/sidecar/test_sigkill.py
+soak: .venv/.dev ## what is random, from a new seed (SEED=n repeats one); kill the relay 1,000 times under load (KILLS=n)
+	O365MAILER_SEED=$(or $(SEED),random) O365MAILER_SOAK_KILLS=$(or $(KILLS),1000) $(BIN)/python -m pytest -q $(RANDOM_TESTS)
 
 mutants: .venv/.dev ## break the code in named ways; each must turn a named test red
 	O365MAILER_MUTANTS=all $(BIN)/python -m pytest tests/mutations

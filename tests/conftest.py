@@ -1,12 +1,25 @@
-"""What every suite shares: fixtures of the real peers, and the rule that a run in CI leaves nothing out."""
+"""What every suite shares: fixtures of the real peers, the seed, and the rule that a run in CI leaves nothing out."""
 
 import os
 import pathlib
 import tempfile
 
+from hypothesis import settings
+from seeds import RANDOM, SEED, VARIABLE
+
 from o365mailer_sidecar.spool.volume import IN_MEMORY, kind, mounted
 
 pytest_plugins = ["completeness", "cluster_fixtures", "emulator_client"]
+
+settings.register_profile("one a commit", derandomize=True)
+settings.register_profile(RANDOM, derandomize=False, print_blob=True)
+settings.load_profile(RANDOM if os.environ.get(VARIABLE) == RANDOM else "one a commit")
+
+
+def pytest_report_header() -> str:
+    """How to have this run again."""
+    return f"{VARIABLE}={SEED}"
+
 
 if kind(pathlib.Path(tempfile.gettempdir()), mounts=mounted()) in IN_MEMORY:
     # Debian 13 and others: a spool refuses to lie there, as it promises.
