@@ -244,7 +244,7 @@ def test_what_is_not_finished_within_the_grace_is_said_to_be_so(
         sidecar.process.send_signal(signal.SIGTERM)
         assert app.reply().startswith(reply)
         assert sidecar.ended() == 0
-        assert 0.9 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.9
     emulator.release()
 
 
