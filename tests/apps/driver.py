@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apps import installing, letter
 from apps.programs import Program
-from apps.scenarios import Scenario
+from apps.scenarios import PLAIN, Scenario
 from apps.tap import Tap
 from cluster_rig.errors import MachineLacksError
 from cluster_rig.requirements import search_path
@@ -118,10 +121,84 @@ def run(program: Program, scenario: Scenario, *, stage: Stage, environment: Mapp
     )
 
 
+def patience(
+    program: Program, *, stage: Stage, environment: Mapping[str, str], at_most: float, within: float = WITHIN
+) -> float | None:
+    """Seconds that it waits for the reply to its message before it closes the connection; None: longer than `at_most`.
+
+    Raises AssertionError where it has sent no message after `within` seconds.
+    """
+    tap = Tap(stage.sidecar.port, hold=True)
+    folder = Path(tempfile.mkdtemp(prefix="o365mailer-app-"))
+    command, asked = started(
+        program, PLAIN, port=tap.port, folder=folder, environment=environment, within=at_most + within
+    )
+    process = subprocess.Popen(
+        command,
+        cwd=installing.SOURCES,
+        env=asked,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert tap.held.wait(within), f"{program.name} has sent no message"
+        since = time.monotonic()
+        return time.monotonic() - since if tap.left.wait(at_most) else None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        tap.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def patiences(
+    programs: Sequence[Program], environments: Mapping[str, Mapping[str, str]], *, stage: Stage, at_most: float
+) -> dict[str, float | None]:
+    """`patience` of each, all at once: they do nothing but wait."""
+    with concurrent.futures.ThreadPoolExecutor(len(programs)) as threads:
+        waiting = {
+            program.name: threads.submit(
+                patience, program, stage=stage, environment=environments[program.name], at_most=at_most, within=180
+            )
+            for program in programs
+        }
+        return {name: each.result() for name, each in waiting.items()}
+
+
 def start(
     program: Program, scenario: Scenario, *, port: int, folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Nothing of this process's environment is handed on but the path."""
+    """The program, to its end."""
+    command, asked = started(program, scenario, port=port, folder=folder, environment=environment, within=30)
+    return subprocess.run(
+        command,
+        cwd=installing.SOURCES,
+        env=asked,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=WITHIN,
+    )
+
+
+def started(
+    program: Program,
+    scenario: Scenario,
+    *,
+    port: int,
+    folder: Path,
+    environment: Mapping[str, str],
+    within: float,
+) -> tuple[list[str], dict[str, str]]:
+    """Its command line and its environment: nothing of this process's environment is handed on but the path."""
     asked = {
         "PATH": search_path(),
         "HOME": str(folder),
@@ -133,21 +210,13 @@ def start(
         "LOGIN": "app" if scenario.login else "",
         "SECRET": "not-a-secret",
         "STARTTLS": "1" if scenario.starttls else "",
+        "WITHIN": str(within),
     }
     asked |= letter.write(scenario, folder)
     command = [word.format_map(environment) for word in program.command]
     if (installing.SOURCES / command[0]).is_file():
         command[0] = str(installing.SOURCES / command[0])
-    return subprocess.run(
-        command,
-        cwd=installing.SOURCES,
-        env={**asked, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=WITHIN,
-    )
+    return command, {**asked, **environment}
 
 
 def report(ended: subprocess.CompletedProcess[str]) -> tuple[str, str]:

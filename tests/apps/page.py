@@ -14,8 +14,23 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "apps.md"
 RESULTS: Final = Path(__file__).resolve().parent / "results.json"
 
+WAITS: Final = RESULTS.with_name("waits.json")
+
+AT_MOST: Final = 65
+"""Seconds for which a run leaves a program without its reply: a minute, which several have as their limit, and some."""
+
 Results = dict[str, dict[str, dict[str, Any]]]
 """Program → scenario → what `driver.outcome` kept."""
+
+
+Waits = dict[str, int | None]
+"""Program → seconds until it gave up; None: it still waited after `AT_MOST`."""
+
+
+def waits() -> Waits:
+    """The committed ones."""
+    read: Waits = json.loads(WAITS.read_text(encoding="utf-8"))
+    return read
 
 
 def results() -> Results:
@@ -59,18 +74,24 @@ def overview(scenarios: tuple[Scenario, ...], cell: Callable[[Scenario, dict[str
     return table(heads, rows)
 
 
-def settings(programs: tuple[Program, ...]) -> str:
+def waited(seconds: int | None) -> str:
+    """One cell about a reply that does not come."""
+    return f"over {AT_MOST} s" if seconds is None else f"{seconds} s"
+
+
+def settings(programs: tuple[Program, ...], waits: Waits) -> str:
     """What each needs."""
-    heads = ["Program", "Needs", "Leave out: it insists on TLS with", "After 451 the mail is"]
-    return table(heads, [[p.title, p.plain, p.insists, p.again] for p in programs])
+    heads = ["Program", "Needs", "Leave out: it insists on TLS with", "Waits", "After 451 the mail is"]
+    return table(heads, [[p.title, p.plain, p.insists, waited(waits[p.name]), p.again] for p in programs])
 
 
-def page(found: Results) -> str:
+def page(found: Results, waits: Waits) -> str:
     """The whole file."""
     return TEMPLATE.format(
         delivered=overview(DELIVERED, delivered, found),
         refused=overview(REFUSED, refused, found),
-        settings=settings(PROGRAMS),
+        settings=settings(PROGRAMS, waits),
+        at_most=AT_MOST,
     )
 
 
@@ -86,6 +107,14 @@ and writes this page; `make test` runs them again and compares. They are Debian 
 Host `127.0.0.1`, port 25 (or 587), no TLS, no login.
 
 {settings}
+
+**Waits** is how long the program, as it comes, waits for the reply to its message. In the run the reply never came,
+and after {at_most} s the run ended. The sidecar answers within `delivery.confirmWithin` (8 s), unless the message
+is already on its way to Office 365 and only the verdict is missing. Set `confirmWithin` below what your app waits;
+otherwise the app may give up first, and does not know what became of the mail. All programs of this table wait
+longer than 8 s by default, but each has a setting for it, and frameworks may set it: Keycloak waits 10 s, and
+Ruby's `mail` gem, which Rails uses, 5 s. For the latter set `delivery.confirmWithin: 4s`, or `read_timeout: 30` in
+the app.
 
 **An app that insists on a login** gets one: any user name and password are taken (AUTH PLAIN, LOGIN) and forgotten.
 

@@ -85,5 +85,8 @@ REFUSED: Final = (
 )
 """What must be told to the app."""
 
+PLAIN: Final = Scenario(name="plain", heading="", arrives=((RECIPIENT,),))
+"""Nothing of note."""
+
 SCENARIOS: Final = DELIVERED + REFUSED
 BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}

@@ -12,10 +12,15 @@ END = b"\r\n.\r\n"
 
 
 class Tap:
-    """Listens on a free port and hands everything on to another one. Close it when the program has ended."""
+    """Listens on a free port and hands everything on to another one. Close it when the program has ended.
 
-    def __init__(self, port: int) -> None:
+    With `hold` it keeps to itself what is answered to a message.
+    """
+
+    def __init__(self, port: int, *, hold: bool = False) -> None:
         self.target = port
+        self.hold, self.held, self.left = hold, threading.Event(), threading.Event()
+        """`held` once a whole message was sent; `left` once the program has closed a connection after that."""
         self.said: list[bytearray] = []
         """What each session's client sent."""
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -54,14 +59,21 @@ class Tap:
                 self.threads.append(thread)
                 thread.start()
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, copy: bytearray | None) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, copy: bytearray | None) -> None:
         """One direction, to its end."""
         with contextlib.suppress(OSError):
             while octets := source.recv(2**18):
                 if copy is not None:
                     copy += octets
+                    if self.hold and messages(bytes(copy)):
+                        self.held.set()
+                elif self.held.is_set():
+                    continue
                 sink.sendall(octets)
+        if self.held.is_set():
+            if copy is None:  # a program that has said QUIT in advance waits for its reply all the same
+                return
+            self.left.set()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import driver, letter, page
+from apps import driver, installing, letter, page
 from apps.programs import BY_NAME, PROGRAMS, Program
 from apps.scenarios import DELIVERED, REFUSED, Scenario
 from cluster_rig.errors import MachineLacksError
@@ -84,3 +86,16 @@ def test_the_program_reports_what_the_table_says(
     run = driver.run(program, scenario, stage=stage, environment=environment)
     assert driver.outcome(scenario, run) == committed[program.name][scenario.name], run.text
     assert [recipients for recipients, _ in run.arrived] in ([], list(scenario.arrives))
+
+
+@pytest.mark.promise("R72")
+def test_the_measure_of_patience_notices_a_program_that_gives_up(emulator: EmulatorClient, tmp_path: Path) -> None:
+    """The control: curl with a limit gives up, and without one it waits."""
+    if lacks := driver.lacks(BY_NAME["curl"]):
+        lacking(lacks, "make setup-node")
+    (tmp_path / "impatient").write_text(f'#!/bin/sh\nset -- --max-time 2\n. "{installing.SOURCES}/curl/send"\n')
+    impatient = dataclasses.replace(BY_NAME["curl"], command=("sh", str(tmp_path / "impatient")))
+    with driver.stage(emulator, tmp_path) as stage:
+        waited = driver.patience(impatient, stage=stage, environment={}, at_most=30)
+        assert waited is not None
+        assert driver.patience(BY_NAME["curl"], stage=stage, environment={}, at_most=3) is None

@@ -13,7 +13,7 @@ def send() -> object:
     if job.ATTACHMENT:
         octets = job.ATTACHMENT.read_bytes()
         message.add_attachment(octets, maintype="application", subtype="octet-stream", filename="all.bin")
-    with smtplib.SMTP(job.HOST, job.PORT, timeout=60) as client:
+    with smtplib.SMTP(job.HOST, job.PORT) as client:
         if job.STARTTLS:
             client.starttls()
         if job.LOGIN:

@@ -3,7 +3,6 @@ require "json"
 require "net/smtp"
 
 smtp = Net::SMTP.new(ENV["HOST"], ENV["PORT"].to_i, starttls: ENV["STARTTLS"].empty? ? :auto : :always)
-smtp.read_timeout = 60
 login = ENV["LOGIN"].empty? ? {} : { user: ENV["LOGIN"], secret: ENV["SECRET"], authtype: :plain }
 begin
   smtp.start(helo: "localhost", **login) do |session|
