@@ -19,6 +19,7 @@ from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import (
     EntraAnswerInvalid,
     EntraNotTrusted,
+    EntraThrottled,
     EntraUnreachable,
     HostNotAllowed,
     TokenError,
@@ -221,6 +222,17 @@ async def test_an_answer_that_takes_too_long_in_all_is_given_up_too(
 
     assert isinstance(error, EntraUnreachable)
     assert "gave no whole answer within 0.5 s" in str(error)
+
+
+@pytest.mark.promise("C69")
+@pytest.mark.parametrize("asked", ["9999999", "99999999", "9" * 60])
+async def test_a_retry_after_of_months_is_an_hour(grant_at: Any, asked: str) -> None:
+    busy = Reply(status=429, headers={"Retry-After": asked})
+    with foreign({"openid-configuration": discovery(), "token": busy}) as server:
+        error = await failure_of(grant_at(server.base, server.ca))
+
+    assert isinstance(error, EntraThrottled)
+    assert error.retry_after == 3600
 
 
 NONSENSE = {

@@ -16,6 +16,7 @@ from o365mailer_operator.token.errors import (
     EntraThrottled,
     EntraUnreachable,
 )
+from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 
 LONGEST_DESCRIPTION: Final = 200
 """Characters of Entra's own words that are worth showing where we have none."""
@@ -118,4 +119,4 @@ def _correlation_of(answer: Answer, body: Mapping[str, Any]) -> str | None:
 def _retry_after_of(answer: Answer) -> float | None:
     """Seconds; Entra sends a whole number, never a date (MSAL's throttling relies on the same)."""
     value = answer.headers.get("retry-after", "")
-    return float(value) if re.fullmatch(r"[0-9]{1,7}", value) else None
+    return min(float(value), LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,100}", value) else None
