@@ -47,6 +47,8 @@ The host is a bare TLS sink (`benchmarks/sink.py`).
 - Time added: from the app's MAIL to its 250, less what the host says that it took ({delay:g} s). {timed} messages,
   about five a second rather than one: what matters is that the relay is idle and its connection warm.
 - 1 MiB bodies: {large} a round.
+- Hostile headers: the 99 messages are up to 256 KiB each, most of it one field, or many (`benchmarks/rows/hostile.py`);
+  the last line of all of them is sent at once, with `senders.onMismatch: Rewrite`.
 - Memory is read after one mail (idle) and after three of 25 MiB at once (peak), each round in a fresh process; wake-ups
   are the voluntary context switches of all threads in {silence:g} s without mail.
 {spool}{node}

@@ -1,6 +1,7 @@
 """The stage: an authority, hosts to submit to, and the relays that lead there."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import trustme
@@ -27,8 +28,8 @@ class Rig:
         command = ["-m", "benchmarks.sink", str(self.certificate), "--port", str(port), "--delay", str(delay)]
         return Peer("sink", command)
 
-    def mailer(self, port: int) -> Path:
-        """A mailer directory that leads to this port, laid out as kubelet does it."""
+    def mailer(self, port: int, members: Mapping[str, object] | None = None) -> Path:
+        """A mailer directory that leads to this port, laid out as kubelet does it; `members` are the document's."""
         mounted = self.folder / f"mailer-{port}"
         directory = mounted / "..1"
         if directory.exists():
@@ -41,15 +42,17 @@ class Rig:
             "mailbox": MAILBOX,
             "submission": {"host": "127.0.0.1", "port": port},
             "delivery": {"confirmWithin": "60s"},
+            **(members or {}),
         }
         (directory / "mailer.json").write_text(json.dumps(document))
         (directory / "access_token").write_text("token-not-a-secret")
         (directory / "ca.crt").write_bytes(self.authority.read_bytes())
         return mounted
 
-    def sidecar(self, port: int, *options: str) -> Peer:
+    def sidecar(self, port: int, *options: str, members: Mapping[str, object] | None = None) -> Peer:
         """The sidecar as it is shipped, policy, audit and metrics on, submitting to this port."""
-        command = ["-m", "o365mailer_sidecar.main", "--mailer-dir", str(self.mailer(port)), "--listen", "127.0.0.1:0"]
+        command = ["-m", "o365mailer_sidecar.main", "--mailer-dir", str(self.mailer(port, members))]
+        command += ["--listen", "127.0.0.1:0"]
         log = self.folder / f"sidecar-{free_port()}.log"
         return Peer.relay("sidecar", [*command, "--health", "127.0.0.1:0", *options], log=log)
 

@@ -171,6 +171,12 @@ LINES: Final = (
         bound=48,
         of=most,
     ),
+    Line(
+        words="peak memory, 99 sessions with hostile headers at once (MiB)",
+        measure="99 hostile sessions: peak memory (MiB)",
+        bound=96,
+        of=most,
+    ),
     Line(words="idle memory (MiB)", measure="idle memory (MiB)", rival=PLAIN, bound=32, note=", aim 28", digits=1),
     Line(words="wake-ups a second, idle", measure="wake-ups a second", rival=PLAIN, bound=2, digits=2),
     Line(words="start until listening (ms)", measure="start until listening (ms)", rival=PLAIN, bound=500),
