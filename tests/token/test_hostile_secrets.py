@@ -216,6 +216,8 @@ def test_a_bundle_of_every_public_authority_is_read_and_one_without_end_is_not(p
     assert read_authorities(good * 250, secret="ca", key="ca.crt") == (good * 250).decode()
     with pytest.raises(CABundleInvalid, match="bytes, and at most 524288 are read"):
         read_authorities(good * 1000, secret="ca", key="ca.crt")
+    with pytest.raises(CABundleInvalid, match="holds 401 certificates, and at most 400 are read"):
+        read_authorities(good * 401, secret="ca", key="ca.crt")
 
 
 def test_a_client_secret_without_end_is_refused(spec_of: Any) -> None:

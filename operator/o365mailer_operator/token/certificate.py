@@ -41,6 +41,8 @@ LARGEST_CERTIFICATE: Final = 32 * 1024
 """Bytes of tls.crt with its chain. A PEM certificate has about 2,000."""
 LARGEST_BUNDLE: Final = 512 * 1024
 """Bytes of an authority bundle. Mozilla's, with every public authority, has 240 KB."""
+MOST_AUTHORITIES: Final = 400
+"""Certificates in a bundle. Mozilla's has 120 to 150; one of small EC keys costs 50 µs."""
 LARGEST_AUTHORITY_KEY: Final = 16384
 """Bits of an authority's RSA key: OpenSSL verifies nothing with a larger one (OPENSSL_RSA_MAX_MODULUS_BITS)."""
 PAIRS_KEPT: Final = 256
@@ -157,6 +159,10 @@ def read_authorities(pem: bytes, *, secret: str, key: str) -> str:
 def _bundle_problem(pem: bytes) -> str | None:
     if len(pem) > LARGEST_BUNDLE:
         return f"has {len(pem)} bytes, and at most {LARGEST_BUNDLE} are read. Put in only the authorities needed"
+    if (count := pem.count(b"-----BEGIN ")) > MOST_AUTHORITIES:  # they have two labels
+        return (
+            f"holds {count} certificates, and at most {MOST_AUTHORITIES} are read. Put in only the authorities needed"
+        )
     try:
         certificates = x509.load_pem_x509_certificates(pem)
     except ValueError:
