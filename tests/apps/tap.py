@@ -6,8 +6,11 @@ import contextlib
 import re
 import socket
 import threading
+import time
 
 BEGIN = re.compile(rb"^DATA[ \t]*\r\n", re.IGNORECASE | re.MULTILINE)
+PIPELINED = 1.0
+"""Seconds after the message in which a command still belongs to it: Postfix says QUIT at once, swaks as it gives up."""
 END = b"\r\n.\r\n"
 
 
@@ -20,7 +23,8 @@ class Tap:
     def __init__(self, port: int, *, hold: bool = False) -> None:
         self.target = port
         self.hold, self.held, self.left = hold, threading.Event(), threading.Event()
-        """`held` once a whole message was sent; `left` once the program has closed a connection after that."""
+        """`held` once a whole message was sent; `left` once the program has given up: it closes, or says goodbye."""
+        self.held_at = 0.0
         self.said: list[bytearray] = []
         """What each session's client sent."""
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -65,8 +69,7 @@ class Tap:
             while octets := source.recv(2**18):
                 if copy is not None:
                     copy += octets
-                    if self.hold and messages(bytes(copy)):
-                        self.held.set()
+                    self._look(copy)
                 elif self.held.is_set():
                     continue
                 sink.sendall(octets)
@@ -76,6 +79,14 @@ class Tap:
             self.left.set()
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+
+    def _look(self, said: bytearray) -> None:
+        if self.hold and not self.held.is_set() and messages(bytes(said)):
+            self.held_at = time.monotonic()
+            self.held.set()
+        elif self.held.is_set() and time.monotonic() - self.held_at > PIPELINED:
+            self.left.set()
 
 
 def messages(said: bytes) -> list[bytes]:
