@@ -213,7 +213,7 @@ def started(
         "WITHIN": str(within),
     }
     asked |= letter.write(scenario, folder)
-    command = [word.format_map(environment) for word in program.command]
+    command = [word.format_map({**asked, **environment}) for word in program.command]
     if (installing.SOURCES / command[0]).is_file():
         command[0] = str(installing.SOURCES / command[0])
     return command, {**asked, **environment}

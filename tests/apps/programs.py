@@ -17,7 +17,7 @@ class Program:
     name: str
     title: str
     command: tuple[str, ...]
-    """Relative to the folder `sources`; `{NAME}` is what `prepare` says of it."""
+    """Relative to the folder `sources`; `{NAME}` is a variable of its environment, those of `prepare` among them."""
     tools: tuple[str, ...] = ()
     """Found on PATH."""
     files: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ PROGRAMS: Final = (
     Program(
         name="spring",
         title="Spring (Jakarta Mail)",
-        command=("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "Send"),
+        command=("java", "-Duser.home={HOME}", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "Send"),
         tools=("java",),
         prepare=installing.spring,
         plain="`spring.mail.host=127.0.0.1`",

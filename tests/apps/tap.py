@@ -80,7 +80,6 @@ class Tap:
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 
-
     def _look(self, said: bytearray) -> None:
         if self.hold and not self.held.is_set() and messages(bytes(said)):
             self.held_at = time.monotonic()
