@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import tracemalloc
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,6 +41,34 @@ async def test_every_octet_is_the_same_after_a_restart(tmp_path: Path, content: 
         assert message.content == content[:MEMORY]
         assert b"".join(message.blocks(start=5)) == content[5:]
         assert octets(message) == content
+
+
+@pytest.mark.promise("R87", "R20")
+async def test_a_large_message_that_changes_while_it_is_stored_is_not_acknowledged(tmp_path: Path) -> None:
+    large = body(BODIES["large"])
+    assert large.file
+
+    class Meddling(Filesystem):
+        """Changes the scratch file after it was read for the checksum."""
+
+        meddles = True
+
+        def write(self, file: int, pieces: Sequence[bytes | bytearray]) -> None:
+            """The header's line comes first."""
+            if self.meddles:
+                self.meddles = False
+                assert large.file
+                os.pwrite(large.file.fileno(), b"X", len(large) - 5)
+            super().write(file, pieces)
+
+    with spool_in(tmp_path, disk=Meddling()) as spool:
+        with pytest.raises(StoreFailed, match="it cannot be read back: its checksum is wrong"):
+            await spool.store(envelope(), large, received=RECEIVED)
+        assert (files(tmp_path), spool.depth) == ({}, 0)
+        await spool.store(envelope(), large, received=RECEIVED)
+    with spool_in(tmp_path) as spool:
+        (found,) = spool.recovered()
+        assert octets((await spool.open(found))[1]) == octets(large)
 
 
 @pytest.mark.promise("R41")

@@ -53,7 +53,10 @@ class Shelf:
         self.disk.close(self.dead_descriptor)
 
     def write(self, envelope: Envelope, body: Body, *, received: datetime) -> int:
-        """A new message, durable when it returns; how many octets its file has. After an error nothing is left."""
+        """A new message, durable when it returns; how many octets its file has. After an error nothing is left.
+
+        Raises OSError, and Damaged or StoreFailed when the body's own file does not give back what it was given.
+        """
         line = record.header_line(envelope, body, received=received)
         spare = self.spares.take()
         try:
@@ -61,8 +64,7 @@ class Shelf:
                 self.disk.write(spare.file, [line, body.content])
             else:
                 self.disk.write(spare.file, [line])
-                for block in body.blocks():
-                    self.disk.write(spare.file, [block])
+                record.check(line, record.header(line), self._written(spare.file, body))
             self.disk.sync(spare.file)
             self.disk.rename(spare.path, f"{self.queue}/{envelope.queue_id}")
         except BaseException:
@@ -70,6 +72,12 @@ class Shelf:
             raise
         self.disk.close(spare.file)
         return len(line) + len(body)
+
+    def _written(self, file: int, body: Body) -> Iterator[bytes]:
+        """Each block once it is written: the body's own file is read a second time, and must be the same."""
+        for block in body.blocks():
+            self.disk.write(file, [block])
+            yield block
 
     def read(self, queue_id: str) -> tuple[Entry, Body]:
         """The message, and what stands beside it; its checksum is right."""
