@@ -72,7 +72,7 @@ async def kopf(url: str, ca: str) -> None:
     from o365mailer_operator.controller.watch import Watch
 
     async with _cluster(url, ca) as connected:
-        watch = Watch(connected, namespaces=(), notice=lambda *_: None)
+        watch = Watch(connected, namespaces=(), deliver=lambda *_: None)
         context = APIContext(await watch._login())  # noqa: SLF001 - what kopf calls
         async with context.session as session, session.get(f"{url}/x") as answer:
             answer.raise_for_status()
