@@ -25,4 +25,5 @@ def environment(folder: Path, *, limit: float, statement: str) -> Mapping[str, s
     """The environment of such a process: it hangs in this statement, its watchdog waits `limit` seconds."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(CUSTOMIZE.format(limit=limit, statement=statement, signal=int(HANG)))
-    return {**os.environ, "PYTHONPATH": str(folder)}
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
