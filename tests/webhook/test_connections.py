@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,7 +17,7 @@ from webhook.examples import pod
 from webhook.process import WebhookProcess, eventually, running
 from webhook.test_server import Client, review
 
-from o365mailer_operator.webhook.connections import COST, MEMORY, Connections, Why, accept
+from o365mailer_operator.connections import COST, MEMORY, Connections, Why, bind, serving
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.server import BODY_LIMIT
 
@@ -105,6 +106,19 @@ def test_a_pod_is_admitted_beside_a_thousand_connections_without_tls(
     assert peak(webhook) < limit()
 
 
+@pytest.mark.promise("W37")
+def test_a_process_without_descriptors_accepts_again_when_it_has_some(webhook: WebhookProcess) -> None:
+    pid = webhook.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    with socket.create_connection(("127.0.0.1", webhook.ports["health"]), timeout=20) as connection:
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: webhook\r\nConnection: close\r\n\r\n")
+        eventually(lambda: webhook.logged("cannot accept a connection"), "the webhook cannot accept")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    assert webhook.health("/readyz") == (200, "ok\n")
+
+
 def test_bad_http_is_answered_and_leaves_no_line_in_the_log(webhook: WebhookProcess, directory: Path) -> None:
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     plain = socket.create_connection(("localhost", webhook.ports["admission"]), timeout=20)
@@ -127,7 +141,7 @@ class Bounded:
     def __init__(self, *, memory: int, within: float, directory: Path | None) -> None:
         self.closed: list[Why] = []
         self.connections = Connections(closed=self.closed.append, memory=memory, within=within)
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = bind(("127.0.0.1", 0))
         self.server: ssl.SSLContext | None = None
         self.client: ssl.SSLContext | None = None
         if directory is not None:
@@ -160,18 +174,9 @@ async def bounded(
 ) -> AsyncIterator[Bounded]:
     application = web.Application(client_max_size=BODY_LIMIT)
     application.router.add_post("/pods", echo_size)
-    runner = web.AppRunner(application, shutdown_timeout=1)
-    await runner.setup()
-    assert runner.server is not None
     found = Bounded(memory=memory, within=within, directory=directory)
-    accepting = asyncio.create_task(accept(found.listener, runner.server, found.connections, context=found.server))
-    try:
+    async with serving(application, found.listener, found.connections, context=found.server):
         yield found
-    finally:
-        accepting.cancel()
-        await asyncio.gather(accepting, return_exceptions=True)
-        await runner.cleanup()
-        found.listener.close()
 
 
 def whole(body: bytes = b"", *fields: bytes) -> bytes:

@@ -8,7 +8,8 @@ import pytest
 from completeness import lacking
 from webhook.process import COMMAND
 
-from o365mailer_operator.webhook.flags import ENVIRONMENT, bind, parse
+from o365mailer_operator.connections import bind
+from o365mailer_operator.webhook.flags import ENVIRONMENT, parse
 from o365mailer_operator.webhook.resources import DEFAULTS, Amounts
 
 REQUIRED = {

@@ -117,7 +117,12 @@ class Controller:
 
     async def run(self, stop: asyncio.Event) -> int:
         """The exit status, once `stop` is set or something is lost."""
-        async with serving(self.options.health, unready=self.unready, exposition=self.metrics.exposition):
+        async with serving(
+            self.options.health,
+            unready=self.unready,
+            exposition=self.metrics.exposition,
+            closed=lambda why: self.metrics.closed.labels(why).inc(),
+        ):
             working = asyncio.create_task(self._work())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -38,6 +38,13 @@ class Metrics:
             "o365mailer_token_request_duration_seconds", "Duration of a token request.", registry=self.registry
         )
         self.visits = Counter("o365mailer_reconciles", "Looks at a mailer.", ["result"], registry=self.registry)
+        self.closed = Counter(
+            "o365mailer_controller_connections_closed",
+            "Connections to the health port that were closed because they kept the controller waiting, by what ran "
+            "out: their own time (slow) or memory.",
+            ["why"],
+            registry=self.registry,
+        )
         self._gauge("mailers", "Mailers that are looked at.").set_function(lambda: len(queue))
         self._gauge("queue_depth", "Mailers that are due and wait for a place.").set_function(lambda: queue.overdue)
         self._gauge("reconciles_running", "Looks at mailers under way.").set_function(lambda: queue.running)

@@ -6,13 +6,14 @@ for another that does.
 
 import contextlib
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from o365mailer_contract import names
+from o365mailer_operator import connections
+from o365mailer_operator.connections import Connections, Why, bind
 
 
 class CannotListen(OSError):
@@ -24,11 +25,16 @@ log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def serving(
-    address: tuple[str, int], *, unready: Callable[[], str], exposition: Callable[[], bytes]
+    address: tuple[str, int],
+    *,
+    unready: Callable[[], str],
+    exposition: Callable[[], bytes],
+    closed: Callable[[Why], None],
 ) -> AsyncIterator[None]:
     """Serves for as long as the context lasts. Port 0 takes a free one, which the log names.
 
-    `unready` gives the reason why this process is not ready, or an empty text.
+    `unready` gives the reason why this process is not ready, or an empty text. `closed` is told why a connection was
+    closed that kept us waiting.
 
     Raises CannotListen.
     """
@@ -46,29 +52,11 @@ async def serving(
     application = web.Application()
     routes = ((names.LIVEZ, livez), (names.READYZ, readyz), (names.METRICS, metrics))
     application.add_routes([web.get(path, handler) for path, handler in routes])
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
     try:
-        await _listen(runner, address)
-        log.info("listening", extra={"health": [f"{bound[0]}:{bound[1]}" for bound in runner.addresses]})
-        yield
-    finally:
-        await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, address: tuple[str, int]) -> None:
-    host, port = address
-    try:
-        await web.SockSite(runner, _bound(host, port)).start()
+        listener = bind(address)
     except OSError as error:
-        raise CannotListen(f"cannot listen on {host} port {port}: {error.strerror}") from None
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """`::` answers on IPv4 too, which asyncio would switch off: the kubelet probes the address that the pod has."""
-    if host != "::":
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("0.0.0.0", port))  # a node without IPv6
+        raise CannotListen(f"cannot listen on {address[0]} port {address[1]}: {error.strerror}") from None
+    host, port = listener.getsockname()[:2]
+    async with connections.serving(application, listener, Connections(closed=closed)):
+        log.info("listening", extra={"health": [f"{host}:{port}"]})
+        yield

@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,16 +172,3 @@ def _resources(text: str) -> Amounts:
         requests={name: str(value) for name, value in read.requests.items()},
         limits={name: str(value) for name, value in read.limits.items()},
     )
-
-
-def bind(address: tuple[str, int]) -> socket.socket:
-    """A listening socket; `::` takes IPv4 too, and IPv4 alone on a machine without IPv6. Port 0 takes a free one.
-
-    asyncio's own would be IPv6 only. Raises OSError.
-    """
-    if address[0] == "::":
-        if socket.has_dualstack_ipv6():
-            return socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-        return socket.create_server(("", address[1]), backlog=1024)
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    return socket.create_server(address, family=family, backlog=1024)

@@ -14,8 +14,9 @@ import socket
 import sys
 from typing import Final
 
+from o365mailer_operator.connections import bind
 from o365mailer_operator.logs import start_logging
-from o365mailer_operator.webhook.flags import Flags, bind, parse
+from o365mailer_operator.webhook.flags import Flags, parse
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import Metrics
 from o365mailer_operator.webhook.server import Server

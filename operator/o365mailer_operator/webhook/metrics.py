@@ -37,7 +37,7 @@ class Metrics:
         self._closed = Counter(
             "o365mailer_webhook_connections_closed",
             "Connections that were closed because they kept the webhook waiting, by what ran out: their own time "
-            "(slow), connections or bytes.",
+            "(slow) or memory.",
             ["why"],
             registry=self._registry,
         )

@@ -1,23 +1,22 @@
-"""The HTTP edge: admission over TLS, health and metrics beside it in clear. With connections.py it alone knows aiohttp.
+"""The HTTP edge: admission over TLS, health and metrics beside it in clear. The only module here that knows aiohttp.
 
 An exception while answering is HTTP 500, so that the configuration's failurePolicy decides what becomes of the request;
 a well-formed refusal would go around that policy.
 """
 
-import asyncio
+import contextlib
 import logging
 import socket
-import ssl
 import time
 import weakref
 from collections.abc import Callable
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.connections import Connections, accept
+from o365mailer_operator.connections import Connections, serving
 from o365mailer_operator.webhook.injection import inject
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import FAILED, MALFORMED, Metrics
@@ -42,8 +41,7 @@ class Server:
         self._keeper = keeper
         self._metrics = metrics
         self._began_with: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
-        self._runners: list[web.AppRunner] = []
-        self._accepting: list[asyncio.Task[None]] = []
+        self._ports = contextlib.AsyncExitStack()
         self._connections = Connections(closed=metrics.closed)
         self.serving = False
         """Whether the admission port is open and stays open: what readiness means, together with a valid leaf."""
@@ -54,33 +52,20 @@ class Server:
         app.router.add_get(names.LIVEZ, self._livez)
         app.router.add_get(names.READYZ, self._readyz)
         app.router.add_get(names.METRICS, self._metricsz)
-        await self._start(app, listener)
+        await self._ports.enter_async_context(serving(app, listener, self._connections))
 
     async def start_admission(self, listener: socket.socket) -> None:
         """Serves admission over TLS on this socket."""
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_post(names.PODS_PATH, self._pods)
         app.router.add_post(names.WORKLOADS_PATH, self._workloads)
-        await self._start(app, listener, context=self._keeper.context)
+        await self._ports.enter_async_context(serving(app, listener, self._connections, context=self._keeper.context))
         self.serving = True
 
     async def stop(self) -> None:
         """Closes both ports; requests in progress are answered first."""
         self.serving = False
-        for accepting in self._accepting:
-            accepting.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for runner in reversed(self._runners):
-            await runner.cleanup()
-
-    async def _start(
-        self, app: web.Application, listener: socket.socket, *, context: ssl.SSLContext | None = None
-    ) -> None:
-        runner = web.AppRunner(app, shutdown_timeout=5)
-        self._runners.append(runner)
-        await runner.setup()
-        server = cast(web.Server, runner.server)
-        self._accepting.append(asyncio.create_task(accept(listener, server, self._connections, context=context)))
+        await self._ports.aclose()
 
     async def _pods(self, http: web.Request) -> web.Response:
         def verdict(request: Request[Pod]) -> Verdict:

@@ -1,9 +1,10 @@
-"""The connections of the process, bounded in time and memory: any pod of the cluster can open one.
+"""The HTTP connections of a process, the controller or the webhook, bounded in time and memory.
 
-The API server sends a request at once, in one piece, and waits for the answer before it sends the next. Every other
-client is a stranger, and no NetworkPolicy keeps it out, because the API server has no label. So a request has to be
-complete within WITHIN seconds of the connection (of its first byte, on a kept connection), the TLS handshake included.
-Where memory runs out, the connection that has kept us waiting longest is closed.
+Any pod of the cluster can open one. The API server sends a request at once, in one piece, and waits for the answer
+before it sends the next. Every other client is a stranger, and no NetworkPolicy keeps it out, because the API server
+has no label. So a request has to be complete within WITHIN seconds of the connection (of its first byte, on a kept
+connection), the TLS handshake included. Where memory runs out, the connection that has kept us waiting longest is
+closed.
 
 One connection is accepted in each turn of the event loop, and each turn serves every client that has sent something.
 So a client that sends at once is answered long before others can take its place, however slow the machine is.
@@ -12,16 +13,17 @@ So a client that sends at once is answered long before others can take its place
 import asyncio
 import contextlib
 import gc
+import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, cast
 
 from aiohttp import web
 
 MEMORY: Final = 32 << 20
 """Bytes that all connections may hold, each COST and what it has sent: about 90 connections, or 50 and five bodies
-of BODY_LIMIT. The process needs 51 MiB besides; the chart's limit is 128 MiB."""
+of the webhook's BODY_LIMIT. The webhook needs 51 MiB besides; the chart's limit is 128 MiB."""
 COST: Final = 352 << 10
 """Bytes of a connection that has sent nothing, most of them the read buffer of asyncio's TLS protocol."""
 WITHIN: Final = 2.0
@@ -30,9 +32,15 @@ GOODBYE: Final = 1.0
 """Seconds that the other side has to answer our end of a TLS connection."""
 FIELDS: Final = 32
 """Header fields of a request; an API server sends about ten."""
+SHUTDOWN: Final = 5.0
+"""Seconds for requests in progress when serving ends."""
+ACCEPT_PAUSE: Final = 1.0
+"""Seconds after the kernel refused to accept a connection, as asyncio's own servers wait."""
 GARBAGE: Final = 8 << 20
 """Bytes of closed connections after which the garbage collector runs. It counts objects by itself, and a connection
 that ends with an exception is a few objects in a cycle that hold megabytes."""
+
+LOGGER: Final = logging.getLogger(__name__)
 
 Why = Literal["slow", "memory"]
 """What a connection was closed for: it was not done within WITHIN, or it was the slowest when MEMORY was used up."""
@@ -183,14 +191,53 @@ def _size(request: web.BaseRequest) -> int:
     return line + fields + len("\r\n") + (request.content_length or 0)
 
 
-async def accept(
-    listener: socket.socket, server: web.Server, connections: Connections, *, context: ssl.SSLContext | None = None
+def bind(address: tuple[str, int]) -> socket.socket:
+    """A listening socket; `::` takes IPv4 too, and IPv4 alone on a machine without IPv6. Port 0 takes a free one.
+
+    asyncio's own would be IPv6 only. Raises OSError.
+    """
+    if address[0] == "::":
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+        return socket.create_server(("", address[1]), backlog=1024)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=1024)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    application: web.Application,
+    listener: socket.socket,
+    connections: Connections,
+    *,
+    context: ssl.SSLContext | None = None,
+) -> AsyncIterator[None]:
+    """Serves the application on this socket; at the end it closes the port, and answers requests in progress."""
+    runner = web.AppRunner(application, shutdown_timeout=SHUTDOWN)
+    await runner.setup()
+    accepting = asyncio.create_task(_accept(listener, cast(web.Server, runner.server), connections, context))
+    try:
+        yield
+    finally:
+        accepting.cancel()
+        await asyncio.gather(accepting, return_exceptions=True)
+        listener.close()
+        await runner.cleanup()
+
+
+async def _accept(
+    listener: socket.socket, server: web.Server, connections: Connections, context: ssl.SSLContext | None
 ) -> None:
-    """Accepts connections for ever."""
     loop = asyncio.get_running_loop()
     listener.setblocking(False)
     while True:
-        with contextlib.suppress(ConnectionError):
+        try:
             accepted, _ = await loop.sock_accept(listener)
+        except ConnectionError:
+            pass  # it is gone already
+        except OSError as error:  # no descriptor or memory left, or what the network said of the new one: accept(2)
+            LOGGER.warning("cannot accept a connection", extra={"error": str(error)})
+            await asyncio.sleep(ACCEPT_PAUSE)
+        else:
             Connection(server, connections).greet(accepted, context)
         await asyncio.sleep(0)
