@@ -37,7 +37,7 @@ def applied(settings: Policy, sent: Envelope, head: bytes) -> tuple[Envelope, by
     """The envelope to send, and the header where it is not sent as it is. Raises Refused."""
     header = read(head)
     found = policy_module.applied(settings, sent, header)
-    changed = found.added() + edited(header, found.replaced(header))
+    changed = found.added() + edited(header, found.replaced())
     return found.envelope, None if changed == head else changed
 
 

@@ -114,9 +114,9 @@ class Header:
         """What stands after the field's colon."""
         return bytes(self.content[field.value])
 
-    def has(self, name: bytes) -> bool:
-        """Whether there is a field of this name, which is in lower case."""
-        return any(True for _ in _named(name).finditer(self.content, self.start, self.end))
+    def present(self, *names: bytes) -> set[bytes]:
+        """Those of these names, in lower case, that a field has."""
+        return {match[1].lower() for match in _named(*names).finditer(self.content, self.start, self.end)}
 
     def count(self, name: bytes) -> int:
         """How many fields of this name there are."""

@@ -40,17 +40,17 @@ class Outgoing:
         self, body: Body, *, envelope: Envelope, mailbox: str, now: datetime, applied: Applied | None = None
     ) -> None:
         self.body, self.envelope, self.mailbox, self.now, self.applied = body, envelope, mailbox, now, applied
-        self.header = read(body.content)
+        self.header = applied.header if applied else read(body.content)
 
     @cached_property
     def _written(self) -> tuple[bytes, dict[bytes, bytes]]:
         """The fields that the relay puts before the header, and by name what replaces fields in it."""
-        names = [name for name in (*ADDED, *DROPPED) if self.header.has(name)]
+        names = self.header.present(*ADDED, *DROPPED)
         lines = added_fields(names, envelope=self.envelope, mailbox=self.mailbox, now=self.now)
         replaced: dict[bytes, bytes] = {name: b"" for name in DROPPED if name in names}
         if self.applied:
             lines += self.applied.added()
-            replaced |= self.applied.replaced(self.header)
+            replaced |= self.applied.replaced()
         return lines, replaced
 
     @cached_property

@@ -41,6 +41,8 @@ class Policy:
 
     def allows(self, address: str) -> bool:
         """Whether this address may send. Addresses are compared as `addresses.canonical` says."""
+        if address == self.mailbox:  # nearly always
+            return True
         address = canonical(address)
         if address == canonical(self.mailbox):
             return True
@@ -131,6 +133,7 @@ class Applied:
     """What policy makes of one message."""
 
     policy: Policy
+    header: Header
     given: Envelope
     """As the app wrote it."""
     envelope: Envelope
@@ -140,11 +143,11 @@ class Applied:
     rewritten: bool
     """Whether From, Sender and Reply-To are written anew."""
 
-    def replaced(self, header: Header) -> dict[bytes, bytes]:
+    def replaced(self) -> dict[bytes, bytes]:
         """By name, what replaces a field of the header."""
         if not self.rewritten:
             return {}
-        return as_mailbox(header, mailbox=self.policy.mailbox, allows=self.policy.allows)
+        return as_mailbox(self.header, mailbox=self.policy.mailbox, allows=self.policy.allows)
 
     def added(self) -> bytes:
         """The field that a redirected message gets."""
@@ -160,7 +163,7 @@ def applied(policy: Policy, envelope: Envelope, header: Header) -> Applied:
     if header.count(b"received") > RECEIVED_LIMIT:
         raise Refused(replies.filled(replies.LOOP, limit=RECEIVED_LIMIT))
     sent = policy.envelope(envelope)
-    return Applied(policy, envelope, sent, author or added_author(sent, mailbox=policy.mailbox), not kept)
+    return Applied(policy, header, envelope, sent, author or added_author(sent, mailbox=policy.mailbox), not kept)
 
 
 def _sent_by(sender: Sender, mailbox: str) -> Sender:
