@@ -91,7 +91,8 @@ class MailerDirectory:
     def mailer(self) -> Mailer:
         """What to submit with now. Raises NotReady, whose text says what is wrong and what is waited for."""
         self.refresh()
-        if self.token and not self.token.usable(self.now()):
+        now = self.now()
+        if self.token and not self.token.usable(now):
             self.look()  # the next one may have come while the last look held
         if self.forbidden:
             raise NotReady(self.forbidden)
@@ -99,7 +100,7 @@ class MailerDirectory:
             raise NotReady(self.problem() or "no settings")
         if not self.token:
             raise NotReady(self.problems.get(TOKEN_FILE) or self.problem())
-        if not self.token.usable(self.now()):
+        if not self.token.usable(now):
             raise NotReady(f"the token expired at {self.token.expires_at:%Y-%m-%dT%H:%M:%SZ} and no newer one has come")
         return Mailer(self.settings, self.token, self.ca)
 

@@ -54,7 +54,8 @@ _constant_line = lru_cache(maxsize=32)(_line)  # the same few answer nearly all 
 def upstream_reply(code: int, text: str) -> Reply:
     """What Exchange answered, shortened: its lines joined, cut at the diagnostics and at 200 characters.
 
-    `text` is everything behind the code, its lines joined by LF; each may repeat the enhanced code (RFC 2034 §4).
+    `text` is what stands after the code in each line, line ends included; each line may repeat the enhanced code
+    (RFC 2034 §4).
     """
     lines = text.splitlines() or [""]
     match = ENHANCED.match(lines[0])

@@ -14,7 +14,7 @@ from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Lost, Refused
 from o365mailer_sidecar.reply import Reply, upstream_reply
 
-LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])|\r?\n)")
+LINE: Final = re.compile(rb"[2-5][0-9]{2}(?:([ -])|\r?\n)")
 """How a line of a reply begins (RFC 5321 §4.2); some are nothing but a code. A lone LF ends a line too: nothing is at
 stake in a reply."""
 
@@ -62,7 +62,8 @@ class Conversation(asyncio.BufferedProtocol):
         # A view: asyncio's TLS reads on behind the first record into a slice, which of a bytearray would be a copy.
         self.space = memoryview(bytearray(SPACE))
         self.octets = bytearray()
-        self.lines: list[tuple[bytes, bytes]] = []
+        self.lines: list[bytes] = []
+        """Those of a reply that has not all come."""
         self.waiter: asyncio.Future[bool] | None = None
         self.paused = False
 
@@ -155,24 +156,24 @@ class Conversation(asyncio.BufferedProtocol):
     def _take_line(self) -> bool:
         """Whether there was a line to take."""
         end = self.octets.find(b"\n") + 1
-        if (end or len(self.octets)) + sum(len(text) for _, text in self.lines) > REPLY_LIMIT:
+        if (end or len(self.octets)) + sum(map(len, self.lines)) > REPLY_LIMIT:
             self.fault = NO_SMTP
         if not end or self.fault:
             return False
         line = bytes(self.octets[:end])
+        del self.octets[:end]
         match = LINE.match(line)
-        if not match or (self.lines and match[1] != self.lines[0][0]):
+        if not match or (self.lines and line[:3] != self.lines[0][:3]):
             self.fault = NO_SMTP
             return False
-        self.lines.append((match[1], line[4:].removesuffix(b"\n").removesuffix(b"\r")))
-        del self.octets[:end]
-        if match[2] != b"-":
+        self.lines.append(line)
+        if match[1] != b"-":
             self._finish_reply()
         return True
 
     def _finish_reply(self) -> None:
-        text = b"\n".join(text for _, text in self.lines).decode("utf-8", "replace")
-        reply = upstream_reply(int(self.lines[0][0]), text)
+        text = b"".join([line[4:] for line in self.lines]).decode("utf-8", "replace")
+        reply = upstream_reply(int(self.lines[0][:3]), text)
         self.lines.clear()
         self.owed -= 1
         self.replies.append(reply)
