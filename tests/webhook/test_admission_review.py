@@ -62,6 +62,7 @@ def test_a_workload_update_carries_both_states() -> None:
         (body(object=None), "$.request.object"),
         (body(object={"spec": {"containers": [{}]}}), "$.request.object.spec.containers"),
         (body(uid=7), "$.request.uid"),
+        (body(unread=7).replace(b"7", b"[" * 100_000 + b"]" * 100_000), "nested too deeply"),
     ],
 )
 def test_what_is_no_review_is_refused_by_the_path_of_what_is_wrong(content: bytes, named: str) -> None:

@@ -190,6 +190,7 @@ def node(*terms: list[tuple[str, str, list[str]]]) -> Manifest:
 
 
 OS, OLD_OS, ZONE = "kubernetes.io/os", "beta.kubernetes.io/os", ("topology.kubernetes.io/zone", "In", ["a"])
+BUILD = "node.kubernetes.io/windows-build"
 HOST_PROCESS = {"windowsOptions": {"hostProcess": True, "runAsUserName": "NT AUTHORITY\\SYSTEM"}}
 WINDOWS: dict[str, Manifest] = {
     "os": {"os": {"name": "windows"}},
@@ -198,6 +199,8 @@ WINDOWS: dict[str, Manifest] = {
     "affinity": node([(OS, "In", ["windows"])]),
     "affinity by the old label, among others": node([ZONE, (OLD_OS, "In", ["windows"])]),
     "affinity in each of its terms": node([(OS, "In", ["windows"])], [ZONE, (OS, "In", ["windows"])]),
+    "label of Windows nodes": {"nodeSelector": {BUILD: "10.0.20348"}},
+    "affinity by the label of Windows nodes": node([(BUILD, "In", ["10.0.20348"])], [(BUILD, "Exists", [])]),
     "HostProcess": {"hostNetwork": True, "securityContext": HOST_PROCESS},
     "HostProcess of a container": {"hostNetwork": True, **app(securityContext=HOST_PROCESS)},
     "HostProcess of an init container": {"initContainers": [{"name": "a", "securityContext": HOST_PROCESS}]},
@@ -212,6 +215,8 @@ NOT_WINDOWS: dict[str, Manifest] = {
     "any Windows in one of the terms": node([(OS, "In", ["windows"])], [ZONE]),
     "a term of nothing": node([(OS, "In", ["windows"])], []),
     "the label exists": node([(OS, "Exists", [])]),
+    "no Windows node": node([(BUILD, "DoesNotExist", [])]),
+    "another build": node([(BUILD, "NotIn", ["10.0.17763"])]),
     "no terms": node(),
     "preferred": {
         "affinity": {
@@ -276,6 +281,8 @@ FORBIDS = "the pod sets sysctl net.ipv4.ip_unprivileged_port_start to"
         ("-1", {PORTS: "2525"}, f"{FORBIDS} '-1': write a number from 0 to 65535, or remove it"),
         ("65536", {}, f"{FORBIDS} '65536': write a number from 0 to 65535, or remove it"),
         ("٢٥", {}, "write a number from 0 to 65535, or remove it"),
+        ("9" * 5000, {}, "write a number from 0 to 65535, or remove it"),
+        ("0100", {}, f"{FORBIDS} '0100', which Linux does not read as decimal: write a number from 0 to 65535"),
     ],
 )
 def test_a_sysctl_that_forbids_a_port_is_refused_with_the_floor_that_it_sets(

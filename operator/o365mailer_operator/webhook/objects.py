@@ -13,6 +13,9 @@ WINDOWS: Final = "windows"
 OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
 """Labels of a node; kubelet still writes both (kubernetes.io, "Well-Known Labels, Annotations and Taints")."""
 
+WINDOWS_BUILD: Final = "node.kubernetes.io/windows-build"
+"""A label that Windows nodes alone have, with the build of their Windows."""
+
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A part of an object; unknown fields are ignored."""
@@ -183,6 +186,7 @@ class PodSpec(Part, frozen=True):
         """Whether the pod can run on Windows nodes only."""
         return (
             (self.os is not None and self.os.name == WINDOWS)
+            or WINDOWS_BUILD in (self.node_selector or {})
             or any((self.node_selector or {}).get(key) == WINDOWS for key in OS_LABELS)
             or self._requires_windows_node()
             or any(each.windows_options is not None and each.windows_options.host_process for each in self._security())
@@ -195,7 +199,8 @@ class PodSpec(Part, frozen=True):
         terms = (required.node_selector_terms if required else None) or ()
         return bool(terms) and all(
             any(
-                each.key in OS_LABELS and each.operator == "In" and set(each.values or ()) == {WINDOWS}
+                (each.key in OS_LABELS and each.operator == "In" and set(each.values or ()) == {WINDOWS})
+                or (each.key == WINDOWS_BUILD and each.operator in ("In", "Exists"))
                 for each in term.match_expressions or ()
             )
             for term in terms

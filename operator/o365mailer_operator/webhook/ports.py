@@ -4,6 +4,7 @@ All containers of a pod share one network: a port that another container declare
 seen here; the sidecar's own log names it.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,10 @@ SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
 PRIVILEGED_BELOW: Final = 1024
 """Linux' default of that setting. Container runtimes differ (0 since containerd 2.0), so it is written where a port is
 below; above, it is left out for nodes that take no sysctls (virtual nodes)."""
+
+
+FLOOR: Final = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
+"""A number that Linux reads as we do: one that begins with 0 is octal (proc_get_long, kernel/sysctl.c)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +93,11 @@ def _sysctl(spec: PodSpec, wishes: Wishes, ports: tuple[int, ...]) -> str | None
     own = _own_floor(spec)
     if own is None:
         return "0" if min(*ports, wishes.health_port) < PRIVILEGED_BELOW else None
-    if not (own.isascii() and own.isdigit() and int(own) <= 65535):
+    if not (FLOOR.fullmatch(own) and int(own) <= 65535):
+        other = ", which Linux does not read as decimal" if own.startswith("0") else ""
         raise Refused(
             Reason.SYSCTL_TOO_HIGH,
-            f"the pod sets sysctl {SYSCTL} to {shown(own)}: write a number from 0 to 65535, or remove it",
+            f"the pod sets sysctl {SYSCTL} to {shown(own)}{other}: write a number from 0 to 65535, or remove it",
         )
     below = [port for port in ports if port < int(own)]
     annotations = [names.PORTS_ANNOTATION] if below else []
@@ -109,6 +115,6 @@ def _sysctl(spec: PodSpec, wishes: Wishes, ports: tuple[int, ...]) -> str | None
 
 
 def _own_floor(spec: PodSpec) -> str | None:
-    present = spec.security_context.sysctls if spec.security_context else None
-    # kubelet takes both ways of writing the name
-    return next((each.value for each in present or () if each.name.replace("/", ".") == SYSCTL), None)
+    present = (spec.security_context.sysctls if spec.security_context else None) or ()
+    # kubelet takes both ways of writing the name, and the last entry where both are there
+    return next((each.value for each in reversed(present) if each.name.replace("/", ".") == SYSCTL), None)

@@ -60,6 +60,8 @@ def decode(decoder: msgspec.json.Decoder[Review[Object]], body: bytes) -> Reques
         return decoder.decode(body).request
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MalformedReview(f"not an AdmissionReview v1: {error}") from None
+    except RecursionError:
+        raise MalformedReview("not an AdmissionReview v1: nested too deeply") from None
 
 
 def encode(uid: str, verdict: Verdict) -> bytes:
