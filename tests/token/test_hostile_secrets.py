@@ -22,6 +22,7 @@ from hostile_keys import (
     sequence,
 )
 
+from o365mailer_operator.controller.token_secret import SecretFiles
 from o365mailer_operator.token import certificate as subject
 from o365mailer_operator.token.certificate import (
     LARGEST_BUNDLE,
@@ -31,7 +32,7 @@ from o365mailer_operator.token.certificate import (
     read_authorities,
     read_certificate,
 )
-from o365mailer_operator.token.credential import LONGEST_SECRET, read_credential
+from o365mailer_operator.token.credential import KEYS_COMPARED, LONGEST_SECRET, read_credential
 from o365mailer_operator.token.errors import (
     CABundleInvalid,
     CertificateInvalid,
@@ -92,6 +93,16 @@ KEYS = {
     ),
     "RSA with one prime of nearly all bits": (
         rsa_key(2**3217 - 1, 2**521 - 1),
+        CertificateInvalid,
+        "its numbers do not make an RSA key",
+    ),
+    "RSA with an even number for a prime": (
+        rsa_key(2**1279 + 2, 2**1279 - 1),
+        CertificateInvalid,
+        "its numbers do not make an RSA key",
+    ),
+    "RSA with an exponent of nearly all bits": (
+        rsa_key(2**1279 - 1, 2**2203 - 1, e=2**3217 - 1),
         CertificateInvalid,
         "its numbers do not make an RSA key",
     ),
@@ -227,6 +238,28 @@ def test_a_client_secret_without_end_is_refused(spec_of: Any) -> None:
         read_credential(spec, {"noreply": {"secret": b"a" * (LONGEST_SECRET + 1)}}.get)
 
     read_credential(spec, {"noreply": {"secret": b" \n" * 2**18 + b"a" * LONGEST_SECRET}}.get)
+
+
+def test_a_secret_of_any_number_of_keys_costs_what_is_read_of_it(spec_of: Any) -> None:
+    """The API server takes one of 60,000 keys without values: it would hold the loop for half a second at each look."""
+
+    class Keys(dict[str, bytes]):
+        seen = 0
+
+        def __iter__(self) -> Iterator[str]:
+            for key in super().__iter__():
+                self.seen += 1
+                yield key
+
+    keys = Keys({f"Sec-ret{number}": b"" for number in range(60_000)})
+    with pytest.raises(SecretKeyMissing, match="it has 60000 other keys"):
+        read_credential(decode_spec(spec_of()), {"noreply": keys}.get)
+    assert keys.seen == KEYS_COMPARED
+
+    files = SecretFiles({"data": {"other": "no base64 at all", "secret": "eA=="}})
+    assert read_credential(decode_spec(spec_of()), {"noreply": files}.get)
+    with pytest.raises(ValueError, match="base64"):
+        files["other"]
 
 
 def test_four_thousand_keys_that_resemble_the_one_are_not_compared_with_it_letter_by_letter(spec_of: Any) -> None:

@@ -21,7 +21,7 @@ from o365mailer_operator.controller.conditions import (
     Problem,
 )
 from o365mailer_operator.controller.mailer import Mailer
-from o365mailer_operator.controller.token_secret import Directory, Origin, is_ours, read_directory, secret_files
+from o365mailer_operator.controller.token_secret import Directory, Origin, SecretFiles, is_ours, read_directory
 from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
 from o365mailer_operator.token.errors import InvalidSpec, SecretUnreadable, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of, token_identity
@@ -234,7 +234,7 @@ def _read(situation: Situation, name: str) -> Mapping[str, bytes] | None:
             secret=name,
         )
     secret = situation.secrets.get(name)
-    return secret_files(secret) if secret else None
+    return SecretFiles(secret) if secret else None
 
 
 def _not_ours(situation: Situation) -> Problem:

@@ -6,10 +6,9 @@ is somebody else's and is never written.
 """
 
 import base64
-import binascii
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -71,7 +70,7 @@ def read_directory(secret: Manifest) -> Directory | None:
     """The directory in a Secret of ours; None where something of it is missing or spoilt, which a new token mends."""
     annotations = secret["metadata"].get("annotations") or {}
     try:
-        files = secret_files(secret)
+        files = SecretFiles(secret)
         authorities = files.get(names.CA_FILE)
         return Directory(
             token=files[names.TOKEN_FILE].decode("ascii"),
@@ -94,7 +93,7 @@ def revision_in(secret: Manifest | None) -> int:
     if secret is None:
         return 0
     try:
-        document: Any = msgspec.json.decode(secret_files(secret)[names.SETTINGS_FILE])
+        document: Any = msgspec.json.decode(SecretFiles(secret)[names.SETTINGS_FILE])
         revision = int(document["revision"])
     except (KeyError, ValueError, TypeError, RecursionError):
         return 0
@@ -123,12 +122,23 @@ def compose(*, mailer: Mailer, files: Mapping[str, bytes], origin: Origin, repla
     }
 
 
-def secret_files(secret: Manifest) -> dict[str, bytes]:
-    """A Secret's keys, decoded. Raises ValueError for what is not base64, which the API server never hands out."""
-    try:
-        return {key: base64.b64decode(text) for key, text in (secret.get("data") or {}).items()}
-    except binascii.Error:
-        raise ValueError("a Secret with data that is not base64") from None
+class SecretFiles(Mapping[str, bytes]):
+    """A Secret's keys, each decoded when it is asked for: a Secret may have 60,000 of them.
+
+    Reading one raises ValueError where it is not base64, which the API server never hands out.
+    """
+
+    def __init__(self, secret: Manifest) -> None:
+        self._data: Mapping[str, str] = secret.get("data") or {}
+
+    def __getitem__(self, key: str) -> bytes:
+        return base64.b64decode(self._data[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
 
 
 def _settings(document: bytes) -> settings.Settings:

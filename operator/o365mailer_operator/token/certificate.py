@@ -43,6 +43,9 @@ LARGEST_BUNDLE: Final = 512 * 1024
 """Bytes of an authority bundle. Mozilla's, with every public authority, has 240 KB."""
 MOST_AUTHORITIES: Final = 400
 """Certificates in a bundle. Mozilla's has 120 to 150; one of small EC keys costs 50 µs."""
+LARGEST_EXPONENT: Final = 2**64
+"""Of a public key, nearly always 65537. OpenSSL verifies nothing with a larger one and a key of more than 3,072 bits
+(OPENSSL_RSA_MAX_PUBEXP_BITS), and with one of 4,096 bits signing takes a tenth of a second."""
 LARGEST_AUTHORITY_KEY: Final = 16384
 """Bits of an authority's RSA key: OpenSSL verifies nothing with a larger one (OPENSSL_RSA_MAX_MODULUS_BITS)."""
 PAIRS_KEPT: Final = 256
@@ -259,7 +262,8 @@ def _consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
     """
     n, e = numbers.public_numbers.n, numbers.public_numbers.e
     p, q, d = numbers.p, numbers.q, numbers.d
-    if not (2 < p < 2 ** (LARGEST_KEY // 2) and 2 < q < 2 ** (LARGEST_KEY // 2) and p * q == n and d < n and e < n):
+    largest = 2 ** (LARGEST_KEY // 2)
+    if not (2 < p < largest and 2 < q < largest and p * q == n and n % 2 and d < n and e < LARGEST_EXPONENT):
         return False
     return (
         d * e % math.lcm(p - 1, q - 1) == 1

@@ -5,6 +5,7 @@ import binascii
 import codecs
 import hashlib
 import hmac
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ TLS_KEY: Final = "tls.key"
 """The keys of a Secret of type kubernetes.io/tls."""
 LONGEST_SECRET: Final = 4096
 """Bytes. Entra's have 40."""
+KEYS_COMPARED: Final = 1000
+"""Of a Secret without the key that is asked for: it may have 60,000 others, and they are read on the event loop."""
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -201,7 +204,8 @@ def _instead(key: str, content: Mapping[str, bytes]) -> str:
     """The keys that differ from `key` in case and separators alone; of others, which are no business of a mailer's
     reader, the number: who may view a mailer may not view the Secrets of its namespace.
     """
-    near = [f"a key {each}" for each in content if _squeezed(each) == _squeezed(key)]
+    meant = _squeezed(key)
+    near = [f"a key {each}" for each in itertools.islice(content, KEYS_COMPARED) if _squeezed(each) == meant]
     if near:
         return " and ".join(near[:3])
     return "no key at all" if not content else "one other key" if len(content) == 1 else f"{len(content)} other keys"
