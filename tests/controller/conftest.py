@@ -17,6 +17,8 @@ def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """The API server with the CRD, which goes again for the other suites' sake."""
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", CRD)
     control_plane.kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
+    # Established comes before the watch cache, without which a list from it is 429; kubectl tries that again.
+    control_plane.kubectl("get", "--raw", "/apis/o365mailer.dev/v1alpha1/o365mailers?resourceVersion=0")
     yield control_plane
     control_plane.kubectl("delete", "-f", CRD, "--timeout=30s")
 
