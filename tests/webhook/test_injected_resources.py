@@ -119,6 +119,8 @@ ALL = "LimitRanger plugin set: cpu, memory request for container app; cpu, memor
         ),
         (ALL, {"cpu-request": "50m"}, {"requests": {"cpu": "50m"}}),
         ("cpu", {}, USUAL),
+        ("x" * 1_000_000, {}, USUAL),
+        (f"LimitRanger plugin set: {' ,' * 300_000}", {}, USUAL),
     ],
 )
 def test_what_a_limit_range_gave_the_app_is_left_to_it(

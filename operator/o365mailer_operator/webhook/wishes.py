@@ -21,6 +21,8 @@ CLAIM_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 LONGEST_CLAIM: Final = 253
 
 DEFAULT_PORTS: Final = (names.SMTP_PORT, names.SUBMISSION_PORT)
+LONGEST_PORTS: Final = 1000
+"""Characters of the annotation that names them."""
 SHOWN: Final = 60
 """Characters of a wrong value that a message repeats."""
 
@@ -103,8 +105,8 @@ def unknown_keys(annotations: Mapping[str, str] | None) -> list[str]:
 def _ports(value: str | None) -> tuple[int, ...] | None:
     if value is None:
         return None
-    ports = tuple(_port(part.strip()) for part in value.split(","))
-    wrong = None in ports or len(set(ports)) < len(ports)
+    ports = tuple(_port(part.strip()) for part in value[: LONGEST_PORTS + 1].split(","))
+    wrong = len(value) > LONGEST_PORTS or None in ports or len(set(ports)) < len(ports)
     if wrong:
         raise Refused(
             Reason.PORTS_INVALID,
