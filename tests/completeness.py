@@ -7,6 +7,7 @@ least the committed number of tests of each suite (minimums.toml): a suite that 
 import collections
 import os
 import pathlib
+import socket
 import tomllib
 from collections.abc import Iterable
 from typing import NoReturn
@@ -20,6 +21,14 @@ STRICT = os.environ.get("CI") == "true"
 def lacking(what: str, remedy: str) -> NoReturn:
     """Skip the test because this machine lacks something; the run's summary names it with the remedy."""
     pytest.skip(f"{what} ({remedy})")
+
+
+def need_ipv6_loopback() -> None:
+    """Skip the test where no socket can be bound to ::1, as in many containers whose kernel has IPv6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        lacking("no IPv6 loopback", "sysctl net.ipv6.conf.lo.disable_ipv6=0")
 
 
 class Completeness:

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from completeness import need_ipv6_loopback
 from emulator_client import EmulatorClient
 
 from o365mailer_emulator import certificates
@@ -76,6 +77,7 @@ def test_flags_may_come_from_the_environment(tmp_path: Path) -> None:
 
 
 def test_it_serves_ipv6(emulator_process: EmulatorClient) -> None:
+    need_ipv6_loopback()
     with EmulatorClient(host="::1") as emulator:
         assert emulator.authority.startswith("https://[::1]:")
         entra = emulator.state["entra"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from completeness import lacking
+from completeness import need_ipv6_loopback
 from sidecar_process import Sidecar, Wire
 
 from o365mailer_contract import names
@@ -109,8 +109,7 @@ def test_it_asks_again_until_the_answer_is_200(tmp_path: Path) -> None:
 
 
 def test_the_relay_may_be_on_ipv6_alone(tmp_path: Path) -> None:
-    if not socket.has_dualstack_ipv6():
-        lacking("no IPv6 here", "give the loopback device ::1")
+    need_ipv6_loopback()
     with answering(OK, host="::1") as (port, _):
         assert ended(started(port, LONG, tmp_path / "log")) == (0, "")
 

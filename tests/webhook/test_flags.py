@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from completeness import lacking
+from completeness import need_ipv6_loopback
 from webhook.process import COMMAND
 
 from o365mailer_operator.connections import bind
@@ -102,7 +102,7 @@ def test_an_address_that_is_taken_ends_the_process_with_the_fix(tmp_path: Path) 
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "::1"])
 def test_the_unspecified_ipv6_address_answers_both_families(client: str) -> None:
-    if client == "::1" and not socket.has_dualstack_ipv6():
-        lacking("IPv6", "boot a kernel that has it")
+    if client == "::1":
+        need_ipv6_loopback()
     with bind(("::", 0)) as listener, socket.create_connection((client, listener.getsockname()[1]), timeout=5):
         pass
