@@ -133,7 +133,7 @@ class Model:
 
     @staticmethod
     def body(octets: bytes) -> tuple[Codes, bytes]:
-        """What may be answered to the octets behind 354, their end among them; and what must arrive if it is 250.
+        """What may be answered to the bytes after 354, their end among them; and what must arrive if it is 250.
 
         Of the message that is what follows its header.
         """

@@ -37,13 +37,13 @@ VERDICT = {("may have arrived", 1), ("accepted", 1)}
 
 NEW: Seen = {
     **dict.fromkeys(("connect", "EHLO", "STAR", "AUTH", "MAIL", "RCPT"), NOT_SENT),
-    "DATA": NOT_SENT | UNKNOWN,  # with the last octet of 354 it leaves
+    "DATA": NOT_SENT | UNKNOWN,  # with the last byte of 354 it leaves
     "content": UNKNOWN,
     "verdict": VERDICT,
 }
 USED: Seen = {
     **dict.fromkeys(("next", "MAIL", "RCPT"), REPLACED),
-    "DATA": REPLACED | UNKNOWN,  # with the last octet of 354 it leaves
+    "DATA": REPLACED | UNKNOWN,  # with the last byte of 354 it leaves
     "content": UNKNOWN,
     "verdict": VERDICT,
 }

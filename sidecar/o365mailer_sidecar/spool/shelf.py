@@ -53,7 +53,7 @@ class Shelf:
         self.disk.close(self.dead_descriptor)
 
     def write(self, envelope: Envelope, body: Body, *, received: datetime) -> int:
-        """A new message, durable when it returns; how many octets its file has. After an error nothing is left.
+        """A new message, durable when it returns; how many bytes its file has. After an error nothing is left.
 
         Raises OSError, and Damaged or StoreFailed when the body's own file does not give back what it was given.
         """
