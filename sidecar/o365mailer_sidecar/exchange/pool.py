@@ -138,12 +138,12 @@ class Pool:
     # --- Waiting ------------------------------------------------------------------------------------------------------
 
     async def _slot(self, limit: int) -> None:
-        self.limit = limit
-        if self._now() - self.wanted_at > PATIENCE and not self.lent and not self.queue:
-            self.window.wanted(now=self._now())
-        self.wanted_at = self._now()
+        self.limit, now = limit, self._now()
+        if now - self.wanted_at > PATIENCE and not self.lent and not self.queue:
+            self.window.wanted(now=now)
+        self.wanted_at = now
         waited = False
-        while not self._admits(limit, behind=waited, now=(now := self._now())):
+        while not self._admits(limit, behind=waited, now=now):
             turn = asyncio.get_running_loop().create_future()
             # Whoever was woken in vain is the first again.
             (self.queue.appendleft if waited else self.queue.append)(turn)
@@ -158,6 +158,7 @@ class Pool:
                 else:
                     self._serve_next()
                 raise
+            now = self._now()
         self.lent += 1
         self._serve_next()
 
@@ -207,14 +208,13 @@ class Pool:
         A session outlives a change of the token: what Exchange does when a session's token expires is undocumented, so
         it is not tried.
         """
-        mine, theirs = connection.mailer, mailer
-        loop = asyncio.get_running_loop()
+        mine, theirs, now = connection.mailer, mailer, self._now()
         return (
             connection.usable
             and (mine.settings.mailbox, mine.settings.submission, mine.ca)
             == (theirs.settings.mailbox, theirs.settings.submission, theirs.ca)
-            and loop.time() - connection.opened_at < self.age_limit
-            and loop.time() < connection.ends_at
+            and now - connection.opened_at < self.age_limit
+            and now < connection.ends_at
             and connection.messages < self.message_limit
         )
 
