@@ -30,8 +30,8 @@ OUT_OF_TURN: Final = "it spoke out of turn"
 NO_SMTP: Final = "it spoke no SMTP"
 
 
-CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]")
-"""Control characters in UTF-8: C0 and DEL, which no address and no parameter may hold (RFC 5321 §4.1.2), and C1."""
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Control characters: C0 and DEL, which no address and no parameter may hold (RFC 5321 §4.1.2), and C1."""
 
 SPACE: Final = 4096
 """Octets read at once. Without a buffer of ours uvloop reads TLS into 256 KiB of fresh memory each time."""
@@ -42,7 +42,7 @@ def line(command: bytes) -> bytes:
 
     Raises Refused for a control character: with a CR or LF in an argument, one command would be two.
     """
-    if CONTROL.search(command):
+    if CONTROL.search(command.decode("utf-8", "replace")):
         raise Refused(replies.NOT_ONE_COMMAND)
     return command + b"\r\n"
 

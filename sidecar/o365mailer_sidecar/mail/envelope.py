@@ -7,7 +7,7 @@ from typing import Final
 from o365mailer_sidecar.reply import Reply
 
 QUOTED: Final = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
-PLAIN: Final = r'[^\s<>"\x00-\x1f\x7f]'
+PLAIN: Final = r'[^\s<>"\x00-\x1f\x7f]++'
 ADDRESS: Final = re.compile(rf"(?:{QUOTED}|{PLAIN})*")
 """What may stand between the angle brackets of a path: no control character, and no bracket, space or quote outside
 quotes. An app's command and a file of the spool are both held to it."""
