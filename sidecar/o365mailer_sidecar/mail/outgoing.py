@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Final
 
-from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.mail.body import DOT_LINE, Body
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.mail.headers import read
 from o365mailer_sidecar.mail.message import ADDED, added_fields
@@ -98,5 +98,6 @@ class Outgoing:
         before = b"\r\n"
         for piece in chain((self.head + next(pieces, b""),), pieces):
             octets = before + piece
-            yield octets.replace(b"\r\n.", b"\r\n..")[len(before) :]
+            stuffed = octets.replace(b"\r\n.", b"\r\n..") if DOT_LINE.search(octets) else octets
+            yield stuffed[len(before) :]
             before = octets[-2:]
