@@ -2,7 +2,7 @@
 
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ import yaml
 from o365mailer_contract import names, quantities, settings
 from o365mailer_operator.controller.conditions import REASONS
 from o365mailer_operator.controller.mailer import Condition, Status
+from o365mailer_operator.controller.metrics import Metrics as ControllerMetrics
+from o365mailer_operator.controller.queue import DueQueue
 from o365mailer_operator.token import spec as typed
+from o365mailer_operator.webhook.metrics import Metrics as WebhookMetrics
 
 ROOT = Path(__file__).parents[2]
 CRD = yaml.safe_load((ROOT / "crds" / "o365mailers.yaml").read_text())
@@ -169,3 +172,18 @@ def test_every_member_of_the_spec_is_in_the_reference() -> None:
         path.removeprefix("status.") for path in schema_paths(SCHEMA["status"], "status") if path.count(".") == 1
     }
     assert top_level - set(rows) == set()
+
+
+CONTROLLER = ControllerMetrics(DueQueue(clock=float), leading=lambda: True, agreed_at=float)
+
+
+@pytest.mark.parametrize(
+    ("page", "exposed"),
+    [("mailer.md", CONTROLLER.exposition), ("injection.md", WebhookMetrics().text)],
+    ids=["controller", "webhook"],
+)
+def test_every_metric_of_a_process_is_in_its_table_and_no_other(page: str, exposed: Callable[[], bytes]) -> None:
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", exposed().decode(), re.MULTILINE))
+    counted = {name for name in kinds if name.startswith("o365mailer_") and not name.endswith("_created")}
+    section = (ROOT / "docs" / page).read_text().split("## Metrics of the ")[1].split("\n## ")[0]
+    assert set(re.findall(r"`(o365mailer_\w+)", section)) == counted
