@@ -9,6 +9,8 @@ ROOT: Final = Path(__file__).parent.parent.parent
 CHART: Final = ROOT / "charts" / "o365mailer"
 RELEASE: Final = "o365mailer"
 NAMESPACE: Final = "o365mailer-system"
+OLDEST: Final = "1.32.0"
+"""Of Kubernetes: the chart refuses an older one."""
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]

@@ -4,9 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
-from chart.release import CHART, RELEASE, ROOT, VALUES, Render, of_kind
+from chart.release import CHART, OLDEST, RELEASE, ROOT, VALUES, Render, of_kind
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 
@@ -74,8 +75,16 @@ def test_the_crd_comes_out_of_helm_as_it_went_in(render: Render) -> None:
     assert rendered == yaml.safe_load(CRDS[0].read_text(encoding="utf-8"))
 
 
-def test_an_api_server_older_than_the_oldest_tested_one_is_refused(helm: Client) -> None:
-    older = helm.process("template", RELEASE, CHART, "--kube-version", "1.34.9")
+def test_an_api_server_whose_kubelets_may_lack_native_sidecars_is_refused(helm: Client) -> None:
+    older = helm.process("template", RELEASE, CHART, "--kube-version", "1.31.9")
     assert older.returncode != 0
-    assert "requires kubeVersion: >=1.35.0-0" in older.stderr
-    assert helm.process("template", RELEASE, CHART, "--kube-version", "1.35.0-gke.100").returncode == 0
+    assert f"requires kubeVersion: >={OLDEST}-0" in older.stderr
+    assert helm.process("template", RELEASE, CHART, "--kube-version", f"{OLDEST}-gke.100").returncode == 0
+
+
+@pytest.mark.parametrize("minor", ["1.32", "1.33", "1.34", "1.35", "1.36", "1.37"])
+def test_the_manifests_are_valid_in_every_minor(render: Render, minor: str) -> None:
+    for document in [document for values in VALUES.values() for document in render(*values)]:
+        kubernetes_validate.validate(document, minor, strict=True)
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate({**document, "spek": {}}, minor, strict=True)
