@@ -1,5 +1,8 @@
 """How the Secrets that mailers name are read: from the API server's cache, and one that many name only now and then.
 
+A Secret may have 1 MiB, and who may make Secrets and mailers in one namespace may make hundreds: of each only what a
+decision needs is kept, and of all together at most KEPT bytes.
+
 A read with `resourceVersion=0` costs the API server no request to etcd, and may be old by as much as its watch cache
 lags. A look that decides to write or to ask for a token reads everything anew from etcd first (visit.py).
 https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list, read 2026-11-28.
@@ -7,8 +10,21 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from o365mailer_operator.controller.cluster import SECRETS, Cluster, Manifest
+
+KEPT: Final = 16 << 20
+"""Bytes of all Secrets that are kept between looks, the oldest of which go first. 1,000 of a usual size have 3 MiB."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A Secret, when it was asked for (monotonic), and about how many bytes it takes."""
+
+    at: float
+    secret: Manifest = field(repr=False)
+    size: int
 
 
 @dataclass
@@ -18,8 +34,10 @@ class SecretReader:
     cluster: Cluster
     longest: float
     clock: Callable[[], float]
-    _reads: dict[tuple[str, str], tuple[float, Manifest]] = field(default_factory=dict, init=False, repr=False)
+    _reads: dict[tuple[str, str], _Read] = field(default_factory=dict, init=False, repr=False)
     """By namespace and name, the oldest first. A Secret that is missing is never in here."""
+    _kept: int = field(default=0, init=False)
+    """Bytes, of all in `_reads`."""
 
     async def read(self, name: str, *, namespace: str, max_age: float) -> Manifest | None:
         """The Secret as it was at most `max_age` seconds ago; with 0 as etcd has it now. None where there is none.
@@ -27,19 +45,30 @@ class SecretReader:
         Raises ClusterError.
         """
         began, place = self.clock(), (namespace, name)
-        read_at, known = self._reads.get(place, (float("-inf"), None))
-        if known is not None and max_age and began - read_at < max_age:
-            return known
+        known = self._reads.get(place)
+        if known is not None and max_age and began - known.at < max_age:
+            return known.secret
         secret = await self.cluster.find(SECRETS, name=name, namespace=namespace, cached=max_age > 0)
-        self._reads.pop(place, None)
+        self._forget(place)
         if secret is not None:
-            self._reads[place] = (began, secret)
+            secret = {"metadata": {"uid": secret["metadata"].get("uid")}, "data": secret.get("data")}
+            read = self._reads[place] = _Read(began, secret, size=_size(secret))
+            self._kept += read.size
         self._forget_old(began)
         return secret
 
+    def _forget(self, place: tuple[str, str]) -> None:
+        if place in self._reads:
+            self._kept -= self._reads.pop(place).size
+
     def _forget_old(self, now: float) -> None:
         while self._reads:
-            place, (read_at, _) = next(iter(self._reads.items()))
-            if now - read_at < self.longest:
+            place, read = next(iter(self._reads.items()))
+            if now - read.at < self.longest and self._kept <= KEPT:
                 return
-            del self._reads[place]
+            self._forget(place)
+
+
+def _size(secret: Manifest) -> int:
+    """Bytes in memory, about: a text, and its place in a dictionary, cost some 100 bytes besides."""
+    return sum(len(key) + len(text) + 200 for key, text in (secret["data"] or {}).items()) + 1000

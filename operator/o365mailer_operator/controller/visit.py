@@ -6,6 +6,7 @@ is the first look since this process began to lead, everything is read anew from
 that lags never causes a second token request and never undoes our own write.
 """
 
+import asyncio
 import dataclasses
 import datetime
 import logging
@@ -42,6 +43,8 @@ UNREADY_JITTER: Final = 0.1
 """Of a pause, to either side."""
 AT_ONCE: Final = 1.0
 """Seconds until a mailer is looked at again that has changed under our hands."""
+LOOKS_AT_ONCE: Final = 8
+"""At Secrets, of all mailers: a look takes milliseconds, and may hold five Secrets of 1 MiB."""
 LOOKS: Final = 4
 """At one mailer in one visit, while others write to it."""
 
@@ -98,6 +101,8 @@ class Visitor:
     """When a mailer last changed, of `monotonic`."""
     unwritten: dict[Key, tuple[Aim, Token]] = dataclasses.field(default_factory=dict, repr=False)
     """Tokens that the API server did not take, or was away for: written later, rather than minted again."""
+    looking: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(LOOKS_AT_ONCE))
+    """Held while Secrets are read and decided about: one may have 1 MiB, and a visit may last as long as Entra does."""
     attempted: dict[Key, datetime.datetime] = dataclasses.field(default_factory=dict)
     """When Entra was last asked for a mailer: the status, which says it too, may be refused or written in between."""
 
@@ -141,8 +146,10 @@ class Visitor:
         return decode_mailer(manifest) if manifest is not None else None
 
     async def _settle(self, key: Key, mailer: Mailer, *, anew: bool) -> float | None:
-        situation = await self._look(mailer, anew=anew)
-        step = decide(situation, allowed=self.allowed)
+        async with self.looking:
+            situation = await self._look(mailer, anew=anew)
+            step = decide(situation, allowed=self.allowed)
+            situation = dataclasses.replace(situation, secrets={})  # the step has what it needs of them
         if isinstance(step, Leave):
             self.forget(key)
             return None
