@@ -1,6 +1,7 @@
 """The active controller keeps the webhook's authority, and gives the API server what it has to trust."""
 
 import base64
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -54,6 +55,28 @@ def test_the_configuration_trusts_the_secrets_authority_and_is_mended_when_it_is
     wipe = '[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
     cluster.kubectl("patch", "mutatingwebhookconfiguration", configuration, "--type=json", "-p", wipe)
     assert eventually(lambda: bundle(cluster, configuration), within=5, what="the caBundle again") == trusted
+
+
+@pytest.mark.promise("W38")
+def test_a_configuration_without_webhooks_is_left_and_trusts_again_when_it_has_some(
+    cluster: ControlPlane,
+    own_namespace: Namespace,
+    configuration: str,
+    start_controller: Callable[..., ControllerProcess],
+) -> None:
+    """To take its webhooks out is how a webhook is switched off by hand."""
+    found = cluster.kubectl.json("get", "mutatingwebhookconfiguration", configuration)
+    empty = '[{"op": "remove", "path": "/webhooks"}]'
+    cluster.kubectl("patch", "mutatingwebhookconfiguration", configuration, "--type=json", "-p", empty)
+    controller = start_controller("--webhook-configuration", configuration)
+    controller.wait_until_leading()
+    own_namespace.apply_mailer()
+    own_namespace.await_ready()
+    eventually(lambda: own_namespace.find("secret", names.CA_SECRET), what="the authority")
+    back = json.dumps({"webhooks": found["webhooks"]})
+    cluster.kubectl("patch", "mutatingwebhookconfiguration", configuration, "--type=merge", "-p", back)
+    assert eventually(lambda: bundle(cluster, configuration), within=20, what="a caBundle")
+    assert controller.process.poll() is None
 
 
 @pytest.mark.promise("W12")

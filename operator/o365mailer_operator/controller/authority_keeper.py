@@ -102,7 +102,7 @@ class AuthorityKeeper:
         )
         if wanted != present:
             await self._store(secret, wanted)
-        if configuration is not None and not authority.carried(configuration, wanted.bundle()):
+        if configuration and configuration.get("webhooks") and not authority.carried(configuration, wanted.bundle()):
             await self._publish(configuration, wanted)
 
     def _is_published(self, configuration: Manifest | None, bundle: bytes) -> bool:
