@@ -91,8 +91,8 @@ class WebhookProcess:
             self.lines.append(line)
 
     def wait_ready(self) -> None:
-        """Returns when /readyz says 200."""
-        eventually(lambda: self.ports.get("health") and self.health("/readyz")[0] == 200, "the webhook is ready")
+        """Returns when /readyz says 200, and the log has been read up to both ports."""
+        eventually(lambda: len(self.ports) == 2 and self.health("/readyz")[0] == 200, "the webhook is ready")
 
     def health(self, path: str) -> tuple[int, str]:
         """Status and body of a request to the health port."""
