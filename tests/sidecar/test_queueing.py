@@ -61,6 +61,21 @@ def test_what_is_not_allowed_is_refused_though_exchange_is_away(directory: Maile
         assert len(queued(tmp_path)) == 1
 
 
+@pytest.mark.promise("R51")
+def test_a_recipient_whose_mailbox_is_full_is_tried_on_its_own_schedule(
+    emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
+) -> None:
+    directory.write_for(emulator)
+    emulator.script("rcpt", match="full@*", reply="552 5.2.2 mailbox full", times=None)
+    with spooling(directory, tmp_path, stays=True) as sidecar:
+        waits = number(submit(sidecar, "full@example.com"))
+        for _ in range(5):  # each would start the next attempt at once, if the mailer's own mailbox was meant
+            assert submit(sidecar).startswith("250 2.0.0 Office 365 has it")
+        assert [(event["event"], event["reason"]) for event in history(tmp_path, waits)] == [
+            ("attempt", "mailbox-full")
+        ]
+
+
 @pytest.mark.promise("R20", "R51")
 def test_what_exchange_defers_is_queued_and_tried_again_within_seconds(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path

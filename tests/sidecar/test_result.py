@@ -12,6 +12,7 @@ HAS_IT = Reply(250, "2.0.0", "OK <x@y> [Hostname=z]")
 LATER = Reply(450, "4.2.1", "Try later")
 UNKNOWN = Reply(550, "5.1.10", "Recipient not found")
 FULL = Reply(554, "5.2.2", "mailbox full; STOREDRV.Submission.Exception:QuotaExceededException")
+BLOCKED = Reply(550, "5.7.501", "Access denied, spam abuse detected")
 A, D, R, H = Outcome.ACCEPTED, Outcome.DEFERRED, Outcome.REFUSED, Outcome.HELD
 
 
@@ -28,6 +29,8 @@ def envelope(count: int) -> Envelope:
      ((OK, LATER, UNKNOWN), HAS_IT, [A, D, R]),
      ((OK, LATER, UNKNOWN), Reply(451, "4.7.0", "busy"), [D, D, R]),
      ((OK, UNKNOWN), FULL, [H, R]),
+     ((OK, FULL, UNKNOWN), HAS_IT, [A, D, R]),
+     ((FULL,), None, [D]),
      ((OK, UNKNOWN), Reply(251, "2.1.5", "no verdict on a message"), [D, R]),
      ((OK, UNKNOWN), None, [D, R]),
      ((UNKNOWN, UNKNOWN), None, [R, R])],
@@ -52,6 +55,12 @@ def test_a_redirected_messages_fate_is_that_of_its_one_recipient() -> None:
     to = envelope(3)
     result = concluded(to, envelope(1), Answers(sender=OK, recipients=(OK,), final=HAS_IT))
     assert [fate.outcome for fate in result.of(to)] == [A, A, A]
+
+
+def test_a_full_mailbox_of_a_recipient_is_an_attempt_of_the_message() -> None:
+    to = envelope(1)
+    own = {said: concluded(to, to, Answers(sender=OK, recipients=(said,))).own for said in (FULL, BLOCKED)}
+    assert own == {FULL: True, BLOCKED: False}
 
 
 @pytest.mark.parametrize(

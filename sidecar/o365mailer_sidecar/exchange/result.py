@@ -157,6 +157,8 @@ def _found(sent: Envelope, answers: Answers) -> list[tuple[Reply, Judgement]]:
     found = []
     for reply in answers.recipients:
         judgement = judged(reply)
+        if judgement.reason == "mailbox-full":  # said to RCPT, it is the recipient's: this message waits, not all mail
+            judgement = judgement._replace(outcome=Outcome.DEFERRED)
         if judgement.outcome is Outcome.ACCEPTED:
             found.append((end, _of_end(end)) if end else (reply, Judgement(Outcome.DEFERRED, WITHHELD)))
         else:
