@@ -59,6 +59,8 @@ def load_mailer(name: str) -> Mailer:
 def _octets(name: str, shown: str) -> bytes:
     try:
         if name == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise WrongFile(f"{shown}: is closed. Name the mailer's file with -f FILE.")
             octets = sys.stdin.buffer.read(LARGEST_FILE + 1)
         else:
             with Path(name).open("rb") as file:

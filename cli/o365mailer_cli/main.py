@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         with contextlib.suppress(OSError):
             sys.stderr.write(f"o365mailer: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:  # Ctrl-C before the relay is started
+        return 0
     finally:
         _finish(sys.stdout)
         _finish(sys.stderr)

@@ -250,3 +250,13 @@ def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]
 
     assert ended.value.code == 2
     assert "usage: o365mailer" in capsys.readouterr().err
+
+
+@pytest.mark.promise("C82")
+def test_a_closed_standard_input_is_told() -> None:
+    command = f"exec '{sys.executable}' -m o365mailer_cli.main run -f - <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "o365mailer: standard input: is closed. Name the mailer's file with -f FILE.\n",
+    )
