@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sidecar_process import Sidecar, Wire
 
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope
@@ -225,3 +226,12 @@ def test_any_octets_get_replies_and_an_end(octets: bytes) -> None:
             assert (await counter.exchange(b"NOOP\r\n")).startswith(b"250")
 
     asyncio.run(attempt())
+
+
+def test_addresses_with_two_domains_are_refused_recipients_and_no_bad_commands(idle_sidecar: Sidecar) -> None:
+    with Wire(idle_sidecar.port) as app:
+        app.begin("noreply@contoso.com")
+        assert {app.ask(f"RCPT TO:<a@b{number}@example.com>")[:9] for number in range(25)} == {"501 5.1.3"}
+        assert app.ask("RCPT TO:<b@example.com>").startswith("250")
+        assert [app.ask("RCPT TO:<a b>")[:3] for _ in range(20)] == ["501"] * 20, "syntax counts"
+        assert app.reply().startswith("421 4.7.0 Too many bad commands")

@@ -218,8 +218,11 @@ COMMANDS: Final[dict[str, Callable[[Dialogue, bytes], Awaitable[None]]]] = {
 
 
 def _of_protocol(refusal: Reply) -> bool:
-    """Whether it is about syntax or order (RFC 5321 §4.2.1: x0z; 555 is §4.1.1.11), and not about a message."""
-    return refusal.code // 10 == 50 or refusal.code == 555
+    """Whether it is about syntax or order (RFC 5321 §4.2.1: x0z; 555 is §4.1.1.11), not about a message or an address.
+
+    RFC 3463 §3.2: X.1.X is about an address.
+    """
+    return (refusal.code // 10 == 50 or refusal.code == 555) and not refusal.enhanced.startswith("5.1.")
 
 
 def _fault(line: bytes) -> Reply:
