@@ -48,6 +48,13 @@ def _finish(stream: TextIO) -> None:
         os.close(nowhere)
 
 
+def folder(text: str) -> Path:
+    """A directory's path. Raises ArgumentTypeError for an empty text, which Path takes for the current directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; is a variable unset? Name a directory")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The subcommands and their flags."""
     made = argparse.ArgumentParser(
@@ -75,15 +82,15 @@ def parser() -> argparse.ArgumentParser:
     )
     flag(
         "--secrets-dir",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="a file for each key: DIR/<secret>/<key> (default: variables O365MAILER_SECRET_<SECRET>_<KEY>)",
     )
-    flag("--directory", type=Path, metavar="DIR", help="where the token is kept (default: a private temporary one)")
+    flag("--directory", type=folder, metavar="DIR", help="where the token is kept (default: a private temporary one)")
     spool = subcommand.add_mutually_exclusive_group().add_argument
     spool(
         "--spool-dir",
-        type=Path,
+        type=folder,
         metavar="DIR",
         help="where mail waits that Office 365 does not take yet (default: ~/.local/state/o365mailer/…)",
     )

@@ -253,6 +253,16 @@ def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.promise("C82")
+@pytest.mark.parametrize("flag", ["--directory", "--spool-dir", "--secrets-dir"])
+def test_an_empty_directory_is_not_the_current_one(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "-f", "mailer.yaml", flag, ""], {})
+
+    assert ended.value.code == 2
+    assert f"{flag}: is empty; is a variable unset? Name a directory" in capsys.readouterr().err
+
+
+@pytest.mark.promise("C82")
 def test_a_closed_standard_input_is_told() -> None:
     command = f"exec '{sys.executable}' -m o365mailer_cli.main run -f - <&-"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
