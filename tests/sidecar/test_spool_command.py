@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -256,9 +258,15 @@ def following(directory: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", FOLLOW, str(directory)], stdout=subprocess.PIPE, text=True)
 
 
-def innocent_process() -> "subprocess.Popen[bytes]":
-    """One that SIGHUP would end."""
-    return subprocess.Popen(["sleep", "60"])
+@contextmanager
+def innocent_process() -> Iterator["subprocess.Popen[bytes]"]:
+    """One that SIGHUP ends, also where the tests themselves ignore it, as under nohup."""
+    default = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
+    with subprocess.Popen(["sleep", "60"], preexec_fn=default) as process:  # noqa: PLW1509 - this only sets a signal
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.promise("R44")
