@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import tempfile
 
 from hypothesis import settings
@@ -14,6 +15,12 @@ pytest_plugins = ["completeness", "cluster_fixtures", "emulator_client"]
 settings.register_profile("one a commit", derandomize=True)
 settings.register_profile(RANDOM, derandomize=False, print_blob=True)
 settings.load_profile(RANDOM if os.environ.get(VARIABLE) == RANDOM else "one a commit")
+
+
+# A shell starts a background job with SIGINT ignored, nohup ignores SIGHUP, and the programs under test inherit both.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_report_header() -> str:

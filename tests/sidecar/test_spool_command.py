@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -260,9 +259,8 @@ def following(directory: Path) -> "subprocess.Popen[str]":
 
 @contextmanager
 def innocent_process() -> Iterator["subprocess.Popen[bytes]"]:
-    """One that SIGHUP ends, also where the tests themselves ignore it, as under nohup."""
-    default = partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)
-    with subprocess.Popen(["sleep", "60"], preexec_fn=default) as process:  # noqa: PLW1509 - this only sets a signal
+    """One that SIGHUP would end."""
+    with subprocess.Popen(["sleep", "60"]) as process:
         try:
             yield process
         finally:
