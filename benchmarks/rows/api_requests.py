@@ -14,12 +14,13 @@ from typing import Any, Final, cast
 
 from benchmarks.rig import Rig
 from o365mailer_operator.controller import agreement, lease
-from o365mailer_operator.controller.cluster import MAILERS, Cluster, Manifest, Resource
+from o365mailer_operator.controller.cluster import MAILERS, Cluster, Resource
 from o365mailer_operator.controller.events import Recorder
+from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import parse
-from o365mailer_operator.controller.queue import DueQueue, Key
+from o365mailer_operator.controller.queue import DueQueue
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.token.bearer import Token

@@ -12,8 +12,9 @@ from cluster_rig.control_plane import ControlPlane
 from controller_process import Namespace
 
 from o365mailer_operator.controller import cluster as adapter
-from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster, Manifest, connect
+from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster, connect
 from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused, Unavailable
+from o365mailer_operator.controller.mailer import Manifest
 
 
 @pytest_asyncio.fixture

@@ -2,7 +2,8 @@
 
 import pytest
 
-from o365mailer_operator.controller.queue import DueQueue, Key
+from o365mailer_operator.controller.mailer import Key
+from o365mailer_operator.controller.queue import DueQueue
 
 
 class Clock:

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o365mailer_operator.controller.agreement import INTERVAL, LONGEST_SILENCE, RESTART_AFTER, Agreement
-from o365mailer_operator.controller.cluster import Cluster, Manifest
+from o365mailer_operator.controller.cluster import Cluster
 from o365mailer_operator.controller.cluster_errors import Unavailable
+from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.main import VISIT_LIMIT, Controller, pause_after_failed_looks
 from o365mailer_operator.controller.options import parse
-from o365mailer_operator.controller.queue import Key
 from o365mailer_operator.controller.visit import UNREADY_JITTER, Visitor, unready_pause
 from o365mailer_operator.controller.watch import WatchEnded
 

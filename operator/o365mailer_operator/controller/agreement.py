@@ -15,8 +15,8 @@ from typing import Final
 
 from o365mailer_operator.controller.cluster import MAILERS, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError
+from o365mailer_operator.controller.mailer import Key
 from o365mailer_operator.controller.mailer_cache import Difference, MailerCache, Version, key_of, version_of
-from o365mailer_operator.controller.queue import Key
 from o365mailer_operator.controller.watch import WatchEnded
 
 INTERVAL: Final = 300.0

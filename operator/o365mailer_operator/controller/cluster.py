@@ -19,9 +19,7 @@ from kubernetes.aio import client, config
 
 from o365mailer_contract import names
 from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, Refused, Unavailable, error
-
-Manifest = dict[str, Any]
-"""An object as the API server writes it."""
+from o365mailer_operator.controller.mailer import Manifest
 
 REQUEST_TIMEOUT: Final = 10.0
 """Seconds for one request, the connection included. Less than a Lease lives, so that a hung call cannot outlive it."""

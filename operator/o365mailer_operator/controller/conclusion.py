@@ -7,10 +7,9 @@ import msgspec
 
 from o365mailer_contract import names
 from o365mailer_operator.controller import conditions
-from o365mailer_operator.controller.cluster import Manifest
 from o365mailer_operator.controller.conditions import Problem
 from o365mailer_operator.controller.decision import Aim, Hold, Keep, Mint, Situation
-from o365mailer_operator.controller.mailer import Condition, Status
+from o365mailer_operator.controller.mailer import Condition, Manifest, Status
 from o365mailer_operator.controller.token_secret import Directory, Origin, compose, is_owned, revision_in
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import fingerprint

@@ -13,14 +13,13 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
-from o365mailer_operator.controller.cluster import Manifest
 from o365mailer_operator.controller.conditions import (
     SECRET_NAME_TAKEN,
     SUSPENDED,
     TOKEN_ISSUED,
     Problem,
 )
-from o365mailer_operator.controller.mailer import Mailer
+from o365mailer_operator.controller.mailer import Mailer, Manifest
 from o365mailer_operator.controller.token_secret import Directory, Origin, SecretFiles, is_ours, read_directory
 from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
 from o365mailer_operator.token.errors import InvalidSpec, SecretUnreadable, TokenError

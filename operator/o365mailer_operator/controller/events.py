@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Final
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster import EVENTS, Cluster, Manifest
+from o365mailer_operator.controller.cluster import EVENTS, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
-from o365mailer_operator.controller.mailer import Condition, Mailer
+from o365mailer_operator.controller.mailer import Condition, Mailer, Manifest
 
 REPORTER: Final = f"{names.GROUP}/controller"
 NOTE_LIMIT: Final = 1024

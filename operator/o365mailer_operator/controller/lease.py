@@ -24,9 +24,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from o365mailer_operator.controller.cluster import LEASES, Cluster, Manifest
+from o365mailer_operator.controller.cluster import LEASES, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict, Unavailable
 from o365mailer_operator.controller.events import micro_time
+from o365mailer_operator.controller.mailer import Manifest
 
 RENEW_SHARE: Final = 2 / 3
 REQUEST_SHARE: Final = 1 / 3

@@ -1,19 +1,29 @@
 """An O365Mailer as the API server holds it: who it is, what is asked of it, and what we last said about it."""
 
 import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster import Manifest
-from o365mailer_operator.controller.queue import Key
 
 LARGEST_COUNT: Final = 2**53
 """What every reader of JSON still counts exactly. More than that was not counted by us."""
 
+Manifest = dict[str, Any]
+"""An object as the API server writes it."""
 Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)]
+
+
+class Key(NamedTuple):
+    """A mailer's namespace and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -72,7 +82,6 @@ class Mailer(Part, frozen=True):
 
     @property
     def key(self) -> Key:
-        """Its namespace and name."""
         return Key(self.metadata.namespace, self.metadata.name)
 
     @property

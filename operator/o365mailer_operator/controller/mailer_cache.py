@@ -4,9 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster import Manifest
-from o365mailer_operator.controller.mailer import Mailer, decode_mailer
-from o365mailer_operator.controller.queue import Key
+from o365mailer_operator.controller.mailer import Key, Mailer, Manifest, decode_mailer
 
 
 class Version(NamedTuple):

@@ -17,15 +17,16 @@ from typing import Final
 
 from o365mailer_operator.controller.agreement import Agreement
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
-from o365mailer_operator.controller.cluster import MAILERS, Cluster, Manifest, connect
+from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
 from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.lease import Lease, LeaseLost, NotLeading
+from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache, key_of
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
 from o365mailer_operator.controller.probes import CannotListen, serving
-from o365mailer_operator.controller.queue import DueQueue, Key, work
+from o365mailer_operator.controller.queue import DueQueue, work
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.controller.watch import Watch, WatchEnded

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from o365mailer_operator.controller.mailer import Mailer, Status
-from o365mailer_operator.controller.queue import DueQueue, Key
+from o365mailer_operator.controller.mailer import Key, Mailer, Status
+from o365mailer_operator.controller.queue import DueQueue
 
 
 class Metrics:

@@ -10,7 +10,9 @@ import dataclasses
 import heapq
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+from o365mailer_operator.controller.mailer import Key
 
 WORKERS: Final = 64
 """Looks under way at once: each is a handful of small requests, and most of its time is waiting."""
@@ -18,16 +20,6 @@ LANE_WORKERS: Final = 2
 """Of them for one tenant: one may hang in a token request while the other serves those that only need a look."""
 PAUSE: Final = 0.5
 """Seconds between two questions whether this replica leads again."""
-
-
-class Key(NamedTuple):
-    """A mailer."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
 
 
 @dataclasses.dataclass

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from o365mailer_operator.controller.cluster import SECRETS, Cluster, Manifest
+from o365mailer_operator.controller.cluster import SECRETS, Cluster
+from o365mailer_operator.controller.mailer import Manifest
 
 KEPT: Final = 16 << 20
 """Bytes of all Secrets that are kept between looks, the oldest of which go first. 1,000 of a usual size have 3 MiB."""

@@ -14,8 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from o365mailer_contract import names, settings
-from o365mailer_operator.controller.cluster import Manifest
-from o365mailer_operator.controller.mailer import LARGEST_COUNT, Mailer
+from o365mailer_operator.controller.mailer import LARGEST_COUNT, Mailer, Manifest
 
 IDENTITY_ANNOTATION: Final = f"{names.GROUP}/token-identity"
 """A digest of the spec's part that decides which token it gets."""

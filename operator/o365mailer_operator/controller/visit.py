@@ -18,16 +18,15 @@ from typing import Final
 
 from o365mailer_contract import names
 from o365mailer_operator.controller import conditions
-from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster, Manifest
+from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster
 from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused
 from o365mailer_operator.controller.conclusion import Conclusion, Outcome, conclude
 from o365mailer_operator.controller.conditions import Problem, SecretWriteRefused
 from o365mailer_operator.controller.decision import Aim, Hold, Keep, Leave, Mint, Situation, decide, read_spec
 from o365mailer_operator.controller.events import Recorder
-from o365mailer_operator.controller.mailer import Condition, Mailer, Status, decode_mailer, encode_status
+from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, decode_mailer, encode_status
 from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.metrics import Metrics
-from o365mailer_operator.controller.queue import Key
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed

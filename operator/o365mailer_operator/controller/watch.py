@@ -20,7 +20,8 @@ from typing import Any, Final
 import kopf
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster import Cluster, Manifest
+from o365mailer_operator.controller.cluster import Cluster
+from o365mailer_operator.controller.mailer import Manifest
 
 LOGIN_LIFETIME: Final = datetime.timedelta(minutes=5)
 """A pod's token is replaced by kubelet before 80 % of its life, an hour as a rule; read again well before that."""
