@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 APPS := PYTHONPATH=tests:tests/cluster/rig $(BIN)/python -m apps.record
 RIG := PYTHONPATH=tests/cluster/rig $(BIN)/python -m cluster_rig
-RANDOM_TESTS = $(shell grep -rlE "from seeds import|from hypothesis import" tests --include='test_*.py' | grep -v mutations)
+RANDOM_TESTS = $(shell grep -rlE "from support.seeds import|from hypothesis import" tests --include='test_*.py' | grep -v mutations)
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 

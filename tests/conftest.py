@@ -6,11 +6,11 @@ import signal
 import tempfile
 
 from hypothesis import settings
-from seeds import RANDOM, SEED, VARIABLE
+from support.seeds import RANDOM, SEED, VARIABLE
 
 from o365mailer_sidecar.spool.volume import IN_MEMORY, kind, mounted
 
-pytest_plugins = ["completeness", "cluster_fixtures", "emulator_client"]
+pytest_plugins = ["support.completeness", "support.cluster_fixtures", "support.emulator_client"]
 
 settings.register_profile("one a commit", derandomize=True)
 settings.register_profile(RANDOM, derandomize=False, print_blob=True)

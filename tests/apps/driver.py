@@ -25,8 +25,8 @@ from apps.scenarios import PLAIN, Scenario
 from apps.tap import Tap
 from cluster_rig.errors import MachineLacksError
 from cluster_rig.requirements import search_path
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, document, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, document, running
 
 WITHIN = 50.0
 """Seconds for one program; a JVM on a busy machine needs some."""

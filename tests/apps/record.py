@@ -9,7 +9,7 @@ from pathlib import Path
 from apps import driver, page
 from apps.programs import PROGRAMS
 from apps.scenarios import SCENARIOS
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 
 def measured() -> tuple[page.Results, page.Waits]:

@@ -12,8 +12,8 @@ from apps import driver, installing, letter, page
 from apps.programs import BY_NAME, PROGRAMS, Program
 from apps.scenarios import DELIVERED, REFUSED, Scenario
 from cluster_rig.errors import MachineLacksError
-from completeness import lacking
-from emulator_client import EmulatorClient
+from support.completeness import lacking
+from support.emulator_client import EmulatorClient
 
 pytestmark = pytest.mark.timeout(300)  # the first test of a program installs it
 

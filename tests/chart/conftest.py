@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 from chart.release import CHART, NAMESPACE, RELEASE, Render
-from cluster_fixtures import PREPARATIONS, need
 from cluster_rig import programs
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
-from rendered_chart import build_helm, helm_client, rendered
+from support.cluster_fixtures import PREPARATIONS, need
+from support.rendered_chart import build_helm, helm_client, rendered
 
 NAMESPACES = {NAMESPACE: {"pod-security.kubernetes.io/enforce": "restricted"}, "team-a": {}, "team-b": {}}
 

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from cluster_fixtures import need
 from cluster_rig import images
+from support.cluster_fixtures import need
 
 from o365mailer_contract import names
 

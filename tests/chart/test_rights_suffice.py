@@ -11,8 +11,8 @@ import pytest
 from chart.release import CHART, NAMESPACE, RELEASE, Render, environment_of, eventually
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
-from controller_process import ControllerProcess, Namespace
-from emulator_client import EmulatorClient
+from support.controller_process import ControllerProcess, Namespace
+from support.emulator_client import EmulatorClient
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 PATIENCE = 30.0
 

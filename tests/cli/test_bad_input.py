@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from completeness import lacking
+from support.completeness import lacking
 
 from o365mailer_cli.main import main
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import hanging_relay
 import pytest
-from emulator_client import EmulatorClient
+from support import hanging_relay
+from support.emulator_client import EmulatorClient
 
 PATIENCE = 30.0
 

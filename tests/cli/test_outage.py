@@ -4,7 +4,7 @@ import smtplib
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 
 @pytest.mark.promise("C83")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 
 @pytest.mark.promise("C80")

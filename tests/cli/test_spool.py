@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spooled import RECEIVED, body, envelope, spool_in
+from support.spooled import RECEIVED, body, envelope, spool_in
 
 from o365mailer_cli.errors import RelayFailed, WrongFlag, WrongInput
 from o365mailer_cli.main import main

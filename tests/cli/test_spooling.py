@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 from o365mailer_cli.spool import WAY_OUT
 

@@ -17,7 +17,7 @@ from cluster_rig import cache, images, traces
 from cluster_rig.choice import Cluster
 from cluster_rig.errors import StartError
 from cluster_rig.node import NodeCluster, sweep
-from completeness import lacking
+from support.completeness import lacking
 
 RIG = Path(__file__).parent / "rig"
 NAMESPACE = "rig-node"

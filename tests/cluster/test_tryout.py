@@ -6,12 +6,12 @@ import shlex
 from collections.abc import Iterator
 
 import pytest
-from cluster_fixtures import need
 from cluster_rig import tryout
 from cluster_rig.choice import Cluster, choose
 from cluster_rig.errors import StartError
 from cluster_rig.given import GivenCluster
-from completeness import lacking
+from support.cluster_fixtures import need
+from support.completeness import lacking
 
 pytestmark = pytest.mark.timeout(600)
 

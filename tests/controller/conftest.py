@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from controller_process import ControllerProcess, Namespace
-from emulator_client import EmulatorClient
+from support.controller_process import ControllerProcess, Namespace
+from support.emulator_client import EmulatorClient
 
 CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
 

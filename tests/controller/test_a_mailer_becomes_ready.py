@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace, eventually
 
 from o365mailer_contract import settings
 

@@ -5,13 +5,13 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import hostile_keys
 import pytest
-from controller_process import Namespace
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from support import hostile_keys
+from support.controller_process import Namespace
 
 from o365mailer_contract import names
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from cluster_rig.control_plane import ControlPlane
 from controller.conftest import arguments_for
-from controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace, eventually
 
 VALUES = Path(__file__).parents[2] / "charts" / "o365mailer" / "values.yaml"
 MAILERS = 64

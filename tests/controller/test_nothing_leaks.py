@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace, eventually
 
 WRONG_SECRET = "canary-wrong-value-not-a-secret"
 EMPTY_NEIGHBOUR = "canary-neighbour-value-not-a-secret"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from chart.release import Manifest
-from cluster_fixtures import PREPARATIONS, need
 from cluster_rig.control_plane import ControlPlane
-from controller_process import ControllerProcess, Namespace, eventually
-from emulator_client import EmulatorClient
-from rendered_chart import build_helm, controller_account, controller_rights, rule
+from support.cluster_fixtures import PREPARATIONS, need
+from support.controller_process import ControllerProcess, Namespace, eventually
+from support.emulator_client import EmulatorClient
+from support.rendered_chart import build_helm, controller_account, controller_rights, rule
 
 from o365mailer_contract.quantities import seconds
 

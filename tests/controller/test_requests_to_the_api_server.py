@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from api_front import ApiFront, Request
 from cluster_rig.control_plane import ControlPlane
-from controller_process import ControllerProcess, Namespace, eventually
+from support.api_front import ApiFront, Request
+from support.controller_process import ControllerProcess, Namespace, eventually
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from foreign_entra import Reply, discovery, foreign
+from support.foreign_entra import Reply, discovery, foreign
 
-PROBE = Path(__file__).parents[1] / "strict_x509_probe.py"
+PROBE = Path(__file__).parents[1] / "support" / "strict_x509_probe.py"
 DAY = datetime.timedelta(days=1)
 TOKEN = json.dumps({"access_token": "a.b.c", "token_type": "Bearer", "expires_in": 3600})
 ANSWERS = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from controller_process import CREDENTIAL
+from support.controller_process import CREDENTIAL
 
 SECRET_REF = {"name": "a", "key": "b"}
 

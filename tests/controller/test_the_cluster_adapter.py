@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from cluster_rig.control_plane import ControlPlane
-from controller_process import Namespace
+from support.controller_process import Namespace
 
 from o365mailer_operator.controller import cluster as adapter
 from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster, connect

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cluster_rig.control_plane import ControlPlane
 from controller.conftest import arguments_for
-from controller_process import ControllerProcess, Namespace
+from support.controller_process import ControllerProcess, Namespace
 
 from o365mailer_operator.connections import MEMORY
 

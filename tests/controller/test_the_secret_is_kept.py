@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace, eventually
 
 
 def uid(namespace: Namespace) -> str:

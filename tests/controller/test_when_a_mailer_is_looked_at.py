@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-import virtual_time
 from benchmarks.rows.api_requests import requests_a_minute
 from hypothesis import given
 from hypothesis import strategies as st
+from support import virtual_time
 
 from o365mailer_operator.controller.agreement import INTERVAL, LONGEST_SILENCE, RESTART_AFTER, Agreement
 from o365mailer_operator.controller.cluster import Cluster

@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from completeness import need_ipv6_loopback
-from emulator_client import EmulatorClient
+from support.completeness import need_ipv6_loopback
+from support.emulator_client import EmulatorClient
 
 from o365mailer_emulator import certificates
 

@@ -8,8 +8,8 @@ import urllib.request
 from typing import Any
 
 import pytest
-from emulator_client import ControlRefused, EmulatorClient
-from emulator_dialogue import authenticated, greeted, xoauth2
+from support.emulator_client import ControlRefused, EmulatorClient
+from support.emulator_dialogue import authenticated, greeted, xoauth2
 
 CONTENT = "From: noreply@contoso.com\r\nSubject: one\r\n\r\nhello\r\n"
 

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from emulator_client import EmulatorClient
-from emulator_dialogue import Dialogue, authenticated, greeted, secured
+from support.emulator_client import EmulatorClient
+from support.emulator_dialogue import Dialogue, authenticated, greeted, secured
 
 BEFORE_TLS = "SIZE 157286400,PIPELINING,DSN,ENHANCEDSTATUSCODES,STARTTLS,8BITMIME,BINARYMIME,CHUNKING,SMTPUTF8"
 AFTER_TLS = BEFORE_TLS.replace("STARTTLS", "AUTH LOGIN XOAUTH2")

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from emulator_dialogue import secured, xoauth2
+from support.emulator_client import EmulatorClient
+from support.emulator_dialogue import secured, xoauth2
 
 UNSUCCESSFUL = (
     r"535 5\.7\.3 Authentication unsuccessful "

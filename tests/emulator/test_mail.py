@@ -5,8 +5,8 @@ import contextlib
 import re
 
 import pytest
-from emulator_client import EmulatorClient
-from emulator_dialogue import Dialogue, authenticated
+from support.emulator_client import EmulatorClient
+from support.emulator_dialogue import Dialogue, authenticated
 
 HEADER = "From: noreply@contoso.com\r\nSubject: a test\r\nMessage-ID: <one@contoso.com>\r\n\r\n"
 ACCEPTED = r"250 2\.0\.0 OK <one@contoso\.com> \[Hostname=\S+\.prod\.outlook\.com\]"

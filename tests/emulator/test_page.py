@@ -5,8 +5,8 @@ import urllib.error
 import urllib.request
 
 import pytest
-from emulator_client import EmulatorClient
-from emulator_dialogue import authenticated
+from support.emulator_client import EmulatorClient
+from support.emulator_dialogue import authenticated
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 CONTENT = (

@@ -9,8 +9,8 @@ from email.message import EmailMessage
 
 import aiosmtplib
 import pytest
-from completeness import lacking
-from emulator_client import EmulatorClient
+from support.completeness import lacking
+from support.emulator_client import EmulatorClient
 
 
 def mail(emulator: EmulatorClient, *, size: int = 10) -> EmailMessage:

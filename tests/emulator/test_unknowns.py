@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from emulator_client import ControlRefused, EmulatorClient
-from emulator_dialogue import Dialogue, authenticated, secured, xoauth2
+from support.emulator_client import ControlRefused, EmulatorClient
+from support.emulator_dialogue import Dialogue, authenticated, secured, xoauth2
 
 HEADER = "From: noreply@contoso.com\r\nSubject: a test\r\nX-Client: {client}\r\n\r\nhello\r\n.\r\n"
 

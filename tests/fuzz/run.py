@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from cutting_host import CuttingHost
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.cutting_host import CuttingHost
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 from fuzz.documents import Judge
 from fuzz.model import SIZE_LIMIT

@@ -6,8 +6,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from cutting_host import CuttingHost
-from sidecar_process import Sidecar, Wire
+from support.cutting_host import CuttingHost
+from support.sidecar_process import Sidecar, Wire
 
 from fuzz import vocabulary
 from fuzz.model import Model, ends_within

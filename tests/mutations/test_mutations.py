@@ -15,7 +15,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from seeds import SEED
+from support.seeds import SEED
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ("contract", "operator", "sidecar", "cli", "emulator")

@@ -21,7 +21,7 @@ def run(folder: pathlib.Path, text: str, *arguments: str, ci: bool = True) -> su
     (folder / "test_it.py").write_text(text)
     (folder / "pytest.ini").write_text("[pytest]\n")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "completeness", *arguments, "test_it.py"],
+        [sys.executable, "-m", "pytest", "-p", "support.completeness", *arguments, "test_it.py"],
         cwd=folder,
         env=os.environ | {"CI": str(ci).lower(), "PYTHONPATH": str(TESTS)},
         capture_output=True,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from seeds import RANDOM, VARIABLE, committed_tree, seed_of
+from support.seeds import RANDOM, VARIABLE, committed_tree, seed_of
 
 
 def test_the_seed_follows_from_the_commit() -> None:

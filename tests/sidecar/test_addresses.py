@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Wire, document, running
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Wire, document, running
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token

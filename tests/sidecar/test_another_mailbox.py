@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, until
-from spooling import queued, spooling, submit
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, until
+from support.spooling import queued, spooling, submit
 
 
 def locked(peer: Peer) -> None:

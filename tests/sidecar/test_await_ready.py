@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from completeness import need_ipv6_loopback
-from sidecar_process import Sidecar, Wire
+from support.completeness import need_ipv6_loopback
+from support.sidecar_process import Sidecar, Wire
 
 from o365mailer_contract import names
 from o365mailer_sidecar import await_ready

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, document, running
-from spooling import number, queued, spooling, submit
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, document, running
+from support.spooling import number, queued, spooling, submit
 
 from o365mailer_sidecar.errors import Damaged, StoreFailed
 from o365mailer_sidecar.mail.body import Body

@@ -7,9 +7,9 @@ import subprocess
 
 import aiosmtplib
 import pytest
-from completeness import lacking
-from emulator_client import EmulatorClient
-from sidecar_process import Sidecar
+from support.completeness import lacking
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import Sidecar
 
 
 def letter() -> email.message.EmailMessage:

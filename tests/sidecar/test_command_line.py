@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import Peer, ScratchHost, Script
-from sidecar_process import MailerDirectory, document, until
-from spooling import queued, spooling
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import Peer, ScratchHost, Script
+from support.sidecar_process import MailerDirectory, document, until
+from support.spooling import queued, spooling
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token

@@ -3,9 +3,9 @@
 import time
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 

@@ -10,9 +10,9 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, until
-from spooling import TEXT, history, nowhere, number, queued, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, until
+from support.spooling import TEXT, history, nowhere, number, queued, spooling, submit
 
 from o365mailer_sidecar.queue.backlog import leave_word
 

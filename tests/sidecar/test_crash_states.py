@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from completeness import lacking
-from seeds import SEED
-from simulated_disk import EXHAUSTIVE, Crash, Operation, RecordingDisk, State
-from spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, buried, recorded
-from spooled import RECEIVED, Reports, body, envelope, octets, spool_in
+from support.completeness import lacking
+from support.seeds import SEED
+from support.simulated_disk import EXHAUSTIVE, Crash, Operation, RecordingDisk, State
+from support.spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, buried, recorded
+from support.spooled import RECEIVED, Reports, body, envelope, octets, spool_in
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.mail import body as body_module
@@ -260,7 +260,7 @@ def test_the_recording_is_what_the_kernel_was_asked(tmp_path: Path) -> None:
     root.mkdir()
     command = ["strace", "-f", "-y", "-s", "0", "-e", f"trace={CALLS}", "-o", str(trace)]
     ended = subprocess.run(
-        [*command, sys.executable, "-m", "spool_day", str(root)],
+        [*command, sys.executable, "-m", "support.spool_day", str(root)],
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from spooling import dead as dead_letters
-from spooling import history, queued
+from support.spooling import dead as dead_letters
+from support.spooling import history, queued
 
 from o365mailer_contract.settings import Settings, decode
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn

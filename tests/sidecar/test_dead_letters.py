@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire
-from spooling import TEXT, dead, history, number, queued, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire
+from support.spooling import TEXT, dead, history, number, queued, spooling, submit
 
 BUSY = "451 4.7.0 Temporary server error"
 REFUSED = "554 5.6.11 Invalid characters"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trustme
-from sidecar_process import MailerDirectory, Sidecar, Wire, document, running
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, document, running
 
 from o365mailer_sidecar.directory import REST
 from o365mailer_sidecar.directory import MailerDirectory as Reader

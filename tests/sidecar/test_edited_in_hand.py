@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Sidecar, document, until
-from spooled import RECEIVED, body, envelope, files, spool_in
-from spooling import dead, number, queued, spooling, submit
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Sidecar, document, until
+from support.spooled import RECEIVED, body, envelope, files, spool_in
+from support.spooling import dead, number, queued, spooling, submit
 
 from o365mailer_sidecar.spool.record import Event
 

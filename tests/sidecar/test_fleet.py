@@ -3,7 +3,7 @@
 from statistics import mean
 
 import pytest
-from mailbox_fleet import fleet, flood
+from support.mailbox_fleet import fleet, flood
 
 EXCHANGES = [("connection", "auth"), ("connection", "body"), ("submission", "auth"), ("submission", "body")]
 

@@ -4,9 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, until
-from spooling import TEXT, number, queued, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, until
+from support.spooling import TEXT, number, queued, spooling, submit
 
 
 def fill(sidecar_pid: int) -> None:

@@ -1,8 +1,8 @@
 """What Exchange's answers do to the messages that come next: the real process against the emulator."""
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 TEXT = b"From: noreply@contoso.com\r\nSubject: x\r\n\r\nbody\r\n"
 AS_BOSS = TEXT.replace(b"noreply@", b"boss@")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 

@@ -11,8 +11,8 @@ import pytest
 from fuzz import run
 from fuzz.run import Result
 from fuzz.sessions import Crowd, Disagreement
-from seeds import SEED
-from sidecar_process import Wire
+from support.seeds import SEED
+from support.sidecar_process import Wire
 
 AT_MOST = 20.0
 """Seconds for each kind; the counts take a fraction of it."""

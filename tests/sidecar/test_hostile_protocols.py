@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
 MAIL = (
     b"EHLO x\r\nMAIL FROM:<noreply@contoso.com>\r\nRCPT TO:<victim@example.com>\r\nDATA\r\n"

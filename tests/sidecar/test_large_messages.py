@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Refused

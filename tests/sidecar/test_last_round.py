@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from completeness import lacking
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory
-from spooling import nowhere, spooling, submit
+from support.completeness import lacking
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory
+from support.spooling import nowhere, spooling, submit
 
 SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1200000")
 """A disk that takes more than a second for an fsync."""

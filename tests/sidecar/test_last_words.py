@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from completeness import lacking
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Wire
-from spooling import begin_data, nowhere, number, queued, spooling, submit
+from support.completeness import lacking
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Wire
+from support.spooling import begin_data, nowhere, number, queued, spooling, submit
 
 SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1200000")
 """A disk that takes more than a second for an fsync."""

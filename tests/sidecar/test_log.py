@@ -4,8 +4,8 @@ import json
 import smtplib
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 CANARIES = {
     "body": "canary-body-not-a-secret",

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as Reference
 from prometheus_client.parser import text_string_to_metric_families
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
-from spooling import spooling
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.spooling import spooling
 
 from o365mailer_sidecar.watching.gauges import Gauges, labels
 from o365mailer_sidecar.watching.metrics import BY_NAME, METRICS, PREFIX

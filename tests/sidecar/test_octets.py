@@ -4,10 +4,10 @@ import base64
 import random
 
 import pytest
-from emulator_client import EmulatorClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sidecar_process import Sidecar, Wire
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import Sidecar, Wire
 
 line = st.one_of(
     st.sampled_from([b"", b".", b"..", b"...", b". ", b"From x", b"\xff\xfe", b"\t", b"x" * 998, b"x" * 5000]),

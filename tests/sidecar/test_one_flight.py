@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n..dots\r\n"
 EHLO = b"250-host\r\n250-AUTH XOAUTH2\r\n%b250 SIZE 100000000\r\n"

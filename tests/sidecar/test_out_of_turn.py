@@ -5,9 +5,9 @@ import struct
 import time
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import SECURE_EHLO, Peer, ScratchHost
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import SECURE_EHLO, Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 LARGE = b"x" * 76 * 200_000 + b"\r\n"

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clocked_sidecar import ClockedSidecar, clocked
-from cutting_host import SIDES, Cut, CuttingHost, Ending
-from sidecar_process import MailerDirectory, Wire
+from support.clocked_sidecar import ClockedSidecar, clocked
+from support.cutting_host import SIDES, Cut, CuttingHost, Ending
+from support.sidecar_process import MailerDirectory, Wire
 
 TOLD = {
     "250 2.0.0 Queued here, not with Office 365 yet: ": "queued",

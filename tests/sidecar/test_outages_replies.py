@@ -7,9 +7,9 @@ import select
 from collections.abc import Iterator
 
 import pytest
-from clocked_sidecar import ClockedSidecar, clocked
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Wire
+from support.clocked_sidecar import ClockedSidecar, clocked
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Wire
 
 DAYS = 5 * 86_400.0
 """Seconds after which whatever a reply has closed is tried again."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from clocked_sidecar import ClockedSidecar, clocked
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Wire, running
+from support.clocked_sidecar import ClockedSidecar, clocked
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Wire, running
 
 TEXT = b"Subject: x\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@x>\r\n\r\nbody\r\n..dots\r\n"
 LONGEST = 700.0

@@ -7,9 +7,9 @@ What stands before it and behind it (STARTTLS stripped, octets injected, another
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 AWAY = "451 4.4.1 Office 365 cannot be reached: "
 

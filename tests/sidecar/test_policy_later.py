@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, until
-from spooling import dead, history, nowhere, number, queued, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, until
+from support.spooling import dead, history, nowhere, number, queued, spooling, submit
 
 
 @pytest.mark.promise("R53")

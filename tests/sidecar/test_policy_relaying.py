@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 REST = b"To: a@example.com\r\nSubject: caf\xc3\xa9\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@app>\r\n"
 BODY = b"\r\n..\xe4 body\r\n"

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from completeness import lacking
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+from support.completeness import lacking
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
 from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
 from o365mailer_sidecar.arguments import options

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Wire, running, until
-from spooling import TEXT, begin_data, dead, history, nowhere, number, queued, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Wire, running, until
+from support.spooling import TEXT, begin_data, dead, history, nowhere, number, queued, spooling, submit
 
 BUSY = "451 4.7.500 Server busy. Please try again later"
 UNKNOWN = "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found"

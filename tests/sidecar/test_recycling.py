@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Wire, document, running
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Wire, document, running
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token

@@ -5,8 +5,8 @@ import socket
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 ALLOWED = {"allowedDomains": ["example.com"]}
 LIMIT = 4096

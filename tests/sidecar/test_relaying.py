@@ -5,8 +5,8 @@ import smtplib
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire
 
 TEXT = b"Subject: one\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1@app.example>\r\n\r\nbody\r\n"
 

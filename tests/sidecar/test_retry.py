@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spooled import RECEIVED, body, envelope, files, spool_in
+from support.spooled import RECEIVED, body, envelope, files, spool_in
 
 from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.queue import retry

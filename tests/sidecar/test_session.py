@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sidecar_process import Sidecar, Wire
+from support.sidecar_process import Sidecar, Wire
 
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope

@@ -12,10 +12,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from seeds import SEED
-from sidecar_process import MailerDirectory, Sidecar, Wire
-from spooling import queued, spooling
+from support.emulator_client import EmulatorClient
+from support.seeds import SEED
+from support.sidecar_process import MailerDirectory, Sidecar, Wire
+from support.spooling import queued, spooling
 
 KILLS = int(os.environ.get("O365MAILER_SOAK_KILLS", "100"))
 """`make soak` asks for more."""

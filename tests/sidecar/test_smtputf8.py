@@ -4,9 +4,9 @@ import base64
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Wire, running
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Wire, running
 
 AUTHOR = "j\xf6rg@contoso.com"
 SUBJECT = "Subject: gr\xfc\xdfe\r\n\r\nbody\r\n"

@@ -7,9 +7,9 @@ that some server has taken, with a second message behind it.
 import base64
 
 import pytest
-from emulator_client import EmulatorClient
-from postfix_sink import sinking
-from sidecar_process import MailerDirectory, Wire, running
+from support.emulator_client import EmulatorClient
+from support.postfix_sink import sinking
+from support.sidecar_process import MailerDirectory, Wire, running
 
 ENDS = {
     "LF.LF": b"\n.\n",

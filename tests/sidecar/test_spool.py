@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
+from support.spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.mail.body import MEMORY, Body

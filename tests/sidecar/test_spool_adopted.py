@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from spooled import RECEIVED, Reports, body, envelope, spool_in
+from support.spooled import RECEIVED, Reports, body, envelope, spool_in
 
 from o365mailer_sidecar.spool.durable import Filesystem
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import MailerDirectory, Sidecar, document, until
-from spooling import dead, history, nowhere, number, queued, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Sidecar, document, until
+from support.spooling import dead, history, nowhere, number, queued, spooling, submit
 
 OLD = {"spool": {"maxAge": "1ms"}}
 DEBUG = ("--log-level", "debug")

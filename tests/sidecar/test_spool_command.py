@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spooled import RECEIVED, body, envelope, files, octets, recovered, spool_in
+from support.spooled import RECEIVED, body, envelope, files, octets, recovered, spool_in
 
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Gone

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from completeness import lacking
-from spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
+from support.completeness import lacking
+from support.spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolFull, StoreFailed
 from o365mailer_sidecar.spool.durable import Filesystem

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from spooled import RECEIVED, body, envelope, octets
+from support.spooled import RECEIVED, body, envelope, octets
 
 from o365mailer_sidecar.errors import Damaged, Refused
 from o365mailer_sidecar.mail.body import Body

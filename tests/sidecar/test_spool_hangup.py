@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from spooled import RECEIVED, body, envelope, spool_in
+from support.spooled import RECEIVED, body, envelope, spool_in
 
 MESSAGES = 1500
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from completeness import lacking
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Wire
-from spooling import begin_data, spooling
+from support.completeness import lacking
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Wire
+from support.spooling import begin_data, spooling
 
 SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=1000000")
 """A disk that takes a second for an fsync."""

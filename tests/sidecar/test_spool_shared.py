@@ -4,9 +4,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory
-from spooling import nowhere, number, queued, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory
+from support.spooling import nowhere, number, queued, spooling, submit
 
 
 @pytest.mark.promise("R40")

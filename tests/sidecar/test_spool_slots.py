@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from spooled import RECEIVED, body, envelope, files, recovered, spool_in
+from support.spooled import RECEIVED, body, envelope, files, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolUnusable, WrongCommandLine
 from o365mailer_sidecar.spool.volume import kind

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import unprivileged
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, until
-from spooling import nowhere, number, queued, spooling, submit
+from support import unprivileged
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, until
+from support.spooling import nowhere, number, queued, spooling, submit
 
 PREFIX = (sys.executable, unprivileged.__file__)
 

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from sidecar_process import Sidecar, Wire, running, until
+from support.sidecar_process import Sidecar, Wire, running, until
 
 
 @pytest.fixture(scope="module")

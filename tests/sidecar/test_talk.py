@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scratch_submission import SECURE_EHLO, Peer, ScratchHost
-from sidecar_process import MailerDirectory, Wire, running
+from support.scratch_submission import SECURE_EHLO, Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Wire, running
 
 from o365mailer_sidecar.exchange.conversation import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN
 from o365mailer_sidecar.exchange.talk import REPLY_LIMIT, Said, Talk, Unsaid

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from scratch_submission import CLEAR_EHLO, Peer, ScratchHost
-from sidecar_process import Wire, document, running
+from support.scratch_submission import CLEAR_EHLO, Peer, ScratchHost
+from support.sidecar_process import Wire, document, running
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token

@@ -1,8 +1,8 @@
 """A token that changes, expires or is refused."""
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 

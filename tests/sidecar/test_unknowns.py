@@ -3,10 +3,10 @@
 import contextlib
 
 import pytest
-from clocked_sidecar import clocked
-from emulator_client import EmulatorClient
-from emulator_dialogue import Dialogue, authenticated
-from sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+from support.clocked_sidecar import clocked
+from support.emulator_client import EmulatorClient
+from support.emulator_dialogue import Dialogue, authenticated
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 

@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import execute_only
 import pytest
-from emulator_client import EmulatorClient
-from execute_only import EXECUTE_ONLY, ORDINARY
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support import execute_only
+from support.emulator_client import EmulatorClient
+from support.execute_only import EXECUTE_ONLY, ORDINARY
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 from o365mailer_sidecar import await_ready
 
@@ -109,7 +109,7 @@ def test_what_an_execute_only_interpreter_needs_to_be_is_there(tmp_path: Path) -
 
 
 def test_a_relay_of_it_that_hangs_still_says_where(tmp_path: Path) -> None:
-    import hanging_relay
+    from support import hanging_relay
 
     copy = execute_only.interpreter(tmp_path / "venv", EXECUTE_ONLY)
     relay = Sidecar(

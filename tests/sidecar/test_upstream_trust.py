@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 import trustme
-from scratch_submission import CLEAR_EHLO, Peer, ScratchHost
-from sidecar_process import MailerDirectory, Wire, document, running
+from support.scratch_submission import CLEAR_EHLO, Peer, ScratchHost
+from support.sidecar_process import MailerDirectory, Wire, document, running
 
 TOKEN_SEEN = b"AUTH"
 

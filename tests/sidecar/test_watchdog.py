@@ -4,10 +4,10 @@ import subprocess
 import time
 from pathlib import Path
 
-import hanging_relay
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support import hanging_relay
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 pytestmark = pytest.mark.promise("W21")
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from emulator_client import EmulatorClient
-from sidecar_process import MailerDirectory, document
-from spooling import number, spooling, submit
+from support.emulator_client import EmulatorClient
+from support.sidecar_process import MailerDirectory, document
+from support.spooling import number, spooling, submit
 
 BROKEN_ONCE = """
 import sys

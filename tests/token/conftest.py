@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 from o365mailer_operator.token.grant import Grant, grant_of
 from o365mailer_operator.token.hosts import hosts_of

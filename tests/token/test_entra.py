@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.entra import Entra

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import (

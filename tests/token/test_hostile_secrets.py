@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from hostile_keys import (
+from support.hostile_keys import (
     DIFFIE_HELLMAN,
     RSA_ENCRYPTION,
     certificate_of,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from emulator_client import EmulatorClient
-from foreign_entra import Reply, closed, discovery, foreign
+from support.emulator_client import EmulatorClient
+from support.foreign_entra import Reply, closed, discovery, foreign
 
 from o365mailer_operator.token.credential import read_credential
 from o365mailer_operator.token.entra import Entra

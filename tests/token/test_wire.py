@@ -11,8 +11,8 @@ import jwt
 import pytest
 import trustme
 from cryptography.hazmat.primitives import hashes
-from emulator_client import EmulatorClient
-from foreign_entra import Reply, closed, discovery, foreign, silent
+from support.emulator_client import EmulatorClient
+from support.foreign_entra import Reply, closed, discovery, foreign, silent
 
 from o365mailer_operator.token.certificate import read_certificate
 from o365mailer_operator.token.entra import Entra

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from cluster_fixtures import PREPARATIONS, need
 from cluster_rig.control_plane import ControlPlane
-from rendered_chart import build_helm
+from support.cluster_fixtures import PREPARATIONS, need
+from support.rendered_chart import build_helm
 from webhook.installation import Installation
 
 PREPARATIONS.update(installation=build_helm)  # its rights are the chart's

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import yaml
 from cluster_rig.control_plane import ControlPlane
-from rendered_chart import controller_account, controller_rights
+from support.rendered_chart import controller_account, controller_rights
 from webhook.process import MountedSecret, WebhookProcess, eventually
 
 from o365mailer_contract import names

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from completeness import need_ipv6_loopback
+from support.completeness import need_ipv6_loopback
 from webhook.process import COMMAND
 
 from o365mailer_operator.connections import bind

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hostile_keys import DIFFIE_HELLMAN, certificate_of, diffie_hellman, integer, pem, public_key, sequence
+from support.hostile_keys import DIFFIE_HELLMAN, certificate_of, diffie_hellman, integer, pem, public_key, sequence
 
 from o365mailer_contract import names
 from o365mailer_operator.controller import authority

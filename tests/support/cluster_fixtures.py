@@ -21,7 +21,8 @@ from cluster_rig.errors import MachineLacksError
 from cluster_rig.node import NodeCluster
 from cluster_rig.other_python import OtherPython
 from cluster_rig.other_python import build as other_python_of_the_images
-from completeness import lacking
+
+from support.completeness import lacking
 
 
 def build_node() -> None:

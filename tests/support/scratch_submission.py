@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Self
 
 import trustme
-from sidecar_process import MailerDirectory, document
+
+from support.sidecar_process import MailerDirectory, document
 
 Script = Callable[["Peer"], object]
 

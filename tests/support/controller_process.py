@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster_rig.clients import Client
-from emulator_client import EmulatorClient
+
+from support.emulator_client import EmulatorClient
 
 Found = TypeVar("Found")
 

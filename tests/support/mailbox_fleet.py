@@ -7,13 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from virtual_time import run
-
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.exchange.connection import Connection
 from o365mailer_sidecar.exchange.pool import Pool
 from o365mailer_sidecar.exchange.window import Window
+from support.virtual_time import run
 
 SLOTS = 3
 """Microsoft: three concurrent submissions a mailbox."""

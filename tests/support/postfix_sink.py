@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster_rig.requirements import search_path
-from completeness import lacking
-from scratch_submission import Peer, ScratchHost
-from sidecar_process import until
+
+from support.completeness import lacking
+from support.scratch_submission import Peer, ScratchHost
+from support.sidecar_process import until
 
 RECIPIENT = re.compile(rb"^X-Rcpt-Args: <(.*)>\n", re.MULTILINE)
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 
-TESTS = pathlib.Path(__file__).parent
+TESTS = pathlib.Path(__file__).parent.parent
 STRICT = os.environ.get("CI") == "true"
 
 

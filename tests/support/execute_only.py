@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-from completeness import lacking
+from support.completeness import lacking
 
 EXECUTE_ONLY, ORDINARY = 0o111, 0o555
 WITHOUT_CAPABILITIES = ("setpriv", "--securebits", "+noroot", "--inh-caps", "-all", "--bounding-set", "-all")
@@ -44,5 +44,5 @@ def interpreter(folder: Path, mode: int) -> Path:
 
 
 def instead_of_the_tests(copy: Path) -> Sequence[str]:
-    """A prefix (`sidecar_process.Sidecar`) that puts this interpreter in the place of the tests' own."""
+    """A prefix (`support.sidecar_process.Sidecar`) that puts this interpreter in the place of the tests' own."""
     return without_capabilities("sh", "-c", 'shift; exec "$0" "$@"', str(copy))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from scratch_submission import Peer, ScratchHost
+from support.scratch_submission import Peer, ScratchHost
 
 CLEAR: Final = b"250-host\r\n250-PIPELINING\r\n250 STARTTLS\r\n"
 SECURE: Final = b"250-host\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 AUTH XOAUTH2\r\n"

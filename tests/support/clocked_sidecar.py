@@ -3,7 +3,7 @@
 Timeouts of five and ten minutes and pauses after failures are waited out in no time, and nothing in the sidecar is
 patched: only the loop is asyncio's own instead of uvloop, and its clock runs ahead of the system's by what was skipped.
 
-Run as a program it stands in front of the sidecar's command line and leaves the interpreter and module out of it.
+Run as a program it precedes the sidecar's command line, and skips the interpreter and the module in it.
 """
 
 import asyncio
@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sidecar_process import Sidecar, running
+from support.sidecar_process import Sidecar, running
 
 SOCKET = "TEST_CLOCK_SOCKET"
+TESTS = Path(__file__).parents[1]
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
@@ -60,7 +61,7 @@ class ClockedSidecar:
 def clocked(directory: Path, **options: Any) -> Iterator[ClockedSidecar]:
     """A sidecar with such a clock for the block."""
     with tempfile.TemporaryDirectory(prefix="clock-") as folder:  # short: a socket's path has 107 octets
-        environment = options.pop("environment", {}) | {SOCKET: f"{folder}/clock"}
+        environment = options.pop("environment", {}) | {SOCKET: f"{folder}/clock", "PYTHONPATH": str(TESTS)}
         prefix = [sys.executable, __file__]
         with running(directory, prefix=prefix, environment=environment, **options) as sidecar:
             clock = ClockedSidecar(sidecar, Path(folder))

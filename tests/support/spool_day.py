@@ -1,6 +1,6 @@
 """A few messages' lives in a spool, and what was promised on the way; also a program, to be looked at from outside.
 
-python -m spool_day DIRECTORY prints the operations that the recording disk has seen.
+python -m support.spool_day DIRECTORY prints the operations that the recording disk has seen.
 """
 
 import asyncio
@@ -9,12 +9,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from simulated_disk import Operation, RecordingDisk
-from spooled import RECEIVED, body, envelope, spool_in
-
 from o365mailer_sidecar.spool import spares
 from o365mailer_sidecar.spool.record import Event
 from o365mailer_sidecar.spool.spool import Spool
+from support.simulated_disk import Operation, RecordingDisk
+from support.spooled import RECEIVED, body, envelope, spool_in
 
 MARKS = frozenset({"acknowledged", "settling", "settled", "removing", "burying"})
 """Kinds of operations that are promises, not calls."""

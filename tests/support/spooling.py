@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scratch_submission import ScratchHost
-from sidecar_process import MailerDirectory, Sidecar, Wire
+from support.scratch_submission import ScratchHost
+from support.sidecar_process import MailerDirectory, Sidecar, Wire
 
 LEFT_BEHIND = 75
 """The exit status of a sidecar whose spool is not empty."""

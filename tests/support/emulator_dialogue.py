@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 
 def xoauth2(mailbox: str, token: str) -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emulator_client import EmulatorClient
+from support.emulator_client import EmulatorClient
 
 START_WITHIN = 20.0
 """Seconds, on a machine that may be busy."""
