@@ -82,5 +82,6 @@ pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px
   white-space: pre-wrap; overflow-wrap: anywhere; margin: 1rem 0 0; }
 a { color: var(--accent); } a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .empty { color: var(--soft); margin: 0; }
+.wide + h2 { margin-top: 1.25rem; }
 footer { padding-bottom: 3rem; font-size: .875rem; }
 """

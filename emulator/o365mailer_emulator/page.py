@@ -1,6 +1,7 @@
-"""The page: what the mailboxes hold, what was issued, what is being simulated. Plain HTML, no JavaScript.
+"""The page: messages in the mailboxes, issued tokens, scripted failures. Plain HTML, no JavaScript.
 
-A content security policy forbids scripts and foreign content even where escaping should fail one day.
+The page shows what strangers put into messages. All of it is escaped; should that ever fail, the content security
+policy still forbids scripts and foreign content.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from o365mailer_emulator.ledger import Message
 from o365mailer_emulator.markup import Markup, document, facts, joined, tag
 from o365mailer_emulator.service import Service
 
-REFRESH = 5  # seconds between two looks of a browser that was not told ?refresh=off
-SHOWN_SOURCE = 200_000  # octets of a message's source that its page shows; the .eml link has all
+REFRESH = 5  # seconds between two reloads; ?refresh=off stops them
+SHOWN_SOURCE = 200_000  # bytes of a message's source that its page shows; the .eml link has all
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -54,14 +55,14 @@ class Pages:
     addresses: Callable[[], dict[str, Any]]
 
     async def overview(self, request: web.Request) -> web.Response:
-        """Everything at a glance; asks again every few seconds unless ``?refresh=off``."""
+        """The overview. The browser reloads it every few seconds unless ``?refresh=off``."""
         fresh = request.query.get("refresh") != "off"
         toggle = tag("a", "Stop refreshing", href="/?refresh=off") if fresh else tag("a", "Keep refreshing", href="/")
         now = _moment(self.service.clock())
         header = tag(
             "header",
             tag("h1", "Office 365, emulated"),
-            tag("p", "Entra's token endpoint and Exchange Online's SMTP submission, for tests and first steps. "),
+            tag("p", "Entra's token endpoint and Exchange Online's SMTP submission, for tests and first steps."),
             tag("p", f"As of {now} UTC. ", toggle),
         )
         service = self.service
@@ -85,7 +86,7 @@ class Pages:
         subject = _subject(message) or "(no subject)"
         source = message.content[:SHOWN_SOURCE].decode("utf-8", "replace")
         cut = len(message.content) > SHOWN_SOURCE
-        note = tag("p", f"The first {SHOWN_SOURCE:,} octets.", class_="soft") if cut else Markup()
+        note = tag("p", f"The first {SHOWN_SOURCE:,} bytes.", class_="soft") if cut else Markup()
         eml = tag("a", "as a file", href=f"/message/{message.number}.eml")
         header = tag("header", tag("p", tag("a", "← All messages", href="/")), tag("h1", subject))
         main = tag(
@@ -120,7 +121,7 @@ def _envelope(message: Message) -> list[tuple[str, object]]:
         ("Received", f"{_moment(message.received)} UTC"),
         ("Transport", f"{message.tls}, {'BDAT' if message.chunked else 'DATA'}, connection {message.session}"),
         ("Token", tag("code", message.token)),
-        ("Size", f"{len(message.content):,} octets"),
+        ("Size", f"{len(message.content):,} bytes"),
     ]
 
 

@@ -43,12 +43,12 @@ def messages(ledger: Ledger, *, when: Callable[[float], str], subject: Callable[
         )
         for message in islice(reversed(ledger.messages), LATEST)
     ]
-    head = ("Received (UTC)", "From", "To", "Subject", "Octets")
+    head = ("Received (UTC)", "From", "To", "Subject", "Bytes")
     return _section("Messages", table(head, rows, empty="Nothing has arrived yet."))
 
 
 def simulated(service: Service) -> Markup:
-    """What goes wrong on purpose, and the settings that differ from Exchange's own."""
+    """The scripted failures, and the settings that differ from Exchange's own."""
     rules = [
         (
             rule["step"],
@@ -65,14 +65,14 @@ def simulated(service: Service) -> Markup:
     parts = [table(("Step", "How often", "What happens"), rules, empty=quiet)]
     if changed:
         parts += [tag("h2", "Settings that were changed"), facts(changed)]
-    return _section("What is being simulated", *parts, class_="warn" if rules else "")
+    return _section("Scripted failures", *parts, class_="warn" if rules else "")
 
 
 def unknowns(service: Service) -> Markup:
-    """What is in force where the real service's behaviour is unknown, beside what each profile says."""
+    """Where the real service's behaviour is not documented: the value in force, and the value of each profile."""
     in_force, profiles = msgspec.to_builtins(service.submission.behaviour), msgspec.to_builtins(PROFILES)
     rows = [(name, value, *(profile[name] for profile in profiles.values())) for name, value in in_force.items()]
-    head = ("What nobody outside knows", "Here", *profiles)
+    head = ("Undocumented behaviour", "In force", *profiles)
     return _section(f"Profile: {service.tenancy.settings.profile}", table(head, rows, empty=""))
 
 
@@ -93,7 +93,7 @@ def tokens(ledger: Ledger, *, when: Callable[[float], str], now: float) -> Marku
 
 
 def counters(tally: Tally) -> Markup:
-    """The figures that tell whether a mailer behaves."""
+    """Connections, logins, token requests and refusals, counted."""
     logins = f"{tally.auth_ok} accepted, {tally.auth_failed} refused, {tally.auth_expired} with an expired token"
     refused = ", ".join(f"{code}: {tally.replies[code]}" for code in sorted(tally.replies) if code[0] in "45")
     return _section(
