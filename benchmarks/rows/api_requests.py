@@ -24,9 +24,9 @@ from o365mailer_operator.controller.queue import DueQueue
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.grant import Grant
-from o365mailer_operator.token.hosts import AllowedHosts
 
 START: Final = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)
 MINUTE: Final = 60.0

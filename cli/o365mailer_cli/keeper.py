@@ -4,6 +4,7 @@ import asyncio
 import datetime
 from collections.abc import Callable, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from o365mailer_cli.errors import WrongSecret
 from o365mailer_cli.progress import Progress
@@ -13,14 +14,28 @@ from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.directory import files_of, settings_of
 from o365mailer_operator.token.document import Mailer
+from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts, Endpoints
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import CredentialError, TokenError, TokenNotWritten
 from o365mailer_operator.token.grant import Grant, grant_of
-from o365mailer_operator.token.hosts import hosts_of
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
 LOOK_EVERY: Final = 5.0
 """Seconds between looks at the wall clock (a laptop that slept wakes up late) and, after a failure, at the Secrets."""
+
+
+def named_hosts(endpoints: Endpoints) -> AllowedHosts:
+    """Only the hosts that the mailer itself names: its user owns the spec and the secret alike."""
+    authority = urlsplit(endpoints.authority)
+    return AllowedHosts(
+        frozenset(
+            {
+                f"{authority.hostname}:{authority.port or AUTHORITY_PORT}",
+                f"{endpoints.submission_host}:{endpoints.submission_port}",
+            }
+        ),
+        remedy="Check spec.authority.url.",
+    )
 
 
 class Keeper:
@@ -44,7 +59,7 @@ class Keeper:
     def grant(self) -> Grant:
         """What would be sent to Entra now. Raises WrongSecret: with the place where the Secret would have to be."""
         try:
-            return grant_of(self.mailer.spec, self.source.read, allowed=hosts_of(self.mailer.spec))
+            return grant_of(self.mailer.spec, self.source.read, allowed=named_hosts(self.mailer.spec.endpoints))
         except CredentialError as error:
             place = self.source.place(error.secret, error.key) if error.key else ""
             raise WrongSecret(f"{error} Here that is {place}." if place else str(error)) from error
@@ -76,7 +91,7 @@ class Keeper:
             )
 
     async def _mint(self) -> Token:
-        grant = grant_of(self.mailer.spec, self.source.read, allowed=hosts_of(self.mailer.spec))
+        grant = grant_of(self.mailer.spec, self.source.read, allowed=named_hosts(self.mailer.spec.endpoints))
         token = await self.entra.mint(grant)
         document = settings_of(self.mailer.spec, expires_at=token.expires_at, revision=self.directory.revision() + 1)
         files = files_of(document, token=token.value, authorities=grant.submission_authorities)

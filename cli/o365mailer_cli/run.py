@@ -19,7 +19,6 @@ from o365mailer_cli.relay import Relay
 from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_cli.swap import SwappedDirectory, kept_directory, temporary_directory
-from o365mailer_operator.token.cloud import resolve
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.document import Mailer
 from o365mailer_operator.token.entra import Entra, utc_now
@@ -88,10 +87,9 @@ def _source(options: RunOptions, mailer: Mailer, environment: Mapping[str, str])
 
 async def _serve(options: RunOptions, keeper: Keeper, spool: SpoolDirectory | None) -> None:
     progress, spec = keeper.progress, keeper.mailer.spec
-    endpoints = resolve(spec)
     progress.line(
         f"{keeper.mailer.name}: mail goes as {spec.mailbox} "
-        f"through {endpoints.submission_host}:{endpoints.submission_port}"
+        f"through {spec.endpoints.submission_host}:{spec.endpoints.submission_port}"
     )
     if spool:
         progress.spool(spool.path, waiting=spool.waiting())

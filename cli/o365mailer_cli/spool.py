@@ -12,7 +12,6 @@ from typing import Final
 
 from o365mailer_cli.errors import CliError, WrongFlag, WrongInput
 from o365mailer_contract.names import SPOOL_QUEUE
-from o365mailer_operator.token.cloud import resolve
 from o365mailer_operator.token.document import Mailer
 
 STATE_HOME: Final = "XDG_STATE_HOME"
@@ -45,7 +44,7 @@ def usual_place(mailer: Mailer, environment: Mapping[str, str]) -> Path:
         base = Path(home, ".local", "state")
     else:
         raise WrongInput(f"--spool-dir: neither {STATE_HOME} nor HOME says where mail could wait. {WAY_OUT}")
-    host = resolve(mailer.spec).submission_host.rstrip(".").lower()
+    host = mailer.spec.endpoints.submission_host.rstrip(".").lower()
     return base / "o365mailer" / mailer.name / host / _file_name(mailer.spec.mailbox.lower())
 
 

@@ -27,8 +27,8 @@ from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Sit
 from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Condition, Mailer, decode_mailer, encode_status
 from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import EntraRefused, EntraUnreachable
-from o365mailer_operator.token.hosts import AllowedHosts
 
 NOON = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)

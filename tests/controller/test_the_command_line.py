@@ -9,7 +9,7 @@ import pytest
 from cluster_rig.control_plane import ControlPlane
 
 from o365mailer_operator.controller.options import parse
-from o365mailer_operator.token.hosts import PRESET_HOSTS
+from o365mailer_operator.token.endpoints import PRESET_HOSTS
 
 
 def test_flags_win_over_the_environment() -> None:

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 from support.emulator_client import EmulatorClient
 
+from o365mailer_cli.keeper import named_hosts
 from o365mailer_operator.token.grant import Grant, grant_of
-from o365mailer_operator.token.hosts import hosts_of
 from o365mailer_operator.token.spec import decode_spec
 
 NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
@@ -66,7 +66,7 @@ def emulated(emulator: EmulatorClient, spec_of: SpecMaker) -> Callable[..., Gran
                 }
             )
         )
-        return grant_of(spec, known.get, allowed=hosts_of(spec))
+        return grant_of(spec, known.get, allowed=named_hosts(spec.endpoints))
 
     return make
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from o365mailer_operator.token.certificate import Certificate, read_authorities, read_certificate
 from o365mailer_operator.token.credential import read_credential
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import (
     CABundleInvalid,
     CertificateExpired,
@@ -27,7 +28,6 @@ from o365mailer_operator.token.errors import (
     CertificateNotYetValid,
 )
 from o365mailer_operator.token.grant import grant_of
-from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.spec import decode_spec
 
 DAY = datetime.timedelta(days=1)

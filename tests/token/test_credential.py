@@ -8,6 +8,7 @@ import pytest
 
 from o365mailer_operator.token.certificate import Certificate
 from o365mailer_operator.token.credential import ClientSecret, ClientSecrets, read_credential, secrets_needed
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import (
     CredentialError,
     HostNotAllowed,
@@ -17,7 +18,6 @@ from o365mailer_operator.token.errors import (
     SecretNotFound,
 )
 from o365mailer_operator.token.grant import grant_of
-from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.spec import decode_spec
 
 Secrets = Mapping[str, Mapping[str, bytes]]

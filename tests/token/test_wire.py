@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives import hashes
 from support.emulator_client import EmulatorClient
 from support.foreign_entra import Reply, closed, discovery, foreign, silent
 
+from o365mailer_cli.keeper import named_hosts
 from o365mailer_operator.token.certificate import read_certificate
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import (
     EntraAnswerInvalid,
@@ -25,7 +27,6 @@ from o365mailer_operator.token.errors import (
     TokenError,
 )
 from o365mailer_operator.token.grant import Grant, grant_of
-from o365mailer_operator.token.hosts import AllowedHosts, hosts_of
 from o365mailer_operator.token.spec import decode_spec
 
 GOOD = Reply(body=json.dumps({"access_token": "a.b.c", "token_type": "Bearer", "expires_in": 3600}))
@@ -39,7 +40,7 @@ def grant_at(spec_of: Any) -> Callable[..., Grant]:
         authority = {"url": base, **({"caSecretRef": {"name": "authority"}} if ca else {})}
         spec = decode_spec(spec_of(authority=authority))
         secrets = {"noreply": {"secret": b"canary-not-a-secret"}, "authority": {"ca.crt": ca or b""}}
-        return grant_of(spec, secrets.get, allowed=allowed or hosts_of(spec))
+        return grant_of(spec, secrets.get, allowed=allowed or named_hosts(spec.endpoints))
 
     return make
 

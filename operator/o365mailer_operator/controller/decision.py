@@ -22,9 +22,9 @@ from o365mailer_operator.controller.conditions import (
 from o365mailer_operator.controller.mailer import Mailer, Manifest
 from o365mailer_operator.controller.token_secret import Directory, Origin, SecretFiles, is_ours, read_directory
 from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import InvalidSpec, SecretUnreadable, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of, token_identity
-from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 from o365mailer_operator.token.spec import Spec, decode_spec
 

@@ -31,8 +31,8 @@ from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.controller.watch import Watch, WatchEnded
 from o365mailer_operator.logs import start_logging
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra, utc_now
-from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.schedule import FIRST_WAIT, GROWTH, JITTER, LONGEST_WAIT
 
 LEASE_NAME: Final = "o365mailer-controller"

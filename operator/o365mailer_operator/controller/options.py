@@ -10,7 +10,7 @@ from o365mailer_contract import names
 from o365mailer_contract.quantities import InvalidQuantity, seconds
 from o365mailer_operator.controller.lease import SHORTEST
 from o365mailer_operator.logs import LEVELS
-from o365mailer_operator.token.hosts import PRESET_HOSTS
+from o365mailer_operator.token.endpoints import PRESET_HOSTS
 
 
 @dataclasses.dataclass(frozen=True)

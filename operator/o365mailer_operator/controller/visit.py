@@ -30,9 +30,9 @@ from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
-from o365mailer_operator.token.hosts import AllowedHosts
 from o365mailer_operator.token.spec import Spec
 
 EARLIEST_SHARE: Final = 0.75

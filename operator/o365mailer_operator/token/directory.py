@@ -6,18 +6,16 @@ from collections.abc import Mapping
 import msgspec
 
 from o365mailer_contract import names, settings
-from o365mailer_operator.token.cloud import resolve
 from o365mailer_operator.token.spec import Spec
 
 
 def settings_of(spec: Spec, *, expires_at: datetime.datetime | None, revision: int) -> settings.Settings:
     """The settings document of a spec, beside a token that ends at `expires_at`."""
-    endpoints = resolve(spec)
     return settings.Settings(
         schema_version=settings.SCHEMA_VERSION,
         revision=revision,
         mailbox=spec.mailbox,
-        submission=settings.Submission(host=endpoints.submission_host, port=endpoints.submission_port),
+        submission=settings.Submission(host=spec.endpoints.submission_host, port=spec.endpoints.submission_port),
         expires_at=expires_at.replace(microsecond=0) if expires_at else None,
         limits=spec.limits,
         delivery=spec.delivery,

@@ -4,9 +4,8 @@ import hashlib
 from dataclasses import dataclass, field
 
 from o365mailer_operator.token.certificate import read_authorities
-from o365mailer_operator.token.cloud import Endpoints, resolve
 from o365mailer_operator.token.credential import Credential, ReadSecret, read_credential, read_file
-from o365mailer_operator.token.hosts import AllowedHosts, check_allowed
+from o365mailer_operator.token.endpoints import AllowedHosts, Endpoints
 from o365mailer_operator.token.spec import AuthoritiesRef, Spec
 
 
@@ -29,9 +28,9 @@ def grant_of(spec: Spec, read: ReadSecret, *, allowed: AllowedHosts) -> Grant:
 
     Raises HostNotAllowed, CredentialError.
     """
-    check_allowed(spec, allowed)
+    spec.endpoints.check(allowed)
     return Grant(
-        endpoints=resolve(spec),
+        endpoints=spec.endpoints,
         client_id=spec.client_id,
         credential=read_credential(spec, read),
         allowed=allowed,
@@ -45,8 +44,7 @@ def token_identity(spec: Spec) -> str:
 
     Two specs of one identity can share a token; a token of another identity must not be used. Holds no secret.
     """
-    endpoints = resolve(spec)
-    parts = (endpoints.authority, endpoints.scope, spec.client_id.lower())
+    parts = (spec.endpoints.authority, spec.endpoints.scope, spec.client_id.lower())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@ for a file, which nobody has looked at before.
 """
 
 import datetime
+import functools
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -22,6 +23,7 @@ from o365mailer_contract.settings import (
     Recipients,
     Senders,
 )
+from o365mailer_operator.token.endpoints import CLOUDS, SUBMISSION_PORT, Endpoints
 from o365mailer_operator.token.errors import InvalidSpec
 
 _LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -113,7 +115,7 @@ class SubmissionSpec(Part, frozen=True):
     ca_secret_ref: AuthoritiesRef | None = None
 
 
-class Spec(Part, frozen=True):
+class Spec(Part, frozen=True, dict=True):  # a dict, in which `endpoints` is kept
     """An O365Mailer's spec."""
 
     tenant_id: Tenant
@@ -130,6 +132,20 @@ class Spec(Part, frozen=True):
     delivery: Delivery = Delivery()
     log_level: LogLevel = "info"
     log_addresses: bool = False
+
+    @functools.cached_property
+    def endpoints(self) -> Endpoints:
+        """Where the token comes from and where mail goes."""
+        cloud = CLOUDS[self.cloud]
+        authority = self.authority.url or cloud.authority
+        return Endpoints(
+            authority=f"{authority.rstrip('/')}/{self.tenant_id}",
+            scope=cloud.scope,
+            submission_host=self.submission.host or cloud.submission_host,
+            submission_port=self.submission.port or SUBMISSION_PORT,
+            authority_named_by="spec.authority.url" if self.authority.url else "spec.cloud",
+            submission_named_by="spec.submission.host" if self.submission.host else "spec.cloud",
+        )
 
 
 def decode_spec(spec: Any) -> Spec:

@@ -14,8 +14,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from o365mailer_operator.token.answer import Answer, error_in
+from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import EntraAnswerInvalid, EntraNotTrusted, EntraUnreachable, TokenError
-from o365mailer_operator.token.hosts import AllowedHosts
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for TCP and TLS each."""
