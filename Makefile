@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-APPS := PYTHONPATH=tests:tests/cluster/rig $(BIN)/python -m apps.record
-RIG := PYTHONPATH=tests/cluster/rig $(BIN)/python -m cluster_rig
+APPS := PYTHONPATH=tests:rig $(BIN)/python -m apps.record
+RIG := PYTHONPATH=rig $(BIN)/python -m cluster_rig
 RANDOM_TESTS = $(shell grep -rlE "from support.seeds import|from hypothesis import" tests --include='test_*.py' | grep -v mutations)
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)

@@ -79,7 +79,7 @@ SPOOL: Final = """\
 
 NODE: Final = """\
 - A pod's start: {starts} pods with a sidecar and {starts} without, by turns, on a node of this machine
-  (`tests/cluster/rig`), from the pod's creation to the first line of its app, which connects to port 25 at once. The
+  (`rig/`), from the pod's creation to the first line of its app, which connects to port 25 at once. The
   images are on the node; the sidecar has its default resources.
 """
 

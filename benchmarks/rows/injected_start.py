@@ -74,7 +74,7 @@ def measure(rig: Rig) -> None:
 @contextmanager
 def _cluster() -> Iterator[tuple[str, str, str]]:
     """The address of an API server's proxy, and the images of app and sidecar on its node. Raises NotMeasured."""
-    sys.path.insert(0, str(ROOT / "tests" / "cluster" / "rig"))
+    sys.path.insert(0, str(ROOT / "rig"))
     from cluster_rig import images
     from cluster_rig.errors import MachineLacksError
     from cluster_rig.node import NodeCluster

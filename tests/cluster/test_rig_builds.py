@@ -11,7 +11,7 @@ import pytest
 from cluster_rig import cache, pip_settings, programs, requirements
 from cluster_rig.errors import BuildError, MachineLacksError
 
-RIG = Path(__file__).parent / "rig"
+RIG = Path(__file__).parents[2] / "rig"
 
 
 def rig(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from cluster_rig import programs
 from cluster_rig.clients import ClientError
 from cluster_rig.control_plane import ControlPlane
 
-RIG = Path(__file__).parent / "rig"
+RIG = Path(__file__).parents[2] / "rig"
 
 
 def processes_with(text: str) -> list[int]:

@@ -19,7 +19,7 @@ from cluster_rig.errors import StartError
 from cluster_rig.node import NodeCluster, sweep
 from support.completeness import lacking
 
-RIG = Path(__file__).parent / "rig"
+RIG = Path(__file__).parents[2] / "rig"
 NAMESPACE = "rig-node"
 
 pytestmark = pytest.mark.timeout(180)

@@ -19,7 +19,7 @@ from support.seeds import SEED
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = ("contract", "operator", "sidecar", "cli", "emulator")
-TREE = (*SOURCES, "tests", "benchmarks", "docs", "demo", "crds", "charts", "pyproject.toml")
+TREE = (*SOURCES, "tests", "rig", "benchmarks", "docs", "demo", "crds", "charts", "pyproject.toml")
 
 MUTATIONS: list[dict[str, Any]] = tomllib.loads(
     (pathlib.Path(__file__).parent / "mutations.toml").read_text(encoding="utf-8")

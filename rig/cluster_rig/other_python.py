@@ -22,7 +22,7 @@ from cluster_rig.errors import BuildError
 VERSION = "3.13"
 RELEASE = "trixie"
 """The Debian release that has it."""
-REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(__file__).parents[2]
 LOCK = REPOSITORY / "locks" / "operator.txt"
 SITE = Path("/opt/site")
 SOURCES = (REPOSITORY / "contract", REPOSITORY / "operator")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster_rig import base_image, cache, engines, pip_settings
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
