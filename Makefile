@@ -24,7 +24,7 @@ check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tests/promises.py
+	$(BIN)/python tests/support/promises.py
 	$(BIN)/python -m benchmarks --check
 	$(APPS) --check
 	$(RIG) build helm

@@ -52,7 +52,7 @@ def named(scenario: Scenario) -> str:
     return scenario.name
 
 
-@pytest.mark.promise("R71")
+@pytest.mark.promise("message-unchanged")
 @pytest.mark.parametrize("scenario", DELIVERED, ids=named)
 def test_mail_arrives_as_the_program_sent_it(
     program: Program,
@@ -74,7 +74,7 @@ def test_mail_arrives_as_the_program_sent_it(
         assert run.form == "altered" or text.rstrip("\n") == scenario.text.rstrip("\n")
 
 
-@pytest.mark.promise("R72")
+@pytest.mark.promise("docs-show-what-was-measured")
 @pytest.mark.parametrize("scenario", REFUSED, ids=named)
 def test_the_program_reports_what_the_table_says(
     program: Program,
@@ -88,7 +88,7 @@ def test_the_program_reports_what_the_table_says(
     assert [recipients for recipients, _ in run.arrived] in ([], list(scenario.arrives))
 
 
-@pytest.mark.promise("R72")
+@pytest.mark.promise("docs-show-what-was-measured")
 def test_the_measure_of_patience_notices_a_program_that_gives_up(emulator: EmulatorClient, tmp_path: Path) -> None:
     """The control: curl with a limit gives up, and without one it waits."""
     if lacks := driver.lacks(BY_NAME["curl"]):

@@ -67,7 +67,7 @@ def mailer(installed: Client, plane: ControlPlane) -> Iterator[None]:
     plane.kubectl("delete", "o365mailer", "noreply", "--namespace", "team-a", "--ignore-not-found")
 
 
-@pytest.mark.promise("C42")
+@pytest.mark.promise("pod-security-restricted")
 def test_pod_security_restricted_admits_every_pod_of_the_chart(installed: Client, plane: ControlPlane) -> None:
     eventually(lambda: settled(plane, "webhook", 2) and settled(plane, "controller", 1))
     pods = plane.kubectl.json("get", "pods", "--namespace", NAMESPACE)["items"]
@@ -88,7 +88,7 @@ def test_that_namespace_does_refuse_a_pod_that_is_not_restricted(plane: ControlP
     assert 'violates PodSecurity "restricted' in refused.stderr
 
 
-@pytest.mark.promise("C43")
+@pytest.mark.promise("chart-keeps-mailers")
 def test_an_upgrade_without_changes_changes_no_object(installed: Client, plane: ControlPlane, render: Render) -> None:
     write_authority(plane)
     eventually(lambda: settled(plane, "webhook", 2) and settled(plane, "controller", 1))
@@ -109,7 +109,7 @@ def test_an_upgrade_that_changes_a_value_changes_what_it_is_about_and_keeps_the_
     assert authorities(plane) == [AUTHORITY, AUTHORITY]
 
 
-@pytest.mark.promise("C43")
+@pytest.mark.promise("chart-keeps-mailers")
 def test_server_side_apply_as_helm_4_and_argo_do_it_neither_conflicts_nor_drops_the_authority(
     plane: ControlPlane, render: Render
 ) -> None:
@@ -124,7 +124,7 @@ def test_server_side_apply_as_helm_4_and_argo_do_it_neither_conflicts_nor_drops_
         plane.kubectl("delete", *CONFIGURATION, "--ignore-not-found")
 
 
-@pytest.mark.promise("W32")
+@pytest.mark.promise("chart-keeps-mailers")
 def test_uninstalling_leaves_no_webhook_configuration_and_no_rights_behind(
     installed: Client, plane: ControlPlane
 ) -> None:
@@ -138,7 +138,7 @@ def test_uninstalling_leaves_no_webhook_configuration_and_no_rights_behind(
     assert "o365mailer" not in plane.kubectl("get", in_namespace, "--namespace", NAMESPACE, "--output", "name")
 
 
-@pytest.mark.promise("C40")
+@pytest.mark.promise("chart-keeps-mailers")
 def test_uninstalling_keeps_the_mailers_and_installing_again_takes_them_over(
     mailer: None, installed: Client, plane: ControlPlane
 ) -> None:

@@ -59,7 +59,7 @@ def test_the_canonical_crds_are_all_in_the_chart() -> None:
     assert copies == {path.stem for path in CRDS} != set()
 
 
-@pytest.mark.promise("C40")
+@pytest.mark.promise("chart-keeps-mailers")
 @pytest.mark.parametrize("crd", CRDS, ids=lambda path: path.stem)
 def test_the_charts_crd_is_the_canonical_one_to_the_octet_apart_from_being_kept(crd: Path) -> None:
     copy = (CHART / "templates" / f"{crd.stem}-customresourcedefinition.yaml").read_text(encoding="utf-8")

@@ -125,7 +125,7 @@ def committed() -> list[str]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.promise("C44")
+@pytest.mark.promise("least-rights")
 def test_both_service_accounts_may_do_exactly_what_the_list_says(installed: Client, plane: ControlPlane) -> None:
     wanted = len([line for line in committed() if " o365mailers" in line])
     assert wanted, "the list names our own resource, so the sweep must have found it served"
@@ -134,7 +134,7 @@ def test_both_service_accounts_may_do_exactly_what_the_list_says(installed: Clie
     assert not difference, "\n".join(difference)
 
 
-@pytest.mark.promise("C41")
+@pytest.mark.promise("least-rights")
 def test_with_watched_namespaces_the_secrets_of_no_other_namespace_can_be_read(
     installed: Client, plane: ControlPlane
 ) -> None:
@@ -152,7 +152,7 @@ def test_with_watched_namespaces_the_secrets_of_no_other_namespace_can_be_read(
     assert not may(NAMESPACE, "get", "any-other")
 
 
-@pytest.mark.promise("C45")
+@pytest.mark.promise("least-rights")
 def test_whoever_may_edit_a_namespace_may_edit_its_mailers_and_nobody_their_status(
     installed: Client, plane: ControlPlane
 ) -> None:

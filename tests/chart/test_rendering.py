@@ -23,7 +23,7 @@ def test_chart_images_and_distribution_have_one_version() -> None:
     assert chart["version"] == chart["appVersion"] == project[1] == VERSION
 
 
-@pytest.mark.promise("W30")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_nothing_is_made_up_or_looked_up_while_rendering() -> None:
     made_up = re.compile(r"{{[^}]*\b(lookup|gen(CA|\w*Cert\w*|PrivateKey)|rand\w+|uuidv4|now)\b")
     assert made_up.search("{{- $ca := genCA 1 }}")
@@ -31,7 +31,7 @@ def test_nothing_is_made_up_or_looked_up_while_rendering() -> None:
         assert not made_up.search(path.read_text(encoding="utf-8")), path
 
 
-@pytest.mark.promise("W30")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_no_certificate_comes_from_helm_or_a_job(render: Render) -> None:
     objects = render()
     (configuration,) = of_kind(objects, "MutatingWebhookConfiguration")
@@ -65,7 +65,7 @@ def test_the_failure_policy_is_a_value(render: Render, policy: str) -> None:
     assert {webhook["failurePolicy"] for webhook in configuration["webhooks"]} == {policy}
 
 
-@pytest.mark.promise("W31")
+@pytest.mark.promise("least-rights")
 def test_the_webhook_has_no_token_and_no_rights(render: Render) -> None:
     objects = render()
     (account,) = of_kind(objects, "ServiceAccount", "webhook")
@@ -97,7 +97,7 @@ def test_a_digest_wins_over_a_tag_and_an_images_own_registry_over_the_common_one
     assert environment_of(render(*values), "webhook")[SIDECAR_IMAGE] == f"mirror.example/o365mailer-sidecar@{DIGEST}"
 
 
-@pytest.mark.promise("C41")
+@pytest.mark.promise("least-rights")
 def test_watched_namespaces_get_roles_and_the_cluster_role_shrinks_to_one_configuration(render: Render) -> None:
     objects = render("watchNamespaces={team-a,team-b}")
     (cluster_wide,) = of_kind(objects, "ClusterRole", "controller")
@@ -183,7 +183,7 @@ def test_the_leases_duration_and_the_interval_of_looks_are_told_to_the_controlle
     assert (options.lease_duration, options.visit_interval) == (lease, interval)
 
 
-@pytest.mark.promise("C46")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize(("values", "told"), [((), ""), (("sidecar.spool=ephemeral",), "ephemeral")])
 def test_the_usual_spool_is_told_to_the_webhook_and_there_is_none_by_default(
     render: Render, values: tuple[str, ...], told: str
@@ -193,7 +193,7 @@ def test_the_usual_spool_is_told_to_the_webhook_and_there_is_none_by_default(
     assert webhook_flags.parse([], environment | {"POD_NAMESPACE": NAMESPACE}).settings.spool == told
 
 
-@pytest.mark.promise("C46")
+@pytest.mark.promise("spool-in-the-pod")
 def test_values_that_were_kept_from_before_the_spool_still_render(render: Render) -> None:
     """`helm upgrade --reuse-values` knows no value that is new."""
     assert environment_of(render("sidecar.spool=null"), "webhook")["O365MAILER_SIDECAR_SPOOL"] == ""

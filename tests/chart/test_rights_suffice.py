@@ -55,7 +55,7 @@ def controller(
         plane.kubectl("delete", "secret", "o365mailer-webhook-ca", "--namespace", NAMESPACE, "--ignore-not-found")
 
 
-@pytest.mark.promise("C41", "C44")
+@pytest.mark.promise("least-rights")
 def test_it_serves_a_mailer_and_keeps_the_webhooks_authority_with_the_charts_rights_alone(
     controller: ControllerProcess, plane: ControlPlane, emulator: EmulatorClient
 ) -> None:

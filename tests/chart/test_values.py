@@ -38,7 +38,7 @@ WRONG = {
 }
 
 
-@pytest.mark.promise("C46")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize("value", WRONG)
 def test_a_wrong_value_is_refused_by_name(helm: Client, value: str) -> None:
     refused = helm.process("template", RELEASE, CHART, "--kube-version", OLDEST, "--set", value)

@@ -48,7 +48,7 @@ WRONG_FILES = {
 }
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 @pytest.mark.parametrize("case", WRONG_FILES)
 def test_a_wrong_file_is_told_with_its_place(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -62,7 +62,7 @@ def test_a_wrong_file_is_told_with_its_place(
     assert capsys.readouterr().err == f"o365mailer: {message}\n"
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 def test_a_missing_file_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "-f", "/nonexistent/mailer.yaml"], {}) == 2
 
@@ -95,7 +95,7 @@ def test_a_suspended_mailer_is_told(files: Any, capsys: pytest.CaptureFixture[st
     assert "spec.suspend: is true, so there is nothing to run." in capsys.readouterr().err
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 def test_a_missing_secret_file_is_told_with_its_place(files: Any, capsys: pytest.CaptureFixture[str]) -> None:
     (files.secrets / "noreply" / "secret").unlink()
 
@@ -107,7 +107,7 @@ def test_a_missing_secret_file_is_told_with_its_place(files: Any, capsys: pytest
     )
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 def test_a_missing_variable_is_told_by_name(files: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "-f", str(files.mailer)], {}) == 2
 
@@ -117,7 +117,7 @@ def test_a_missing_variable_is_told_by_name(files: Any, capsys: pytest.CaptureFi
     )
 
 
-@pytest.mark.promise("C73")
+@pytest.mark.promise("wrong-credential-explained")
 def test_a_certificate_in_der_is_told_with_its_file_and_the_command(
     files: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_secret_file_that_is_a_dangling_link_is_told(files: Any, capsys: pytes
     assert "The Secret noreply has no key secret" in capsys.readouterr().err
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 def test_a_port_that_is_taken_is_told(files: Any, start: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -168,7 +168,7 @@ def test_a_port_that_is_taken_is_told(files: Any, start: Any) -> None:
     assert files.emulator.counters()["tokensIssued"] == 0
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -210,7 +210,7 @@ LOCKED_UP = ["unshare", "--mount", "sh", "-c"]
 """A mount namespace of its own, in which what follows may be made read-only."""
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -252,7 +252,7 @@ def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]
     assert "usage: o365mailer" in capsys.readouterr().err
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 @pytest.mark.parametrize("flag", ["--directory", "--spool-dir", "--secrets-dir"])
 def test_an_empty_directory_is_not_the_current_one(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -262,7 +262,7 @@ def test_an_empty_directory_is_not_the_current_one(flag: str, capsys: pytest.Cap
     assert f"{flag}: is empty; is a variable unset? Name a directory" in capsys.readouterr().err
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 def test_a_closed_standard_input_is_told() -> None:
     command = f"exec '{sys.executable}' -m o365mailer_cli.main run -f - <&-"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)

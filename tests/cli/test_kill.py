@@ -31,7 +31,7 @@ def watched(process: int) -> Iterator[select.poll]:
         os.close(descriptor)
 
 
-@pytest.mark.promise("C84")
+@pytest.mark.promise("run-stops-cleanly")
 def test_a_killed_run_leaves_no_relay_behind(files: Any, start: Any) -> None:
     run = start(*files.arguments())
     run.hear("token obtained")
@@ -42,7 +42,7 @@ def test_a_killed_run_leaves_no_relay_behind(files: Any, start: Any) -> None:
         assert ends.poll(PATIENCE * 1000), "the relay outlived `o365mailer run`"
 
 
-@pytest.mark.promise("C84")
+@pytest.mark.promise("run-stops-cleanly")
 def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files: Any, start: Any) -> None:
     run = start(*files.arguments())
     port = run.port()
@@ -68,7 +68,7 @@ def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files:
     assert len(emulator.messages(atleast=1)) == 1
 
 
-@pytest.mark.promise("W21")
+@pytest.mark.promise("hung-relay-ends")
 def test_a_relay_that_hangs_ends_run_with_where_it_hung(files: Any, start: Any, tmp_path: Path) -> None:
     environment = hanging_relay.environment(tmp_path / "site", limit=1, statement="time.sleep(600)")
     run = start(*files.arguments(), environment=environment)

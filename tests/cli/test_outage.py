@@ -7,7 +7,7 @@ import pytest
 from support.emulator_client import EmulatorClient
 
 
-@pytest.mark.promise("C83")
+@pytest.mark.promise("run-without-kubernetes")
 def test_without_entra_the_relay_answers_451_and_the_reason_is_said_once(
     emulator: EmulatorClient, files: Any, start: Any, mail: Any
 ) -> None:
@@ -29,7 +29,7 @@ def test_without_entra_the_relay_answers_451_and_the_reason_is_said_once(
     assert len([line for line in run.said if line.startswith("no token")]) == 1
 
 
-@pytest.mark.promise("C83")
+@pytest.mark.promise("run-without-kubernetes")
 def test_a_corrected_secret_is_used_within_seconds(emulator: EmulatorClient, files: Any, start: Any) -> None:
     files.secret("noreply", "secret", "wrong-not-a-secret")
     run = start(*files.arguments())
@@ -41,7 +41,7 @@ def test_a_corrected_secret_is_used_within_seconds(emulator: EmulatorClient, fil
     run.hear("token obtained with noreply/secret")
 
 
-@pytest.mark.promise("C83")
+@pytest.mark.promise("run-without-kubernetes")
 def test_a_secret_that_vanishes_leaves_the_last_token_in_use(
     emulator: EmulatorClient, files: Any, start: Any, mail: Any
 ) -> None:

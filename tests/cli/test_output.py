@@ -35,7 +35,7 @@ def running(files: Any, folder: Path, *, stdout: IO[bytes] | int) -> Iterator[tu
         run.wait()
 
 
-@pytest.mark.promise("C84")
+@pytest.mark.promise("run-stops-cleanly")
 def test_a_run_goes_on_when_standard_output_is_full(
     emulator: EmulatorClient, files: Any, mail: Any, tmp_path: Path
 ) -> None:
@@ -50,7 +50,7 @@ def test_a_run_goes_on_when_standard_output_is_full(
     os.close(reader)
 
 
-@pytest.mark.promise("C84")
+@pytest.mark.promise("run-stops-cleanly")
 def test_a_run_goes_on_when_those_who_read_it_have_gone(
     emulator: EmulatorClient, files: Any, mail: Any, tmp_path: Path
 ) -> None:

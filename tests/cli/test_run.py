@@ -11,7 +11,7 @@ import pytest
 from support.emulator_client import EmulatorClient
 
 
-@pytest.mark.promise("C80")
+@pytest.mark.promise("run-without-kubernetes")
 def test_a_mail_reaches_the_mailbox_before_and_after_the_token_is_replaced(
     emulator: EmulatorClient, files: Any, start: Any, mail: Any
 ) -> None:
@@ -29,7 +29,7 @@ def test_a_mail_reaches_the_mailbox_before_and_after_the_token_is_replaced(
     assert emulator.counters()["authFailed"] == 0
 
 
-@pytest.mark.promise("C80")
+@pytest.mark.promise("run-without-kubernetes")
 def test_secrets_may_come_from_the_environment(emulator: EmulatorClient, files: Any, start: Any, mail: Any) -> None:
     run = start(
         "-f",
@@ -91,7 +91,7 @@ def test_a_kept_directory_counts_its_revisions_on(files: Any, start: Any, tmp_pa
         assert f'"revision": {revision}' in (kept / "mailer.json").read_text()
 
 
-@pytest.mark.promise("C81")
+@pytest.mark.promise("run-without-kubernetes")
 def test_only_its_owner_can_read_the_directory(files: Any, start: Any, tmp_path: Path) -> None:
     run = start(*files.arguments())
     run.hear("token obtained")
@@ -103,7 +103,7 @@ def test_only_its_owner_can_read_the_directory(files: Any, start: Any, tmp_path:
     assert {path.stat().st_mode & 0o777 for path in everything if path.is_dir()} == {0o700}
 
 
-@pytest.mark.promise("C84")
+@pytest.mark.promise("run-stops-cleanly")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(files: Any, start: Any, tmp_path: Path, number: signal.Signals) -> None:
     run = start(*files.arguments())
@@ -120,7 +120,7 @@ def test_a_signal_ends_it_cleanly(files: Any, start: Any, tmp_path: Path, number
     assert run.events()[-1]["event"] == "stopped"
 
 
-@pytest.mark.promise("C84")
+@pytest.mark.promise("run-stops-cleanly")
 def test_a_mail_in_flight_is_finished_first(emulator: EmulatorClient, files: Any, start: Any) -> None:
     run = start(*files.arguments())
     port = run.port()
@@ -146,7 +146,7 @@ def test_a_mail_in_flight_is_finished_first(emulator: EmulatorClient, files: Any
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("C84")
+@pytest.mark.promise("run-stops-cleanly")
 def test_a_second_signal_ends_it_at_once(emulator: EmulatorClient, files: Any, start: Any, mail: Any) -> None:
     run = start(*files.arguments())
     port = run.port()

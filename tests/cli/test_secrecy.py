@@ -8,7 +8,7 @@ import pytest
 from support.emulator_client import EmulatorClient
 
 
-@pytest.mark.promise("C85")
+@pytest.mark.promise("secrets-stay-secret")
 @pytest.mark.parametrize("source", ["files", "variables"])
 def test_nothing_secret_is_said_or_handed_to_the_relay(
     emulator: EmulatorClient, files: Any, start: Any, mail: Any, tmp_path: Path, source: str

@@ -43,7 +43,7 @@ def mailer(name: str = "noreply", mailbox: str = "noreply@contoso.com", **submis
     return Mailer(name, None, decode_spec(spec))
 
 
-@pytest.mark.promise("C86")
+@pytest.mark.promise("run-without-kubernetes")
 def test_it_spools_beside_the_users_state_unless_told_otherwise(files: Any, start: Any, tmp_path: Path) -> None:
     run = start(*files.arguments(), environment={"XDG_STATE_HOME": str(tmp_path / "mine")})
     place = tmp_path / "mine" / "o365mailer" / "noreply" / files.emulator.smtp_host / files.emulator.mailbox
@@ -57,7 +57,7 @@ def test_it_spools_beside_the_users_state_unless_told_otherwise(files: Any, star
     assert {made.stat().st_mode & 0o777 for made in [place, *place.parents][:4]} == {0o700}
 
 
-@pytest.mark.promise("C86")
+@pytest.mark.promise("run-without-kubernetes")
 def test_a_directory_may_be_named(files: Any, start: Any, tmp_path: Path) -> None:
     run = start(*files.arguments("--spool-dir", "named"))  # it is started in tmp_path
     run.port()
@@ -65,7 +65,7 @@ def test_a_directory_may_be_named(files: Any, start: Any, tmp_path: Path) -> Non
     assert told_to(run.relay_process()) == str(tmp_path / "named")
 
 
-@pytest.mark.promise("C86")
+@pytest.mark.promise("run-without-kubernetes")
 def test_without_a_spool_nothing_is_made_or_said_of_one(files: Any, start: Any, tmp_path: Path) -> None:
     run = start(*files.arguments("--no-spool"), environment={"O365MAILER_SPOOL_DIR": str(tmp_path / "other")})
     run.port()
@@ -78,7 +78,7 @@ def test_without_a_spool_nothing_is_made_or_said_of_one(files: Any, start: Any, 
     assert not [line for line in run.said if "wait" in line]
 
 
-@pytest.mark.promise("C86")
+@pytest.mark.promise("run-without-kubernetes")
 def test_what_waits_is_told_at_the_start_and_at_the_end(files: Any, start: Any, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     put(spool, "2990A37EA2F3", ".spare.1")

@@ -29,7 +29,7 @@ def subjects(emulator: EmulatorClient, atleast: int) -> list[str]:
     return [dict(message["headers"])["Subject"] for message in emulator.messages(atleast=atleast, wait=30)]
 
 
-@pytest.mark.promise("C86")
+@pytest.mark.promise("run-without-kubernetes")
 def test_while_entra_is_away_mail_is_taken_and_sent_when_there_is_a_token(
     emulator: EmulatorClient, files: Any, start: Any, mail: Any
 ) -> None:
@@ -46,7 +46,7 @@ def test_while_entra_is_away_mail_is_taken_and_sent_when_there_is_a_token(
     assert subjects(emulator, 1) == ["taken"]
 
 
-@pytest.mark.promise("C86")
+@pytest.mark.promise("run-without-kubernetes")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_what_is_left_at_the_end_is_sent_by_the_next_run(
     emulator: EmulatorClient, files: Any, start: Any, mail: Any, number: signal.Signals
@@ -70,7 +70,7 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_run(
     assert sorted(subjects(emulator, 2)) == ["one", "two"]
 
 
-@pytest.mark.promise("C86")
+@pytest.mark.promise("run-without-kubernetes")
 def test_on_a_terminal_the_line_that_changes_counts_what_waits(
     emulator: EmulatorClient, files: Any, mail: Any, tmp_path: Path
 ) -> None:
@@ -114,7 +114,7 @@ def test_two_runs_share_a_spool(emulator: EmulatorClient, files: Any, start: Any
     assert sorted(subjects(emulator, 2)) == ["one", "two"]
 
 
-@pytest.mark.promise("C82")
+@pytest.mark.promise("run-explains-bad-input")
 def test_a_spool_in_memory_is_told_with_the_way_out(files: Any, start: Any, memory: str) -> None:
     named = start(*files.arguments("--spool-dir", memory))
     assert named.end() == 2

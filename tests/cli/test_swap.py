@@ -25,7 +25,7 @@ def test_files_are_read_by_their_names(directory: SwappedDirectory) -> None:
     assert (directory.path / "access_token").readlink() == Path("..data/access_token")
 
 
-@pytest.mark.promise("C81")
+@pytest.mark.promise("run-without-kubernetes")
 def test_a_reader_that_holds_the_old_version_keeps_a_whole_one(directory: SwappedDirectory) -> None:
     directory.replace({"access_token": b"one", "mailer.json": b"1"}, now=NOW)
     held = os.open(directory.path / "..data", os.O_RDONLY)
@@ -83,7 +83,7 @@ def test_a_kept_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
         assert made.revision() == 0
 
 
-@pytest.mark.promise("C81")
+@pytest.mark.promise("run-without-kubernetes")
 @pytest.mark.parametrize("name", ["mailer.json", "ca.crt"])
 def test_what_could_not_be_written_leaves_nothing_behind(directory: SwappedDirectory, name: str) -> None:
     directory.replace({"access_token": b"one", name: b"{}"}, now=NOW)

@@ -48,7 +48,7 @@ def relay(team: Team, pod: str) -> Manifest:
     return dict(status)
 
 
-@pytest.mark.promise("R20", "W16")
+@pytest.mark.promise("spool-survives-crash", "spool-in-the-pod")
 def test_queued_mail_survives_kill_9_of_the_sidecar(installation: Installation, team: Team, lax_team: Team) -> None:
     with exchange_busy(installation, team):
         team.apply(deployment(team, spool=names.SPOOL_EPHEMERAL))
@@ -61,7 +61,7 @@ def test_queued_mail_survives_kill_9_of_the_sidecar(installation: Installation, 
     assert len(team.mails(atleast=1, wait=60)) == 1
 
 
-@pytest.mark.promise("R20", "W16")
+@pytest.mark.promise("spool-survives-crash", "spool-in-the-pod")
 def test_queued_mail_on_a_claim_survives_its_pod(installation: Installation, lax_team: Team) -> None:
     lax_team.cluster.kubectl.apply(volume(lax_team))
     lax_team.apply(claim(lax_team), opener(lax_team))

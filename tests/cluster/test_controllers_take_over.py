@@ -18,7 +18,7 @@ SOONEST_RENEWAL = 0.6 * TOKEN_SECONDS
 VISITS = 'o365mailer_reconciles_total{result="success"}'
 
 
-@pytest.mark.promise("C14")
+@pytest.mark.promise("one-active-controller")
 def test_after_kill_9_of_the_active_controller_the_other_mints_in_time_and_nothing_twice(
     installation: Installation, team: Team, lax_team: Team
 ) -> None:

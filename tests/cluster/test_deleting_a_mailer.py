@@ -9,7 +9,7 @@ from o365mailer_contract import names
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.promise("B23")
+@pytest.mark.promise("chart-keeps-mailers")
 def test_deleting_the_mailer_deletes_its_token_secret_and_no_other(team: Team) -> None:
     secret = f"secret/{names.token_secret_name(apps.MAILER)}"
     assert team.get(secret)["metadata"]["ownerReferences"][0]["name"] == apps.MAILER

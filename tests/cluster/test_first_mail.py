@@ -11,7 +11,7 @@ from o365mailer_contract import names
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.promise("B20")
+@pytest.mark.promise("sidecar-starts-first")
 def test_a_mailer_becomes_ready_and_an_annotated_app_of_ten_lines_mails(installation: Installation) -> None:
     with installation.team() as team:
         team.apply_mailer()
@@ -27,7 +27,7 @@ def test_a_mailer_becomes_ready_and_an_annotated_app_of_ten_lines_mails(installa
         assert pod["spec"]["initContainers"][0]["name"] == names.CONTAINER
 
 
-@pytest.mark.promise("B20", "W8")
+@pytest.mark.promise("sidecar-starts-first", "workload-annotation-followed")
 def test_kubectl_annotate_deployment_alone_gives_a_running_app_its_relay(team: Team) -> None:
     team.apply(apps.deployment({"containers": [team.app(apps.STAY)]}, annotated=False))
     team.rolled_out()
@@ -41,7 +41,7 @@ def test_kubectl_annotate_deployment_alone_gives_a_running_app_its_relay(team: T
     team.mails(atleast=1)
 
 
-@pytest.mark.promise("B20", "W2")
+@pytest.mark.promise("sidecar-starts-first", "token-only-in-the-sidecar")
 def test_an_app_that_was_there_before_its_mailer_mails_as_soon_as_that_is_ready(installation: Installation) -> None:
     with installation.team() as team:
         team.apply(apps.deployment({"containers": [team.app(apps.STAY)]}))

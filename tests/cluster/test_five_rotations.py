@@ -39,7 +39,7 @@ def restarts(pod: dict[str, Any]) -> list[int]:
     return [each["restartCount"] for each in [*status["initContainerStatuses"], *status["containerStatuses"]]]
 
 
-@pytest.mark.promise("B21")
+@pytest.mark.promise("token-rotation-unnoticed")
 def test_over_five_rotations_every_mail_arrives_once_and_no_pod_restarts(steady: Team) -> None:
     mails = eventually(
         lambda: mails_after_the_last_rotation(steady),
@@ -55,7 +55,7 @@ def test_over_five_rotations_every_mail_arrives_once_and_no_pod_restarts(steady:
     assert len(used) > ROTATIONS
 
 
-@pytest.mark.promise("B21")
+@pytest.mark.promise("token-rotation-unnoticed")
 def test_office_365_was_never_shown_an_expired_token_by_any_pod(steady: Team) -> None:
     def counted() -> tuple[int, int]:
         counters = steady.office365.counters()

@@ -9,7 +9,7 @@ from o365mailer_contract import names
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.promise("W1")
+@pytest.mark.promise("sidecar-starts-first")
 def test_a_job_that_mails_completes(team: Team) -> None:
     team.apply(apps.job({"containers": [team.app(apps.ONCE)]}))
     team.kubectl("wait", "job/app", "--for=condition=Complete", "--timeout=60s")
@@ -20,7 +20,7 @@ def test_a_job_that_mails_completes(team: Team) -> None:
     assert relay["state"]["terminated"]["exitCode"] == 0
 
 
-@pytest.mark.promise("W1")
+@pytest.mark.promise("sidecar-starts-first")
 def test_a_pods_init_container_mails(team: Team) -> None:
     first = team.app(apps.ONCE, name="first")
     team.apply(apps.pod("app", {"initContainers": [first], "containers": [team.app(apps.STAY)]}))

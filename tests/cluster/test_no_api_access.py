@@ -35,7 +35,7 @@ for process in filter(str.isdigit, os.listdir("/proc")):
 """What a program may see of the files of every process of its pod."""
 
 
-@pytest.mark.promise("W22")
+@pytest.mark.promise("token-only-in-the-sidecar")
 def test_an_app_of_the_same_uid_that_sees_the_relays_processes_does_not_find_the_token(team: Team) -> None:
     """The control is a second app of that uid: its files can be looked into."""
     same = {"securityContext": {**apps.RESTRICTED, "runAsUser": names.SIDECAR_USER, "runAsGroup": names.SIDECAR_USER}}
@@ -52,7 +52,7 @@ def test_an_app_of_the_same_uid_that_sees_the_relays_processes_does_not_find_the
     assert "found the token" not in seen
 
 
-@pytest.mark.promise("W2", "W3")
+@pytest.mark.promise("token-only-in-the-sidecar")
 def test_a_shell_in_the_relay_finds_no_service_account_token_where_the_app_has_one(team: Team) -> None:
     team.apply(apps.deployment({"containers": [team.app(apps.ONCE_AND_STAY)]}))
     team.rolled_out()

@@ -24,7 +24,7 @@ def wrong_credential(team: Team) -> None:
     team.kubectl("wait", "o365mailer/refused", f"--for={reason}", "--timeout=60s")
 
 
-@pytest.mark.promise("B22")
+@pytest.mark.promise("secrets-stay-secret")
 def test_no_secret_token_or_body_is_in_any_log_event_status_or_metric(installation: Installation, team: Team) -> None:
     wrong_credential(team)
     app = team.app(apps.ONCE_AND_STAY)
@@ -67,7 +67,7 @@ def everything_was_looked_at(installation: Installation, record: Record, team: T
     assert {"token", "client secret", "body"} <= kinds
 
 
-@pytest.mark.promise("B22")
+@pytest.mark.promise("secrets-stay-secret")
 def test_the_same_search_finds_what_is_planted(installation: Installation) -> None:
     with installation.team() as team:
         tell = (

@@ -48,7 +48,7 @@ def user_of(team: Team, pod: Manifest, container: str) -> str:
     return team.kubectl("exec", name, f"--container={container}", "--", "python3", "-c", ASK_USER).strip()
 
 
-@pytest.mark.promise("W4")
+@pytest.mark.promise("pod-security-restricted")
 def test_a_pod_that_runs_as_root_mails_and_its_relay_is_not_root(lax_team: Team) -> None:
     spec = {"securityContext": {"runAsUser": 0}, "containers": [lax_team.app(apps.ONCE_AND_STAY)]}
     pod = mails_from(lax_team, spec)
@@ -56,7 +56,7 @@ def test_a_pod_that_runs_as_root_mails_and_its_relay_is_not_root(lax_team: Team)
     assert user_of(lax_team, pod, names.CONTAINER).split()[0] == "36525"
 
 
-@pytest.mark.promise("W4", "W5")
+@pytest.mark.promise("pod-security-restricted", "qos-unchanged")
 def test_a_pod_under_a_limit_range_mails(team: Team) -> None:
     team.apply(LIMIT_RANGE)
     pod = mails_from(team, {"containers": [team.app(apps.ONCE_AND_STAY)]})
@@ -65,7 +65,7 @@ def test_a_pod_under_a_limit_range_mails(team: Team) -> None:
     assert pod["status"]["qosClass"] == "Burstable"
 
 
-@pytest.mark.promise("W4")
+@pytest.mark.promise("pod-security-restricted")
 def test_a_pod_with_an_fs_group_mails_and_keeps_it(team: Team) -> None:
     spec = {
         "securityContext": {"fsGroup": 2000},
@@ -77,7 +77,7 @@ def test_a_pod_with_an_fs_group_mails_and_keeps_it(team: Team) -> None:
     assert "2000" in user_of(team, pod, "app").split()[1:]
 
 
-@pytest.mark.promise("W1")
+@pytest.mark.promise("sidecar-starts-first")
 def test_a_pod_with_another_native_sidecar_mails_from_both(team: Team) -> None:
     other = {**team.app(apps.ONCE_AND_STAY, name="other"), "restartPolicy": "Always"}
     pod = mails_from(team, {"initContainers": [other], "containers": [team.app(apps.ONCE_AND_STAY)]}, mails=2)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(300)
 CONFIGURATIONS = "mutatingwebhookconfigurations,validatingwebhookconfigurations"
 
 
-@pytest.mark.promise("B23")
+@pytest.mark.promise("chart-keeps-mailers")
 def test_uninstalling_leaves_no_webhook_configuration_and_stops_no_mail(
     installation: Installation, steady: Team, team: Team
 ) -> None:

@@ -16,7 +16,7 @@ def held_back(name: str) -> apps.Manifest:
     return apps.pod(name, spec, annotated=False)
 
 
-@pytest.mark.promise("W10")
+@pytest.mark.promise("other-pods-never-call")
 def test_plain_pods_are_created_without_asking_and_annotated_ones_are_refused(
     installation: Installation, lax_team: Team
 ) -> None:

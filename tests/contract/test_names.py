@@ -5,13 +5,13 @@ import pytest
 from o365mailer_contract import names
 
 
-@pytest.mark.promise("B4")
+@pytest.mark.promise("directory-compatible")
 def test_the_mailer_directory_keeps_its_names() -> None:
     assert (names.TOKEN_FILE, names.SETTINGS_FILE, names.CA_FILE) == ("access_token", "mailer.json", "ca.crt")
     assert names.token_secret_name("noreply") == "o365mailer.noreply"
 
 
-@pytest.mark.promise("B4")
+@pytest.mark.promise("directory-compatible")
 def test_what_users_write_keeps_its_names() -> None:
     assert names.API_VERSION == "o365mailer.dev/v1alpha1"
     assert names.INJECT_ANNOTATION == "o365mailer.dev/inject"
@@ -29,7 +29,7 @@ def test_what_users_write_keeps_its_names() -> None:
     ]
 
 
-@pytest.mark.promise("B4")
+@pytest.mark.promise("directory-compatible")
 def test_what_an_injected_pod_carries_keeps_its_names() -> None:
     assert (names.MAILER_LABEL, names.STATUS_ANNOTATION) == ("o365mailer.dev/mailer", "o365mailer.dev/status")
     assert names.ENV_MAILER_DIR == "O365MAILER_MAILER_DIR"
@@ -37,7 +37,7 @@ def test_what_an_injected_pod_carries_keeps_its_names() -> None:
     assert names.ENV_HEALTH == "O365MAILER_HEALTH"
 
 
-@pytest.mark.promise("B4")
+@pytest.mark.promise("directory-compatible")
 def test_what_a_spool_is_found_by_keeps_its_names() -> None:
     assert names.SPOOL_ANNOTATION == "o365mailer.dev/spool"
     assert (names.SPOOL_EPHEMERAL, names.SPOOL_NONE) == ("ephemeral", "none")

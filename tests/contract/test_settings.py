@@ -32,7 +32,7 @@ def document(**changes: Any) -> bytes:
     return json.dumps(MINIMAL | changes).encode()
 
 
-@pytest.mark.promise("B1")
+@pytest.mark.promise("directory-compatible")
 def test_four_members_are_a_complete_mailer() -> None:
     settings = decode(document())
     assert (settings.limits.connections, settings.limits.message_size) == (3, "35Mi")
@@ -43,19 +43,19 @@ def test_four_members_are_a_complete_mailer() -> None:
     assert settings.log_addresses is False
 
 
-@pytest.mark.promise("B2")
+@pytest.mark.promise("unknown-restriction-stops-relaying")
 def test_unknown_members_are_ignored_at_every_depth() -> None:
     settings = decode(document(fromTheFuture=1, submission={"host": "h", "port": 25, "later": {}}))
     assert settings.submission.port == 25
 
 
-@pytest.mark.promise("B2")
+@pytest.mark.promise("unknown-restriction-stops-relaying")
 def test_an_unknown_restricting_member_is_refused_by_name() -> None:
     with pytest.raises(UnknownRestriction, match="requires redirectTo, which this version does not know"):
         decode(document(requires=["redirectTo"]))
 
 
-@pytest.mark.promise("R36")
+@pytest.mark.promise("unknown-restriction-stops-relaying")
 def test_every_restriction_that_is_set_is_named_and_known() -> None:
     everything = restrictions(
         Senders(allowed=("@contoso.com",)),
@@ -68,7 +68,7 @@ def test_every_restriction_that_is_set_is_named_and_known() -> None:
         decode(document(requires=[*everything, "recipients.never"]))
 
 
-@pytest.mark.promise("B3")
+@pytest.mark.promise("directory-compatible")
 def test_a_newer_schema_is_told_from_a_broken_document() -> None:
     with pytest.raises(NewerSchema, match="schemaVersion is 2 and this version reads 1: restart the pod"):
         decode(b'{"schemaVersion": 2, "everything": "is different"}')

@@ -57,7 +57,7 @@ def known_of(old: Any, new: Any) -> Any:
     return new
 
 
-@pytest.mark.promise("B5")
+@pytest.mark.promise("directory-compatible")
 @given(NEW_MEMBERS)
 def test_a_sidecar_of_before_the_spool_reads_what_it_knows_of_a_newer_directory(new: settings.Settings) -> None:
     document = settings.encode(new)
@@ -65,7 +65,7 @@ def test_a_sidecar_of_before_the_spool_reads_what_it_knows_of_a_newer_directory(
     assert read == known_of(read, json.loads(document))
 
 
-@pytest.mark.promise("B5")
+@pytest.mark.promise("directory-compatible")
 def test_a_sidecar_of_today_reads_a_directory_of_before_the_spool_and_takes_the_defaults() -> None:
     read = settings.decode(OLD_DOCUMENT)
     assert json.loads(before.encode(before.decode(OLD_DOCUMENT))) == json.loads(OLD_DOCUMENT)
@@ -86,14 +86,14 @@ class SettingsWithChunking(settings.Settings, frozen=True, kw_only=True):
     submission: SubmissionWithChunking
 
 
-@pytest.mark.promise("B5")
+@pytest.mark.promise("directory-compatible")
 @given(NEW_MEMBERS)
 def test_a_sidecar_that_knows_chunking_reads_a_directory_without_it(new: settings.Settings) -> None:
     read = msgspec.json.decode(settings.encode(new), type=SettingsWithChunking)
     assert read.submission == SubmissionWithChunking(host=new.submission.host, port=new.submission.port)
 
 
-@pytest.mark.promise("B2", "B5")
+@pytest.mark.promise("unknown-restriction-stops-relaying", "directory-compatible")
 @pytest.mark.parametrize("chunking", ["auto", "off", None, 7])
 def test_chunking_of_an_older_controller_is_ignored(chunking: object) -> None:
     document = json.loads(OLD_DOCUMENT)
@@ -101,7 +101,7 @@ def test_chunking_of_an_older_controller_is_ignored(chunking: object) -> None:
     assert settings.decode(json.dumps(document).encode()) == settings.decode(OLD_DOCUMENT)
 
 
-@pytest.mark.promise("B6")
+@pytest.mark.promise("unknown-restriction-stops-relaying")
 @given(NEW_MEMBERS)
 def test_pace_spool_notices_and_logs_restrict_nobody(new: settings.Settings) -> None:
     document = msgspec.structs.replace(new, requires=settings.restrictions(new.senders, new.recipients))
@@ -109,7 +109,7 @@ def test_pace_spool_notices_and_logs_restrict_nobody(new: settings.Settings) -> 
     assert before.decode(settings.encode(document)).mailbox == new.mailbox
 
 
-@pytest.mark.promise("B6")
+@pytest.mark.promise("unknown-restriction-stops-relaying")
 def test_a_sidecar_of_before_the_spool_still_stops_at_what_restricts_and_is_new_to_it() -> None:
     document = settings.Settings(
         schema_version=1,

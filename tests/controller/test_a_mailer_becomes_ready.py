@@ -11,7 +11,7 @@ from support.controller_process import ControllerProcess, Namespace, eventually
 from o365mailer_contract import settings
 
 
-@pytest.mark.promise("C1")
+@pytest.mark.promise("token-secret-complete")
 def test_the_secret_holds_a_complete_mailer_directory_that_belongs_to_the_mailer(namespace: Namespace) -> None:
     namespace.apply_mailer(limits={"connections": 2}, delivery={"confirmWithin": "5s"}, logLevel="debug")
     mailer = namespace.await_ready()
@@ -28,7 +28,7 @@ def test_the_secret_holds_a_complete_mailer_directory_that_belongs_to_the_mailer
     assert secret["metadata"]["labels"]["o365mailer.dev/mailer"] == "noreply"
 
 
-@pytest.mark.promise("C1")
+@pytest.mark.promise("token-secret-complete")
 def test_the_token_is_the_one_that_entra_issued_for_exchange(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -40,7 +40,7 @@ def test_the_token_is_the_one_that_entra_issued_for_exchange(namespace: Namespac
     assert [token["uti"] for token in namespace.emulator.tokens()] == [claims["uti"]]
 
 
-@pytest.mark.promise("C1")
+@pytest.mark.promise("token-secret-complete")
 def test_the_status_says_when_the_token_ends_and_when_the_next_is_due(namespace: Namespace) -> None:
     namespace.apply_mailer()
     status = namespace.await_ready()["status"]
@@ -51,7 +51,7 @@ def test_the_status_says_when_the_token_ends_and_when_the_next_is_due(namespace:
     assert document["expiresAt"] == status["tokenExpiry"]
 
 
-@pytest.mark.promise("C2")
+@pytest.mark.promise("ready-after-its-secret")
 def test_a_mailer_applied_before_its_secret_is_ready_soon_after_it(
     own_namespace: Namespace, start_controller: Callable[..., ControllerProcess]
 ) -> None:
@@ -63,7 +63,7 @@ def test_a_mailer_applied_before_its_secret_is_ready_soon_after_it(
     own_namespace.await_ready(within=30)
 
 
-@pytest.mark.promise("C3")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_events_tell_each_change_of_state_once(namespace: Namespace) -> None:
     namespace.apply_mailer(credential={"clientSecret": {"secretRefs": [{"name": "late", "key": "secret"}]}})
     namespace.await_condition("SecretNotFound")
@@ -83,7 +83,7 @@ def test_events_tell_each_change_of_state_once(namespace: Namespace) -> None:
     namespace.kubectl("delete", "secret", "late", "-n", namespace.name)
 
 
-@pytest.mark.promise("C3")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_change_that_comes_back_is_counted_in_its_event(namespace: Namespace) -> None:
     for suspended in (False, True, False, True):
         namespace.apply_mailer(suspend=suspended)
@@ -96,7 +96,7 @@ def test_a_change_that_comes_back_is_counted_in_its_event(namespace: Namespace) 
     assert eventually(counted, what="a second occurrence of the Event")
 
 
-@pytest.mark.promise("C3")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_metrics_tell_of_each_mailer_without_an_address(namespace: Namespace, controller: ControllerProcess) -> None:
     namespace.apply_mailer("measured", credential=_noted("2031-05-06T07:08:09Z"))
     mailer = namespace.await_ready("measured")
@@ -111,7 +111,7 @@ def test_metrics_tell_of_each_mailer_without_an_address(namespace: Namespace, co
     assert "@" not in controller.http("/metrics")[1]
 
 
-@pytest.mark.promise("C3")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_metrics_forget_a_mailer_that_is_deleted(namespace: Namespace, controller: ControllerProcess) -> None:
     namespace.apply_mailer("passing")
     namespace.await_ready("passing")

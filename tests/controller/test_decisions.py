@@ -120,12 +120,12 @@ def issued(**spec: Any) -> tuple[Object, Object]:
     return stored(conclusion.secret), written(conclusion)
 
 
-@pytest.mark.promise("C8")
+@pytest.mark.promise("token-secret-restored")
 def test_without_a_token_secret_a_token_is_asked_for() -> None:
     assert isinstance(step(situation(mailer())), Mint)
 
 
-@pytest.mark.promise("C13")
+@pytest.mark.promise("restart-mints-nothing")
 def test_with_a_token_in_time_nothing_is_asked_for_and_nothing_is_written() -> None:
     secret, status = issued()
     later = situation(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
@@ -135,7 +135,7 @@ def test_with_a_token_in_time_nothing_is_asked_for_and_nothing_is_written() -> N
     assert conclusion.status == later.mailer.status
 
 
-@pytest.mark.promise("C10")
+@pytest.mark.promise("token-renewed-in-time")
 def test_a_token_is_asked_for_once_it_is_due_and_not_a_second_before() -> None:
     secret, status = issued()
     due = datetime.datetime.fromisoformat(secret["metadata"]["annotations"]["o365mailer.dev/refresh-at"])
@@ -146,7 +146,7 @@ def test_a_token_is_asked_for_once_it_is_due_and_not_a_second_before() -> None:
     assert isinstance(step(situation(subject, token_secret=secret, now=due)), Mint)
 
 
-@pytest.mark.promise("C10")
+@pytest.mark.promise("token-renewed-in-time")
 def test_a_failure_is_waited_out_by_the_status_alone_and_a_changed_secret_is_not() -> None:
     first = situation(mailer())
     failed = settled(first, EntraUnreachable("away"))
@@ -166,7 +166,7 @@ def test_a_failure_is_waited_out_by_the_status_alone_and_a_changed_secret_is_not
     assert isinstance(step(situation(asked, now=later)), Mint)
 
 
-@pytest.mark.promise("C76")
+@pytest.mark.promise("restart-mints-nothing")
 def test_what_is_written_on_a_secret_beside_its_content_mints_nothing_and_clears_no_backoff() -> None:
     touched = credential(version="101") | {"type": "Opaque"}
     touched["metadata"]["labels"] = {"velero.io/backup": "daily"}
@@ -185,7 +185,7 @@ def test_what_is_written_on_a_secret_beside_its_content_mints_nothing_and_clears
     assert isinstance(step(situation(refused, secret=credential(value=b"other"), now=NOON + 20 * SECOND)), Mint)
 
 
-@pytest.mark.promise("C76")
+@pytest.mark.promise("restart-mints-nothing")
 @pytest.mark.parametrize(
     "content", [b"not-a-secret\n", b"\xef\xbb\xbfnot-a-secret\r\n"], ids=["a line break", "a mark"]
 )
@@ -195,7 +195,7 @@ def test_white_space_around_a_secret_mints_nothing(content: bytes) -> None:
     assert isinstance(step(touched), Keep)
 
 
-@pytest.mark.promise("C76")
+@pytest.mark.promise("restart-mints-nothing")
 def test_neither_the_names_nor_the_order_of_two_secrets_decide_about_the_token() -> None:
     def with_two(*references: str) -> tuple[Mailer, dict[str, Object]]:
         refs = [{"name": name, "key": "secret"} for name in references]
@@ -212,7 +212,7 @@ def test_neither_the_names_nor_the_order_of_two_secrets_decide_about_the_token()
     assert isinstance(step(of("new", token_secret=stored(conclusion.secret))), Mint)
 
 
-@pytest.mark.promise("C76")
+@pytest.mark.promise("restart-mints-nothing")
 def test_a_fingerprint_tells_nothing_of_the_credential() -> None:
     def kept(salt: bytes, value: bytes = b"not-a-secret") -> str:
         found = situation(mailer(), secret=credential(value=value), salt=salt)
@@ -229,7 +229,7 @@ def test_a_fingerprint_tells_nothing_of_the_credential() -> None:
     assert digest != hashlib.sha256(b"not-a-secret").hexdigest()
 
 
-@pytest.mark.promise("C76")
+@pytest.mark.promise("restart-mints-nothing")
 def test_the_status_does_not_let_its_readers_try_passwords() -> None:
     """They know all of the mailer. Without the UID of the Secret, which they may not read, they cannot compute it."""
 
@@ -240,14 +240,14 @@ def test_the_status_does_not_let_its_readers_try_passwords() -> None:
     assert len({attempt("s-1"), attempt("s-2"), attempt("s-1", b"hunter3")}) == 3
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_a_mailer_whose_credential_was_restored_takes_its_token_over() -> None:
     secret, _ = issued()
     restored = credential(version="900", uid="s-2")
     assert isinstance(step(situation(mailer(), token_secret=secret, secret=restored, now=NOON + MINUTE)), Keep)
 
 
-@pytest.mark.promise("C11")
+@pytest.mark.promise("token-renewed-in-time")
 def test_whatever_asks_gets_one_attempt_in_ten_seconds() -> None:
     secret, status = issued()
     asked = mailer(status=status, annotations={names.REFRESH_ANNOTATION: "now"})
@@ -278,7 +278,7 @@ def test_whatever_asks_gets_one_attempt_in_ten_seconds() -> None:
     assert isinstance(step(situation(unwritten, attempted=NOON + HOUR, now=NOON)), Mint)  # by a clock ahead of time
 
 
-@pytest.mark.promise("C62")
+@pytest.mark.promise("token-requests-retried")
 def test_a_retry_and_a_refresh_that_are_due_are_paced_by_their_own_schedule() -> None:
     away = mailer(status=written(settled(situation(mailer()), EntraUnreachable("away"))))
     assert isinstance(step(situation(away, attempted=NOON, now=NOON + 7 * SECOND)), Mint)
@@ -288,7 +288,7 @@ def test_a_retry_and_a_refresh_that_are_due_are_paced_by_their_own_schedule() ->
     assert isinstance(step(due), Mint)
 
 
-@pytest.mark.promise("C10")
+@pytest.mark.promise("token-renewed-in-time")
 def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
     status: Object = {}
     for count in (1, 2, 3):
@@ -299,7 +299,7 @@ def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
     assert (got.status.failures, got.status.attempt) == (0, None)
 
 
-@pytest.mark.promise("C10")
+@pytest.mark.promise("token-renewed-in-time")
 def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
     secret, status = issued()
     failing = settled(
@@ -313,7 +313,7 @@ def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
     assert ended.secret is None
 
 
-@pytest.mark.promise("C9")
+@pytest.mark.promise("ready-after-its-secret")
 def test_what_needs_no_token_is_written_beside_the_old_one() -> None:
     secret, status = issued()
     changed = situation(mailer(status=status, mailbox="other@contoso.com"), token_secret=secret)
@@ -325,7 +325,7 @@ def test_what_needs_no_token_is_written_beside_the_old_one() -> None:
     assert conclusion.status.token_revision == 2
 
 
-@pytest.mark.promise("C9")
+@pytest.mark.promise("ready-after-its-secret")
 def test_a_token_of_another_application_is_not_passed_off_as_the_new_ones() -> None:
     secret, status = issued()
     subject = mailer(status=status, tenantId="fabrikam.com", mailbox="a@fabrikam.com")
@@ -336,7 +336,7 @@ def test_a_token_of_another_application_is_not_passed_off_as_the_new_ones() -> N
     assert not failed.ready
 
 
-@pytest.mark.promise("C9")
+@pytest.mark.promise("ready-after-its-secret")
 def test_a_submission_host_that_is_not_allowed_leaves_the_directory_alone() -> None:
     secret, status = issued()
     changed = situation(mailer(status=status, submission={"host": "evil.example"}), token_secret=secret)
@@ -346,7 +346,7 @@ def test_a_submission_host_that_is_not_allowed_leaves_the_directory_alone() -> N
     assert conclusion.status.conditions[0].reason == "HostNotAllowed"
 
 
-@pytest.mark.promise("C8")
+@pytest.mark.promise("token-secret-restored")
 def test_the_revision_counts_on_when_the_secret_is_gone() -> None:
     _, status = issued()
     status["tokenRevision"] = 41
@@ -354,7 +354,7 @@ def test_the_revision_counts_on_when_the_secret_is_gone() -> None:
     assert conclusion.status.token_revision == 42
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_a_secret_of_an_earlier_mailer_changes_its_owner_and_keeps_its_token() -> None:
     secret, status = issued()
     secret["metadata"]["ownerReferences"][0]["uid"] = "u-0"
@@ -364,7 +364,7 @@ def test_a_secret_of_an_earlier_mailer_changes_its_owner_and_keeps_its_token() -
     assert conclusion.secret["metadata"]["ownerReferences"][0]["uid"] == "u-1"
 
 
-@pytest.mark.promise("C5")
+@pytest.mark.promise("foreign-secret-untouched")
 @pytest.mark.parametrize("labels", [{}, {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MAILER_LABEL: "other"}])
 def test_a_secret_without_our_labels_is_somebody_elses(labels: dict[str, str]) -> None:
     secret, _ = issued()
@@ -430,7 +430,7 @@ def with_document(secret: Object, document: str) -> Object:
     return secret | {"data": secret["data"] | {names.SETTINGS_FILE: base64.b64encode(document.encode()).decode()}}
 
 
-@pytest.mark.promise("C8")
+@pytest.mark.promise("token-secret-restored")
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -450,7 +450,7 @@ def test_a_document_that_we_cannot_have_written_is_replaced(spoil: Callable[[Obj
     assert conclusion.status.token_revision == 2
 
 
-@pytest.mark.promise("C8")
+@pytest.mark.promise("token-secret-restored")
 @pytest.mark.parametrize("member", ["tokenRevision", "failures"])
 @pytest.mark.parametrize("value", [2**63 - 1, -1])
 def test_a_count_that_nobody_counted_is_not_counted_on(member: str, value: int) -> None:
@@ -459,7 +459,7 @@ def test_a_count_that_nobody_counted_is_not_counted_on(member: str, value: int) 
     assert (conclusion.status.token_revision, conclusion.status.failures) == (1, 0)
 
 
-@pytest.mark.promise("C10")
+@pytest.mark.promise("token-renewed-in-time")
 def test_a_token_that_was_dated_by_a_clock_ahead_of_time_is_replaced() -> None:
     ahead = NOON + 24 * HOUR
     conclusion = settled(situation(mailer(), now=ahead), token(issued_at=ahead))
@@ -468,7 +468,7 @@ def test_a_token_that_was_dated_by_a_clock_ahead_of_time_is_replaced() -> None:
     assert isinstance(step(situation(subject, token_secret=secret, now=ahead - MINUTE)), Keep)  # clocks do differ
 
 
-@pytest.mark.promise("C62")
+@pytest.mark.promise("token-requests-retried")
 def test_a_pause_that_was_counted_from_a_clock_ahead_of_time_is_not_waited_out() -> None:
     ahead = NOON + 24 * HOUR
     failed = settled(situation(mailer(), now=ahead), EntraUnreachable("away"))
@@ -477,7 +477,7 @@ def test_a_pause_that_was_counted_from_a_clock_ahead_of_time_is_not_waited_out()
     assert isinstance(step(situation(subject, now=NOON)), Mint)
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_message_is_cut_to_what_a_status_and_an_event_take() -> None:
     error = EntraUnreachable("ä" * 100_000)
     ready = settled(situation(mailer()), error).status.condition(READY)
@@ -493,7 +493,7 @@ def told(kind: str, reason: str) -> Condition:
     return Condition(type=kind, status="False", reason=reason, message="", last_transition_time=NOON)
 
 
-@pytest.mark.promise("C22")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_conditions_are_merged_by_type_and_our_own_that_are_not_set_any_more_go() -> None:
     foreign = told("Audited", "ByHand")
     before = (told(TOKEN_ISSUED, "Old"), foreign, told(READY, "Old"))
@@ -502,7 +502,7 @@ def test_conditions_are_merged_by_type_and_our_own_that_are_not_set_any_more_go(
     assert merged(after, (told(READY, "New"), told(TOKEN_ISSUED, "New"))) == (*after, told(TOKEN_ISSUED, "New"))
 
 
-@pytest.mark.promise("C22")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_condition_of_another_writer_is_no_reason_to_write() -> None:
     secret, status = issued()
     ready, issued_condition = status["conditions"]

@@ -161,7 +161,7 @@ CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] =
 }
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 @pytest.mark.parametrize("case", CASES)
 def test_a_mailer_that_cannot_work_says_why_and_what_to_do(namespace: Namespace, case: str) -> None:
     prepare, reason, parts = CASES[case]
@@ -176,7 +176,7 @@ def test_a_mailer_that_cannot_work_says_why_and_what_to_do(namespace: Namespace,
     assert line.split()[1:3] == ["False", reason]
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_registered_certificate_gets_a_token(namespace: Namespace) -> None:
     data = pair(RSA_KEY)
     namespace.secret("pair", data)
@@ -187,7 +187,7 @@ def test_a_registered_certificate_gets_a_token(namespace: Namespace) -> None:
     namespace.await_ready()
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_of_two_secrets_the_one_that_works_is_used_and_the_other_named(namespace: Namespace) -> None:
     namespace.secret("wrong", {"secret": "wrong-not-a-secret"})
     namespace.apply_mailer(credential=refs(("wrong", "secret"), ("entra", "secret")))
@@ -198,7 +198,7 @@ def test_of_two_secrets_the_one_that_works_is_used_and_the_other_named(namespace
     assert "the secret wrong/secret" in issued["message"]
 
 
-@pytest.mark.promise("C5")
+@pytest.mark.promise("foreign-secret-untouched")
 def test_a_secret_of_somebody_else_is_left_alone_and_reported(namespace: Namespace) -> None:
     namespace.secret("o365mailer.taken", {"theirs": "not-a-secret"})
     before = namespace.find("secret", "o365mailer.taken")
@@ -212,7 +212,7 @@ def test_a_secret_of_somebody_else_is_left_alone_and_reported(namespace: Namespa
     namespace.await_ready("taken")
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_suspended_mailer_asks_for_no_token_until_it_goes_on(namespace: Namespace) -> None:
     namespace.apply_mailer(suspend=True)
     ready = namespace.await_condition("Suspended")
@@ -222,7 +222,7 @@ def test_a_suspended_mailer_asks_for_no_token_until_it_goes_on(namespace: Namesp
     namespace.await_ready()
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_refused_token_secret_is_reported_and_not_minted_for_again_and_again(namespace: Namespace) -> None:
     quota = {
         "apiVersion": "v1",
@@ -247,7 +247,7 @@ def test_a_refused_token_secret_is_reported_and_not_minted_for_again_and_again(n
     assert namespace.emulator.counters()["tokensIssued"] == 1
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 @pytest.mark.parametrize("wrong", [{"immutable": True}, {"type": "kubernetes.io/tls"}], ids=["immutable", "type"])
 def test_a_token_secret_that_cannot_be_written_is_reported_and_ready_once_it_is_deleted(
     namespace: Namespace, wrong: dict[str, object]
@@ -263,14 +263,14 @@ def test_a_token_secret_that_cannot_be_written_is_reported_and_ready_once_it_is_
     assert namespace.emulator.counters()["tokensIssued"] == 1
 
 
-@pytest.mark.promise("C4")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_secret_of_very_many_keys_is_reported_all_the_same(namespace: Namespace) -> None:
     namespace.secret("crowded", {f"{number:03}{'x' * 240}": "" for number in range(500)})
     namespace.apply_mailer(credential=refs(("crowded", "secret")))
     namespace.await_condition("SecretKeyMissing")
 
 
-@pytest.mark.promise("C6")
+@pytest.mark.promise("mailers-are-independent")
 def test_a_wrong_mailer_disturbs_no_other(namespace: Namespace) -> None:
     namespace.emulator.script("token", match=UNKNOWN, stall=True, times=None)
     for number in range(4):

@@ -15,7 +15,7 @@ MAILERS = 64
 REFS = ("large-a", "large-b")
 
 
-@pytest.mark.promise("C91")
+@pytest.mark.promise("load-does-not-block")
 def test_a_start_beside_many_mailers_of_the_largest_secrets_stays_below_the_charts_limit(
     own_namespace: Namespace, cluster: ControlPlane, tmp_path: Path
 ) -> None:

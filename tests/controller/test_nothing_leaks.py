@@ -29,7 +29,7 @@ def leaks(texts: dict[str, str], canaries: dict[str, str]) -> list[str]:
     ]
 
 
-@pytest.mark.promise("C17")
+@pytest.mark.promise("secrets-stay-secret")
 def test_no_secret_or_token_is_in_logs_events_status_or_metrics(
     cluster: ControlPlane, own_namespace: Namespace, start_controller: Callable[..., ControllerProcess]
 ) -> None:
@@ -69,7 +69,7 @@ def test_no_secret_or_token_is_in_logs_events_status_or_metrics(
     assert namespace.emulator.mailbox not in texts["the log"]
 
 
-@pytest.mark.promise("C17")
+@pytest.mark.promise("secrets-stay-secret")
 def test_no_secret_or_token_is_in_the_metrics(namespace: Namespace, controller: ControllerProcess) -> None:
     namespace.apply_mailer("measured")
     namespace.await_ready("measured")
@@ -81,7 +81,7 @@ def test_no_secret_or_token_is_in_the_metrics(namespace: Namespace, controller: 
     assert leaks({"the metrics": exposition}, canaries) == []
 
 
-@pytest.mark.promise("C17")
+@pytest.mark.promise("secrets-stay-secret")
 def test_the_scan_finds_what_is_planted(cluster: ControlPlane, own_namespace: Namespace) -> None:
     planted = {
         "apiVersion": "v1",

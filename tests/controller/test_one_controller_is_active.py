@@ -57,7 +57,7 @@ def holder(namespace: Namespace) -> str:
     return str(lease["spec"]["holderIdentity"]).partition("_")[0] if lease else ""
 
 
-@pytest.mark.promise("C13")
+@pytest.mark.promise("restart-mints-nothing")
 def test_a_restart_mints_nothing_again(own_namespace: Namespace, start_controller: Start) -> None:
     first = start_controller(name="first")
     first.wait_until_leading()
@@ -73,7 +73,7 @@ def test_a_restart_mints_nothing_again(own_namespace: Namespace, start_controlle
     assert [own_namespace.files(name) for name in ("a", "b", "c")] == before
 
 
-@pytest.mark.promise("C13")
+@pytest.mark.promise("restart-mints-nothing")
 def test_a_restart_does_not_shorten_a_backoff(own_namespace: Namespace, start_controller: Start) -> None:
     own_namespace.emulator.script("token", status=429, retryAfter=1800, times=None)
     first = start_controller(name="first")
@@ -86,7 +86,7 @@ def test_a_restart_does_not_shorten_a_backoff(own_namespace: Namespace, start_co
     assert own_namespace.emulator.counters()["requests"]["token"] == 1
 
 
-@pytest.mark.promise("C14")
+@pytest.mark.promise("one-active-controller")
 def test_sigterm_hands_the_lease_over_at_once(own_namespace: Namespace, start_controller: Start) -> None:
     first = start_controller("--lease-duration", "60s", name="first")
     first.wait_until_leading()
@@ -100,7 +100,7 @@ def test_sigterm_hands_the_lease_over_at_once(own_namespace: Namespace, start_co
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.promise("C14")
+@pytest.mark.promise("one-active-controller")
 def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_twice(
     own_namespace: Namespace, start_controller: Start
 ) -> None:
@@ -125,7 +125,7 @@ def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_
     assert holder(own_namespace) == "second"
 
 
-@pytest.mark.promise("C14")
+@pytest.mark.promise("one-active-controller")
 def test_a_replica_that_was_frozen_past_its_lease_ends_without_touching_anything(
     own_namespace: Namespace, start_controller: Start
 ) -> None:
@@ -144,7 +144,7 @@ def test_a_replica_that_was_frozen_past_its_lease_ends_without_touching_anything
     assert minted(own_namespace) == 1
 
 
-@pytest.mark.promise("C15")
+@pytest.mark.promise("one-active-controller")
 @pytest.mark.timeout(240)
 def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_lease_but_not_its_crd(
     tmp_path: Path, emulator: EmulatorClient
@@ -197,7 +197,7 @@ def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_
         assert active.process.wait(timeout=30) == 1
 
 
-@pytest.mark.promise("C13")
+@pytest.mark.promise("restart-mints-nothing")
 def test_what_is_being_minted_at_sigterm_is_still_written(own_namespace: Namespace, start_controller: Start) -> None:
     process = start_controller()
     process.wait_until_leading()
@@ -209,7 +209,7 @@ def test_what_is_being_minted_at_sigterm_is_still_written(own_namespace: Namespa
     assert minted(own_namespace) == 1
 
 
-@pytest.mark.promise("C6")
+@pytest.mark.promise("mailers-are-independent")
 def test_a_hundred_mailers_are_noticed_at_once(own_namespace: Namespace, start_controller: Start) -> None:
     mailers = [own_namespace.manifest(f"mailer-{number}", suspend=True) for number in range(100)]
     own_namespace.kubectl.apply(*mailers, namespace=own_namespace.name)
@@ -218,7 +218,7 @@ def test_a_hundred_mailers_are_noticed_at_once(own_namespace: Namespace, start_c
     eventually(lambda: process.metric("o365mailer_mailers") == 100, within=10, what="noticing them")
 
 
-@pytest.mark.promise("C16")
+@pytest.mark.promise("least-rights")
 def test_without_a_choice_of_namespaces_all_are_served(
     cluster: ControlPlane, own_namespace: Namespace, emulator: EmulatorClient, tmp_path: Path
 ) -> None:
@@ -234,7 +234,7 @@ def test_without_a_choice_of_namespaces_all_are_served(
             namespace.await_ready()
 
 
-@pytest.mark.promise("C16")
+@pytest.mark.promise("least-rights")
 def test_the_rights_that_the_chart_grants_are_enough(
     own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:
@@ -252,7 +252,7 @@ def test_the_rights_that_the_chart_grants_are_enough(
     assert [line for line in process.lines() if line["level"] != "info"] == []
 
 
-@pytest.mark.promise("C16")
+@pytest.mark.promise("least-rights")
 def test_a_secret_that_may_not_be_read_is_reported(
     own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:
@@ -264,7 +264,7 @@ def test_a_secret_that_may_not_be_read_is_reported(
     assert "watchNamespaces" in ready["message"]
 
 
-@pytest.mark.promise("C62")
+@pytest.mark.promise("token-requests-retried")
 def test_a_failure_that_cannot_be_written_down_is_waited_out_all_the_same(
     own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:

@@ -42,7 +42,7 @@ def minted(namespace: Namespace) -> int:
     return int(namespace.emulator.counters()["tokensIssued"])
 
 
-@pytest.mark.promise("C20")
+@pytest.mark.promise("watch-is-checked")
 def test_a_look_reads_each_token_secret_once_shared_secrets_seldom_and_no_mailer(
     own_namespace: Namespace, start_controller: Start, front: ApiFront
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_look_reads_each_token_secret_once_shared_secrets_seldom_and_no_mailer
     assert not [request for request in seen if request.method in ("POST", "PATCH")], "nothing is written"
 
 
-@pytest.mark.promise("C2")
+@pytest.mark.promise("ready-after-its-secret")
 def test_a_missing_secret_is_asked_for_at_every_look(
     own_namespace: Namespace, start_controller: Start, front: ApiFront
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_missing_secret_is_asked_for_at_every_look(
     assert done - 2 <= asked <= done + 2
 
 
-@pytest.mark.promise("C20")
+@pytest.mark.promise("watch-is-checked")
 def test_a_watch_cache_that_lags_causes_no_second_token_and_no_second_write(
     own_namespace: Namespace, start_controller: Start, front: ApiFront
 ) -> None:
@@ -111,7 +111,7 @@ def test_a_watch_cache_that_lags_causes_no_second_token_and_no_second_write(
         assert (minted(own_namespace), own_namespace.settings()["revision"]) == (2, 3)
 
 
-@pytest.mark.promise("C21")
+@pytest.mark.promise("watch-is-checked")
 def test_a_watch_that_never_begins_is_told_and_its_mailers_are_served_all_the_same(
     own_namespace: Namespace, start_controller: Start, front: ApiFront
 ) -> None:

@@ -33,7 +33,7 @@ ANSWERS = {
 }
 OURS = {"entra", "cluster", "kopf"}
 
-pytestmark = pytest.mark.promise("C75")
+pytestmark = pytest.mark.promise("secret-only-to-allowed-hosts")
 
 
 class OldAuthority:

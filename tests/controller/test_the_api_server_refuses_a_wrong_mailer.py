@@ -109,7 +109,7 @@ def create(cluster: ControlPlane, document: dict[str, Any]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.promise("C7")
+@pytest.mark.promise("wrong-mailer-refused")
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_member_is_refused_by_name(cluster: ControlPlane, case: str) -> None:
     spec, parts = CASES[case]
@@ -119,7 +119,7 @@ def test_a_wrong_member_is_refused_by_name(cluster: ControlPlane, case: str) -> 
         assert part in text
 
 
-@pytest.mark.promise("C7")
+@pytest.mark.promise("wrong-mailer-refused")
 @pytest.mark.parametrize("name", ["a" * 41, "no.reply"])
 def test_a_name_that_no_label_can_hold_is_refused(cluster: ControlPlane, name: str) -> None:
     status, text = create(cluster, mailer(name))
@@ -128,7 +128,7 @@ def test_a_name_that_no_label_can_hold_is_refused(cluster: ControlPlane, name: s
     assert "40 characters" in text
 
 
-@pytest.mark.promise("C7")
+@pytest.mark.promise("wrong-mailer-refused")
 @pytest.mark.parametrize(
     "spec",
     [

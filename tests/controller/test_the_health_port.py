@@ -14,7 +14,7 @@ from o365mailer_operator.connections import MEMORY
 FIELDS = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 8000) for number in range(31))
 
 
-@pytest.mark.promise("C90")
+@pytest.mark.promise("load-does-not-block")
 def test_the_controller_works_beside_a_thousand_connections_that_hang(
     own_namespace: Namespace, cluster: ControlPlane, tmp_path: Path
 ) -> None:

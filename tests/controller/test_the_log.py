@@ -22,7 +22,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     own.setLevel(levels[1])
 
 
-@pytest.mark.promise("C17")
+@pytest.mark.promise("secrets-stay-secret")
 def test_a_line_is_one_object_and_an_exception_is_told_without_its_text(own: logging.Logger) -> None:
     stream = io.StringIO()
     start_logging("info", stream=stream)
@@ -46,7 +46,7 @@ def test_a_line_is_one_object_and_an_exception_is_told_without_its_text(own: log
     }
 
 
-@pytest.mark.promise("C17")
+@pytest.mark.promise("secrets-stay-secret")
 def test_a_line_that_cannot_be_written_is_told_nowhere_else(
     own: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_line_that_cannot_be_written_is_told_nowhere_else(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.promise("C17")
+@pytest.mark.promise("secrets-stay-secret")
 def test_a_line_that_cannot_be_formatted_is_told_without_its_arguments(
     own: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:

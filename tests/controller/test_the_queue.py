@@ -93,7 +93,7 @@ def test_what_is_told_twice_while_it_waits_is_looked_at_once() -> None:
     assert taken(queue) == []
 
 
-@pytest.mark.promise("C6")
+@pytest.mark.promise("mailers-are-independent")
 def test_a_lane_that_is_full_takes_no_place_from_another() -> None:
     queue = DueQueue(clock=Clock(), workers=4, lane_workers=2)
     for number in range(10):

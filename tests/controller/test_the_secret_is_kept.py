@@ -32,7 +32,7 @@ def restore(namespace: Namespace, secret: Any, **metadata: Any) -> None:
     namespace.kubectl.apply({**secret, "metadata": {**kept, **metadata}}, namespace=namespace.name)
 
 
-@pytest.mark.promise("C8")
+@pytest.mark.promise("token-secret-restored")
 def test_a_deleted_token_secret_is_back_and_counts_on(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -41,7 +41,7 @@ def test_a_deleted_token_secret_is_back_and_counts_on(namespace: Namespace) -> N
     assert document["revision"] == 2
 
 
-@pytest.mark.promise("C8")
+@pytest.mark.promise("token-secret-restored")
 def test_a_spoilt_token_secret_is_mended(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -58,7 +58,7 @@ def test_a_spoilt_token_secret_is_mended(namespace: Namespace) -> None:
     assert minted(namespace) == 2
 
 
-@pytest.mark.promise("C9")
+@pytest.mark.promise("ready-after-its-secret")
 def test_a_changed_limit_is_written_without_a_new_token(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -74,7 +74,7 @@ def test_a_changed_limit_is_written_without_a_new_token(namespace: Namespace) ->
     eventually(lambda: namespace.await_ready()["status"]["tokenRevision"] == 2)
 
 
-@pytest.mark.promise("C9")
+@pytest.mark.promise("ready-after-its-secret")
 def test_a_changed_secret_is_tried_at_once(namespace: Namespace) -> None:
     namespace.secret("rotated", {"secret": "wrong-not-a-secret"})
     credential = {"clientSecret": {"secretRefs": [{"name": "rotated", "key": "secret"}]}}
@@ -84,7 +84,7 @@ def test_a_changed_secret_is_tried_at_once(namespace: Namespace) -> None:
     namespace.await_ready(within=15)
 
 
-@pytest.mark.promise("C76")
+@pytest.mark.promise("restart-mints-nothing")
 def test_a_label_on_a_secret_mints_nothing_and_clears_no_backoff(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -110,7 +110,7 @@ def test_a_label_on_a_secret_mints_nothing_and_clears_no_backoff(namespace: Name
     namespace.await_ready("refused", within=15)
 
 
-@pytest.mark.promise("C11")
+@pytest.mark.promise("token-renewed-in-time")
 def test_an_annotation_in_a_loop_asks_entra_once_in_ten_seconds(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -124,7 +124,7 @@ def test_an_annotation_in_a_loop_asks_entra_once_in_ten_seconds(namespace: Names
     assert minted(namespace) <= 1 + (issued - made).total_seconds() / 10
 
 
-@pytest.mark.promise("C9")
+@pytest.mark.promise("ready-after-its-secret")
 def test_a_changed_application_gets_a_token_of_its_own(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -135,7 +135,7 @@ def test_a_changed_application_gets_a_token_of_its_own(namespace: Namespace) -> 
     namespace.await_ready()
 
 
-@pytest.mark.promise("C10")
+@pytest.mark.promise("token-renewed-in-time")
 def test_a_refresh_that_fails_keeps_the_token_to_its_end(namespace: Namespace) -> None:
     namespace.emulator.settings(tokenLifetime=12)
     namespace.apply_mailer()
@@ -152,7 +152,7 @@ def test_a_refresh_that_fails_keeps_the_token_to_its_end(namespace: Namespace) -
     assert namespace.files() == before
 
 
-@pytest.mark.promise("C10")
+@pytest.mark.promise("token-renewed-in-time")
 def test_a_token_is_refreshed_in_time_and_no_earlier(namespace: Namespace) -> None:
     namespace.emulator.settings(tokenLifetime=8)
     namespace.apply_mailer()
@@ -171,7 +171,7 @@ def test_a_token_is_refreshed_in_time_and_no_earlier(namespace: Namespace) -> No
     assert [event for event in namespace.events() if event["type"] == "Warning"] == []
 
 
-@pytest.mark.promise("C11")
+@pytest.mark.promise("token-renewed-in-time")
 def test_the_refresh_annotation_bypasses_a_backoff_and_a_valid_token(namespace: Namespace) -> None:
     namespace.emulator.script("token", aadsts=7000222, times=1)
     namespace.apply_mailer()
@@ -188,7 +188,7 @@ def test_the_refresh_annotation_bypasses_a_backoff_and_a_valid_token(namespace: 
     assert minted(namespace) == 2
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_an_orphaned_secret_is_taken_over_with_its_token(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -202,7 +202,7 @@ def test_an_orphaned_secret_is_taken_over_with_its_token(namespace: Namespace) -
     assert minted(namespace) == 1
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_a_mailer_that_is_made_again_is_ready_and_owns_its_secret(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -216,7 +216,7 @@ def test_a_mailer_that_is_made_again_is_ready_and_owns_its_secret(namespace: Nam
     namespace.await_ready()
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_a_restored_secret_is_taken_over(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -228,7 +228,7 @@ def test_a_restored_secret_is_taken_over(namespace: Namespace) -> None:
     assert namespace.files() == files
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_a_secret_that_was_made_for_another_mailer_is_not_taken_over(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -240,7 +240,7 @@ def test_a_secret_that_was_made_for_another_mailer_is_not_taken_over(namespace: 
     assert namespace.find("secret", "o365mailer.other") == before
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_deleting_the_mailer_deletes_its_secret(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -248,7 +248,7 @@ def test_deleting_the_mailer_deletes_its_secret(namespace: Namespace) -> None:
     assert eventually(lambda: namespace.files() is None)
 
 
-@pytest.mark.promise("C12")
+@pytest.mark.promise("token-secret-restored")
 def test_what_others_wrote_on_the_secret_stays(namespace: Namespace, controller: ControllerProcess) -> None:
     namespace.apply_mailer()
     namespace.await_ready()
@@ -283,7 +283,7 @@ def reasons(namespace: Namespace) -> dict[str, str]:
     return {condition["type"]: condition["reason"] for condition in found}
 
 
-@pytest.mark.promise("C22")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_condition_of_another_writer_stays_also_when_both_write_at_once(namespace: Namespace) -> None:
     namespace.apply_mailer()
     namespace.await_ready()

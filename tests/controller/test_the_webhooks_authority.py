@@ -41,7 +41,7 @@ def bundle(cluster: ControlPlane, configuration: str) -> bytes:
     return base64.b64decode(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
 
 
-@pytest.mark.promise("W12")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_the_configuration_trusts_the_secrets_authority_and_is_mended_when_it_is_wiped(
     cluster: ControlPlane,
     own_namespace: Namespace,
@@ -57,7 +57,7 @@ def test_the_configuration_trusts_the_secrets_authority_and_is_mended_when_it_is
     assert eventually(lambda: bundle(cluster, configuration), within=5, what="the caBundle again") == trusted
 
 
-@pytest.mark.promise("W38")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_a_configuration_without_webhooks_is_left_and_trusts_again_when_it_has_some(
     cluster: ControlPlane,
     own_namespace: Namespace,
@@ -79,7 +79,7 @@ def test_a_configuration_without_webhooks_is_left_and_trusts_again_when_it_has_s
     assert controller.process.poll() is None
 
 
-@pytest.mark.promise("W12")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_without_the_flag_nothing_is_kept(
     own_namespace: Namespace, start_controller: Callable[..., ControllerProcess]
 ) -> None:

@@ -24,7 +24,7 @@ from o365mailer_operator.controller.watch import WatchEnded
 INTERVAL_OF_LOOKS = 60.0
 
 
-@pytest.mark.promise("C2")
+@pytest.mark.promise("ready-after-its-secret")
 @given(st.floats(0, 1500), st.lists(st.floats(0, 1), min_size=200, max_size=200))
 def test_a_secret_is_seen_within_30_seconds_soon_after_a_change_and_within_90_later(
     arrival: float, jitters: list[float]
@@ -155,7 +155,7 @@ class Compared:
         )
 
 
-@pytest.mark.promise("C21")
+@pytest.mark.promise("watch-is-checked")
 def test_a_watch_that_delivers_what_is_listed_agrees_every_five_minutes() -> None:
     async def play() -> None:
         api = Api(1, 1)
@@ -176,7 +176,7 @@ def test_a_watch_that_delivers_what_is_listed_agrees_every_five_minutes() -> Non
     virtual_time.run(play())
 
 
-@pytest.mark.promise("C21")
+@pytest.mark.promise("watch-is-checked")
 def test_a_mailer_that_the_watch_lost_is_looked_at_and_a_watch_that_stays_silent_ends_the_process() -> None:
     async def play() -> None:
         compared = Compared(Api(1, 2))
@@ -195,7 +195,7 @@ def test_a_mailer_that_the_watch_lost_is_looked_at_and_a_watch_that_stays_silent
     virtual_time.run(play())
 
 
-@pytest.mark.promise("C21")
+@pytest.mark.promise("watch-is-checked")
 def test_a_difference_that_the_watch_makes_good_soon_is_none() -> None:
     async def play() -> None:
         compared = Compared(Api(2))
@@ -212,7 +212,7 @@ def test_a_difference_that_the_watch_makes_good_soon_is_none() -> None:
     virtual_time.run(play())
 
 
-@pytest.mark.promise("C20")
+@pytest.mark.promise("watch-is-checked")
 @pytest.mark.parametrize(("present", "limit"), [(True, 330), (False, 220)])
 def test_the_requests_of_a_minute_stay_in_their_limits(present: bool, limit: float) -> None:
     mailers = 100
@@ -225,7 +225,7 @@ def requests_of_the_lease() -> float:
     return asyncio.run(requests_a_minute(0, present=True))
 
 
-@pytest.mark.promise("C21")
+@pytest.mark.promise("watch-is-checked")
 def test_a_difference_that_is_seen_after_a_gap_is_not_taken_for_a_young_one() -> None:
     async def play() -> None:
         api = Api(1)

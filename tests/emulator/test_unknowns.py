@@ -31,7 +31,7 @@ def auth_again(emulator: EmulatorClient) -> str:
         return dialogue.ask(f"AUTH XOAUTH2 {xoauth2(emulator.mailbox, emulator.issue_token())}")
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_slot_that_is_an_open_connection_is_missed_at_the_end_of_data(emulator: EmulatorClient) -> None:
     emulator.settings(slots="connection", crowdedAt="body")
     with several(emulator, 4) as dialogues:
@@ -40,7 +40,7 @@ def test_a_slot_that_is_an_open_connection_is_missed_at_the_end_of_data(emulator
     assert emulator.statistics()["crowded"] == 1
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_slot_that_is_an_open_connection_can_be_missed_at_auth(emulator: EmulatorClient) -> None:
     emulator.settings(slots="connection", crowdedAt="auth")
     with several(emulator, 3) as dialogues:
@@ -51,7 +51,7 @@ def test_a_slot_that_is_an_open_connection_can_be_missed_at_auth(emulator: Emula
     assert emulator.statistics()["crowded"] == 1
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize("at", ["body", "auth"])
 def test_a_slot_that_is_a_submission_is_taken_only_while_one_runs(emulator: EmulatorClient, at: str) -> None:
     emulator.settings(slots="submission", crowdedAt=at)
@@ -73,7 +73,7 @@ def test_a_slot_that_is_a_submission_is_taken_only_while_one_runs(emulator: Emul
     assert figures["crowded"] == (2 if at == "auth" else 1)
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_submission_takes_its_seconds_and_holds_its_slot_for_them(emulator: EmulatorClient) -> None:
     emulator.settings(submissionSeconds=0.3)
     with authenticated(emulator) as dialogue:
@@ -87,7 +87,7 @@ def test_a_submission_takes_its_seconds_and_holds_its_slot_for_them(emulator: Em
     assert list(figures["clients"]) == ["pod-7"]
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_submission_that_was_begun_is_ended_for_a_client_that_left(emulator: EmulatorClient) -> None:
     emulator.settings(submissionSeconds=0.3)
     with authenticated(emulator) as dialogue:
@@ -98,7 +98,7 @@ def test_a_submission_that_was_begun_is_ended_for_a_client_that_left(emulator: E
     assert emulator.statistics()["inProgress"] == 0
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(("pace", "late"), [(2, True), (0, False)])
 def test_over_its_pace_a_mailboxs_reply_is_late(emulator: EmulatorClient, pace: int, late: bool) -> None:
     emulator.settings(pace=pace, paceSeconds=1.5)
@@ -119,7 +119,7 @@ def soon_expired(emulator: EmulatorClient) -> Iterator[Dialogue]:
         yield dialogue
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_session_is_kept_when_its_token_ends(emulator: EmulatorClient) -> None:
     emulator.settings(expiredSession="kept")
     with soon_expired(emulator) as dialogue:
@@ -129,7 +129,7 @@ def test_a_session_is_kept_when_its_token_ends(emulator: EmulatorClient) -> None
         assert dialogue.reply().startswith("250 ")
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_session_is_cut_when_its_token_ends_but_not_its_submission(emulator: EmulatorClient) -> None:
     emulator.settings(expiredSession="cut")
     emulator.script("body", stall=True)
@@ -141,7 +141,7 @@ def test_a_session_is_cut_when_its_token_ends_but_not_its_submission(emulator: E
         assert busy.closed()
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(("value", "code"), [("taken", "250"), ("refused", "550")])
 def test_the_null_reverse_path_is_taken_or_refused(emulator: EmulatorClient, value: str, code: str) -> None:
     emulator.settings(nullSender=value)
@@ -151,7 +151,7 @@ def test_the_null_reverse_path_is_taken_or_refused(emulator: EmulatorClient, val
         assert dialogue.ask("MAIL FROM:<noreply@contoso.com>").startswith("250 ")
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(("value", "codes"), [("taken", ["250"] * 3), ("refused", ["250", "250", "502"])])
 def test_chunking_that_is_announced_is_true_or_not(emulator: EmulatorClient, value: str, codes: list[str]) -> None:
     emulator.settings(bdat=value)
@@ -161,7 +161,7 @@ def test_chunking_that_is_announced_is_true_or_not(emulator: EmulatorClient, val
         assert dialogue.ask("NOOP").startswith("250"), "the chunk was read, QUIT never heard"
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_in_the_harsh_profile_a_chunk_behind_a_refused_mail_is_read_and_answered_503(emulator: EmulatorClient) -> None:
     emulator.settings(profile="harsh")
     with authenticated(emulator) as dialogue:
@@ -169,7 +169,7 @@ def test_in_the_harsh_profile_a_chunk_behind_a_refused_mail_is_read_and_answered
         assert [dialogue.reply()[:3] for _ in range(4)] == ["550", "503", "503", "250"]
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_profile_sets_every_axis_and_an_axis_named_by_itself_stays(emulator: EmulatorClient) -> None:
     emulator.settings(nullSender="taken", profile="harsh")
     shown = emulator.control("GET", "/behaviour")
@@ -182,7 +182,7 @@ def test_a_profile_sets_every_axis_and_an_axis_named_by_itself_stays(emulator: E
     assert emulator.control("GET", "/behaviour")["behaviour"] == default
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(
     "wrong", [{"profile": "gentle"}, {"slots": "mailbox"}, {"pace": -1}, {"submissionSeconds": -1}]
 )

@@ -1,46 +1,39 @@
-"""The check of the promises complains when it should."""
+"""Each promise of docs/promises.md has a test, and no test is marked with a promise that is not there."""
 
-import pathlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 
-import promises
+import pytest
+from support import promises
 
-DOCUMENT = """
-| R1 | Nothing is lost. |
-| R2 | Nothing is doubled. |
-
-- R2: the spool comes later
-"""
-
-
-def test_a_tested_promise_and_a_listed_one_are_in_order() -> None:
-    assert promises.complaints(DOCUMENT, {"R1": "tests/test_a.py"}, DOCUMENT) == []
+MARKER = "pytest.mark.promise"
 
 
-def test_a_promise_without_a_test_is_named() -> None:
-    assert promises.complaints(DOCUMENT, {}, DOCUMENT) == [
-        "R1 has neither a test marked with it nor a line under 'Not built yet'"
+def test_each_promise_has_a_test_and_each_marker_a_promise() -> None:
+    assert promises.complaints(promises.promised(), promises.marked()) == []
+
+
+def test_a_promise_without_a_test_and_a_test_without_a_promise_are_found(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(f'@{MARKER}(\n    "kept", "unknown"\n)\ndef test_it(): ...\n')
+    assert promises.complaints(["kept", "kept", "forgotten"], promises.marked(tmp_path)) == [
+        "kept: promised twice",
+        "forgotten: no test is marked with it",
+        "unknown: a test is marked with it, and docs/promises.md lacks it",
     ]
 
 
-def test_a_tested_promise_leaves_the_list() -> None:
-    tests = {"R1": "tests/test_a.py", "R2": "tests/test_b.py"}
-    assert promises.complaints(DOCUMENT, tests, DOCUMENT) == [
-        "R2 is tested by tests/test_b.py: take it out of 'Not built yet'"
-    ]
-
-
-def test_a_mark_without_a_promise_is_named() -> None:
-    tests = {"R1": "tests/test_a.py", "R9": "tests/test_b.py"}
-    assert "tests/test_b.py is marked with R9, which ARCHITECTURE.md does not promise" in promises.complaints(
-        DOCUMENT, tests, DOCUMENT
+@pytest.mark.parametrize(("name", "status"), [("no-such-promise", 4), ("loopback-only", 0)])
+def test_pytest_refuses_a_promise_that_it_does_not_know(tmp_path: Path, name: str, status: int) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = promise\n")
+    (tmp_path / "test_it.py").write_text(f'import pytest\n@{MARKER}("{name}")\ndef test_it():\n    pass\n')
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "support.promises", "test_it.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(promises.ROOT / "tests")},
+        capture_output=True,
+        text=True,
     )
-
-
-def test_the_list_never_grows_again() -> None:
-    grown = DOCUMENT + "- R1: broken for now\n"
-    assert "R1 came back to 'Not built yet', which only shrinks" in promises.complaints(grown, {}, DOCUMENT)
-
-
-def test_marks_are_found_on_functions_and_modules(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "test_a.py").write_text("import pytest\npytestmark = pytest.mark.promise('R1', 'R2')\n")
-    assert promises.marked(tmp_path) == {"R1": f"{tmp_path.name}/test_a.py", "R2": f"{tmp_path.name}/test_a.py"}
+    assert finished.returncode == status
+    assert (f"docs/promises.md has no promise {name}" in finished.stderr + finished.stdout) is bool(status)

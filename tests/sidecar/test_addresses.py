@@ -87,7 +87,7 @@ def dialer(*endpoints: Endpoint) -> Dialer:
     return Dialer(Resolver(lookup=Zone({"host.test.": list(endpoints)})))
 
 
-@pytest.mark.promise("R61")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize(
     ("host", "asked"),
     [("smtp.office365.com", ["smtp.office365.com."]),
@@ -110,7 +110,7 @@ async def test_a_name_is_asked_for_at_the_root_unless_it_cannot_be_there(
     assert zone.asked == asked
 
 
-@pytest.mark.promise("R61")
+@pytest.mark.promise("exchange-connection")
 async def test_an_outage_of_the_name_servers_asks_no_search_domain() -> None:
     zone = Zone({"host.test.": SILENT, "host.test": [v4(587)]})
     with pytest.raises(Away, match=r"^host\.test:587: Temporary failure in name resolution$"):
@@ -145,7 +145,7 @@ def test_families_take_turns() -> None:
     assert interleaved([]) == []
 
 
-@pytest.mark.promise("R61")
+@pytest.mark.promise("exchange-connection")
 async def test_a_dead_address_costs_one_short_wait_and_the_good_one_is_first_from_then_on() -> None:
     with black_hole() as dead, listening() as (_, alive):
         calls = dialer(dead, alive)
@@ -165,14 +165,14 @@ async def test_the_black_hole_is_one() -> None:
         await dialer(dead).dial("host.test", 587, timeouts=Timeouts(connect=0.2))
 
 
-@pytest.mark.promise("R61")
+@pytest.mark.promise("exchange-connection")
 async def test_many_dead_addresses_cost_no_more_than_all_are_allowed() -> None:
     with black_hole() as dead, pytest.raises(Away, match="no answer in time"):
         async with asyncio.timeout(GUARD):
             await dialer(dead).dial("host.test", 587, timeouts=Timeouts(connect=600, all_addresses=0.2))
 
 
-@pytest.mark.promise("R61")
+@pytest.mark.promise("exchange-connection")
 async def test_every_cause_is_told_once_and_the_number_of_addresses_does_not_change_the_text() -> None:
     with refusing() as one, refusing() as other, black_hole() as dead:
         with pytest.raises(Away, match=r"^host\.test:587: Connection refused, no answer in time$"):
@@ -190,7 +190,7 @@ def good(peer: Peer) -> None:
     peer.line()
 
 
-@pytest.mark.promise("R61", "R14")
+@pytest.mark.promise("exchange-connection", "token-before-tls-never")
 async def test_an_address_that_never_greets_is_the_last_one_next_time_and_the_certificates_name_has_no_dot() -> None:
     with listening() as (_, mute):
         async with ScratchHost(good, names=("relay.test",)) as host:
@@ -246,7 +246,7 @@ async def test_an_app_that_goes_away_says_nothing_of_the_address_unless_that_was
         assert (calls.good, calls.failed) == (mute, {mute} if failed else set())
 
 
-@pytest.mark.promise("R61")
+@pytest.mark.promise("exchange-connection")
 def test_a_name_without_a_dot_reaches_its_host(directory: MailerDirectory) -> None:
     def refuses(peer: Peer) -> None:
         peer.authenticate()

@@ -26,7 +26,7 @@ def takes(peer: Peer) -> None:
         peer.say(b"250 2.0.0 OK\r\n")
 
 
-@pytest.mark.promise("R48")
+@pytest.mark.promise("mailbox-not-locked")
 def test_mail_goes_out_from_another_mailbox_while_the_first_is_shut(directory: MailerDirectory, tmp_path: Path) -> None:
     with ScratchHost(locked, takes) as host:
         host.describe(directory)

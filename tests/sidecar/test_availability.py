@@ -40,7 +40,7 @@ def test_a_refused_token_rests_for_a_minute_and_another_does_not() -> None:
     assert refused.answer_for("one", now=161) == ""
 
 
-@pytest.mark.promise("R49")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_mailbox_that_refuses_one_token_after_the_other_is_asked_ever_more_seldom() -> None:
     refused, now, pauses = RefusedTokens(), 0.0, []
     for number in range(9):

@@ -15,7 +15,7 @@ from support.sidecar_process import Sidecar, Wire
 from o365mailer_contract import names
 from o365mailer_sidecar import await_ready
 
-pytestmark = pytest.mark.promise("W20")
+pytestmark = pytest.mark.promise("sidecar-starts-first")
 
 PROGRAM = Path(await_ready.__file__)
 COMMAND = [sys.executable, "-I", "-S", str(PROGRAM)]
@@ -95,7 +95,7 @@ def test_it_returns_when_the_relay_listens_on_every_port_and_not_before(tmp_path
     assert not (tmp_path / "log").exists()
 
 
-@pytest.mark.promise("R19")
+@pytest.mark.promise("listens-at-once")
 def test_the_health_port_is_opened_last(idle_sidecar: Sidecar) -> None:
     lines = idle_sidecar.events("listening")
     assert [line["protocol"] for line in lines][-1:] == ["health"]

@@ -25,7 +25,7 @@ def test_a_quick_run_measures_every_row_and_writes_nothing() -> None:
     assert (LATEST.read_bytes(), PAGE.read_bytes()) == before
 
 
-@pytest.mark.promise("R66")
+@pytest.mark.promise("docs-show-what-was-measured")
 def test_the_page_is_what_the_committed_results_say() -> None:
     results = Results.load()
     assert not differences(results, PAGE.read_text())
@@ -33,7 +33,7 @@ def test_the_page_is_what_the_committed_results_say() -> None:
     assert "9,999.00" in differences(results, PAGE.read_text())
 
 
-@pytest.mark.promise("R66")
+@pytest.mark.promise("docs-show-what-was-measured")
 def test_what_is_not_reached_is_shown_as_it_is() -> None:
     line = Line(words="a", measure="a", rival="plain", times=4)
     results = Results(figures={"a": {"sidecar": [30, 20, 90], "plain": [90]}})
@@ -42,7 +42,7 @@ def test_what_is_not_reached_is_shown_as_it_is() -> None:
     assert line.drawn(results) == "| a | 4 times | 22 | 90 (plain) | 4.09 times | yes |"
 
 
-@pytest.mark.promise("R66")
+@pytest.mark.promise("docs-show-what-was-measured")
 def test_what_was_not_measured_is_named_with_the_reason() -> None:
     results = Results(figures={"a": {"sidecar": [2]}}, missing={"postfix": "it is not installed"})
     line = Line(words="a", measure="a", rival="postfix", times=1)

@@ -30,7 +30,7 @@ def stuffed(text: list[bytes]) -> bytes:
     return b"".join((b"." + line if line.startswith(b".") else line) + b"\r\n" for line in text) + b".\r\n"
 
 
-@pytest.mark.promise("R12")
+@pytest.mark.promise("message-unchanged")
 @given(text=lines, cuts=st.lists(st.integers(0, 5000), max_size=8))
 def test_what_was_stuffed_is_read_as_it_was_however_it_is_cut(text: list[bytes], cuts: list[int]) -> None:
     reader = read(stuffed(text), cuts=tuple(cuts))

@@ -78,7 +78,7 @@ class Host:
                 self.cut += 1
 
 
-@pytest.mark.promise("R87", "R41")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 @pytest.mark.parametrize(
     ("change", "checked"),
     [(shorter, True), (empty, True), (other, True), (longer, True), (shorter, False), (other, False)],
@@ -114,7 +114,7 @@ def test_a_spooled_message_that_changes_is_set_aside_and_sent_when_it_is_repaire
     assert [message.endswith(LARGE) for message in host.whole] == [False, True]
 
 
-@pytest.mark.promise("R87")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 def test_without_a_spool_the_app_is_told_to_send_it_again(directory: MailerDirectory) -> None:
     def scratch_file() -> Path:
         descriptors = Path(f"/proc/{sidecar.process.pid}/fd").iterdir()
@@ -137,7 +137,7 @@ def test_without_a_spool_the_app_is_told_to_send_it_again(directory: MailerDirec
     assert (host.cut, [message.endswith(LARGE) for message in host.whole]) == (1, [True])
 
 
-@pytest.mark.promise("R87")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 def test_a_disk_that_gives_nothing_back_ends_no_message(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb", buffering=0) as unreadable:
         unreadable.write(b"x" * 100)

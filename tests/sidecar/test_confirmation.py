@@ -17,7 +17,7 @@ def begin_data(app: Wire) -> None:
     app.send(TEXT + b".\r\n")
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 @pytest.mark.parametrize("step", ["connect", "ehlo", "auth", "mail", "rcpt", "data"])
 def test_a_message_that_is_not_out_in_time_is_withdrawn_for_good(
     emulator: EmulatorClient, directory: MailerDirectory, step: str
@@ -38,7 +38,7 @@ def test_a_message_that_is_not_out_in_time_is_withdrawn_for_good(
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_a_message_that_is_out_is_waited_for_beyond_the_time(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
@@ -50,7 +50,7 @@ def test_a_message_that_is_out_is_waited_for_beyond_the_time(
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_an_app_that_goes_before_its_message_is_out_takes_it_along(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("data", stall=True)
     app = Wire(sidecar.port)
@@ -66,7 +66,7 @@ def test_an_app_that_goes_before_its_message_is_out_takes_it_along(emulator: Emu
     assert sidecar.metric('o365mailer_messages_total{outcome="dropped"}') == 1
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_an_app_that_goes_after_its_message_is_out_leaves_an_orphan_in_the_audit(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
@@ -81,7 +81,7 @@ def test_an_app_that_goes_after_its_message_is_out_leaves_an_orphan_in_the_audit
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R4")
+@pytest.mark.promise("outage-is-answered-at-once")
 def test_while_upstream_is_away_the_answer_is_immediate_and_the_log_is_short(directory: MailerDirectory) -> None:
     with ScratchHost(lambda _: None) as host:
         host.describe(directory)
@@ -104,7 +104,7 @@ def test_while_upstream_is_away_the_answer_is_immediate_and_the_log_is_short(dir
         assert sidecar.metric("o365mailer_upstream_up") == 0
 
 
-@pytest.mark.promise("R4")
+@pytest.mark.promise("outage-is-answered-at-once")
 def test_a_host_that_swallows_connections_makes_only_the_first_app_wait(directory: MailerDirectory) -> None:
     with ScratchHost(lambda peer: peer.line()) as host, running(directory.path) as sidecar, Wire(sidecar.port) as app:
         host.describe(directory, delivery={"confirmWithin": "4s"})

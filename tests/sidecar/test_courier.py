@@ -19,7 +19,7 @@ from o365mailer_sidecar.queue.backlog import leave_word
 ALLOWED = {"allowed": ["@contoso.com"]}
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_message_that_breaks_every_connection_blocks_no_other(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -36,7 +36,7 @@ def test_a_message_that_breaks_every_connection_blocks_no_other(
     assert history(tmp_path, poison)[-1]["reason"] == "connection-lost"
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_an_outage_is_no_attempt_of_any_message(directory: MailerDirectory, tmp_path: Path) -> None:
     nowhere(directory)
     with spooling(directory, tmp_path, stays=True) as sidecar:
@@ -46,7 +46,7 @@ def test_an_outage_is_no_attempt_of_any_message(directory: MailerDirectory, tmp_
             assert [line for line in history(tmp_path, number(reply)) if line["event"] == "attempt"] == []
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_mail_of_apps_is_served_while_a_backlog_drains(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -66,7 +66,7 @@ def test_mail_of_apps_is_served_while_a_backlog_drains(
     assert places.index(True) < backlog - 3
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_backlog_uses_the_connections_that_the_mailer_allows(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -81,7 +81,7 @@ def test_a_backlog_uses_the_connections_that_the_mailer_allows(
     assert emulator.counters()["authenticatedPeak"] == 2
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_token_that_comes_is_used_without_waiting_for_a_schedule(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_token_that_comes_is_used_without_waiting_for_a_schedule(
         emulator.messages(atleast=1, wait=20)
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_two_processes_share_a_spool_and_what_a_dead_one_left_is_found(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -117,7 +117,7 @@ def test_two_processes_share_a_spool_and_what_a_dead_one_left_is_found(
     assert queued(tmp_path) == []
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_what_is_changed_by_hand_is_obeyed_at_a_hang_up(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -135,7 +135,7 @@ def test_what_is_changed_by_hand_is_obeyed_at_a_hang_up(
         assert f"id {kept};" in dict(message["headers"])["Received"]
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_damaged_file_is_set_aside_and_stops_nothing(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -152,7 +152,7 @@ def test_a_damaged_file_is_set_aside_and_stops_nothing(
         assert sidecar.metric("o365mailer_spool_damaged_messages") == 1
 
 
-@pytest.mark.promise("R58")
+@pytest.mark.promise("shutdown-keeps-mail")
 def test_sigterm_tries_everything_once_more_whatever_its_schedule(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -165,7 +165,7 @@ def test_sigterm_tries_everything_once_more_whatever_its_schedule(
     assert sidecar.event("stopped")["left_in_spool"] == 0
 
 
-@pytest.mark.promise("R58")
+@pytest.mark.promise("shutdown-keeps-mail")
 def test_what_sigterm_leaves_is_one_line_a_message_and_an_exit_status(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -180,7 +180,7 @@ def test_what_sigterm_leaves_is_one_line_a_message_and_an_exit_status(
     assert queued(tmp_path) == left
 
 
-@pytest.mark.promise("R58")
+@pytest.mark.promise("shutdown-keeps-mail")
 def test_sigterm_while_exchange_stalls_ends_with_the_grace_and_keeps_the_message(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -196,7 +196,7 @@ def test_sigterm_while_exchange_stalls_ends_with_the_grace_and_keeps_the_message
     assert f"id {kept};" in dict(message["headers"])["Received"]
 
 
-@pytest.mark.promise("R59")
+@pytest.mark.promise("audit-and-metrics")
 def test_an_outage_is_a_few_lines_not_one_a_message(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -215,7 +215,7 @@ def test_an_outage_is_a_few_lines_not_one_a_message(
     assert len(emulator.messages()) == 20
 
 
-@pytest.mark.promise("R59")
+@pytest.mark.promise("audit-and-metrics")
 def test_the_record_of_a_spooled_message_says_what_became_of_it(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -233,7 +233,7 @@ def test_the_record_of_a_spooled_message_says_what_became_of_it(
     assert 0 < record["upstream_seconds"] <= record["seconds"] < 60
 
 
-@pytest.mark.promise("R21")
+@pytest.mark.promise("spool-survives-crash")
 def test_a_message_has_the_date_and_message_id_of_its_first_attempt(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -251,7 +251,7 @@ def test_a_message_has_the_date_and_message_id_of_its_first_attempt(
     assert stamp <= f"{taken:%Y%m%d%H%M%S}"
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_message_on_hold_stays_until_it_is_released(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -284,7 +284,7 @@ def test_the_pods_termination_message_names_what_is_left(tmp_path: Path) -> None
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_what_is_not_due_at_exchange_yet_is_not_asked_about_again_and_again(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

@@ -181,7 +181,7 @@ def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(directory, "root")
 
 
-@pytest.mark.promise("R20", "R21", "R40")
+@pytest.mark.promise("spool-survives-crash")
 @pytest.mark.timeout(300)
 async def test_no_crash_loses_an_acknowledged_message_or_sends_a_part_of_one(tmp_path: Path, scratch: Path) -> None:
     proof = Proof(scratch)
@@ -190,7 +190,7 @@ async def test_no_crash_loses_an_acknowledged_message_or_sends_a_part_of_one(tmp
     assert len(proof.recoveries) > 500, "the control: there was something to recover"
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 @pytest.mark.timeout(300)
 async def test_no_crash_does_so_while_messages_come_and_go_at_once(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
@@ -201,7 +201,7 @@ async def test_no_crash_does_so_while_messages_come_and_go_at_once(
     assert len(proof.recoveries) > 500
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 @pytest.mark.timeout(300)
 async def test_a_crash_during_the_recovery_from_a_crash_loses_nothing_either(tmp_path: Path, scratch: Path) -> None:
     proof = Proof(scratch)
@@ -209,7 +209,7 @@ async def test_a_crash_during_the_recovery_from_a_crash_loses_nothing_either(tmp
     assert len(proof.recoveries) > 100
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 @pytest.mark.timeout(300)
 async def test_a_crash_while_another_slots_messages_are_taken_over_loses_none(tmp_path: Path, scratch: Path) -> None:
     with spool_in(tmp_path / "spool") as first, spool_in(tmp_path / "spool") as second:

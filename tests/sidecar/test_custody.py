@@ -187,7 +187,7 @@ async def app(house: House, dice: random.Random, number: int) -> tuple[str, tupl
     return envelope.queue_id, to, 0, house.exchange.begun[envelope.queue_id]
 
 
-@pytest.mark.promise("R20", "R3", "R53")
+@pytest.mark.promise("spool-survives-crash", "app-gets-exchanges-verdict", "all-recipients-or-none")
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_happens_the_books_agree(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
@@ -216,7 +216,7 @@ async def test_whatever_happens_the_books_agree(tmp_path: Path, seed: int) -> No
     assert {code for _, _, code, _ in told} >= {0, 250}
 
 
-@pytest.mark.promise("R89")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 async def test_a_defect_after_exchange_took_a_message_sends_it_to_nobody_again(tmp_path: Path) -> None:
     house = House(tmp_path / "spool", random.Random(0))
     house.exchange.kind = True

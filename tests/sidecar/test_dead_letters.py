@@ -40,7 +40,7 @@ def text(message: dict[str, Any]) -> str:
     return base64.b64decode(message["content"]).decode()
 
 
-@pytest.mark.promise("R7")
+@pytest.mark.promise("failed-mail-is-reported")
 def test_a_spooled_message_that_is_refused_is_a_dead_letter_a_metric_and_a_record(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -55,7 +55,7 @@ def test_a_spooled_message_that_is_refused_is_a_dead_letter_a_metric_and_a_recor
     assert (queued(tmp_path), emulator.messages()) == ([], [])
 
 
-@pytest.mark.promise("R56")
+@pytest.mark.promise("spool-expiry")
 def test_a_message_expires_after_an_attempt_that_failed_not_by_age_alone(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -68,7 +68,7 @@ def test_a_message_expires_after_an_attempt_that_failed_not_by_age_alone(
     assert dead(tmp_path) == [number(reply)]
 
 
-@pytest.mark.promise("R56")
+@pytest.mark.promise("spool-expiry")
 def test_what_has_grown_old_while_nothing_ran_is_tried_before_it_expires(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -80,7 +80,7 @@ def test_what_has_grown_old_while_nothing_ran_is_tried_before_it_expires(
     assert (queued(tmp_path), dead(tmp_path)) == ([], [])
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 def test_the_sender_is_told_where_the_mailer_says_so(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -102,7 +102,7 @@ def test_the_sender_is_told_where_the_mailer_says_so(
     assert dead(tmp_path) == [failed]
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 def test_an_address_is_told_and_a_notice_that_fails_is_not_told_about(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -115,7 +115,7 @@ def test_an_address_is_told_and_a_notice_that_fails_is_not_told_about(
     assert len(sidecar.events("message", outcome="dead")) == 2
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 def test_a_notice_reaches_an_address_that_is_not_ascii(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -129,7 +129,7 @@ def test_a_notice_reaches_an_address_that_is_not_ascii(
     assert f"To: <{address}>\r\n" in text(notice)
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 @pytest.mark.parametrize(
     ("sender", "notify", "content"),
     [("", "", TEXT),

@@ -44,7 +44,7 @@ def dangling(directory: MailerDirectory, name: str) -> None:
     file.symlink_to("..nowhere/file")
 
 
-@pytest.mark.promise("R10")
+@pytest.mark.promise("listens-at-once")
 @pytest.mark.parametrize(
     ("settings", "token", "text"),
     [(GOOD[:40], TOKEN, "mailer.json cannot be used: Input data was truncated"),
@@ -123,7 +123,7 @@ def test_a_token_can_have_ended_on_the_first_of_all_days(directory: MailerDirect
         reader(directory).mailer()
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 @pytest.mark.parametrize(
     "files",
     [{"mailer_json": GOOD[:40], "access_token": TOKEN}, {"mailer_json": edited(schemaVersion=2), "access_token": TOKEN},
@@ -140,7 +140,7 @@ def test_the_last_good_stays_in_use_whatever_comes(directory: MailerDirectory, f
     assert read.problem()
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 def test_a_new_token_is_used_even_beside_settings_of_a_newer_schema(directory: MailerDirectory) -> None:
     directory.write(mailer_json=GOOD, access_token=TOKEN)
     read = reader(directory)
@@ -150,7 +150,7 @@ def test_a_new_token_is_used_even_beside_settings_of_a_newer_schema(directory: M
     assert read.mailer().settings.mailbox == "noreply@contoso.com"
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 def test_a_restriction_that_is_unknown_stops_relaying_until_it_is_gone(directory: MailerDirectory) -> None:
     directory.write(mailer_json=GOOD, access_token=TOKEN)
     read = reader(directory)
@@ -165,7 +165,7 @@ def test_a_restriction_that_is_unknown_stops_relaying_until_it_is_gone(directory
     assert read.mailer()
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 def test_a_token_is_used_until_it_expires_and_not_beyond(directory: MailerDirectory) -> None:
     clock = [NOON]
     directory.write(mailer_json=edited(expiresAt="2026-11-23T13:00:00Z"), access_token=TOKEN)
@@ -191,7 +191,7 @@ UNUSABLE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 @pytest.mark.parametrize("files", UNUSABLE)
 def test_a_mailer_is_used_the_moment_it_appears(directory: MailerDirectory, files: dict[str, Any]) -> None:
     directory.write(**files)
@@ -202,7 +202,7 @@ def test_a_mailer_is_used_the_moment_it_appears(directory: MailerDirectory, file
     assert read.mailer().token.value == TOKEN
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 def test_a_token_that_ends_while_a_look_holds_hides_no_newer_one(directory: MailerDirectory) -> None:
     clock = [NOON]
     directory.write(mailer_json=edited(expiresAt="2026-11-23T13:00:00Z"), access_token=TOKEN)
@@ -238,7 +238,7 @@ def test_a_look_holds_from_its_beginning(directory: MailerDirectory) -> None:
     assert read.mailer().token.value == "newer-not-a-secret"
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 def test_an_app_is_greeted_by_the_settings_of_this_moment(directory: MailerDirectory, idle_sidecar: Sidecar) -> None:
     with Wire(idle_sidecar.port) as app:
         assert "SIZE 36700160\n" in app.ask("EHLO test")
@@ -251,7 +251,7 @@ def test_a_token_does_not_show_in_its_representation(directory: MailerDirectory)
     assert TOKEN not in repr(reader(directory).mailer())
 
 
-@pytest.mark.promise("R10")
+@pytest.mark.promise("listens-at-once")
 def test_the_app_and_the_log_are_told_what_is_waited_for(directory: MailerDirectory, idle_sidecar: Sidecar) -> None:
     waiting = idle_sidecar.event("waiting_for_mailer")
     assert waiting["reason"] == "mailer.json is not there yet; access_token is not there yet"

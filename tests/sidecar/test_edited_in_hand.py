@@ -74,7 +74,7 @@ def cut_short(content: bytes) -> bytes:
     return content[:40]
 
 
-@pytest.mark.promise("R89", "R53")
+@pytest.mark.promise("spool-sets-damaged-files-aside", "all-recipients-or-none")
 @pytest.mark.parametrize("edit", [header_spoilt, cut_short])
 def test_an_app_that_waits_is_told_the_truth_and_nobody_is_served_twice(
     directory: MailerDirectory, tmp_path: Path, edit: Callable[[bytes], bytes]
@@ -94,7 +94,7 @@ def test_an_app_that_waits_is_told_the_truth_and_nobody_is_served_twice(
     assert (queued(tmp_path), dead(tmp_path)) == ([], [])
 
 
-@pytest.mark.promise("R89", "R41")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 @pytest.mark.parametrize("edit", [header_spoilt, cut_short])
 def test_a_message_of_the_spool_is_set_aside_and_nobody_is_served_twice(
     directory: MailerDirectory, tmp_path: Path, edit: Callable[[bytes], bytes]
@@ -113,7 +113,7 @@ def test_a_message_of_the_spool_is_set_aside_and_nobody_is_served_twice(
     assert host.served == ["a@example.com", "b@example.com"]
 
 
-@pytest.mark.promise("R89")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 async def test_a_file_that_an_editor_saves_over_what_happened_meanwhile_serves_nobody_twice(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         stored = await spool.store(envelope("A", *RECIPIENTS), body(), received=RECEIVED)

@@ -8,7 +8,7 @@ from support.mailbox_fleet import fleet, flood
 EXCHANGES = [("connection", "auth"), ("connection", "body"), ("submission", "auth"), ("submission", "body")]
 
 
-@pytest.mark.promise("R8")
+@pytest.mark.promise("mailbox-shared-fairly")
 @pytest.mark.parametrize(("slots", "crowded_at"), EXCHANGES)
 def test_a_backlogged_fleet_uses_the_mailbox_and_shares_it(slots: str, crowded_at: str) -> None:
     runs = [fleet(pods=50, each=20, seed=seed, slots=slots, crowded_at=crowded_at) for seed in range(6)]
@@ -18,7 +18,7 @@ def test_a_backlogged_fleet_uses_the_mailbox_and_shares_it(slots: str, crowded_a
     assert min(run.jain for run in runs) >= 0.8
 
 
-@pytest.mark.promise("R8")
+@pytest.mark.promise("mailbox-shared-fairly")
 @pytest.mark.parametrize(("slots", "crowded_at"), EXCHANGES)
 def test_one_that_floods_keeps_nobody_from_a_mail_a_minute(slots: str, crowded_at: str) -> None:
     run = flood(pods=50, minutes=20, seed=1, slots=slots, crowded_at=crowded_at)

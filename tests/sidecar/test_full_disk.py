@@ -14,7 +14,7 @@ def fill(sidecar_pid: int) -> None:
     subprocess.run(["prlimit", "--fsize=0", "--pid", str(sidecar_pid)], check=True)
 
 
-@pytest.mark.promise("R42", "R51")
+@pytest.mark.promise("memory-and-disk-are-bounded", "spool-retries")
 def test_a_deferral_that_cannot_be_written_down_keeps_no_message_from_its_next_attempt(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -29,7 +29,7 @@ def test_a_deferral_that_cannot_be_written_down_keeps_no_message_from_its_next_a
         until(lambda: not queued(tmp_path))
 
 
-@pytest.mark.promise("R42")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 def test_a_spool_on_a_full_disk_is_opened_and_drained(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

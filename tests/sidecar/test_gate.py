@@ -26,7 +26,7 @@ def submitted(emulator: EmulatorClient) -> int:
     return int(emulator.counters()["commands"].get("MAIL", 0))
 
 
-@pytest.mark.promise("R46")
+@pytest.mark.promise("mailbox-shared-fairly")
 @pytest.mark.parametrize("step", ["auth", "mail", "body"])
 def test_an_app_that_waits_hears_nothing_of_a_432(emulator: EmulatorClient, sidecar: Sidecar, step: str) -> None:
     emulator.script(step, named="concurrent")
@@ -37,7 +37,7 @@ def test_an_app_that_waits_hears_nothing_of_a_432(emulator: EmulatorClient, side
     assert sidecar.events("upstream_away") == []
 
 
-@pytest.mark.promise("R46")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_a_432_that_lasts_is_451_and_nothing_was_sent(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     emulator.script("body", named="concurrent", times=None)
     directory.write_for(emulator, delivery={"confirmWithin": "1s"})
@@ -46,7 +46,7 @@ def test_a_432_that_lasts_is_451_and_nothing_was_sent(emulator: EmulatorClient, 
     assert emulator.messages() == []
 
 
-@pytest.mark.promise("R46")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_a_crowded_mailbox_is_left_as_soon_as_nothing_is_left_to_send(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
@@ -56,7 +56,7 @@ def test_a_crowded_mailbox_is_left_as_soon_as_nothing_is_left_to_send(
     assert emulator.counters()["openNow"] == 0
 
 
-@pytest.mark.promise("R48")
+@pytest.mark.promise("mailbox-not-locked")
 @pytest.mark.parametrize("named", ["throttled-send-as", "bad-outbound-sender", "tenant-threshold", "submission-quota",
                                    "daily-recipients", "mailbox-full"])  # fmt: skip
 def test_a_mailbox_that_is_shut_or_full_is_left_alone(emulator: EmulatorClient, sidecar: Sidecar, named: str) -> None:
@@ -74,7 +74,7 @@ def test_a_mailbox_that_is_shut_or_full_is_left_alone(emulator: EmulatorClient, 
     assert f'o365mailer_breaker_open{{reason="{rests["reason"]}"}} 1' in page
 
 
-@pytest.mark.promise("R48")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_lock_that_is_said_to_auth_shuts_the_mailbox_too(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("auth", named="throttled-recipients")
     assert "Nothing is sent now: Office 365 said 550 5.2.255" in send(sidecar)
@@ -82,7 +82,7 @@ def test_a_lock_that_is_said_to_auth_shuts_the_mailbox_too(emulator: EmulatorCli
     assert emulator.counters()["connections"] == 1
 
 
-@pytest.mark.promise("R9")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_few_send_as_refusals_are_enough_and_other_mail_goes_on(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_few_send_as_refusals_are_enough_and_other_mail_goes_on(
         assert sidecar.event("breaker_opened", reason="send-as")
 
 
-@pytest.mark.promise("R9")
+@pytest.mark.promise("mailbox-not-locked")
 @pytest.mark.parametrize("step", ["rcpt", "data", "body"])
 @pytest.mark.parametrize("to", [("gone@example.com",), ("gone@example.com", "dead@example.com")], ids=["one", "two"])
 def test_a_recipient_that_does_not_exist_is_asked_for_a_few_times_wherever_exchange_says_so(
@@ -113,7 +113,7 @@ def test_a_recipient_that_does_not_exist_is_asked_for_a_few_times_wherever_excha
     assert "remembered" in send(sidecar, to=to), "another's mail is no reason to ask again"
 
 
-@pytest.mark.promise("R9")
+@pytest.mark.promise("mailbox-not-locked")
 @pytest.mark.parametrize("step", ["mail", "data", "body"])
 @pytest.mark.parametrize("reply", ["554 5.2.252 SendAsDenied; no", "550 5.7.60 SMTP; no permissions to send as this"])
 def test_a_sender_that_is_refused_is_asked_for_a_few_times_wherever_exchange_says_so(
@@ -128,7 +128,7 @@ def test_a_sender_that_is_refused_is_asked_for_a_few_times_wherever_exchange_say
         assert sidecar.event("breaker_opened", reason="send-as")
 
 
-@pytest.mark.promise("R9")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_refusal_of_mail_speaks_of_the_sender(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("mail", reply="550 5.7.1 you may not send", times=None)
     answers = [send(sidecar, to=(f"{number}@example.com",)) for number in range(6)]
@@ -137,7 +137,7 @@ def test_a_refusal_of_mail_speaks_of_the_sender(emulator: EmulatorClient, sideca
     assert sidecar.event("breaker_opened", reason="send-as")
 
 
-@pytest.mark.promise("R9")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_recipient_that_was_accepted_is_not_counted_against_any_more(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_recipient_that_was_accepted_is_not_counted_against_any_more(
     assert submitted(emulator) == 9
 
 
-@pytest.mark.promise("R49")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_right_that_is_missing_is_told_with_the_remedy_and_not_asked_for_again_and_again(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_right_that_is_missing_is_told_with_the_remedy_and_not_asked_for_again
     assert submitted(emulator) == 3
 
 
-@pytest.mark.promise("R47")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_messages_a_minute_pace_one_sidecar_and_the_reply_says_so(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:

@@ -31,7 +31,7 @@ def wanted(relay: Sidecar) -> Wire:
     return app
 
 
-@pytest.mark.promise("R95")
+@pytest.mark.promise("smtp-conformance")
 @pytest.mark.parametrize("behind", [b"QUIT\r\n", b"quit \r\n", b"NOOP\r\nQUIT\r\n"])
 def test_quit_after_the_message_is_an_orderly_end(emulator: EmulatorClient, relay: Sidecar, behind: bytes) -> None:
     with wanted(relay) as app:
@@ -46,7 +46,7 @@ def test_quit_after_the_message_is_an_orderly_end(emulator: EmulatorClient, rela
     assert relay.event("message")["outcome"] == "accepted"
 
 
-@pytest.mark.promise("R95")
+@pytest.mark.promise("smtp-conformance")
 def test_a_half_close_that_comes_while_office_365_thinks_changes_nothing(
     emulator: EmulatorClient, relay: Sidecar
 ) -> None:
@@ -61,7 +61,7 @@ def test_a_half_close_that_comes_while_office_365_thinks_changes_nothing(
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R95")
+@pytest.mark.promise("smtp-conformance")
 def test_a_half_close_without_quit_takes_the_message_along(emulator: EmulatorClient, relay: Sidecar) -> None:
     with wanted(relay) as app:
         app.send(TEXT + b".\r\nNOOP\r\nXQUIT\r\n")
@@ -71,7 +71,7 @@ def test_a_half_close_without_quit_takes_the_message_along(emulator: EmulatorCli
     assert emulator.messages() == []
 
 
-@pytest.mark.promise("R95")
+@pytest.mark.promise("smtp-conformance")
 def test_quit_in_the_message_is_no_command(emulator: EmulatorClient, relay: Sidecar) -> None:
     with wanted(relay) as app:
         app.send(b"Subject: x\r\n\r\nQUIT\r\n.\r\n")

@@ -83,7 +83,7 @@ EXAMPLES: dict[str, Callable[[], bool]] = {
 """The first cell of each row of the table, and an example of the change."""
 
 
-@pytest.mark.promise("R12")
+@pytest.mark.promise("message-unchanged")
 def test_every_row_of_the_documents_table_happens() -> None:
     section = DOCUMENT.read_text().split("## What it changes in a header\n")[1].split("\n## ")[0]
     rows = [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines() if line.startswith("| ")]
@@ -101,8 +101,8 @@ LINE = st.sampled_from(
 CHANGED = {b"received", b"from", b"date", b"message-id", b"bcc", b"resent-bcc", b"sender", b"reply-to"}
 
 
-@pytest.mark.promise("R12")
-@pytest.mark.promise("R31")
+@pytest.mark.promise("message-unchanged")
+@pytest.mark.promise("rewrite-sends-as-the-mailbox")
 @given(st.lists(LINE, max_size=12), st.binary(max_size=40), st.booleans())
 def test_nothing_else_is_changed(lines: list[bytes], text: bytes, rewrite: bool) -> None:
     text = text.translate(None, b"\r\n\0") + b"\r\n"
@@ -121,7 +121,7 @@ def test_nothing_else_is_changed(lines: list[bytes], text: bytes, rewrite: bool)
     assert others(header + b"\r\n") == others(content.partition(b"\r\n\r\n")[0] + b"\r\n")
 
 
-@pytest.mark.promise("R81")
+@pytest.mark.promise("smtp-conformance")
 @pytest.mark.parametrize(
     ("content", "settings", "needed"),
     [("From: J\u00fcrgen <j\u00fcrgen@b\u00fccher.example>\r\n\r\n", {"senders": REWRITE}, True),
@@ -139,7 +139,7 @@ def test_8_bit_text_that_is_not_utf8_is_copied_and_not_announced_as_utf8() -> No
     assert (sent.utf8_written, sent.eight_bit) == (False, True)
 
 
-@pytest.mark.promise("R30")
+@pytest.mark.promise("senders-restricted")
 @pytest.mark.parametrize("memory", [2**14, 2**16, 2**17, 2**18, 2**19], ids=str)
 @pytest.mark.parametrize("length", [2**13, 2**15, 2**17], ids=str)
 def test_an_author_after_a_long_header_is_judged_however_much_is_held_in_memory(
@@ -203,7 +203,7 @@ def handled(content: bytes, senders: Members) -> None:
     notice.composed(ENVELOPE, head, [], mailbox=MAILBOX, to="x@y.z", received=datetime.now(UTC))
 
 
-@pytest.mark.promise("R91")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_header_takes_no_more_memory_than_another(content: bytes) -> None:
@@ -214,7 +214,7 @@ def test_a_hostile_header_takes_no_more_memory_than_another(content: bytes) -> N
         assert peak(lambda senders=senders: handled(content, senders)) < COPIES * MOST  # type: ignore[misc]
 
 
-@pytest.mark.promise("R91")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 def test_no_long_field_is_remembered() -> None:
     handled(KNOWN + b"\r\n", {})
     tracemalloc.start()

@@ -27,20 +27,20 @@ def repeatable(kind: Callable[..., Result], *arguments: Path, inputs: int) -> Re
         raise
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_every_session_is_answered_as_the_model_says_and_what_was_accepted_arrives_once(tmp_path: Path) -> None:
     result = repeatable(run.sessions, tmp_path / "mailer", inputs=15_000)
     assert result.inputs > 1_000
     assert result.taken.keys() >= {"250", "354", "421", "500", "501", "503", "552", "553", "554", "555"}
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_a_broken_mailer_directory_is_never_fatal_and_never_half_used(tmp_path: Path) -> None:
     result = repeatable(run.documents, tmp_path / "documents", inputs=8_000)
     assert result.taken.keys() >= {"taken", "InvalidSettings", "UnknownRestriction", "NewerSchema", "file"}
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_a_spool_file_is_the_message_that_was_stored_or_is_called_damaged() -> None:
     result = repeatable(run.spool_files, inputs=8_000)
     assert result.taken["whole"] > 1_000

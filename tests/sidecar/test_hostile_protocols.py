@@ -59,7 +59,7 @@ def assert_nothing_was_sent(emulator: EmulatorClient, relaying: Sidecar) -> None
     assert [message["recipients"] for message in emulator.messages()] == [["a@example.com"]]
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_what_is_written_before_the_greeting_sends_no_mail(
     emulator: EmulatorClient, relaying: Sidecar, payload: bytes
@@ -76,7 +76,7 @@ def test_what_is_written_before_the_greeting_sends_no_mail(
     assert_nothing_was_sent(emulator, relaying)
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_what_is_written_at_once_behind_the_greeting_sends_no_mail(
     emulator: EmulatorClient, relaying: Sidecar, payload: bytes
@@ -89,7 +89,7 @@ def test_what_is_written_at_once_behind_the_greeting_sends_no_mail(
     assert_nothing_was_sent(emulator, relaying)
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_a_real_http_client_sends_no_mail(emulator: EmulatorClient, relaying: Sidecar) -> None:
     client = http.client.HTTPConnection("127.0.0.1", relaying.port, timeout=20)
     client.request("POST", "/", body=MAIL, headers={"Content-Type": "text/plain"})
@@ -99,7 +99,7 @@ def test_a_real_http_client_sends_no_mail(emulator: EmulatorClient, relaying: Si
     assert_nothing_was_sent(emulator, relaying)
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_a_real_tls_client_sends_no_mail(emulator: EmulatorClient, relaying: Sidecar) -> None:
     context = ssl.create_default_context()
     with socket.create_connection(("127.0.0.1", relaying.port), 20) as connection, suppress(OSError):

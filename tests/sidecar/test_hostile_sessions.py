@@ -116,7 +116,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
         assert [line for line in sidecar.lines if line["level"] == "error"] == []
 
 
-@pytest.mark.promise("R68")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.timeout(400)  # a failure is shrunk
 def test_sessions_agree_with_the_model_however_they_interleave(crowd: Crowd) -> None:
     run_state_machine_as_test(

@@ -134,7 +134,7 @@ OTHERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.promise("R45")
+@pytest.mark.promise("replies-name-the-remedy")
 @pytest.mark.parametrize(("code", "text", "expected", "reason"), AUTHENTICATION + SUBMISSION + OTHERS)
 def test_a_reply_is_weighed(code: int, text: str, expected: Outcome, reason: str) -> None:
     judgement = judged(upstream_reply(code, text))

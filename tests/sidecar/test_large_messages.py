@@ -41,7 +41,7 @@ def test_every_octet_of_a_large_message_arrives(
     ] * 2
 
 
-@pytest.mark.promise("R22")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 @pytest.mark.timeout(120)
 def test_three_messages_of_25_mib_at_once_take_no_more_than_48_mib(
     emulator: EmulatorClient, directory: MailerDirectory
@@ -64,7 +64,7 @@ def test_three_messages_of_25_mib_at_once_take_no_more_than_48_mib(
             app.socket.close()
 
 
-@pytest.mark.promise("R22")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 def test_a_full_disk_is_452_and_small_messages_go_on(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

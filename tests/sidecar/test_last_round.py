@@ -13,7 +13,7 @@ SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e
 """A disk that takes more than a second for an fsync."""
 
 
-@pytest.mark.promise("R58")
+@pytest.mark.promise("shutdown-keeps-mail")
 def test_no_message_begins_when_the_grace_is_over(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e
 """A disk that takes more than a second for an fsync."""
 
 
-@pytest.mark.promise("R53", "R58")
+@pytest.mark.promise("all-recipients-or-none", "shutdown-keeps-mail")
 def test_a_message_that_is_on_disk_when_the_grace_is_over_is_not_the_apps_any_more(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -38,7 +38,7 @@ def test_a_message_that_is_on_disk_when_the_grace_is_over_is_not_the_apps_any_mo
     assert message["recipients"] == ["a@example.com", "b@example.com"]
 
 
-@pytest.mark.promise("R53", "R58")
+@pytest.mark.promise("all-recipients-or-none", "shutdown-keeps-mail")
 def test_a_verdict_that_has_come_is_written_down_though_the_grace_is_over(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

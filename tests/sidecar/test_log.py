@@ -33,7 +33,7 @@ def provoke(app: Wire) -> None:
     app.deliver(f"Subject: {CANARIES['subject']}\r\n\r\n{CANARIES['body']}\r\n".encode())
 
 
-@pytest.mark.promise("R16")
+@pytest.mark.promise("relay-logs-no-mail")
 @pytest.mark.parametrize("level", ["debug", "info"])
 def test_neither_log_nor_metrics_carry_bodies_tokens_or_addresses(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar, level: str
@@ -62,7 +62,7 @@ def test_neither_log_nor_metrics_carry_bodies_tokens_or_addresses(
     assert found(sidecar.get("/metrics")[1].encode(), token) == set()
 
 
-@pytest.mark.promise("R16")
+@pytest.mark.promise("relay-logs-no-mail")
 def test_the_scan_finds_a_planted_canary() -> None:
     """The control."""
     planted = json.dumps({"event": "message", "to": CANARIES["address"], "token": "planted-not-a-secret"}).encode()

@@ -46,7 +46,7 @@ def send(sidecar: Sidecar, content: bytes = b"Subject: x\r\n\r\nbody\r\n") -> st
         return app.deliver(content)
 
 
-@pytest.mark.promise("R60")
+@pytest.mark.promise("audit-and-metrics")
 def test_prometheus_reads_every_family_as_the_table_has_it(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -69,7 +69,7 @@ def test_prometheus_reads_every_family_as_the_table_has_it(
     assert {name.removeprefix(PREFIX) for name in families} <= {name.removesuffix("_total") for name in BY_NAME}
 
 
-@pytest.mark.promise("R60")
+@pytest.mark.promise("audit-and-metrics")
 def test_a_mail_is_seen_in_the_metrics(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1, seconds=7)
     directory.write_for(emulator, revision=12, expiresAt=end.isoformat())
@@ -84,7 +84,7 @@ def test_a_mail_is_seen_in_the_metrics(emulator: EmulatorClient, directory: Mail
     assert seen[PREFIX + "upstream_up", ()] == 1
 
 
-@pytest.mark.promise("R60")
+@pytest.mark.promise("audit-and-metrics")
 @pytest.mark.parametrize(
     ("rule", "result"),
     [({"reply": "535 5.7.3 Authentication unsuccessful"}, "refused"),
@@ -132,7 +132,7 @@ def test_any_label_and_any_number_come_back_as_they_were(text: str) -> None:
     assert seen[PREFIX + "breaker_open", (("reason", text + "x"),)] == float("inf")
 
 
-@pytest.mark.promise("R60")
+@pytest.mark.promise("audit-and-metrics")
 def test_the_documents_table_is_the_codes() -> None:
     rows = [
         f"| `{PREFIX}{metric.name}{'{' + ','.join(metric.labels) + '}' if metric.labels else ''}` "

@@ -22,7 +22,7 @@ def failures(*parameters: str) -> list[Failure]:
     return [Failure(Recipient(address="a@example.com", parameters=parameters), "550 5.1.10 not found")]
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 @pytest.mark.parametrize(
     ("sender", "head", "parameters", "notify", "expected"),
     [("app@contoso.com", b"", (), "sender", "app@contoso.com"),
@@ -46,7 +46,7 @@ def test_who_is_told(
     assert audience(envelope(sender), head, failures(*parameters), notify=notify) == expected
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 def test_nobody_is_told_of_a_notice() -> None:
     sent = envelope_for("ops@contoso.com", mailbox="noreply@contoso.com", queue_id="Q2")
     content = composed(
@@ -59,7 +59,7 @@ def test_nobody_is_told_of_a_notice() -> None:
     assert sent.recipients[0].parameters == ("NOTIFY=NEVER",)
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 def test_headers_of_the_original_cannot_make_headers_of_the_notice() -> None:
     head = (
         b"Subject: a\r\n\tb\x07\r\nMessage-ID: <x@y>\r\n <z@w>\r\nTo: "
@@ -91,7 +91,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 @pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_header_takes_little_memory_and_a_notice_stays_small(head: bytes) -> None:
     failed = [Failure(Recipient(address=f"{number}@example.com"), "550 " + "x" * 900) for number in range(1000)]
@@ -112,7 +112,7 @@ def test_a_hostile_header_takes_little_memory_and_a_notice_stays_small(head: byt
     assert max(len(line) for line in content.split(b"\r\n")) < 998
 
 
-@pytest.mark.promise("R57")
+@pytest.mark.promise("failed-mail-is-reported")
 @pytest.mark.parametrize(
     ("to", "mailbox", "needed"),
     [("ops@contoso.com", "noreply@contoso.com", False),

@@ -15,7 +15,7 @@ line = st.one_of(
 )
 
 
-@pytest.mark.promise("R12")
+@pytest.mark.promise("message-unchanged")
 @pytest.mark.timeout(180)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(text=[])
@@ -37,7 +37,7 @@ def test_every_body_arrives_as_it_was_written(emulator: EmulatorClient, sidecar:
     assert ours.count(b"\r\n") == 5, "Received, From, Date and Message-ID, and nothing else"
 
 
-@pytest.mark.promise("R12")
+@pytest.mark.promise("message-unchanged")
 @pytest.mark.parametrize("body", [b"", b"\r\n", b"no header\r\nat all\r\n", b"\r\n..\r\n"])
 def test_a_message_without_a_header_is_all_body(emulator: EmulatorClient, sidecar: Sidecar, body: bytes) -> None:
     with Wire(sidecar.port) as app:
@@ -48,7 +48,7 @@ def test_a_message_without_a_header_is_all_body(emulator: EmulatorClient, sideca
     assert (empty_line, arrived) == (b"\r\n\r\n", body.removeprefix(b"\r\n").replace(b"..", b"."))
 
 
-@pytest.mark.promise("R12")
+@pytest.mark.promise("message-unchanged")
 def test_a_large_message_arrives_whole(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     chance = random.Random(5)
     lines = [base64.b64encode(chance.randbytes(57)) for _ in range(26 * 2**20 // 78)]

@@ -68,7 +68,7 @@ def first(peer: Peer, answers: bytes) -> None:
     envelope(peer, answers)
 
 
-@pytest.mark.promise("R1", "R64")
+@pytest.mark.promise("accepted-means-kept", "exchange-connection")
 @pytest.mark.parametrize(
     ("answers", "told"),
     [(b"250 ok\r\n250 ok\r\n250 ok\r\n", "451 4.4.2 The connection to Office 365 broke (it spoke out of turn);"),
@@ -95,7 +95,7 @@ def test_a_first_message_leaves_only_behind_its_own_354(directory: MailerDirecto
         assert len(scratch.peers) == 2
 
 
-@pytest.mark.promise("R64")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize(
     ("answers", "told"),
     [(b"550 5.7.1 no\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "550 5.7.1 no ["),
@@ -119,7 +119,7 @@ def test_a_first_message_that_is_refused_leaves_the_connection_usable(
         assert len(scratch.peers) == 1
 
 
-@pytest.mark.promise("R64")
+@pytest.mark.promise("exchange-connection")
 def test_a_later_message_is_pipelined_as_the_first_and_never_goes_by_bdat(directory: MailerDirectory) -> None:
     def host(peer: Peer) -> None:
         opening(peer, b"PIPELINING", b"CHUNKING")
@@ -144,7 +144,7 @@ ENDS = {
 """How a host may end a connection that was idle, before it says 354."""
 
 
-@pytest.mark.promise("R64")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize("answers", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("recipients", [("a@example.com",), ("a@example.com", "b@example.com")], ids=["one", "two"])
 def test_a_host_that_ends_an_idle_connection_before_354_gets_the_message_over_another(
@@ -177,7 +177,7 @@ def test_a_host_that_ends_an_idle_connection_before_354_gets_the_message_over_an
         assert scratch.peers[0].heard.count(b"\r\nbody\r\n") == 1, "of the second message it got nothing"
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 @pytest.mark.parametrize(
     ("answers", "told"),
     [(b"451 4.7.500 busy\r\n503 5.5.1 no\r\n503 5.5.1 no\r\n", "451 4.7.500 Office 365 said 451 4.7.500 busy"),
@@ -205,7 +205,7 @@ def test_a_refusal_of_a_pipelined_message_is_told_and_the_next_goes_over_the_sam
         assert len(scratch.peers) == 1
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 @pytest.mark.parametrize(
     ("answer", "told"),
     [(b"", "451 4.4.2 No verdict from Office 365 (connection closed); it may have taken the message"),
@@ -233,7 +233,7 @@ def test_what_is_no_verdict_on_a_message_is_never_a_250_and_ends_the_connection(
         assert len(scratch.peers) == 2
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_a_421_that_follows_a_verdict_leaves_the_verdict_as_it_is(directory: MailerDirectory) -> None:
     def host(peer: Peer) -> None:
         opening(peer, b"PIPELINING", b"CHUNKING")
@@ -273,7 +273,7 @@ def test_a_421_to_mail_on_a_kept_connection_is_no_verdict(emulator: EmulatorClie
     assert len(emulator.messages()) == 2
 
 
-@pytest.mark.promise("R6")
+@pytest.mark.promise("all-recipients-or-none")
 @pytest.mark.parametrize("extensions", [(b"PIPELINING", b"CHUNKING"), (b"PIPELINING",), (b"CHUNKING",), ()])
 @pytest.mark.parametrize("content", [TEXT, LARGE], ids=["small", "large"])
 def test_the_message_waits_for_its_recipients_where_it_may_not_go_ahead(
@@ -300,7 +300,7 @@ def test_the_message_waits_for_its_recipients_where_it_may_not_go_ahead(
     assert arrived[0].endswith(content.replace(b"\r\n.", b"\r\n"))
 
 
-@pytest.mark.promise("R6")
+@pytest.mark.promise("all-recipients-or-none")
 def test_a_refused_recipient_keeps_the_message_here(directory: MailerDirectory) -> None:
     def host(peer: Peer) -> None:
         opening(peer, b"PIPELINING", b"CHUNKING")

@@ -20,7 +20,7 @@ def mail(sidecar: Sidecar, content: bytes = TEXT) -> str:
         return app.deliver(content)
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 def test_a_250_that_comes_with_354_is_not_the_messages(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("data", extra="250 2.0.0 not for the message\r\n")
     emulator.script("body", reply="554 5.6.0 refused")
@@ -32,7 +32,7 @@ def test_a_250_that_comes_with_354_is_not_the_messages(emulator: EmulatorClient,
     assert mail(sidecar).startswith("250 ")
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 def test_a_250_in_the_middle_of_the_message_is_not_the_messages(directory: MailerDirectory) -> None:
     def hasty(peer: Peer) -> None:
         peer.authenticate()
@@ -49,7 +49,7 @@ def test_a_250_in_the_middle_of_the_message_is_not_the_messages(directory: Maile
         )
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_a_verdict_behind_which_the_host_hangs_up_is_taken(directory: MailerDirectory) -> None:
     def curt(peer: Peer) -> None:
         peer.authenticate()
@@ -65,14 +65,14 @@ def test_a_verdict_behind_which_the_host_hangs_up_is_taken(directory: MailerDire
         assert mail(sidecar, LARGE).startswith("552 5.3.4 too big [")
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 def test_a_host_that_says_more_than_its_greeting_gets_no_token(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("connect", extra="250-host\r\n250 AUTH XOAUTH2\r\n")
     assert "451 4.4.1 Office 365 cannot be reached: the submission host spoke out of turn before TLS;" in mail(sidecar)
     assert "AUTH" not in emulator.counters()["commands"]
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 def test_a_host_that_answers_ehlo_twice_under_tls_gets_no_token(directory: MailerDirectory) -> None:
     def eager(peer: Peer) -> None:
         peer.start()
@@ -85,7 +85,7 @@ def test_a_host_that_answers_ehlo_twice_under_tls_gets_no_token(directory: Maile
         assert b"AUTH" not in host.peers[0].heard
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 @pytest.mark.parametrize("step", ["auth", "mail", "rcpt"])
 def test_a_second_reply_to_a_command_ends_the_connection(emulator: EmulatorClient, sidecar: Sidecar, step: str) -> None:
     emulator.script(step, extra="250 2.0.0 nobody asked\r\n")
@@ -103,7 +103,7 @@ def test_a_farewell_behind_the_verdict_leaves_the_verdict_as_it_is(emulator: Emu
     assert len(emulator.messages()) == 2
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 @pytest.mark.parametrize(
     "reply",
     ["150 wait", "999 what", "2500 ok", "550-no\r\n250 yes", "250-yes\r\n550 no", "250 2.0.0 " + "x" * 9000],
@@ -117,7 +117,7 @@ def test_what_is_no_reply_is_no_verdict(emulator: EmulatorClient, sidecar: Sidec
     assert emulator.counters()["connections"] == 2, "whose reply the next one is, nobody can know"
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_a_refusal_is_told_though_the_reset_behind_it_hangs(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("rcpt", reply="550 5.1.10 no such recipient")
     emulator.script("rset", stall=True)

@@ -123,14 +123,14 @@ def bench(directory: MailerDirectory, *arguments: str) -> Iterator[Bench]:
         assert {name: host.arrived(name) for name in made.expected} == made.expected
 
 
-@pytest.mark.promise("R67")
+@pytest.mark.promise("truth-after-a-cut")
 @pytest.mark.timeout(300)
 def test_on_a_new_connection(directory: MailerDirectory) -> None:
     with bench(directory) as made:
         assert_as(NEW, made.cut_everywhere(made.mail, message=1))
 
 
-@pytest.mark.promise("R67")
+@pytest.mark.promise("truth-after-a-cut")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("ending", ["reset", "close"])
 @pytest.mark.parametrize("idle", [0, 4], ids=["at-once", "after-4-s"])
@@ -145,7 +145,7 @@ def test_on_a_connection_that_was_used(directory: MailerDirectory, ending: Endin
         assert_as(USED, made.cut_everywhere(second, message=2, ending=ending))
 
 
-@pytest.mark.promise("R67")
+@pytest.mark.promise("truth-after-a-cut")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("message", [1, 2])
 def test_with_a_spool_each_message_is_taken_and_arrives_twice_only_where_nobody_knew(

@@ -82,7 +82,7 @@ def told(emulator: EmulatorClient, clock: ClockedSidecar, step: str, name: str) 
     return first, " ".join(text.split()[:2])
 
 
-@pytest.mark.promise("R73")
+@pytest.mark.promise("replies-name-the-remedy")
 @pytest.mark.parametrize(("step", "name"), HEALS)
 def test_what_time_heals_is_451_with_exchanges_code_and_goes_through_once_it_has(
     emulator: EmulatorClient, clock: ClockedSidecar, step: str, name: str
@@ -95,7 +95,7 @@ def test_what_time_heals_is_451_with_exchanges_code_and_goes_through_once_it_has
     assert len(emulator.messages()) == 1, "and what was deferred came never by itself"
 
 
-@pytest.mark.promise("R73")
+@pytest.mark.promise("replies-name-the-remedy")
 @pytest.mark.parametrize(("step", "name"), STAYS)
 def test_what_will_not_change_is_handed_on_in_exchanges_words(
     emulator: EmulatorClient, clock: ClockedSidecar, step: str, name: str
@@ -107,7 +107,7 @@ def test_what_will_not_change_is_handed_on_in_exchanges_words(
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_a_farewell_in_place_of_a_login_takes_no_session_along(emulator: EmulatorClient, clock: ClockedSidecar) -> None:
     """The connection's descriptor is let go of once, or another session gets the number and is not heard."""
     for _ in range(40):

@@ -60,7 +60,7 @@ def silence(emulator: EmulatorClient, clock: ClockedSidecar, app: Wire, step: st
     return reply
 
 
-@pytest.mark.promise("R65")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(("step", "expected"), FIRST.items())
 def test_silence_ends_the_wait_and_the_app_is_told_whether_the_message_is_out(
     emulator: EmulatorClient, directory: MailerDirectory, step: str, expected: str
@@ -73,7 +73,7 @@ def test_silence_ends_the_wait_and_the_app_is_told_whether_the_message_is_out(
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R65")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(("step", "expected"), LATER.items())
 def test_silence_on_a_kept_connection_is_no_verdict_once_the_message_is_out(
     emulator: EmulatorClient, directory: MailerDirectory, step: str, expected: str
@@ -121,7 +121,7 @@ class Dribble:
             other.close()
 
 
-@pytest.mark.promise("R65")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_an_octet_at_a_time_is_slow_and_nothing_else(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     dribble = Dribble(emulator.smtp_host, emulator.smtp_port)
     directory.write_for(emulator, submission={"host": "127.0.0.1", "port": dribble.port})

@@ -20,7 +20,7 @@ def mail(sidecar: Sidecar) -> str:
         return app.deliver(b"Subject: x\r\n\r\nbody\r\n")
 
 
-@pytest.mark.promise("R65")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(
     "rule", [{"reset": True}, {"close": True}, {"reply": "454 4.7.0 TLS not available due to temporary reason"}]
 )
@@ -37,7 +37,7 @@ def test_a_handshake_that_breaks_is_away_and_the_next_connection_is_not(
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R65")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_certificate_of_yesterday_gets_no_token(directory: MailerDirectory) -> None:
     yesterday = datetime.now(UTC) - timedelta(days=1)
     with ScratchHost(lambda peer: peer.authenticate()) as host, running(directory.path) as sidecar:
@@ -48,7 +48,7 @@ def test_a_certificate_of_yesterday_gets_no_token(directory: MailerDirectory) ->
     assert b"AUTH" not in host.peers[0].heard
 
 
-@pytest.mark.promise("R65")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(
     "octets", [b"\x15\x03\x03\x00\x02\x02\x28", b"\x16\x03\x03\x00\x05hello", b"250 ok\r\n", b"\0" * 99]
 )

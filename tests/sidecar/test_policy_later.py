@@ -8,7 +8,7 @@ from support.sidecar_process import MailerDirectory, until
 from support.spooling import dead, history, nowhere, number, queued, spooling, submit
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 def test_a_recipient_who_may_get_no_mail_any_more_keeps_it_from_no_other(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -27,7 +27,7 @@ def test_a_recipient_who_may_get_no_mail_any_more_keeps_it_from_no_other(
     assert refused == {"b@elsewhere.example"}
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 def test_when_none_of_them_may_it_is_a_dead_letter_at_once(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ def content(emulator: EmulatorClient) -> bytes:
     return behind
 
 
-@pytest.mark.promise("R30")
+@pytest.mark.promise("senders-restricted")
 def test_a_sender_that_is_not_allowed_is_refused_at_mail(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     with Wire(sidecar.port) as app:
         app.ask("EHLO x")
@@ -46,7 +46,7 @@ def test_a_sender_that_is_not_allowed_is_refused_at_mail(emulator: EmulatorClien
     assert content(emulator) == b"From: noreply@contoso.com\r\n" + REST + ARRIVED
 
 
-@pytest.mark.promise("R30")
+@pytest.mark.promise("senders-restricted")
 def test_an_allowed_domain_sends_without_a_restart(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
 ) -> None:
@@ -60,7 +60,7 @@ def test_an_allowed_domain_sends_without_a_restart(
     assert answer.startswith("554 5.2.252 SendAsDenied; noreply@contoso.com not allowed to send as boss@contoso.com")
 
 
-@pytest.mark.promise("R31")
+@pytest.mark.promise("rewrite-sends-as-the-mailbox")
 def test_rewriting_changes_the_author_and_not_one_octet_more(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
@@ -77,7 +77,7 @@ def test_rewriting_changes_the_author_and_not_one_octet_more(
     assert f"SIZE={len(base64.b64decode(message['content']))}" in message["parameters"]
 
 
-@pytest.mark.promise("R31")
+@pytest.mark.promise("rewrite-sends-as-the-mailbox")
 @pytest.mark.parametrize("size", [10, 300_000], ids=["small", "in-a-file"])
 def test_rewriting_is_the_same_on_a_connections_later_messages(
     emulator: EmulatorClient, directory: MailerDirectory, size: int
@@ -95,7 +95,7 @@ def test_rewriting_is_the_same_on_a_connections_later_messages(
         assert arrived.partition(b" +0000\r\n")[2] == head + REST + body
 
 
-@pytest.mark.promise("R32")
+@pytest.mark.promise("recipients-restricted")
 def test_a_recipient_of_another_domain_is_refused_at_rcpt(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     recipients = {"allowedDomains": ["example.com"], "maxPerMessage": 2}
     with (
@@ -114,7 +114,7 @@ def test_a_recipient_of_another_domain_is_refused_at_rcpt(emulator: EmulatorClie
     assert message["recipients"] == ["a@example.com", "c@EXAMPLE.com"]
 
 
-@pytest.mark.promise("R33")
+@pytest.mark.promise("redirect-replaces-every-recipient")
 def test_a_staging_cluster_mails_no_customer_bcc_included(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     recipients = {"redirectTo": "staging@contoso.com"}
     with (
@@ -130,7 +130,7 @@ def test_a_staging_cluster_mails_no_customer_bcc_included(emulator: EmulatorClie
     )
 
 
-@pytest.mark.promise("R33")
+@pytest.mark.promise("redirect-replaces-every-recipient")
 def test_a_refusal_of_the_redirected_message_names_who_refused(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
@@ -143,7 +143,7 @@ def test_a_refusal_of_the_redirected_message_names_who_refused(
         assert app.deliver(REST + BODY).startswith("550 5.1.10 <staging@contoso.com>: Recipient not found")
 
 
-@pytest.mark.promise("R33")
+@pytest.mark.promise("redirect-replaces-every-recipient")
 def test_a_message_without_headers_keeps_its_body_when_redirected(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
@@ -158,7 +158,7 @@ def test_a_message_without_headers_keeps_its_body_when_redirected(
     assert base64.b64decode(message["content"]).endswith(b"<a@example.com>\r\n\r\nonly a body\r\n")
 
 
-@pytest.mark.promise("R34")
+@pytest.mark.promise("senders-restricted")
 @pytest.mark.parametrize(("word", "reverse_path"), [("Mailbox", "noreply@contoso.com"), ("Keep", "")])
 def test_an_empty_reverse_path_is_taken_and_sent_as_the_setting_says(
     emulator: EmulatorClient, directory: MailerDirectory, word: str, reverse_path: str
@@ -172,7 +172,7 @@ def test_an_empty_reverse_path_is_taken_and_sent_as_the_setting_says(
     assert message["reversePath"] == reverse_path
 
 
-@pytest.mark.promise("R35")
+@pytest.mark.promise("smtp-conformance")
 def test_a_message_that_goes_round_is_stopped(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     hop = b"Received: by a; Mon, 23 Nov 2026 20:00:00 +0000\r\n"
     with Wire(sidecar.port) as app:
@@ -185,7 +185,7 @@ def test_a_message_that_goes_round_is_stopped(emulator: EmulatorClient, sidecar:
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R30")
+@pytest.mark.promise("senders-restricted")
 def test_a_mailer_that_comes_after_mail_was_said_is_obeyed(
     emulator: EmulatorClient, directory: MailerDirectory, idle_sidecar: Sidecar
 ) -> None:
@@ -201,7 +201,7 @@ ADDED = b"From: noreply@contoso.com\r\n"
 CRON = b"From: root (Cron Daemon)\r\n"
 
 
-@pytest.mark.promise("R12")
+@pytest.mark.promise("message-unchanged")
 @pytest.mark.parametrize(
     ("senders", "sent", "arrived"),
     [pytest.param({}, REST, ADDED + REST, id="from-is-absent"),
@@ -228,7 +228,7 @@ def test_the_header_is_changed_by_the_table_and_the_body_not_at_all(
     assert content(emulator) == arrived + body
 
 
-@pytest.mark.promise("R30")
+@pytest.mark.promise("senders-restricted")
 @pytest.mark.parametrize(
     "author",
     [b"From: boss@contoso.com <noreply@contoso.com>", b"From: boss@contoso.com: noreply@contoso.com;",

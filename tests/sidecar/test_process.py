@@ -65,7 +65,7 @@ def test_each_flag_is_an_environment_variable_and_the_flag_wins() -> None:
     assert (chosen.grace, chosen.log_level) == (1.0, "error")
 
 
-@pytest.mark.promise("R18")
+@pytest.mark.promise("loopback-only")
 @pytest.mark.parametrize(
     ("arguments", "environment", "text"),
     [(["--listen", "0.0.0.0:25"], {},
@@ -87,7 +87,7 @@ def test_a_wrong_command_line_is_named(arguments: list[str], environment: Mappin
     assert str(error.value).startswith(text)
 
 
-@pytest.mark.promise("R18")
+@pytest.mark.promise("loopback-only")
 def test_a_wrong_command_line_ends_the_process_with_one_line() -> None:
     status, text = run("--listen", "0.0.0.0:2525")
     assert status == 2
@@ -114,7 +114,7 @@ def test_a_reply_never_waits_for_an_acknowledgement() -> None:
         assert bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-@pytest.mark.promise("R10")
+@pytest.mark.promise("listens-at-once")
 def test_it_listens_on_every_address_before_there_is_a_directory(tmp_path: Path) -> None:
     with running(tmp_path / "missing", listen=("127.0.0.1:0", "[::1]:0", "127.0.0.2:0")) as sidecar:
         hosts = {line["host"]: line["port"] for line in sidecar.events("listening", protocol="smtp")}
@@ -135,7 +135,7 @@ def without_ipv6() -> list[str]:
     return prefix
 
 
-@pytest.mark.promise("R10")
+@pytest.mark.promise("listens-at-once")
 def test_a_missing_ipv6_loopback_is_not_an_error(tmp_path: Path, without_ipv6: list[str]) -> None:
     arguments = ("--listen", "[::1]:0")
     with running(tmp_path, prefix=without_ipv6, listen=("127.0.0.1:0",), arguments=arguments) as sidecar:
@@ -158,7 +158,7 @@ def test_any_other_address_that_is_missing_is_an_error(tmp_path: Path) -> None:
     assert "cannot listen on 192.0.2.1:2525: Cannot assign requested address; choose another address" in text
 
 
-@pytest.mark.promise("R19")
+@pytest.mark.promise("listens-at-once")
 def test_the_health_port_answers_whatever_upstream_does(idle_sidecar: Sidecar) -> None:
     assert idle_sidecar.get("/livez") == (200, "ok\n")
     assert idle_sidecar.get("/readyz") == (200, "ok\n")
@@ -169,7 +169,7 @@ def test_the_health_port_answers_whatever_upstream_does(idle_sidecar: Sidecar) -
     assert "# TYPE o365mailer_messages_total counter\n" in page
 
 
-@pytest.mark.promise("R19")
+@pytest.mark.promise("listens-at-once")
 @pytest.mark.parametrize(
     ("request_octets", "status"),
     [(b"POST /livez HTTP/1.1\r\n\r\n", b"HTTP/1.1 405 "), (b"nonsense\r\n\r\n", b"HTTP/1.1 400 "),
@@ -188,7 +188,7 @@ def test_the_health_port_is_not_impressed(idle_sidecar: Sidecar, request_octets:
     assert idle_sidecar.get("/livez") == (200, "ok\n")
 
 
-@pytest.mark.promise("R19")
+@pytest.mark.promise("listens-at-once")
 def test_the_health_port_takes_both_ip_versions_on_one_socket(tmp_path: Path) -> None:
     with running(tmp_path, arguments=("--health", "[::]:0")) as sidecar:
         assert sidecar.get("/livez") == (200, "ok\n"), "IPv4"
@@ -201,7 +201,7 @@ def test_the_health_port_is_ipv4_where_the_kernel_has_no_ipv6(monkeypatch: pytes
         assert bound_address(bound).host == "0.0.0.0"
 
 
-@pytest.mark.promise("R17")
+@pytest.mark.promise("shutdown-keeps-mail")
 def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
@@ -224,7 +224,7 @@ def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R17")
+@pytest.mark.promise("shutdown-keeps-mail")
 @pytest.mark.parametrize(
     ("step", "reply"),
     [("rcpt", "451 4.3.2 The relay is stopping; nothing was sent, try again later ["),

@@ -11,7 +11,7 @@ BUSY = "451 4.7.500 Server busy. Please try again later"
 UNKNOWN = "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found"
 
 
-@pytest.mark.promise("R20", "R50")
+@pytest.mark.promise("spool-survives-crash", "outage-is-answered-at-once")
 def test_while_exchange_is_away_a_message_is_on_disk_before_its_250(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -39,7 +39,7 @@ def test_while_exchange_is_away_a_message_is_on_disk_before_its_250(
     assert queued(tmp_path) == []
 
 
-@pytest.mark.promise("R50")
+@pytest.mark.promise("outage-is-answered-at-once")
 def test_a_mailer_that_has_no_token_yet_queues_too(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -51,7 +51,7 @@ def test_a_mailer_that_has_no_token_yet_queues_too(
         emulator.messages(atleast=1, wait=20)
 
 
-@pytest.mark.promise("R50")
+@pytest.mark.promise("outage-is-answered-at-once")
 def test_what_is_not_allowed_is_refused_though_exchange_is_away(directory: MailerDirectory, tmp_path: Path) -> None:
     nowhere(directory)
     with spooling(directory, tmp_path, stays=True) as sidecar:
@@ -61,7 +61,7 @@ def test_what_is_not_allowed_is_refused_though_exchange_is_away(directory: Maile
         assert len(queued(tmp_path)) == 1
 
 
-@pytest.mark.promise("R51")
+@pytest.mark.promise("spool-retries")
 def test_a_recipient_whose_mailbox_is_full_is_tried_on_its_own_schedule(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -76,7 +76,7 @@ def test_a_recipient_whose_mailbox_is_full_is_tried_on_its_own_schedule(
         ]
 
 
-@pytest.mark.promise("R20", "R51")
+@pytest.mark.promise("spool-survives-crash", "spool-retries")
 def test_what_exchange_defers_is_queued_and_tried_again_within_seconds(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -94,7 +94,7 @@ def test_what_exchange_defers_is_queued_and_tried_again_within_seconds(
     assert queued(tmp_path) == []
 
 
-@pytest.mark.promise("R51")
+@pytest.mark.promise("spool-retries")
 def test_a_refusal_for_good_stays_exchanges_own_and_leaves_nothing(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -106,7 +106,7 @@ def test_a_refusal_for_good_stays_exchanges_own_and_leaves_nothing(
     assert (queued(tmp_path), dead(tmp_path)) == ([], [])
 
 
-@pytest.mark.promise("R51")
+@pytest.mark.promise("spool-retries")
 def test_a_verdict_that_was_lost_is_queued_with_the_message_id_that_it_had(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_verdict_that_was_lost_is_queued_with_the_message_id_that_it_had(
     assert first["content"] == again["content"], "the same Date and Message-ID: who reads it sees one mail"
 
 
-@pytest.mark.promise("R20", "R51")
+@pytest.mark.promise("spool-survives-crash", "spool-retries")
 def test_where_nothing_can_be_stored_the_app_keeps_its_message(directory: MailerDirectory, tmp_path: Path) -> None:
     """A disk that takes no file of that size stands for one that is full: both refuse the write."""
     nowhere(directory)
@@ -131,7 +131,7 @@ def test_where_nothing_can_be_stored_the_app_keeps_its_message(directory: Mailer
         assert sidecar.event("message", outcome="deferred")["reason"] == "spool"
 
 
-@pytest.mark.promise("R51")
+@pytest.mark.promise("spool-retries")
 def test_a_spool_that_is_full_by_its_limits_says_so(directory: MailerDirectory, tmp_path: Path) -> None:
     nowhere(directory, delivery={"spool": {"maxMessages": 1}})
     with spooling(directory, tmp_path, stays=True) as sidecar:
@@ -139,7 +139,7 @@ def test_a_spool_that_is_full_by_its_limits_says_so(directory: MailerDirectory, 
         assert submit(sidecar).startswith("452 4.3.1 The message cannot be queued: the spool holds 1 messages")
 
 
-@pytest.mark.promise("R52")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_when_the_apps_time_is_over_the_message_is_queued_and_the_running_attempt_decides(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -156,7 +156,7 @@ def test_when_the_apps_time_is_over_the_message_is_queued_and_the_running_attemp
     assert len(emulator.messages()) == 1
 
 
-@pytest.mark.promise("R52")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_a_message_that_still_waits_for_its_turn_is_queued_and_sent_once(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -172,7 +172,7 @@ def test_a_message_that_still_waits_for_its_turn_is_queued_and_sent_once(
     assert len(emulator.messages()) == 4
 
 
-@pytest.mark.promise("R7", "R52")
+@pytest.mark.promise("failed-mail-is-reported", "app-gets-exchanges-verdict")
 def test_a_running_attempt_that_is_refused_makes_a_dead_letter(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_running_attempt_that_is_refused_makes_a_dead_letter(
     assert queued(tmp_path) == []
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 def test_a_message_for_some_of_its_recipients_is_on_disk_before_its_body_leaves(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -209,7 +209,7 @@ def test_a_message_for_some_of_its_recipients_is_on_disk_before_its_body_leaves(
     assert {to for message in arrived for to in message["recipients"]} == {"a@example.com", "b@example.com"}
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 def test_one_reply_counts_what_became_of_each_recipient(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -230,7 +230,7 @@ def test_one_reply_counts_what_became_of_each_recipient(
     assert (queued(tmp_path), dead(tmp_path)) == ([], [number(reply)])
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 def test_without_room_in_the_spool_nobody_gets_a_message_that_not_all_would_get(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -241,7 +241,7 @@ def test_without_room_in_the_spool_nobody_gets_a_message_that_not_all_would_get(
     assert emulator.messages() == []
 
 
-@pytest.mark.promise("R54")
+@pytest.mark.promise("spool-needs-an-open-mailbox")
 def test_a_mailbox_that_does_not_let_us_in_is_not_queued_for_until_it_takes_a_message(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -258,7 +258,7 @@ def test_a_mailbox_that_does_not_let_us_in_is_not_queued_for_until_it_takes_a_me
         assert submit(sidecar).startswith("250 2.0.0 Queued")
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_the_verdict_that_an_app_did_not_wait_for_is_not_retried(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

@@ -76,7 +76,7 @@ async def connections(messages: int, *, expires_in: float = 3600.0, **limits: An
     return [peer.heard.count(b"\r\nDATA\r\n") for peer in host.peers]
 
 
-@pytest.mark.promise("R63")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [({}, [4]),
@@ -90,7 +90,7 @@ async def test_a_connection_is_given_up_by_count_by_age_and_before_its_token_end
     assert await connections(4, **limits) == expected
 
 
-@pytest.mark.promise("B2", "R64")
+@pytest.mark.promise("unknown-restriction-stops-relaying", "exchange-connection")
 @pytest.mark.parametrize("chunking", ["auto", "off", None, 7])
 def test_an_older_controllers_chunking_is_ignored_and_every_message_goes_by_data(
     emulator: EmulatorClient, directory: MailerDirectory, chunking: object

@@ -12,7 +12,7 @@ ALLOWED = {"allowedDomains": ["example.com"]}
 LIMIT = 4096
 
 
-@pytest.mark.promise("R96")
+@pytest.mark.promise("smtp-conformance")
 @pytest.mark.parametrize("together", [False, True])
 def test_one_mail_to_many_reaches_those_whom_it_may(
     emulator: EmulatorClient, directory: MailerDirectory, together: bool
@@ -36,7 +36,7 @@ def test_one_mail_to_many_reaches_those_whom_it_may(
     assert message["recipients"] == ["a@example.com"]
 
 
-@pytest.mark.promise("R96")
+@pytest.mark.promise("smtp-conformance")
 def test_refused_senders_end_no_session(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     directory.write_for(emulator, limits={"messageSize": str(LIMIT)})
     with running(directory.path) as sidecar, Wire(sidecar.port) as app:
@@ -145,7 +145,7 @@ ENDS: list[tuple[Any, str, str, int]] = [
 ]
 
 
-@pytest.mark.promise("R97")
+@pytest.mark.promise("audit-and-metrics")
 @pytest.mark.parametrize(("end", "outcome", "reason", "code"), ENDS, ids=[each[0].__name__ for each in ENDS])
 def test_every_end_of_a_message_is_one_record_and_one_count(
     emulator: EmulatorClient, directory: MailerDirectory, end: Any, outcome: str, reason: str, code: int
@@ -161,7 +161,7 @@ def test_every_end_of_a_message_is_one_record_and_one_count(
     assert emulator.messages() == []
 
 
-@pytest.mark.promise("R97")
+@pytest.mark.promise("audit-and-metrics")
 def test_a_disk_that_fills_up_while_a_message_arrives_is_in_the_audit(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:

@@ -16,7 +16,7 @@ def content(message: dict[str, Any]) -> bytes:
     return base64.b64decode(message["content"])
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 def test_a_mail_is_in_the_mailbox_when_the_app_reads_250(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     with Wire(sidecar.port) as app:
         app.begin("noreply@contoso.com", "a@example.com", "b@example.com")
@@ -28,7 +28,7 @@ def test_a_mail_is_in_the_mailbox_when_the_app_reads_250(emulator: EmulatorClien
     assert content(message).endswith(TEXT)
 
 
-@pytest.mark.promise("R1")
+@pytest.mark.promise("accepted-means-kept")
 @pytest.mark.parametrize("step", ["connect", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "body"])
 def test_250_is_never_said_when_exchange_did_not_say_it(emulator: EmulatorClient, sidecar: Sidecar, step: str) -> None:
     emulator.script(step, reply="451 4.7.0 Temporary server error", times=None)
@@ -38,7 +38,7 @@ def test_250_is_never_said_when_exchange_did_not_say_it(emulator: EmulatorClient
     assert emulator.messages() == []
 
 
-@pytest.mark.promise("R2")
+@pytest.mark.promise("accepted-means-kept")
 def test_nothing_goes_upstream_before_the_message_is_whole(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     with Wire(sidecar.port) as app:
         app.begin()
@@ -51,7 +51,7 @@ def test_nothing_goes_upstream_before_the_message_is_whole(emulator: EmulatorCli
         assert emulator.counters()["connections"] == 1
 
 
-@pytest.mark.promise("R5")
+@pytest.mark.promise("message-unchanged")
 def test_from_date_and_message_id_are_added_when_absent(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     with Wire(sidecar.port) as app:
         app.begin()
@@ -79,7 +79,7 @@ def test_one_received_line_carries_the_queue_id_and_no_client(emulator: Emulator
     assert b"127.0.0.1" not in content(message)
 
 
-@pytest.mark.promise("R6")
+@pytest.mark.promise("all-recipients-or-none")
 @pytest.mark.parametrize(
     ("refusal", "expected"),
     [("550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found",
@@ -104,7 +104,7 @@ def test_one_refused_recipient_means_nothing_was_sent(
     assert emulator.counters()["connections"] == 1
 
 
-@pytest.mark.promise("R3")
+@pytest.mark.promise("app-gets-exchanges-verdict")
 def test_a_permanent_refusal_reaches_the_app_in_exchanges_words_without_the_dump(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
@@ -122,7 +122,7 @@ def test_a_permanent_refusal_reaches_the_app_in_exchanges_words_without_the_dump
     assert len(reply) < 240
 
 
-@pytest.mark.promise("R4")
+@pytest.mark.promise("outage-is-answered-at-once")
 @pytest.mark.parametrize(
     "reply",
     [
@@ -179,7 +179,7 @@ def test_three_connections_at_most_however_many_apps_send(emulator: EmulatorClie
         app.socket.close()
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 def test_a_changed_limit_holds_without_a_restart(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
 ) -> None:

@@ -13,7 +13,7 @@ from o365mailer_sidecar.arguments import options
 from o365mailer_sidecar.watching.journal import Journal
 
 
-@pytest.mark.promise("R10")
+@pytest.mark.promise("listens-at-once")
 async def test_what_is_waited_for_is_repeated_at_its_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert service.REMIND_EVERY == 60
     monkeypatch.setattr(service, "REMIND_EVERY", 0.3)

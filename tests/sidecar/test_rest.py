@@ -33,7 +33,7 @@ def refused(mailbox: Rest, reply: Reply, *, now: float) -> bool:
     return mailbox.refused(reply, judged(reply), now=now)
 
 
-@pytest.mark.promise("R48")
+@pytest.mark.promise("mailbox-not-locked")
 @pytest.mark.parametrize("text", ["5.2.251 x", "5.2.252 x", "5.2.253 x", "5.2.254 x", "5.2.255 x", "5.1.8 x",
                                   "5.7.501 x", "5.7.511 x", "5.7.705 x", "5.7.708 x", "5.7.750 x"])  # fmt: skip
 def test_a_lock_shuts_the_mailbox_for_an_hour_at_least(text: str) -> None:
@@ -46,7 +46,7 @@ def test_a_lock_shuts_the_mailbox_for_an_hour_at_least(text: str) -> None:
     assert mailbox.resting(now=HOUR) is None
 
 
-@pytest.mark.promise("R48")
+@pytest.mark.promise("mailbox-not-locked")
 def test_pods_that_were_shut_at_the_same_moment_do_not_probe_at_the_same_moment() -> None:
     ends = []
     for pod in range(50):
@@ -59,7 +59,7 @@ def test_pods_that_were_shut_at_the_same_moment_do_not_probe_at_the_same_moment(
     assert max(ends) - min(ends) > 0.9 * HOUR
 
 
-@pytest.mark.promise("R48")
+@pytest.mark.promise("mailbox-not-locked")
 def test_one_probe_at_a_time_and_each_that_fails_doubles_the_rest_until_one_is_accepted() -> None:
     mailbox, now, lengths = rest(share=0), 0.0, []
     for _ in range(4):
@@ -79,7 +79,7 @@ def test_one_probe_at_a_time_and_each_that_fails_doubles_the_rest_until_one_is_a
     assert mailbox.resting(now=now) is None
 
 
-@pytest.mark.promise("R48")
+@pytest.mark.promise("mailbox-not-locked")
 def test_the_first_to_go_is_not_of_the_class_that_led_to_the_lock_unless_nothing_else_comes() -> None:
     mailbox = rest(share=0)
     refused(mailbox, LOCK, now=0)
@@ -100,7 +100,7 @@ def test_a_quota_rests_minutes_and_grows_to_an_hour_at_most() -> None:
     assert lengths == [10, 20, 40, 60, 60, 60]
 
 
-@pytest.mark.promise("R49")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_right_that_is_missing_is_asked_for_three_times_before_the_mailbox_rests() -> None:
     mailbox = rest()
     assert [refused(mailbox, NO_RIGHT, now=number) for number in range(TRIES)] == [False, False, True]
@@ -128,7 +128,7 @@ def test_messages_have_their_senders_and_each_recipient_in_common() -> None:
     assert twice == (senders, Key("recipient", ("b@y",)), Key("recipient", ("b@y",)))
 
 
-@pytest.mark.promise("R9")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_few_refusals_of_the_same_are_enough_and_then_one_in_a_while_goes_through() -> None:
     breaker, now = Breaker(), 0.0
     keys = keys_of(envelope("b@y"), "boss@x")
@@ -191,7 +191,7 @@ def test_what_is_remembered_stays_small() -> None:
     assert breaker.suspect(keys_of(envelope("x@y", "z@y"), ""), "recipients")
 
 
-@pytest.mark.promise("R9")
+@pytest.mark.promise("mailbox-not-locked")
 def test_a_recipient_that_is_refused_beside_others_that_are_taken_counts_too() -> None:
     journal = Journal(write=len, now=lambda: datetime(2026, 11, 26, tzinfo=UTC))
     gate = Gate(monotonic=lambda: 0.0, uniform=min, journal=journal)
@@ -209,7 +209,7 @@ def test_a_recipient_that_is_refused_beside_others_that_are_taken_counts_too() -
 # --- Pace ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.promise("R47")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_messages_begin_evenly_spaced_and_at_most_so_many_a_minute() -> None:
     pace, moments = Pace(), []
     for _ in range(31):
@@ -221,7 +221,7 @@ def test_messages_begin_evenly_spaced_and_at_most_so_many_a_minute() -> None:
     assert pace.moment(per_minute=30, now=1000) == 1000, "what was not used is not saved up"
 
 
-@pytest.mark.promise("R86")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_a_moment_is_reserved_for_spooled_mail() -> None:
     pace = Pace()
     pace.take(100, per_minute=60)

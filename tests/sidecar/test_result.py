@@ -22,7 +22,7 @@ def envelope(count: int) -> Envelope:
     return Envelope(queue_id="Q", sender=Sender(address="a@b.c"), recipients=to)
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 @pytest.mark.parametrize(
     ("recipients", "final", "expected"),
     [((OK, OK), HAS_IT, [A, A]),

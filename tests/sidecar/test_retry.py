@@ -21,7 +21,7 @@ ATTEMPTS = st.integers(min_value=0, max_value=10_000)
 DICE = st.floats(min_value=0, max_value=1, exclude_max=True)
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 @given(attempts=ATTEMPTS, number=DICE)
 def test_the_first_retry_comes_within_seconds_and_none_after_more_than_a_quarter_of_an_hour(
     attempts: int, number: float
@@ -59,7 +59,7 @@ class Times:
         return Clock(now=lambda: self.day, monotonic=lambda: self.monotonic)
 
 
-@pytest.mark.promise("R56")
+@pytest.mark.promise("spool-expiry")
 def test_a_message_is_over_when_its_age_is_and_an_attempt_has_failed_since_the_clock_jumped() -> None:
     times = Times()
     expiry, received = Expiry(times.clock), times.day
@@ -69,7 +69,7 @@ def test_a_message_is_over_when_its_age_is_and_an_attempt_has_failed_since_the_c
     assert expiry.over(received, began=times.monotonic - 1, max_age=3600)
 
 
-@pytest.mark.promise("R56")
+@pytest.mark.promise("spool-expiry")
 @pytest.mark.parametrize("jump", [86400.0 * 365, -120.0])
 def test_a_clock_that_jumps_ends_nothing_by_itself(jump: float) -> None:
     times = Times()
@@ -81,7 +81,7 @@ def test_a_clock_that_jumps_ends_nothing_by_itself(jump: float) -> None:
     assert expiry.over(received, began=times.monotonic - 1, max_age=3600)
 
 
-@pytest.mark.promise("R7")
+@pytest.mark.promise("failed-mail-is-reported")
 async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) -> None:
     times, day = Times(), 86400.0
 

@@ -8,7 +8,7 @@ from support.sidecar_process import MailerDirectory, until
 from support.spooling import dead, number, queued, spooling, submit
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 @pytest.mark.parametrize("reply", ["450 4.2.1 Try later", "550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found"])
 def test_a_recipient_who_was_taken_once_is_served(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path, reply: str

@@ -82,7 +82,7 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
         yield Desk(server.sockets[0].getsockname()[1], office, sessions, lines)
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_a_silent_app_is_let_go_after_the_idle_limit() -> None:
     async with desk(idle_limit=0.3) as counter:
         reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
@@ -95,7 +95,7 @@ async def test_a_silent_app_is_let_go_after_the_idle_limit() -> None:
         writer.close()
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 async def test_an_app_that_stops_in_the_middle_of_its_message_is_let_go() -> None:
     async with desk(idle_limit=0.3) as counter:
         reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
@@ -108,7 +108,7 @@ async def test_an_app_that_stops_in_the_middle_of_its_message_is_let_go() -> Non
         writer.close()
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_a_defect_of_ours_ends_one_session_and_says_nothing_of_its_text() -> None:
     message = b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n"
     async with desk(failure=RuntimeError("canary")) as counter:
@@ -153,7 +153,7 @@ async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_
         writer.transport.abort()
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_an_app_that_never_reads_does_not_keep_its_place() -> None:
     async with desk(idle_limit=0.5) as counter:
         reader, writer = await asyncio.open_connection("127.0.0.1", counter.port, limit=1024)
@@ -183,7 +183,7 @@ async def test_an_app_that_floods_commands_lets_others_have_their_turn() -> None
         writer.close()
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_replies_do_not_pile_up_while_commands_keep_coming() -> None:
     async with desk() as counter:
         reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
@@ -210,7 +210,7 @@ fragment = st.one_of(
 )  # fmt: skip
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.timeout(120)
 @settings(max_examples=150, deadline=None)
 @given(octets=st.lists(fragment, max_size=25).map(b"".join))

@@ -95,7 +95,7 @@ def flap(emulator: EmulatorClient, dice: random.Random, over: threading.Event) -
             emulator.disconnect()
 
 
-@pytest.mark.promise("R20", "R21")
+@pytest.mark.promise("spool-survives-crash")
 @pytest.mark.timeout(120 + 3 * KILLS)
 def test_no_acknowledged_message_is_lost_and_none_comes_twice_as_another(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -29,7 +29,7 @@ def send(port: int, text: str, to: str) -> str:
         return app.deliver(text.encode())
 
 
-@pytest.mark.promise("R81")
+@pytest.mark.promise("smtp-conformance")
 @pytest.mark.parametrize(("field", "case"), CASES.items(), ids=CASES)
 def test_a_field_in_utf8_that_the_relay_wrote_is_announced(
     emulator: EmulatorClient, directory: MailerDirectory, field: str, case: Case
@@ -56,7 +56,7 @@ def test_what_the_app_wrote_without_asking_for_smtputf8_is_passed_on_without(
     assert "SMTPUTF8" not in message["parameters"]
 
 
-@pytest.mark.promise("R81")
+@pytest.mark.promise("smtp-conformance")
 @pytest.mark.parametrize(("field", "case"), CASES.items(), ids=CASES)
 def test_where_the_host_takes_no_utf8_the_app_is_told_why_and_nothing_is_sent(
     directory: MailerDirectory, field: str, case: Case

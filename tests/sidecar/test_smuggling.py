@@ -33,7 +33,7 @@ SMUGGLED = (
 )
 
 
-@pytest.mark.promise("R13")
+@pytest.mark.promise("no-smuggling")
 @pytest.mark.parametrize("endings", ["Normalize", "Reject"])
 @pytest.mark.parametrize("name", ENDS)
 def test_there_is_one_message_or_a_refusal(
@@ -72,7 +72,7 @@ def test_the_corpus_would_be_noticed(emulator: EmulatorClient, directory: Mailer
     assert len(emulator.messages()) == 2
 
 
-@pytest.mark.promise("R13")
+@pytest.mark.promise("no-smuggling")
 @pytest.mark.parametrize("name", ENDS)
 def test_postfix_reads_the_same_one_message(directory: MailerDirectory, name: str) -> None:
     with sinking() as (sink, host):

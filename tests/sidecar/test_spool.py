@@ -43,7 +43,7 @@ async def test_every_octet_is_the_same_after_a_restart(tmp_path: Path, content: 
         assert octets(message) == content
 
 
-@pytest.mark.promise("R87", "R20")
+@pytest.mark.promise("spool-sets-damaged-files-aside", "spool-survives-crash")
 async def test_a_large_message_that_changes_while_it_is_stored_is_not_acknowledged(tmp_path: Path) -> None:
     large = body(BODIES["large"])
     assert large.file
@@ -71,7 +71,7 @@ async def test_a_large_message_that_changes_while_it_is_stored_is_not_acknowledg
         assert octets((await spool.open(found))[1]) == octets(large)
 
 
-@pytest.mark.promise("R41")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 async def test_a_file_that_is_set_aside_replaces_no_other(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for _ in range(3):
@@ -236,7 +236,7 @@ async def test_what_is_stored_while_the_rest_is_recovered_is_not_recovered_too(t
         (lambda text: b"\0" * len(text), "its header does not end"),
     ],
 )
-@pytest.mark.promise("R41")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 async def test_a_damaged_message_is_set_aside_and_never_sent(tmp_path: Path, damage: object, reason: str) -> None:
     with spool_in(tmp_path) as spool:
         await spool.store(envelope(), body(), received=RECEIVED)
@@ -306,7 +306,7 @@ async def test_a_line_that_a_crash_tore_spoils_no_other(tmp_path: Path) -> None:
     assert file.read_bytes().endswith(b'"event":"att\n{"at":"2026-11-25T12:00:00.123456Z","event":"attempt"}\n')
 
 
-@pytest.mark.promise("R42")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         spool.limits = SpoolLimits(octets=2**20, messages=2)

@@ -23,7 +23,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 async def test_a_slot_from_a_backup_that_left_empty_directories_out_is_taken_over_too(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         await left(tmp_path, "A", "B")
@@ -45,7 +45,7 @@ class Stuck(Filesystem):
         super().rename(source, target)
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 async def test_a_file_that_cannot_be_moved_keeps_no_other_back(tmp_path: Path) -> None:
     reports = Reports()
     with spool_in(tmp_path, disk=Stuck(), reports=reports) as spool:

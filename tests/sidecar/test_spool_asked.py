@@ -28,7 +28,7 @@ def without_token(emulator: EmulatorClient, directory: MailerDirectory, **settin
     )
 
 
-@pytest.mark.promise("R56", "R85")
+@pytest.mark.promise("spool-expiry")
 def test_mail_that_waits_for_its_pace_is_never_a_dead_letter(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -73,7 +73,7 @@ def crowded_at_auth(emulator: EmulatorClient, directory: MailerDirectory) -> str
     return "mailbox-held"
 
 
-@pytest.mark.promise("R56", "R85")
+@pytest.mark.promise("spool-expiry")
 @pytest.mark.parametrize("obstacle", [no_token, no_host, no_admission, crowded_at_auth])
 def test_what_exchange_was_not_asked_about_does_not_expire(
     emulator: EmulatorClient,
@@ -90,7 +90,7 @@ def test_what_exchange_was_not_asked_about_does_not_expire(
     assert sidecar.events("message", outcome="dead") == []
 
 
-@pytest.mark.promise("R56", "R85")
+@pytest.mark.promise("spool-expiry")
 def test_what_waits_while_the_mailbox_rests_does_not_expire(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -102,7 +102,7 @@ def test_what_waits_while_the_mailbox_rests_does_not_expire(
     assert (queued(tmp_path), dead(tmp_path)) == ([waits], [asked])
 
 
-@pytest.mark.promise("R56", "R85")
+@pytest.mark.promise("spool-expiry")
 def test_recipients_that_policy_allows_do_not_expire_with_those_that_it_refuses(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -140,7 +140,7 @@ def keeps_sending(sidecar: Sidecar, enough: threading.Event) -> None:
         submit(sidecar, content=b"Subject: new\r\n\r\nx\r\n")
 
 
-@pytest.mark.promise("R86")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_apps_that_keep_sending_do_not_take_every_moment_from_the_spool(
     directory: MailerDirectory, tmp_path: Path
 ) -> None:

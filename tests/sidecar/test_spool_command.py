@@ -89,7 +89,7 @@ def message(directory: Path, queue_id: str) -> dict[str, Any]:
     return shown
 
 
-@pytest.mark.promise("R44")
+@pytest.mark.promise("spool-commands")
 async def test_the_table_says_what_waits_for_whom_and_why(tmp_path: Path) -> None:
     status, text, _ = ran(await filled(tmp_path), "ls")
     assert status == 0
@@ -129,7 +129,7 @@ async def test_a_program_gets_the_same_as_json(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.promise("R44")
+@pytest.mark.promise("spool-commands")
 async def test_show_tells_everything_but_the_body_and_no_control_character(tmp_path: Path) -> None:
     directory = await filled(tmp_path)
     for arguments in (
@@ -157,7 +157,7 @@ async def test_a_message_without_headers_shows_nothing_of_its_body(tmp_path: Pat
         assert SECRET.decode().strip() not in ran(tmp_path, "show", queue_id, "--headers")[1]
 
 
-@pytest.mark.promise("R44")
+@pytest.mark.promise("spool-commands")
 async def test_what_is_decided_waits_for_the_next_process(tmp_path: Path) -> None:
     directory = await filled(tmp_path)
     assert ran(directory, "hold", "ABC1") == (
@@ -214,7 +214,7 @@ async def test_a_repaired_file_goes_back_into_the_queue_and_one_that_is_not_does
         assert b"INVOICE" in octets((await spool.open(recovered(spool)["ABC1"]))[1])
 
 
-@pytest.mark.promise("R44")
+@pytest.mark.promise("spool-commands")
 @pytest.mark.parametrize("arguments", [("show",), ("show", "--headers"), ("show", "--json")])
 async def test_a_message_that_is_sent_while_it_is_shown_is_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
@@ -234,7 +234,7 @@ async def test_a_message_that_is_sent_while_it_is_shown_is_no_traceback(
     )
 
 
-@pytest.mark.promise("R44", "R41")
+@pytest.mark.promise("spool-commands", "spool-sets-damaged-files-aside")
 async def test_one_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     directory = await filled(tmp_path)
     queue = directory / "0" / "queue"
@@ -267,7 +267,7 @@ def innocent_process() -> Iterator["subprocess.Popen[bytes]"]:
             process.kill()
 
 
-@pytest.mark.promise("R44")
+@pytest.mark.promise("spool-commands")
 async def test_a_running_process_is_told_and_follows(tmp_path: Path) -> None:
     directory = await filled(tmp_path)
     with following(directory) as process:
@@ -298,7 +298,7 @@ async def test_another_process_that_has_the_pid_by_now_is_left_alone(tmp_path: P
         innocent.kill()
 
 
-@pytest.mark.promise("R88")
+@pytest.mark.promise("spool-commands")
 async def test_a_pid_in_the_lock_is_not_enough_though_the_slot_is_locked(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool, innocent_process() as innocent:
         await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)

@@ -80,7 +80,7 @@ class Failing(Filesystem):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("call", ["create", "sync directory", "write", "sync file", "rename"])
-@pytest.mark.promise("R42", "R43")
+@pytest.mark.promise("memory-and-disk-are-bounded", "spool-survives-crash")
 async def test_a_call_that_fails_means_not_kept_and_is_never_tried_again_on_the_same_file(
     tmp_path: Path, call: str, code: int
 ) -> None:
@@ -159,7 +159,7 @@ async def test_an_event_that_cannot_be_kept_leaves_the_message_as_safe_as_it_was
         assert recovered(spool).keys() == {"A"}
 
 
-@pytest.mark.promise("R43")
+@pytest.mark.promise("spool-survives-crash")
 async def test_a_file_whose_sync_failed_for_an_event_is_copied_before_the_next(tmp_path: Path) -> None:
     disk = Failing()
     with spool_in(tmp_path, disk=disk) as spool:
@@ -220,7 +220,7 @@ async def test_one_client_pays_one_fsync_a_message_and_two_for_32_entries(tmp_pa
     assert len(disk.synced) == 2 * BATCH
 
 
-@pytest.mark.promise("R43")
+@pytest.mark.promise("spool-survives-crash")
 async def test_concurrent_stores_share_the_fsync_of_the_directory(tmp_path: Path) -> None:
     disk = Failing()
 
@@ -272,7 +272,7 @@ async def filled(spool: Spool, content: bytes) -> tuple[dict[str, bytes], str]:
     raise AssertionError("there is no end to it")
 
 
-@pytest.mark.promise("R42")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 async def test_a_disk_that_is_really_full_loses_nothing_and_takes_mail_again_when_there_is_room(
     small_disk: Path,
 ) -> None:
@@ -289,7 +289,7 @@ async def test_a_disk_that_is_really_full_loses_nothing_and_takes_mail_again_whe
         assert {stored.queue_id: octets((await spool.open(stored))[1]) for stored in spool.recovered()} == kept
 
 
-@pytest.mark.promise("R42")
+@pytest.mark.promise("memory-and-disk-are-bounded")
 async def test_a_disk_without_inodes_says_so_and_loses_nothing(small_disk: Path) -> None:
     with spool_in(small_disk) as spool:
         kept, said = await filled(spool, b"Subject: small\r\n\r\n")

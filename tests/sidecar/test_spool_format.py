@@ -142,7 +142,7 @@ def unchecked(**members: object) -> bytes:
     return json.dumps({**json.loads(header), **members, "crc32": "unchecked"}).encode() + b"\n" + rest
 
 
-@pytest.mark.promise("R41")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 @pytest.mark.parametrize(
     "address",
     ["x@evil>\r\nRCPT TO:<a@contoso.com", "x@evil>\nDATA", "a\r@b.c", "a\0@b.c", "a\x7f@b.c", "a b@c.d", "a>@b.c",
@@ -156,7 +156,7 @@ def test_an_address_that_could_become_another_command_is_damaged(address: str) -
             read(unchecked(**members))
 
 
-@pytest.mark.promise("R41")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 @pytest.mark.parametrize("word", ["NOTIFY=NEVER\r\nDATA", "NOTIFY=NEVER DATA", "", "X=\0", "X=ä"])
 def test_a_parameter_that_could_become_another_command_is_damaged(word: str) -> None:
     to = {"address": "a@example.com"}
@@ -168,7 +168,7 @@ def test_a_parameter_that_could_become_another_command_is_damaged(word: str) -> 
             read(unchecked(**members))
 
 
-@pytest.mark.promise("R41")
+@pytest.mark.promise("spool-sets-damaged-files-aside")
 def test_a_header_without_recipients_or_with_a_line_in_its_protocol_is_damaged() -> None:
     for members, reason in (
         ({"recipients": []}, "its header names no recipient"),

@@ -9,7 +9,7 @@ from support.spooled import RECEIVED, body, envelope, spool_in
 MESSAGES = 1500
 
 
-@pytest.mark.promise("R45")
+@pytest.mark.promise("replies-name-the-remedy")
 async def test_mail_that_leaves_meanwhile_hides_no_change(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         stored = [await spool.store(envelope(f"A{n}"), body(), received=RECEIVED) for n in range(MESSAGES)]

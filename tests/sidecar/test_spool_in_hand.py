@@ -15,7 +15,7 @@ SLOW = ("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e
 """A disk that takes a second for an fsync."""
 
 
-@pytest.mark.promise("R53")
+@pytest.mark.promise("all-recipients-or-none")
 def test_a_flush_while_an_attempts_end_is_written_down_sends_nothing_twice(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

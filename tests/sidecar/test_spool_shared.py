@@ -9,7 +9,7 @@ from support.sidecar_process import MailerDirectory
 from support.spooling import nowhere, number, queued, spooling, submit
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 def test_what_a_killed_sidecar_left_is_sent_by_one_that_was_there_before(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

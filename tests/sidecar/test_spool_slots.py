@@ -36,7 +36,7 @@ def said(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 async def test_processes_that_share_a_directory_have_a_slot_each_and_take_over_what_the_dead_have_left(
     tmp_path: Path,
 ) -> None:
@@ -57,7 +57,7 @@ async def test_processes_that_share_a_directory_have_a_slot_each_and_take_over_w
         assert len(recovered(spool)) == 1
 
 
-@pytest.mark.promise("R40")
+@pytest.mark.promise("spool-survives-crash")
 async def test_a_process_that_lives_takes_what_others_have_left(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         assert await spool.adopted() == []

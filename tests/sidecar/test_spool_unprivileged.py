@@ -37,7 +37,7 @@ def uids(pid: int) -> set[int]:
     return {int(word) for word in line.split()[1:]}
 
 
-@pytest.mark.promise("R88", "R44")
+@pytest.mark.promise("spool-commands")
 def test_every_verb_works_and_reaches_the_process_that_has_the_slot(emulator: EmulatorClient, folder: Path) -> None:
     directory = MailerDirectory(folder / "mailer")
     nowhere(directory)
@@ -76,7 +76,7 @@ def test_every_verb_works_and_reaches_the_process_that_has_the_slot(emulator: Em
     assert spool(folder, "ls").stdout == "nothing\n"
 
 
-@pytest.mark.promise("R88")
+@pytest.mark.promise("spool-commands")
 def test_a_process_that_has_ended_is_not_told_though_nobody_has_collected_it(folder: Path) -> None:
     directory = MailerDirectory(folder / "mailer")
     nowhere(directory)
@@ -90,7 +90,7 @@ def test_a_process_that_has_ended_is_not_told_though_nobody_has_collected_it(fol
         sidecar.ended()
 
 
-@pytest.mark.promise("R88")
+@pytest.mark.promise("spool-commands")
 def test_a_process_of_a_version_that_did_not_say_when_it_started_is_named(folder: Path) -> None:
     directory = MailerDirectory(folder / "mailer")
     nowhere(directory)

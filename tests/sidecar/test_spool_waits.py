@@ -9,7 +9,7 @@ from support.sidecar_process import MailerDirectory, document, until
 from support.spooling import nowhere, number, queued, spooling, submit
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_mail_leaves_when_the_settings_that_forbade_it_are_what_they_were_before(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -27,7 +27,7 @@ def test_mail_leaves_when_the_settings_that_forbade_it_are_what_they_were_before
         assert sidecar.event("message", queue_id=number(reply))["outcome"] == "accepted"
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_certificate_that_is_not_text_is_named_and_mail_leaves_when_it_is_set_right(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -40,7 +40,7 @@ def test_a_certificate_that_is_not_text_is_named_and_mail_leaves_when_it_is_set_
         emulator.messages(atleast=1, wait=20)
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_dead_letters_that_are_kept_for_ever_hold_nothing_up(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
@@ -55,7 +55,7 @@ def test_dead_letters_that_are_kept_for_ever_hold_nothing_up(
         assert sidecar.events("backlog_failed") == []
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_line_that_a_person_wrote_without_a_time_zone_holds_up_no_message(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ def bystander(idle_sidecar: Sidecar) -> Iterator[Wire]:
         assert idle_sidecar.process.poll() is None
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize(
     ("octets", "reply"),
     [(b"NOOP\n", "500 5.5.2 A command ends with CRLF, this one ended with a lone LF; closing"),
@@ -47,7 +47,7 @@ def test_a_session_that_cannot_be_trusted_is_closed(
         assert app.closed()
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize(
     ("commands", "reply"),
     [(["MAIL FROM:<a@b.c>"], "503 5.5.1 Send EHLO first"),
@@ -106,7 +106,7 @@ def test_any_credentials_are_taken(idle_sidecar: Sidecar, dialogue: list[str]) -
     assert b"AGEAYg" not in idle_sidecar.raw
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_too_many_bad_commands_end_the_session(bystander: Wire, idle_sidecar: Sidecar) -> None:
     with Wire(idle_sidecar.port) as app:
         for _ in range(20):
@@ -115,7 +115,7 @@ def test_too_many_bad_commands_end_the_session(bystander: Wire, idle_sidecar: Si
         assert app.closed()
 
 
-@pytest.mark.promise("R96")
+@pytest.mark.promise("smtp-conformance")
 def test_the_count_of_bad_commands_ends_with_a_command_that_is_taken(idle_sidecar: Sidecar) -> None:
     with Wire(idle_sidecar.port) as app:
         for _ in range(3):
@@ -124,7 +124,7 @@ def test_the_count_of_bad_commands_ends_with_a_command_that_is_taken(idle_sideca
             assert app.ask("NOOP").startswith("250")
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_data_behind_data_before_354_ends_the_session(bystander: Wire, idle_sidecar: Sidecar) -> None:
     with Wire(idle_sidecar.port) as app:
         app.begin()
@@ -133,7 +133,7 @@ def test_data_behind_data_before_354_ends_the_session(bystander: Wire, idle_side
         assert app.closed()
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize(
     ("octets", "reply"),
     [(b"EHLO x\r\n", "421 4.7.0 Wait for the greeting before the first command; closing"),
@@ -159,7 +159,7 @@ def test_pipelined_commands_are_answered_in_order(idle_sidecar: Sidecar) -> None
         assert app.closed()
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize("step", range(7))
 def test_an_app_may_vanish_at_any_step(bystander: Wire, idle_sidecar: Sidecar, step: int) -> None:
     steps = [
@@ -190,7 +190,7 @@ def test_more_recipients_than_exchange_can_take_are_deferred(idle_sidecar: Sidec
     assert replies[999] == "452 4.5.3 Too many recipients: send the message again to the others"
 
 
-@pytest.mark.promise("R15")
+@pytest.mark.promise("hostile-input-ends-its-own-session")
 def test_more_sessions_than_the_limit_are_told_so(idle_sidecar: Sidecar) -> None:
     apps = [Wire(idle_sidecar.port) for _ in range(100)]
     with Wire(idle_sidecar.port, greet=False) as one_more:

@@ -29,7 +29,7 @@ async def heard(*chunks: bytes, strict: bool = False, end: bool = True) -> Said 
         return str(unsaid)
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 @pytest.mark.parametrize(
     ("octets", "expected"),
     [(b"220 host ready\r\n", Said(220, ("host ready",))),
@@ -51,7 +51,7 @@ async def test_a_reply_is_what_rfc_5321_says(octets: bytes, expected: Said | str
     assert await heard(*[octets[place : place + 1] for place in range(len(octets))]) == expected
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 async def test_in_clear_only_crlf_ends_a_line() -> None:
     assert await heard(b"250-STARTTLS\n250 host\n", strict=True) == NO_SMTP
     assert await heard(b"250-STARTTLS\n250 host\n") == Said(250, ("STARTTLS", "host"))
@@ -61,7 +61,7 @@ async def test_a_reply_that_does_not_come_is_not_waited_for() -> None:
     assert await heard(b"250-host\r\n", end=False) == NO_ANSWER
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 async def test_nothing_is_said_to_a_host_that_has_spoken_out_of_turn() -> None:
     talk = Talk()
     talk.data_received(b"220 one\r\n220 two\r\n")
@@ -76,7 +76,7 @@ def test_however_it_is_cut_it_is_the_same_reply(pieces: list[bytes]) -> None:
     assert asyncio.run(heard(*pieces)) == asyncio.run(heard(b"".join(pieces)))
 
 
-@pytest.mark.promise("R4")
+@pytest.mark.promise("outage-is-answered-at-once")
 @pytest.mark.parametrize(
     ("answers", "told"),
     [((b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n", b"535 5.7.3 Authentication unsuccessful\r\n"),

@@ -113,13 +113,13 @@ async def offer(connection: Connection, content: bytes = b"Subject: x\r\n\r\n", 
     return await connection.transact(envelope, outgoing, Attempt())
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 def test_the_table_has_the_rfcs_figures() -> None:
     rfc5321 = {"mail": 300, "rcpt": 300, "data": 120, "block": 180, "final": 600, "idle": 300}
     assert {name: getattr(TIMEOUTS, name) for name in rfc5321} == rfc5321
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 def test_the_document_has_the_tables_figures() -> None:
     text = (Path(__file__).parents[2] / "docs" / "sidecar.md").read_text(encoding="utf-8")
     section = text.partition("## How long it waits")[2].partition("\n## ")[0]
@@ -154,7 +154,7 @@ def unauthenticated(peer: Peer) -> None:
     silent(peer)
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize(
     ("step", "script", "text"),
     [("greeting", silent, "127.0.0.1:{port}: no answer in time"),
@@ -174,7 +174,7 @@ async def test_a_host_that_falls_silent_before_a_message_is_away(
     assert str(away.value) == text.format(port=port)
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize(
     ("step", "script", "recipients"),
     [("mail", told(), 1),
@@ -192,7 +192,7 @@ async def test_a_host_that_falls_silent_in_a_message_loses_the_connection(
         assert not connection.usable
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize("recipients", [1, 2])
 async def test_commands_in_one_write_that_are_not_answered_end_too(recipients: int) -> None:
     limits = Timeouts(mail=SHORT, rcpt=SHORT, data=SHORT, final=LONG)
@@ -202,7 +202,7 @@ async def test_commands_in_one_write_that_are_not_answered_end_too(recipients: i
             await offer(connection, recipients=recipients)
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 async def test_a_host_that_does_not_take_the_message_loses_the_connection() -> None:
     def deaf(peer: Peer) -> None:
         peer.authenticate()
@@ -220,7 +220,7 @@ async def test_a_host_that_does_not_take_the_message_loses_the_connection() -> N
             done.set()
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 @pytest.mark.parametrize(
     "script",
     [told(b"250 ok\r\n", b"550 5.1.1 nobody\r\n"), told(b"550 5.7.1 no\r\n")],
@@ -232,7 +232,7 @@ async def test_a_verdict_does_not_wait_for_the_reset_behind_it(script: Callable[
         assert not connection.usable
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 async def test_a_refusal_does_not_wait_for_the_replies_to_the_commands_of_the_same_write() -> None:
     async with connected(second(b"550 5.7.1 no\r\n"), only("rest")) as connection:
         assert (await offer(connection)).final
@@ -240,14 +240,14 @@ async def test_a_refusal_does_not_wait_for_the_replies_to_the_commands_of_the_sa
         assert not connection.usable
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 async def test_a_goodbye_is_not_waited_for() -> None:
     async with connected(told(), only("quit")) as connection:
         await connection.quit()
         assert connection.transport.is_closing()
 
 
-@pytest.mark.promise("R62")
+@pytest.mark.promise("exchange-connection")
 async def test_a_scraper_that_asks_for_nothing_is_let_go() -> None:
     health = Health({}, timeouts=only("request"))
     server = await asyncio.start_server(health.serve, "127.0.0.1", 0)
@@ -267,7 +267,7 @@ def flood(app: Wire) -> None:
             app.send(b"HELP\r\n" * 1000)
 
 
-@pytest.mark.promise("R17", "R62")
+@pytest.mark.promise("shutdown-keeps-mail", "exchange-connection")
 def test_an_app_that_reads_nothing_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with running(tmp_path, arguments=("--grace", "1s")) as sidecar, Wire(sidecar.port) as app:
         flood(app)

@@ -14,7 +14,7 @@ def send(sidecar: Sidecar) -> str:
         return app.deliver(TEXT)
 
 
-@pytest.mark.promise("R11")
+@pytest.mark.promise("changes-without-restart")
 def test_a_changed_token_serves_new_connections_without_a_restart(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
 ) -> None:
@@ -27,7 +27,7 @@ def test_a_changed_token_serves_new_connections_without_a_restart(
     assert sidecar.process.poll() is None
 
 
-@pytest.mark.promise("R4")
+@pytest.mark.promise("outage-is-answered-at-once")
 def test_a_refused_token_is_not_offered_again_and_the_answer_is_immediate(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
 ) -> None:
@@ -42,7 +42,7 @@ def test_a_refused_token_is_not_offered_again_and_the_answer_is_immediate(
     assert send(sidecar).startswith("250"), "another token is offered at once"
 
 
-@pytest.mark.promise("R4")
+@pytest.mark.promise("outage-is-answered-at-once")
 def test_535_reads_the_directory_again_and_offers_a_token_that_differs(
     emulator: EmulatorClient, directory: MailerDirectory, sidecar: Sidecar
 ) -> None:
@@ -59,7 +59,7 @@ def test_535_reads_the_directory_again_and_offers_a_token_that_differs(
     assert emulator.counters()["authOk"] == 1
 
 
-@pytest.mark.promise("R4")
+@pytest.mark.promise("outage-is-answered-at-once")
 def test_an_expired_token_is_not_offered_at_all(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     directory.write_for(emulator, expiresAt="2026-01-01T00:00:00Z")
     with running(directory.path) as sidecar:

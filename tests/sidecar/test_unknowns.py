@@ -27,7 +27,7 @@ def submitting(emulator: EmulatorClient, dialogues: list[Dialogue]) -> None:
     emulator.events("stalled", atleast=len(dialogues))
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize("at", ["body", "auth"])
 @pytest.mark.parametrize("slots", ["connection", "submission"])
 def test_while_others_have_the_slots_nothing_is_said_to_be_sent_and_then_it_is_sent_once(
@@ -50,7 +50,7 @@ def test_while_others_have_the_slots_nothing_is_said_to_be_sent_and_then_it_is_s
     assert [message["recipients"] for message in emulator.messages()][3:] == [["a@example.com"]]
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize("value", ["kept", "cut"])
 def test_a_token_that_ends_in_a_session_loses_no_message_and_doubles_none(
     emulator: EmulatorClient, directory: MailerDirectory, value: str
@@ -73,7 +73,7 @@ def test_a_token_that_ends_in_a_session_loses_no_message_and_doubles_none(
     assert len(emulator.messages()) == 2
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(("value", "word", "expected"), [
     ("taken", "Keep", "250 2.0.0 Office 365 has it"),
     ("refused", "Keep", "550 5.7.60 SMTP; Client does not have permissions to send as this sender"),
@@ -90,7 +90,7 @@ def test_an_empty_reverse_path_is_exchanges_to_refuse_or_never_shown_to_it(
     assert len(emulator.messages()) == expected.startswith("250")
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize("value", ["taken", "refused"])
 def test_whether_the_announced_bdat_is_true_makes_no_difference(
     emulator: EmulatorClient, sidecar: Sidecar, value: str
@@ -102,7 +102,7 @@ def test_whether_the_announced_bdat_is_true_makes_no_difference(
     assert "502" not in emulator.counters()["replies"]
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 def test_a_refused_mail_leaves_the_next_message_of_the_connection_whole_in_the_harsh_profile(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
@@ -116,7 +116,7 @@ def test_a_refused_mail_leaves_the_next_message_of_the_connection_whole_in_the_h
     assert len(emulator.messages()) == 2
 
 
-@pytest.mark.promise("R69")
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize("pace", [0, 2])
 def test_a_reply_that_is_late_is_waited_for(emulator: EmulatorClient, directory: MailerDirectory, pace: int) -> None:
     emulator.settings(pace=pace, paceSeconds=2)

@@ -46,7 +46,7 @@ def seen_by_a_neighbour(pid: int, file: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.promise("W22")
+@pytest.mark.promise("token-only-in-the-sidecar")
 @pytest.mark.parametrize("mode", [EXECUTE_ONLY, ORDINARY])
 def test_a_neighbour_of_the_same_uid_reads_nothing_of_an_execute_only_relay(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path, mode: int
@@ -73,7 +73,7 @@ def test_a_neighbour_of_the_same_uid_reads_nothing_of_an_execute_only_relay(
         assert found["descriptor"]
 
 
-@pytest.mark.promise("W22")
+@pytest.mark.promise("token-only-in-the-sidecar")
 @pytest.mark.parametrize("mode", [EXECUTE_ONLY, ORDINARY])
 def test_the_hook_is_unreadable_from_its_first_instruction_and_works(tmp_path: Path, mode: int) -> None:
     copy = execute_only.interpreter(tmp_path / "venv", mode)
@@ -90,7 +90,7 @@ def test_the_hook_is_unreadable_from_its_first_instruction_and_works(tmp_path: P
         waiting.wait()
 
 
-@pytest.mark.promise("W21", "W22")
+@pytest.mark.promise("hung-relay-ends", "token-only-in-the-sidecar")
 def test_what_an_execute_only_interpreter_needs_to_be_is_there(tmp_path: Path) -> None:
     """Python never reads its own program: venv, isolated mode, extension modules, archives, faulthandler, children."""
     copy = execute_only.interpreter(tmp_path / "venv", EXECUTE_ONLY)

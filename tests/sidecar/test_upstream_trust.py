@@ -67,7 +67,7 @@ def busy(peer: Peer) -> None:
     peer.line()
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 @pytest.mark.parametrize(
     ("script", "reason"),
     [(no_starttls, "127.0.0.1 offers no STARTTLS"),
@@ -92,7 +92,7 @@ def test_a_host_that_is_not_what_it_should_be_gets_no_token(
         assert TOKEN_SEEN not in host.peers[0].heard
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 def test_a_certificate_from_another_authority_gets_no_token(directory: MailerDirectory) -> None:
     with ScratchHost(lambda peer: peer.authenticate()) as host, running(directory.path) as sidecar:
         host.authority = trustme.CA()
@@ -104,7 +104,7 @@ def test_a_certificate_from_another_authority_gets_no_token(directory: MailerDir
     assert TOKEN_SEEN not in host.peers[0].heard
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 def test_without_authorities_of_its_own_a_mailer_trusts_the_systems_only(directory: MailerDirectory) -> None:
     with ScratchHost(lambda peer: peer.authenticate()) as host, running(directory.path) as sidecar:
         host.describe(directory, trusted=False)
@@ -114,7 +114,7 @@ def test_without_authorities_of_its_own_a_mailer_trusts_the_systems_only(directo
     assert sidecar.events("upstream_distrusted")
 
 
-@pytest.mark.promise("R14")
+@pytest.mark.promise("token-before-tls-never")
 def test_a_certificate_of_another_host_gets_no_token(directory: MailerDirectory) -> None:
     with (
         ScratchHost(lambda peer: peer.authenticate(), names=("127.0.0.2",)) as host,

@@ -15,7 +15,7 @@ def envelope(*recipients: str) -> Envelope:
     return Envelope(queue_id="Q", sender=Sender(address="a@b.c"), recipients=to)
 
 
-@pytest.mark.promise("R6")
+@pytest.mark.promise("all-recipients-or-none")
 def test_the_permanent_refusal_is_named_before_the_temporary_one() -> None:
     answers = Answers(sender=OK, recipients=(OK, Reply(450, "4.2.1", "later"), Reply(550, "5.1.1", "unknown")))
     expected = Reply(550, "5.1.1", "<z@b.c>: unknown; nothing was sent to the other 2")

@@ -9,7 +9,7 @@ from support import hanging_relay
 from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
-pytestmark = pytest.mark.promise("W21")
+pytestmark = pytest.mark.promise("hung-relay-ends")
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 

@@ -25,7 +25,7 @@ sys.exit(main(sys.argv[4:]))
 """
 
 
-@pytest.mark.promise("R55")
+@pytest.mark.promise("spool-retries")
 def test_a_defect_of_a_look_does_not_end_the_looking(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

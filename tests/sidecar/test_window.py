@@ -28,7 +28,7 @@ def test_until_a_432_it_takes_what_it_may() -> None:
     assert window.share(limit=3) == 3
 
 
-@pytest.mark.promise("R8")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_after_a_432_it_waits_and_holds_one_connection() -> None:
     window = fresh()
     window.refused(held=0, now=100)
@@ -50,7 +50,7 @@ def test_another_432_makes_the_pause_longer_at_first() -> None:
     assert pauses[-1] < max(pauses), "who waits for long tries sooner"
 
 
-@pytest.mark.promise("R8")
+@pytest.mark.promise("mailbox-shared-fairly")
 def test_a_turn_ends_and_the_rest_behind_it_leaves_the_field_to_others() -> None:
     window = fresh()
     window.refused(held=0, now=0)

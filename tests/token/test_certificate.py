@@ -122,7 +122,7 @@ def in_form(pair: Any, part: str, form: str) -> bytes:
     return bytes(pair.private.private_bytes(Encoding.DER, older, NoEncryption()))
 
 
-@pytest.mark.promise("C73")
+@pytest.mark.promise("wrong-credential-explained")
 @pytest.mark.parametrize("encoded", [False, True], ids=["as it is", "in base64"])
 @pytest.mark.parametrize(("part", "form"), [(part, form) for part, forms in FORMS.items() for form in forms])
 def test_another_file_than_pem_is_told_with_the_command_that_converts_it(
@@ -174,7 +174,7 @@ def test_of_an_authoritys_secret_only_certificates_are_taken(pair_of: Any, rsa_k
     assert read_authorities(pem, secret="ca", key="ca.crt") == (one.crt + other.crt).decode()
 
 
-@pytest.mark.promise("C64")
+@pytest.mark.promise("secrets-stay-secret")
 def test_a_password_named_as_an_authority_is_not_copied_to_where_pods_read_it(spec_of: Any) -> None:
     spec = decode_spec(spec_of(submission={"caSecretRef": {"name": "database", "key": "password"}}))
     secrets = {"noreply": {"secret": b"not-a-secret"}, "database": {"password": b"canary-not-a-secret"}}

@@ -64,13 +64,13 @@ WRITTEN = {
 }
 
 
-@pytest.mark.promise("C73")
+@pytest.mark.promise("wrong-credential-explained")
 @pytest.mark.parametrize("way", WRITTEN)
 def test_what_editors_and_shells_add_is_not_part_of_a_secret(spec_of: Any, way: str) -> None:
     assert values_of(spec_of(), {"noreply": {"secret": WRITTEN[way]}}) == [("noreply/secret", "not-a-secret")]
 
 
-@pytest.mark.promise("C73")
+@pytest.mark.promise("wrong-credential-explained")
 @pytest.mark.parametrize("way", ["as it is", "a byte order mark", "Windows PowerShell"])
 def test_nor_is_it_part_of_a_certificate_or_an_authority(spec_of: Any, pair_of: Any, way: str) -> None:
     written = {
@@ -93,7 +93,7 @@ def test_nor_is_it_part_of_a_certificate_or_an_authority(spec_of: Any, pair_of: 
     assert grant.credential.certificate == grant.authorities == pair.crt.decode()
 
 
-@pytest.mark.promise("C73")
+@pytest.mark.promise("wrong-credential-explained")
 @pytest.mark.parametrize(
     ("value", "doubt"),
     [
@@ -171,8 +171,8 @@ UNUSABLE: dict[str, tuple[Secrets, type[CredentialError], str]] = {
 }
 
 
-@pytest.mark.promise("C63")
-@pytest.mark.promise("C74")
+@pytest.mark.promise("wrong-credential-explained")
+@pytest.mark.promise("secrets-stay-secret")
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_an_unusable_secret_is_told_apart_and_named(spec_of: Any, case: str) -> None:
     secrets, kind, message = UNUSABLE[case]
@@ -187,7 +187,7 @@ def test_an_unusable_secret_is_told_apart_and_named(spec_of: Any, case: str) -> 
     assert caught.value.reason == kind.__name__
 
 
-@pytest.mark.promise("C63")
+@pytest.mark.promise("wrong-credential-explained")
 def test_of_two_references_one_that_can_be_read_is_enough(spec_of: Any) -> None:
     credential = read_credential(decode_spec(spec_of(credential=TWO_REFS)), {"new": {"secret": b"not-a-secret"}}.get)
 

@@ -22,7 +22,7 @@ SPEC: dict[str, Any] = {
 }
 
 
-@pytest.mark.promise("C18")
+@pytest.mark.promise("token-secret-complete")
 def test_the_files_are_the_token_and_the_settings(spec_of: Any, now: datetime.datetime) -> None:
     document = settings_of(decode_spec(spec_of()), expires_at=now, revision=7)
 
@@ -39,7 +39,7 @@ def test_the_files_are_the_token_and_the_settings(spec_of: Any, now: datetime.da
     )
 
 
-@pytest.mark.promise("C18")
+@pytest.mark.promise("token-secret-complete")
 def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: datetime.datetime) -> None:
     spec = decode_spec(
         spec_of(
@@ -74,7 +74,7 @@ def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: 
     assert files["ca.crt"] == b"pem"
 
 
-@pytest.mark.promise("R36")
+@pytest.mark.promise("unknown-restriction-stops-relaying")
 def test_what_restricts_is_required_of_whoever_reads_it(spec_of: Any, now: datetime.datetime) -> None:
     spec = decode_spec(
         spec_of(
@@ -91,7 +91,7 @@ def test_what_restricts_is_required_of_whoever_reads_it(spec_of: Any, now: datet
     assert settings_of(decode_spec(spec_of()), expires_at=now, revision=1).requires == ()
 
 
-@pytest.mark.promise("C18")
+@pytest.mark.promise("token-secret-complete")
 @given(st.from_regex(HOST_PATTERN, fullmatch=True).filter(lambda host: len(host) <= 253))
 @example("a" * 63 + ".example")
 def test_every_host_that_a_mailer_may_name_is_one_that_the_sidecar_takes(host: str) -> None:
@@ -122,7 +122,7 @@ def test_two_documents_are_compared_without_their_revisions(spec_of: Any, now: d
     assert not same_but_revision(first, settings_of(other, expires_at=now, revision=1))
 
 
-@pytest.mark.promise("B5")
+@pytest.mark.promise("directory-compatible")
 def test_an_upgraded_controller_has_nothing_to_write_where_its_predecessor_said_the_same(
     spec_of: Any, now: datetime.datetime
 ) -> None:

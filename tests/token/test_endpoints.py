@@ -58,7 +58,7 @@ def test_overrides_replace_the_clouds_hosts_and_keep_its_scope(spec_of: Any) -> 
     assert (endpoints.submission_host, endpoints.submission_port) == ("mail.example", 25)
 
 
-@pytest.mark.promise("C60")
+@pytest.mark.promise("secret-only-to-allowed-hosts")
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_without_overrides_every_cloud_is_allowed_by_default(spec_of: Any, cloud: str) -> None:
     spec = decode_spec(spec_of(cloud=cloud))
@@ -68,7 +68,7 @@ def test_without_overrides_every_cloud_is_allowed_by_default(spec_of: Any, cloud
         spec.endpoints.check(AllowedHosts(AllowedHosts().entries - {spec.endpoints.submission_host}))
 
 
-@pytest.mark.promise("C60")
+@pytest.mark.promise("secret-only-to-allowed-hosts")
 @pytest.mark.parametrize(
     ("members", "named"),
     [

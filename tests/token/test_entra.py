@@ -25,7 +25,7 @@ def header_of(token: str) -> dict[str, Any]:
     return header
 
 
-@pytest.mark.promise("C65")
+@pytest.mark.promise("credentials")
 async def test_a_client_secret_mints_a_token_with_its_end_and_its_rights(
     emulator: EmulatorClient, emulated: Emulated
 ) -> None:
@@ -60,7 +60,7 @@ async def test_a_wish_for_an_earlier_refresh_is_kept(emulator: EmulatorClient, e
     assert 43198 <= (token.refresh_at - token.issued_at).total_seconds() <= 43202
 
 
-@pytest.mark.promise("C65")
+@pytest.mark.promise("credentials")
 async def test_a_certificate_mints_a_token(emulator: EmulatorClient, emulated: Emulated, pair_of: Any) -> None:
     pair = pair_of()
     emulator.control(
@@ -75,7 +75,7 @@ async def test_a_certificate_mints_a_token(emulator: EmulatorClient, emulated: E
     assert [issued["credential"] for issued in emulator.tokens()] == ["certificate"]
 
 
-@pytest.mark.promise("C66")
+@pytest.mark.promise("credentials")
 async def test_of_two_secrets_the_first_that_entra_takes_is_used_and_the_other_reported(
     emulator: EmulatorClient, emulated: Emulated
 ) -> None:
@@ -134,7 +134,7 @@ def other(emulator: EmulatorClient) -> str:
     return OTHER
 
 
-@pytest.mark.promise("C67")
+@pytest.mark.promise("mailers-are-independent")
 async def test_of_one_application_one_request_is_under_way_at_a_time(
     emulator: EmulatorClient, emulated: Emulated, other: str
 ) -> None:
@@ -151,7 +151,7 @@ async def test_of_one_application_one_request_is_under_way_at_a_time(
     assert emulator.counters()["requests"]["token"] == 3
 
 
-@pytest.mark.promise("C14")
+@pytest.mark.promise("one-active-controller")
 async def test_a_request_that_waited_for_another_is_not_sent_when_it_may_no_longer_be(
     emulator: EmulatorClient, emulated: Emulated
 ) -> None:
@@ -174,7 +174,7 @@ async def test_a_request_that_waited_for_another_is_not_sent_when_it_may_no_long
     assert emulator.counters()["requests"]["token"] == 1
 
 
-@pytest.mark.promise("C14")
+@pytest.mark.promise("one-active-controller")
 async def test_the_second_secret_is_not_tried_when_it_may_no_longer_be(
     emulator: EmulatorClient, emulated: Emulated
 ) -> None:
@@ -191,7 +191,7 @@ async def test_the_second_secret_is_not_tried_when_it_may_no_longer_be(
     assert emulator.counters()["requests"]["token"] == 1
 
 
-@pytest.mark.promise("C67")
+@pytest.mark.promise("mailers-are-independent")
 async def test_a_slow_application_does_not_delay_another(
     emulator: EmulatorClient, emulated: Emulated, other: str
 ) -> None:

@@ -26,7 +26,7 @@ async def failure_of(grant: Grant) -> TokenError:
     return caught.value
 
 
-@pytest.mark.promise("C68")
+@pytest.mark.promise("wrong-credential-explained")
 async def test_a_wrong_secret(emulated: Emulated) -> None:
     error = await failure_of(emulated({"noreply": {"secret": b"wrong-not-a-secret"}}))
 
@@ -39,7 +39,7 @@ async def test_a_wrong_secret(emulated: Emulated) -> None:
     )
 
 
-@pytest.mark.promise("C73")
+@pytest.mark.promise("wrong-credential-explained")
 async def test_a_secret_that_was_encoded_twice(emulator: EmulatorClient, emulated: Emulated) -> None:
     twice = base64.b64encode(emulator.client_secret.encode())
 
@@ -53,7 +53,7 @@ async def test_a_secret_that_was_encoded_twice(emulator: EmulatorClient, emulate
     assert twice.decode() not in str(error)
 
 
-@pytest.mark.promise("C68")
+@pytest.mark.promise("wrong-credential-explained")
 async def test_an_expired_secret(emulator: EmulatorClient, emulated: Emulated) -> None:
     yesterday = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)).isoformat()
     expired = [{"value": emulator.client_secret, "expiresAt": yesterday}]
@@ -65,7 +65,7 @@ async def test_an_expired_secret(emulator: EmulatorClient, emulated: Emulated) -
     assert "the client secret has expired (AADSTS7000222)" in str(error)
 
 
-@pytest.mark.promise("C68")
+@pytest.mark.promise("wrong-credential-explained")
 async def test_an_unknown_application(emulated: Emulated) -> None:
     error = await failure_of(emulated(clientId="99999999-2222-4222-8222-222222222222"))
 
@@ -73,7 +73,7 @@ async def test_an_unknown_application(emulated: Emulated) -> None:
     assert "Check spec.clientId and spec.tenantId." in str(error)
 
 
-@pytest.mark.promise("C68")
+@pytest.mark.promise("wrong-credential-explained")
 async def test_an_unknown_tenant(emulated: Emulated) -> None:
     error = await failure_of(emulated(tenantId="99999999-1111-4111-8111-111111111111"))
 
@@ -81,7 +81,7 @@ async def test_an_unknown_tenant(emulated: Emulated) -> None:
     assert "the tenant was not found (AADSTS90002). Check spec.tenantId." in str(error)
 
 
-@pytest.mark.promise("C68")
+@pytest.mark.promise("wrong-credential-explained")
 async def test_a_certificate_that_is_not_registered(emulated: Emulated, pair_of: Any) -> None:
     grant = emulated({"pair": pair_of().secret}, credential={"certificate": {"secretRef": {"name": "pair"}}})
 
@@ -91,7 +91,7 @@ async def test_a_certificate_that_is_not_registered(emulated: Emulated, pair_of:
     assert "the certificate pair: the certificate is not registered with the application" in str(error)
 
 
-@pytest.mark.promise("C68")
+@pytest.mark.promise("wrong-credential-explained")
 async def test_a_code_that_the_table_does_not_hold_is_told_in_entras_words(
     emulator: EmulatorClient, emulated: Emulated
 ) -> None:
@@ -129,7 +129,7 @@ async def test_a_verdict_on_the_application_does_not_try_the_second_secret(
     assert emulator.counters()["requests"]["token"] == 1
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 async def test_a_429_says_how_long_to_wait(emulator: EmulatorClient, emulated: Emulated) -> None:
     emulator.script("token", status=429, retryAfter=37)
 
@@ -140,7 +140,7 @@ async def test_a_429_says_how_long_to_wait(emulator: EmulatorClient, emulated: E
     assert str(error).startswith("Entra asks to wait for 37 s (HTTP 429).")
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 @pytest.mark.parametrize("step", ["discovery", "token"])
 @pytest.mark.parametrize("status", [500, 503])
 async def test_a_5xx_is_an_outage(emulator: EmulatorClient, emulated: Emulated, step: str, status: int) -> None:
@@ -153,7 +153,7 @@ async def test_a_5xx_is_an_outage(emulator: EmulatorClient, emulated: Emulated, 
     assert f"has a fault (HTTP {status})" in str(error)
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 @pytest.mark.parametrize("fault", [{"status": 503}, {"status": 429}, {"aadsts": 7000215}, {"aadsts": 90033}])
 async def test_a_fault_that_is_over_is_not_replayed(
     emulator: EmulatorClient, emulated: Emulated, fault: dict[str, Any]

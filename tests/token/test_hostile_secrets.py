@@ -43,7 +43,7 @@ from o365mailer_operator.token.errors import (
 )
 from o365mailer_operator.token.spec import decode_spec
 
-pytestmark = pytest.mark.promise("C72")
+pytestmark = pytest.mark.promise("load-does-not-block")
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ def due_after(
     return refresh_due(issued_at=ISSUED, expires_at=ISSUED + lifetime, refresh_at=refresh_at, uid=uid) - ISSUED
 
 
-@pytest.mark.promise("C61")
+@pytest.mark.promise("token-renewed-in-time")
 @given(uid=st.uuids().map(str), minutes=st.integers(min_value=60, max_value=24 * 60))
 def test_a_refresh_is_due_at_60_to_75_percent_of_the_lifetime_and_15_minutes_before_its_end(
     uid: str, minutes: int
@@ -32,7 +32,7 @@ def test_a_refresh_is_due_at_60_to_75_percent_of_the_lifetime_and_15_minutes_bef
     assert lifetime - due >= 15 * MINUTE
 
 
-@pytest.mark.promise("C61")
+@pytest.mark.promise("token-renewed-in-time")
 @given(uid=st.uuids().map(str), seconds=st.integers(min_value=30 * 60, max_value=60 * 60))
 def test_a_token_of_half_an_hour_or_more_keeps_15_minutes(uid: str, seconds: int) -> None:
     lifetime = datetime.timedelta(seconds=seconds)
@@ -67,21 +67,21 @@ def test_no_wish_of_entra_makes_a_busy_loop() -> None:
     assert due_after(60 * MINUTE, refresh_in=datetime.timedelta(0)) == MINUTE
 
 
-@pytest.mark.promise("C62")
+@pytest.mark.promise("token-requests-retried")
 def test_what_time_heals_is_retried_after_5_seconds_growing_by_half_up_to_60() -> None:
     waits = [wait_after_failure(EntraUnreachable("away"), failures=n, random=0.5) for n in (1, 2, 3, 4, 7, 8, 10_000)]
 
     assert waits == pytest.approx([5, 7.5, 11.25, 16.875, 56.953125, 60, 60])
 
 
-@pytest.mark.promise("C62")
+@pytest.mark.promise("token-requests-retried")
 def test_retry_after_is_honoured_up_to_an_hour() -> None:
     assert wait_after_failure(EntraThrottled("busy", retry_after=120), failures=1, random=0.5) == 120
     assert wait_after_failure(EntraThrottled("busy", retry_after=1), failures=1, random=0.5) == 5
     assert wait_after_failure(EntraThrottled("busy", retry_after=10**6), failures=1, random=0.5) == 3600
 
 
-@pytest.mark.promise("C62")
+@pytest.mark.promise("token-requests-retried")
 @pytest.mark.parametrize("error", [EntraRefused("expired", code=7000222), EntraRefused("unlisted", code=1)])
 def test_anything_else_is_retried_after_1_2_4_8_minutes_then_every_15(error: EntraRefused) -> None:
     waits = [wait_after_failure(error, failures=n, random=0.5) / 60 for n in (1, 2, 3, 4, 5, 6, 10_000)]
@@ -89,7 +89,7 @@ def test_anything_else_is_retried_after_1_2_4_8_minutes_then_every_15(error: Ent
     assert waits == [1, 2, 4, 8, 15, 15, 15]
 
 
-@pytest.mark.promise("C62")
+@pytest.mark.promise("token-requests-retried")
 def test_a_refusal_is_not_retried_before_retry_after_either() -> None:
     refused = EntraRefused("expired", code=7000222, retry_after=600)
 

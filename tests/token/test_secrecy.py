@@ -36,7 +36,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.promise("C71")
+@pytest.mark.promise("secrets-stay-secret")
 @pytest.mark.parametrize("case", FAULTS)
 async def test_a_refused_secret_is_told_nowhere(
     emulator: EmulatorClient, emulated: Callable[..., Grant], caplog: pytest.LogCaptureFixture, case: str
@@ -53,7 +53,7 @@ async def test_a_refused_secret_is_told_nowhere(
     assert caught.value.__context__ is None
 
 
-@pytest.mark.promise("C71")
+@pytest.mark.promise("secrets-stay-secret")
 async def test_a_token_and_its_secret_are_told_nowhere(
     emulator: EmulatorClient, emulated: Callable[..., Grant], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -67,7 +67,7 @@ async def test_a_token_and_its_secret_are_told_nowhere(
     assert caplog.records, "nothing was logged at all: the search above would find nothing"
 
 
-@pytest.mark.promise("C71")
+@pytest.mark.promise("secrets-stay-secret")
 async def test_a_key_is_told_nowhere(
     emulated: Callable[..., Grant], caplog: pytest.LogCaptureFixture, pair_of: Any
 ) -> None:
@@ -82,7 +82,7 @@ async def test_a_key_is_told_nowhere(
     assert secret_line not in told_by(caught.value) + caplog.text + repr(grant)
 
 
-@pytest.mark.promise("C71")
+@pytest.mark.promise("secrets-stay-secret")
 async def test_an_answer_that_holds_the_token_in_the_wrong_shape_is_told_nowhere(
     spec_of: Any, emulated: Callable[..., Grant], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,7 +98,7 @@ async def test_an_answer_that_holds_the_token_in_the_wrong_shape_is_told_nowhere
     assert CANARY not in told_by(caught.value) + caplog.text
 
 
-@pytest.mark.promise("C71")
+@pytest.mark.promise("secrets-stay-secret")
 async def test_no_connection_tells_nothing(emulated: Callable[..., Grant]) -> None:
     with pytest.raises(TokenError) as caught:
         await Entra().mint(emulated({"noreply": {"secret": CANARY.encode()}}, authority={"url": closed()}))
@@ -107,7 +107,7 @@ async def test_no_connection_tells_nothing(emulated: Callable[..., Grant]) -> No
     assert caught.value.__context__ is None
 
 
-@pytest.mark.promise("C71")
+@pytest.mark.promise("secrets-stay-secret")
 def test_octets_that_are_no_text_are_told_nowhere(spec_of: Any) -> None:
     with pytest.raises(TokenError) as caught:
         read_credential(decode_spec(spec_of()), {"noreply": {"secret": CANARY.encode() + b"\xff"}}.get)

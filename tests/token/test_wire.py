@@ -60,7 +60,7 @@ async def test_a_good_answer_from_such_a_server_is_taken(grant_at: Any) -> None:
         assert [method for method, _, _ in server.asked] == ["GET", "POST"]
 
 
-@pytest.mark.promise("C65")
+@pytest.mark.promise("credentials")
 async def test_a_certificates_assertion_is_signed_with_ps256_and_names_the_certificate_by_sha256(
     grant_at: Any, pair_of: Any
 ) -> None:
@@ -79,7 +79,7 @@ async def test_a_certificates_assertion_is_signed_with_ps256_and_names_the_certi
     assert claims["iss"] == claims["sub"] == "22222222-2222-4222-8222-222222222222"
 
 
-@pytest.mark.promise("C72")
+@pytest.mark.promise("load-does-not-block")
 async def test_a_token_request_does_not_read_the_key_again(
     grant_at: Any, pair_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +98,7 @@ async def test_a_token_request_does_not_read_the_key_again(
     assert token.value == "a.b.c"
 
 
-@pytest.mark.promise("C70")
+@pytest.mark.promise("secret-only-to-allowed-hosts")
 async def test_a_token_endpoint_on_another_host_gets_nothing(grant_at: Any) -> None:
     with (
         foreign({"token": GOOD}) as thief,
@@ -119,7 +119,7 @@ async def test_a_token_endpoint_without_tls_gets_nothing(grant_at: Any) -> None:
         assert [method for method, _, _ in server.asked] == ["GET"]
 
 
-@pytest.mark.promise("C70")
+@pytest.mark.promise("secret-only-to-allowed-hosts")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(grant_at: Any, status: int) -> None:
     away = Reply(status=status, headers={"Location": "{base}/elsewhere"})
@@ -131,7 +131,7 @@ async def test_a_redirect_is_not_followed(grant_at: Any, status: int) -> None:
         assert [path.rsplit("/", 1)[-1] for _, path, _ in server.asked] == ["openid-configuration", "token"]
 
 
-@pytest.mark.promise("C70")
+@pytest.mark.promise("secret-only-to-allowed-hosts")
 async def test_another_authoritys_certificate_is_not_trusted(grant_at: Any) -> None:
     other = trustme.CA().cert_pem.bytes()
     with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
@@ -143,7 +143,7 @@ async def test_another_authoritys_certificate_is_not_trusted(grant_at: Any) -> N
         assert server.asked == []
 
 
-@pytest.mark.promise("C70")
+@pytest.mark.promise("secret-only-to-allowed-hosts")
 async def test_the_public_authorities_are_not_trusted_beside_the_named_ones(
     grant_at: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
@@ -187,7 +187,7 @@ async def test_a_proxy_that_is_away_is_told(grant_at: Any) -> None:
         assert server.asked == []
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 async def test_nobody_listening_is_an_outage(grant_at: Any) -> None:
     error = await failure_of(grant_at(closed(), None))
 
@@ -195,7 +195,7 @@ async def test_nobody_listening_is_an_outage(grant_at: Any) -> None:
     assert "(Connection refused)" in str(error)
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 async def test_a_name_that_does_not_resolve_is_an_outage(grant_at: Any) -> None:
     error = await failure_of(grant_at("https://login.invalid", None))
 
@@ -203,7 +203,7 @@ async def test_a_name_that_does_not_resolve_is_an_outage(grant_at: Any) -> None:
     assert str(error).startswith("No connection to login.invalid (")
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 async def test_a_silent_server_is_given_up(grant_at: Any) -> None:
     with silent() as base:
         error = await failure_of(grant_at(base, None), timeout=0.2)
@@ -212,7 +212,7 @@ async def test_a_silent_server_is_given_up(grant_at: Any) -> None:
     assert "did not answer within 0.2 s" in str(error)
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 async def test_an_answer_that_takes_too_long_in_all_is_given_up_too(
     emulator: EmulatorClient, emulated: Callable[..., Grant]
 ) -> None:
@@ -225,7 +225,7 @@ async def test_an_answer_that_takes_too_long_in_all_is_given_up_too(
     assert "gave no whole answer within 0.5 s" in str(error)
 
 
-@pytest.mark.promise("C69")
+@pytest.mark.promise("token-requests-retried")
 @pytest.mark.parametrize("asked", ["9999999", "99999999", "9" * 60])
 async def test_a_retry_after_of_months_is_an_hour(grant_at: Any, asked: str) -> None:
     busy = Reply(status=429, headers={"Retry-After": asked})

@@ -43,7 +43,7 @@ def token_mounts(container: Manifest) -> list[str]:
     return [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == TOKEN_MOUNT]
 
 
-@pytest.mark.promise("W1")
+@pytest.mark.promise("sidecar-starts-first")
 def test_an_annotated_pod_is_created_with_the_sidecar_first(installation: Installation, namespace: str) -> None:
     result = created(installation, namespace, pod(spec={"initContainers": [{"name": "migrate", "image": "app"}]}))
     assert [each["name"] for each in result["spec"]["initContainers"]] == ["o365mailer", "migrate"]
@@ -58,7 +58,7 @@ def test_an_unannotated_pod_is_created_as_it_is(installation: Installation, name
     assert "initContainers" not in result["spec"]
 
 
-@pytest.mark.promise("W10")
+@pytest.mark.promise("other-pods-never-call")
 def test_pods_of_the_system_are_never_asked_about(installation: Installation, namespace: str) -> None:
     """Their namespaces are left out by name, so that a cluster can always start."""
     for excluded in ("kube-system", "kube-public", "kube-node-lease"):
@@ -67,7 +67,7 @@ def test_pods_of_the_system_are_never_asked_about(installation: Installation, na
     assert "initContainers" in created(installation, namespace, pod())["spec"]
 
 
-@pytest.mark.promise("W10")
+@pytest.mark.promise("other-pods-never-call")
 def test_the_mirror_of_a_static_pod_is_never_asked_about(installation: Installation, namespace: str) -> None:
     before = installation.api.webhook_requests()
     result = created(installation, namespace, pod({"kubernetes.io/config.mirror": "x"}, spec={"nodeName": "node"}))
@@ -75,7 +75,7 @@ def test_the_mirror_of_a_static_pod_is_never_asked_about(installation: Installat
     assert installation.api.webhook_requests() == before
 
 
-@pytest.mark.promise("W3")
+@pytest.mark.promise("token-only-in-the-sidecar")
 def test_the_service_account_plugin_mounts_its_token_into_the_app_only(
     installation: Installation, namespace: str
 ) -> None:
@@ -85,7 +85,7 @@ def test_the_service_account_plugin_mounts_its_token_into_the_app_only(
     assert token_mounts(sidecar(result)) == ["o365mailer-no-api-access"]
 
 
-@pytest.mark.promise("W4")
+@pytest.mark.promise("pod-security-restricted")
 def test_a_restricted_namespace_takes_the_injected_pod(installation: Installation) -> None:
     namespace = installation.new_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
     assert sidecar(created(installation, namespace, pod(spec=RESTRICTED_APP)))
@@ -95,7 +95,7 @@ def test_a_restricted_namespace_takes_the_injected_pod(installation: Installatio
     assert "o365mailer" not in refused.message
 
 
-@pytest.mark.promise("W23")
+@pytest.mark.promise("pod-security-restricted")
 def test_the_api_server_takes_a_profile_for_the_app_and_another_for_the_sidecar(installation: Installation) -> None:
     namespace = installation.new_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
     profile = {"type": "Localhost", "localhostProfile": "deny-write"}
@@ -114,7 +114,7 @@ def test_a_pod_that_runs_as_root_gets_a_sidecar_that_does_not(installation: Inst
     assert {key: stored[key] for key in security} == security
 
 
-@pytest.mark.promise("W5")
+@pytest.mark.promise("qos-unchanged")
 @pytest.mark.parametrize(
     ("resources", "qos"),
     [
@@ -153,7 +153,7 @@ PLAIN = {"metadata": {"name": "web"}, "spec": app()}
 DEFAULTS = {"default": {"cpu": "500m", "memory": "512Mi"}, "defaultRequest": {"cpu": "100m", "memory": "128Mi"}}
 
 
-@pytest.mark.promise("W27")
+@pytest.mark.promise("qos-unchanged")
 @pytest.mark.parametrize(
     ("limits", "requested", "qos"),
     [
@@ -179,7 +179,7 @@ def test_a_limit_range_gives_the_sidecar_what_it_gives_the_app(
     assert plain["status"]["qosClass"] == result["status"]["qosClass"] == qos
 
 
-@pytest.mark.promise("W27")
+@pytest.mark.promise("qos-unchanged")
 @pytest.mark.parametrize(
     ("limits", "words", "annotations"),
     [
@@ -220,7 +220,7 @@ def test_the_troubleshooting_page_has_the_words_of_a_limit_range_that_refuses_th
     assert all(annotation in page for annotation in annotations)
 
 
-@pytest.mark.promise("W27")
+@pytest.mark.promise("qos-unchanged")
 def test_pod_level_resources_must_cover_what_a_limit_range_gives_the_sidecar(
     installation: Installation, namespace: str
 ) -> None:
@@ -240,8 +240,8 @@ def test_pod_level_resources_must_cover_what_a_limit_range_gives_the_sidecar(
     assert words in TROUBLESHOOTING.read_text(encoding="utf-8")
 
 
-@pytest.mark.promise("W16")
-@pytest.mark.promise("W18")
+@pytest.mark.promise("spool-in-the-pod")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize(
     ("spool", "source", "grace"),
     [
@@ -297,7 +297,7 @@ def _annotated(mailer: str) -> Manifest:
     return {"annotations": {names.INJECT_ANNOTATION: mailer}}
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize(("reason", "manifest", "message"), CASES, ids=[case[0] for case in CASES])
 def test_kubectl_shows_the_denial(
     installation: Installation, namespace: str, reason: Reason, manifest: Manifest, message: str

@@ -99,7 +99,7 @@ def workloads(installation: Installation) -> Workloads:
     return Workloads(installation)
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("kind", CHANGEABLE)
 def test_annotate_overwrite_and_remove_reach_the_template(workloads: Workloads, kind: str) -> None:
     workloads.apply(manifest(kind))
@@ -112,7 +112,7 @@ def test_annotate_overwrite_and_remove_reach_the_template(workloads: Workloads, 
     assert workloads.carried(kind) is None
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("kind", PATHS)
 def test_a_workload_created_with_the_annotation_carries_it(workloads: Workloads, kind: str) -> None:
     workloads.apply(manifest(kind, annotation="noreply"))
@@ -127,7 +127,7 @@ def test_annotating_a_deployment_alone_injects_its_next_pods(workloads: Workload
     assert pods[0]["spec"]["initContainers"][0]["name"] == names.CONTAINER
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client side", "server side"])
 def test_a_file_applied_twice_keeps_the_annotation_and_rolls_nothing_out(
     workloads: Workloads, flags: tuple[str, ...]
@@ -143,7 +143,7 @@ def test_a_file_applied_twice_keeps_the_annotation_and_rolls_nothing_out(
     assert workloads.carried("deployment") is None
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("flags", [(), ("--server-side",)], ids=["client side", "server side"])
 def test_a_file_without_the_annotation_applied_over_kubectl_annotate_keeps_it(
     workloads: Workloads, flags: tuple[str, ...]
@@ -160,7 +160,7 @@ def test_kubectl_replace_without_the_annotation_removes_nothing_that_was_not_the
     assert workloads.carried("deployment") is None
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 def test_rollout_undo_of_a_deployment_goes_back_with_its_annotation(workloads: Workloads) -> None:
     workloads.apply(manifest("deployment"))
     _wait_for_revision(workloads, 1)
@@ -184,7 +184,7 @@ def _wait_for_revision(workloads: Workloads, revision: int) -> None:
     )
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 def test_rollout_undo_of_a_stateful_set_is_carried_into_again(workloads: Workloads) -> None:
     workloads.apply(manifest("statefulset"))
     revisions = ("--namespace", workloads.namespace, "get", "controllerrevisions")
@@ -195,7 +195,7 @@ def test_rollout_undo_of_a_stateful_set_is_carried_into_again(workloads: Workloa
     assert workloads.carried("statefulset") == "noreply"
 
 
-@pytest.mark.promise("W28")
+@pytest.mark.promise("workload-annotation-followed")
 def test_a_replica_set_of_a_deployment_is_the_deployments(installation: Installation, workloads: Workloads) -> None:
     """The Deployment's controller copies the annotation to it, and its template is what the Deployment says."""
     workloads.apply(manifest("deployment", template="billing"))
@@ -210,7 +210,7 @@ def test_a_replica_set_of_a_deployment_is_the_deployments(installation: Installa
     assert "(ConflictingAnnotation)" in workloads.refused("annotate", "replicaset", "own", f"{KEY}=noreply")
 
 
-@pytest.mark.promise("W28")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("kind", ["replicaset", "replicationcontroller"])
 def test_kubectl_says_that_running_pods_stay_as_they_are(workloads: Workloads, kind: str) -> None:
     workloads.apply(manifest(kind))
@@ -218,7 +218,7 @@ def test_kubectl_says_that_running_pods_stay_as_they_are(workloads: Workloads, k
     assert f"Warning: o365mailer: a {KINDS[kind]} leaves running pods as they are: delete its pods" in done.stderr
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 def test_a_running_job_can_be_annotated_and_stays_as_it_is(workloads: Workloads) -> None:
     workloads.apply(manifest("job"))
     workloads.annotate("job", f"{KEY}=noreply")
@@ -232,7 +232,7 @@ def test_a_job_that_a_cron_job_makes_has_the_annotation(workloads: Workloads) ->
     assert workloads.carried("job", "now") == "noreply"
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 def test_two_different_words_are_refused_and_one_place_is_not(workloads: Workloads) -> None:
     workloads.apply(manifest("deployment", template="billing"))
     text = workloads.refused("annotate", "deployment", "web", f"{KEY}=noreply")
@@ -245,7 +245,7 @@ def test_two_different_words_are_refused_and_one_place_is_not(workloads: Workloa
     assert workloads.carried("deployment") == "billing"
 
 
-@pytest.mark.promise("W9")
+@pytest.mark.promise("broken-annotation-explained")
 def test_what_pods_would_be_refused_for_is_said_when_the_workload_is_annotated(workloads: Workloads) -> None:
     document = manifest("daemonset")
     document["spec"]["template"]["spec"]["hostNetwork"] = True

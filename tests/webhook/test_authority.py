@@ -49,7 +49,7 @@ def test_nothing_changes_before_two_thirds(first: Authorities) -> None:
     assert advanced(first, 59, published=True) == first
 
 
-@pytest.mark.promise("W13")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_a_successor_is_trusted_before_it_signs(first: Authorities, with_successor: Authorities) -> None:
     assert with_successor.signer == first.signer
     assert with_successor.successor is not None
@@ -57,7 +57,7 @@ def test_a_successor_is_trusted_before_it_signs(first: Authorities, with_success
     assert advanced(with_successor, 80, published=False) == with_successor
 
 
-@pytest.mark.promise("W13")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_the_old_certificate_is_trusted_until_it_expires(with_successor: Authorities) -> None:
     promoted = advanced(with_successor, 62, published=True)
     assert promoted.signer == with_successor.successor
@@ -141,7 +141,7 @@ class Replica:
             self.leaf = sign_leaf(seen, server_names=["svc"], now=now, lifetime=lifetime)
 
 
-@pytest.mark.promise("W13")
+@pytest.mark.promise("webhook-certificates-renewed")
 @settings(max_examples=15, deadline=None)
 @example(0, [0, 6], 2)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 6), min_size=1, max_size=3), st.integers(0, 2))

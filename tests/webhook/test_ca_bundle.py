@@ -28,7 +28,7 @@ def secret(installation: Installation) -> Manifest:
     return found
 
 
-@pytest.mark.promise("W12")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_the_bundle_that_kubectl_replace_wiped_is_back_at_once(installation: Installation) -> None:
     (before,) = installation.bundles()
     installation.plane.kubectl("replace", "-f", "-", stdin=installation.configuration())
@@ -36,7 +36,7 @@ def test_the_bundle_that_kubectl_replace_wiped_is_back_at_once(installation: Ins
     eventually(installation.trusted, "pods are created again", within=5)
 
 
-@pytest.mark.promise("W12")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_only_the_bundle_is_written_into_the_configuration(installation: Installation) -> None:
     stored = installation.plane.kubectl.json(
         "get", "mutatingwebhookconfiguration", names.WEBHOOK_NAME, "--show-managed-fields"
@@ -50,7 +50,7 @@ def test_only_the_bundle_is_written_into_the_configuration(installation: Install
     assert set(ours) == {"f:webhooks"}
 
 
-@pytest.mark.promise("W12")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_a_configuration_that_comes_later_gets_the_bundle(installation: Installation) -> None:
     (before,) = installation.bundles()
     installation.plane.kubectl("delete", "-f", "-", stdin=installation.configuration())
@@ -64,7 +64,7 @@ def test_the_bundle_is_the_secrets(installation: Installation) -> None:
     assert base64.b64decode(data[names.CA_SECRET_CERTIFICATE]) == base64.b64decode(data[names.CA_SECRET_SIGNER])
 
 
-@pytest.mark.promise("W12")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_a_deleted_secret_is_made_anew_and_no_pod_is_refused_meanwhile(
     installation: Installation,
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_deleted_secret_is_made_anew_and_no_pod_is_refused_meanwhile(
         assert answer.status == 201, answer.message
 
 
-@pytest.mark.promise("W12")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_a_secret_that_is_not_ours_is_left_alone(installation: Installation, caplog: pytest.LogCaptureFixture) -> None:
     name = ("secret", names.CA_SECRET, "-n", installation.namespace)
     installation.plane.kubectl("label", *name, f"{names.MANAGED_BY_LABEL}-")

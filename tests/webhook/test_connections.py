@@ -79,7 +79,7 @@ def limit() -> int:
     return int(text.removesuffix("Mi")) << 20
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 @pytest.mark.parametrize("sent", HANGING.values(), ids=HANGING)
 def test_a_pod_is_admitted_beside_connections_that_hang(webhook: WebhookProcess, directory: Path, sent: bytes) -> None:
     """More than fit: the slowest are closed, the pod is admitted, memory stays below the chart's limit."""
@@ -92,7 +92,7 @@ def test_a_pod_is_admitted_beside_connections_that_hang(webhook: WebhookProcess,
     assert [line for line in webhook.lines if line["level"] in ("warning", "error")] == []
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 @pytest.mark.parametrize("port", ["admission", "health"])
 def test_a_pod_is_admitted_beside_a_thousand_connections_without_tls(
     webhook: WebhookProcess, directory: Path, port: str
@@ -106,7 +106,7 @@ def test_a_pod_is_admitted_beside_a_thousand_connections_without_tls(
     assert peak(webhook) < limit()
 
 
-@pytest.mark.promise("W37")
+@pytest.mark.promise("load-does-not-block")
 def test_a_process_without_descriptors_accepts_again_when_it_has_some(webhook: WebhookProcess) -> None:
     pid = webhook.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -196,7 +196,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(int(length))
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 async def test_what_a_connection_holds_is_counted_and_given_back() -> None:
     async with bounded() as server:
         reader, writer = await server.open(POST + b"Content-Length: 1000\r\n\r\n" + bytes(600))
@@ -212,7 +212,7 @@ async def test_what_a_connection_holds_is_counted_and_given_back() -> None:
         assert server.closed == []
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 async def test_the_slowest_connection_goes_where_there_is_no_room_for_another() -> None:
     async with bounded(memory=3 * COST) as server:
         first, second = await server.open(), await server.open()
@@ -230,7 +230,7 @@ async def test_the_slowest_connection_goes_where_there_is_no_room_for_another() 
             assert (await answer(connection[0]))[1] == b"0"
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 async def test_who_sends_much_makes_the_slowest_go_and_never_passes_the_bound() -> None:
     async with bounded(memory=4 * COST) as server:
         idle = await server.open()
@@ -244,7 +244,7 @@ async def test_who_sends_much_makes_the_slowest_go_and_never_passes_the_bound() 
         assert (server.connections.held, server.closed) == (0, ["memory", "memory"])
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("sent", HANGING.values(), ids=HANGING)
 async def test_a_request_that_is_not_complete_in_time_ends_its_connection(
@@ -257,7 +257,7 @@ async def test_a_request_that_is_not_complete_in_time_ends_its_connection(
         assert server.connections.held == 0
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 async def test_a_tls_handshake_that_is_not_complete_in_time_ends_its_connection(directory: Path) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     hello = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -272,7 +272,7 @@ async def test_a_tls_handshake_that_is_not_complete_in_time_ends_its_connection(
         assert (len(server.connections), server.connections.held) == (0, 0)
 
 
-@pytest.mark.promise("W25")
+@pytest.mark.promise("load-does-not-block")
 async def test_bytes_one_by_one_buy_no_time() -> None:
     async with bounded(within=0.3) as server:
         reader, writer = await server.open(POST)

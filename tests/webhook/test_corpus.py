@@ -166,14 +166,14 @@ def injectable() -> list[Manifest]:
     return [document for document in CORPUS if REFUSED not in (document["metadata"].get("annotations") or {})]
 
 
-@pytest.mark.promise("W29")
+@pytest.mark.promise("patch-keeps-the-pod")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("document", injectable(), ids=name_of)
 def test_an_injected_pod_keeps_what_it_has_and_stays_what_it_is(document: Manifest, case: Case) -> None:
     assert list(broken(pod_of(document, case), case)) == []
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize("document", [each for each in CORPUS if each not in injectable()], ids=name_of)
 def test_what_cannot_be_injected_is_refused_for_its_reason(document: Manifest) -> None:
     verdict = ours(pod_of(document, Case()), SETTINGS)
@@ -181,7 +181,7 @@ def test_what_cannot_be_injected_is_refused_for_its_reason(document: Manifest) -
     assert verdict.reason == document["metadata"]["annotations"][REFUSED]
 
 
-@pytest.mark.promise("W29")
+@pytest.mark.promise("patch-keeps-the-pod")
 @pytest.mark.parametrize("document", [each for each in CORPUS if each["kind"] != "Pod"], ids=name_of)
 def test_a_workload_is_carried_into_or_refused_as_its_pods_are(document: Manifest) -> None:
     annotated = copy.deepcopy(document)

@@ -129,7 +129,7 @@ CASES: list[tuple[Reason, Manifest, str]] = [
 ]
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize(("reason", "manifest", "message"), CASES, ids=[case[0] for case in CASES])
 def test_the_denial_says_what_is_wrong_and_how_to_fix_it(reason: Reason, manifest: Manifest, message: str) -> None:
     refusal = denial(manifest)
@@ -235,7 +235,7 @@ NOT_WINDOWS: dict[str, Manifest] = {
 }
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize("spec", WINDOWS.values(), ids=WINDOWS)
 def test_a_pod_that_runs_on_windows_only_is_refused_as_that(spec: Manifest) -> None:
     """Before hostNetwork, which a HostProcess pod must have: "remove hostNetwork" would be no fix."""
@@ -250,7 +250,7 @@ def test_a_pod_that_may_run_on_linux_is_injected(spec: Manifest) -> None:
 FORBIDS = "the pod sets sysctl net.ipv4.ip_unprivileged_port_start to"
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize(
     ("value", "annotations", "message"),
     [

@@ -15,7 +15,7 @@ from o365mailer_contract import names
 from o365mailer_operator.controller import authority
 from o365mailer_operator.webhook.certificate import UnusableAuthority, read_authority
 
-pytestmark = pytest.mark.promise("C72")
+pytestmark = pytest.mark.promise("load-does-not-block")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def environment(container: dict[str, object]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in entries}
 
 
-@pytest.mark.promise("W1")
+@pytest.mark.promise("sidecar-starts-first")
 def test_the_sidecar_is_native_and_the_first_of_the_init_containers() -> None:
     result = injected(pod(spec={"initContainers": [{"name": "migrate", "image": "app"}]}))
     assert [each["name"] for each in result["spec"]["initContainers"]] == [names.CONTAINER, "migrate"]
@@ -38,7 +38,7 @@ def test_a_pod_without_the_annotation_is_untouched() -> None:
     assert isinstance(verdict(pod()), Patch)
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize("where", ["containers", "initContainers"])
 def test_a_container_of_the_users_with_our_name_is_refused_and_not_taken_for_ours(where: str) -> None:
     manifest = pod()
@@ -59,7 +59,7 @@ def test_a_status_annotation_without_the_container_keeps_nothing_from_the_pod() 
 UNKNOWN = "o365mailer.dev/log-level"
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 def test_an_unknown_annotation_of_a_pod_is_a_warning_so_that_a_rollback_stops_no_pod() -> None:
     manifest = pod({UNKNOWN: "debug"})
     answer = verdict(manifest)
@@ -137,7 +137,7 @@ def test_the_sidecar_understands_what_it_is_told() -> None:
     assert str(understood.scratch_dir) == "/var/lib/o365mailer"
 
 
-@pytest.mark.promise("W2")
+@pytest.mark.promise("token-only-in-the-sidecar")
 def test_only_the_sidecar_mounts_the_token_and_nothing_of_it_can_be_written() -> None:
     result = injected(pod(spec={"volumes": [{"name": "data", "emptyDir": {}}]}))
     volumes = {volume.pop("name"): volume for volume in result["spec"]["volumes"]}
@@ -158,7 +158,7 @@ def test_only_the_sidecar_mounts_the_token_and_nothing_of_it_can_be_written() ->
     assert "volumeMounts" not in result["spec"]["containers"][0]
 
 
-@pytest.mark.promise("W3")
+@pytest.mark.promise("token-only-in-the-sidecar")
 def test_the_service_account_token_is_hidden_behind_an_empty_read_only_volume() -> None:
     mounts = {mount["mountPath"]: mount for mount in sidecar(injected(pod()))["volumeMounts"]}
     hidden = mounts["/var/run/secrets/kubernetes.io/serviceaccount"]
@@ -166,7 +166,7 @@ def test_the_service_account_token_is_hidden_behind_an_empty_read_only_volume() 
     assert hidden["readOnly"] is True
 
 
-@pytest.mark.promise("W4")
+@pytest.mark.promise("pod-security-restricted")
 def test_its_security_context_is_what_pod_security_restricted_asks_for() -> None:
     assert sidecar(injected(pod(spec={"securityContext": {"runAsUser": 0, "fsGroup": 7}})))["securityContext"] == {
         "runAsUser": 36525,
@@ -180,7 +180,7 @@ def test_its_security_context_is_what_pod_security_restricted_asks_for() -> None
     }
 
 
-@pytest.mark.promise("W23")
+@pytest.mark.promise("pod-security-restricted")
 @pytest.mark.parametrize(
     ("pods", "ours"),
     [
@@ -237,7 +237,7 @@ def test_the_sysctl_is_written_only_where_a_port_needs_it(
     assert added == ([] if written is None else [written])
 
 
-@pytest.mark.promise("W20")
+@pytest.mark.promise("sidecar-starts-first")
 def test_it_has_no_probe_and_a_hook_that_waits_for_the_relay() -> None:
     container = sidecar(injected(pod({names.HEALTH_PORT_ANNOTATION: "9999"})))
     assert not [field for field in container if field.lower().endswith("probe")]
@@ -288,8 +288,8 @@ def every_container(result: Manifest) -> list[Manifest]:
     return [*result["spec"].get("initContainers", []), *result["spec"]["containers"]]
 
 
-@pytest.mark.promise("W3")
-@pytest.mark.promise("W26")
+@pytest.mark.promise("token-only-in-the-sidecar")
+@pytest.mark.promise("token-only-in-the-sidecar")
 @pytest.mark.parametrize("own", [None, "", "init", "init;two", " init ; o365mailer", "o365mailer", ";", "o365mailer-x"])
 def test_the_identity_webhooks_of_aks_and_eks_give_the_sidecar_no_token(own: str | None) -> None:
     annotations = {} if own is None else {AZURE: own, EKS: own.replace(";", ",")}

@@ -21,7 +21,7 @@ def key(name: str) -> str:
     return f"{names.GROUP}/{name}"
 
 
-@pytest.mark.promise("W5")
+@pytest.mark.promise("qos-unchanged")
 @pytest.mark.parametrize("qos", SPECS)
 def test_the_pods_qos_class_stays(qos: str) -> None:
     def of(spec: Any) -> str:
@@ -100,7 +100,7 @@ USUAL = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "250m",
 ALL = "LimitRanger plugin set: cpu, memory request for container app; cpu, memory limit for container app"
 
 
-@pytest.mark.promise("W27")
+@pytest.mark.promise("qos-unchanged")
 @pytest.mark.parametrize(
     ("note", "annotations", "expected"),
     [
@@ -131,7 +131,7 @@ def test_what_a_limit_range_gave_the_app_is_left_to_it(
     assert sidecar(injected(manifest))["resources"] == expected
 
 
-@pytest.mark.promise("W5")
+@pytest.mark.promise("qos-unchanged")
 @pytest.mark.parametrize("qos", SPECS)
 def test_the_note_of_a_limit_range_changes_no_qos_class_even_where_it_is_an_old_one(qos: str) -> None:
     """A manifest copied from a running pod has the note, and its new namespace may have no LimitRange."""

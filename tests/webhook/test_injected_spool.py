@@ -50,13 +50,13 @@ def warnings(manifest: Manifest) -> tuple[str, ...]:
     return answer.warnings
 
 
-@pytest.mark.promise("W16")
+@pytest.mark.promise("spool-in-the-pod")
 def test_without_a_word_there_is_no_spool() -> None:
     assert spool_of(injected(pod())) is None
     assert "spool" not in status(injected(pod()))
 
 
-@pytest.mark.promise("W16")
+@pytest.mark.promise("spool-in-the-pod")
 def test_ephemeral_is_an_emptydir_without_a_size_limit_and_the_pod_says_what_it_survives() -> None:
     result = injected(pod(EPHEMERAL))
     assert spool_of(result) == {"name": "o365mailer-spool", "emptyDir": {}}
@@ -66,7 +66,7 @@ def test_ephemeral_is_an_emptydir_without_a_size_limit_and_the_pod_says_what_it_
     }
 
 
-@pytest.mark.promise("W16")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize("name", ["outbox", "0", "mail.outbox-2", "a" * 253])
 def test_any_other_word_is_the_users_claim_and_outlives_the_pod(name: str) -> None:
     result = injected(pod({SPOOL: name}, spec=GIVEN))
@@ -77,7 +77,7 @@ def test_any_other_word_is_the_users_claim_and_outlives_the_pod(name: str) -> No
     }
 
 
-@pytest.mark.promise("W16")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize("annotations", [EPHEMERAL, CLAIM])
 def test_only_the_sidecar_mounts_the_spool_and_the_app_is_as_it_was(annotations: dict[str, str]) -> None:
     before = pod(annotations, spec={"volumes": [{"name": "data", "emptyDir": {}}], **GIVEN})
@@ -86,7 +86,7 @@ def test_only_the_sidecar_mounts_the_spool_and_the_app_is_as_it_was(annotations:
     assert after["spec"]["volumes"][0] == {"name": "data", "emptyDir": {}}
 
 
-@pytest.mark.promise("W16")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize("annotations", [EPHEMERAL, CLAIM])
 def test_the_sidecar_understands_where_its_spool_is(annotations: dict[str, str]) -> None:
     told = environment(sidecar(injected(pod(annotations, spec=GIVEN))))
@@ -95,7 +95,7 @@ def test_the_sidecar_understands_where_its_spool_is(annotations: dict[str, str])
     assert arguments.options([], environment(sidecar(injected(pod())))).spool_dir is None
 
 
-@pytest.mark.promise("W19")
+@pytest.mark.promise("spool-in-the-pod")
 def test_the_installations_spool_is_for_pods_that_say_nothing_and_a_pods_own_word_goes_first() -> None:
     assert spool_of(injected(pod(), settings=ALWAYS_EPHEMERAL)) == {"name": "o365mailer-spool", "emptyDir": {}}
     claim = spool_of(injected(pod(CLAIM), settings=ALWAYS_EPHEMERAL))
@@ -104,14 +104,14 @@ def test_the_installations_spool_is_for_pods_that_say_nothing_and_a_pods_own_wor
     assert spool_of(injected(pod({SPOOL: "none"}), settings=ALWAYS_EPHEMERAL)) is None
 
 
-@pytest.mark.promise("W19")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize(("policy", "has"), [("Always", True), ("OnFailure", False), ("Never", False)])
 def test_a_pod_that_ends_by_itself_gets_no_spool_unasked(policy: str, has: bool) -> None:
     result = injected(pod(spec={"restartPolicy": policy}), settings=ALWAYS_EPHEMERAL)
     assert (spool_of(result) is not None) is has
 
 
-@pytest.mark.promise("W19")
+@pytest.mark.promise("spool-in-the-pod")
 def test_a_pod_that_ends_by_itself_gets_the_ephemeral_spool_that_it_asks_for_and_a_warning() -> None:
     manifest = pod(EPHEMERAL, spec={"restartPolicy": "Never"})
     assert spool_of(injected(manifest)) is not None
@@ -123,20 +123,20 @@ def test_a_pod_that_ends_by_itself_gets_the_ephemeral_spool_that_it_asks_for_and
     assert warnings(pod(CLAIM, spec={"restartPolicy": "Never", **GIVEN})) == ()
 
 
-@pytest.mark.promise("W17")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize("before", [None, "data"])
 def test_the_autoscaler_is_told_nothing_while_mail_may_be_in_an_emptydir(before: str | None) -> None:
     annotations = EPHEMERAL if before is None else {**EPHEMERAL, SAFE_TO_EVICT: before}
     assert injected(pod(annotations))["metadata"]["annotations"].get(SAFE_TO_EVICT) == before
 
 
-@pytest.mark.promise("W17")
+@pytest.mark.promise("spool-in-the-pod")
 def test_a_claim_outlives_the_pod_so_the_autoscaler_may_remove_the_node() -> None:
     annotations = injected(pod(CLAIM))["metadata"]["annotations"]
     assert annotations[SAFE_TO_EVICT] == "o365mailer-scratch,o365mailer-no-api-access"
 
 
-@pytest.mark.promise("W18")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize(("before", "after"), [(0, 30), (5, 35), (30, 60), (600, 630), (None, 60)])
 def test_a_last_try_fits_behind_the_apps_own_grace_when_the_spool_ends_with_the_pod(
     before: int | None, after: int
@@ -145,7 +145,7 @@ def test_a_last_try_fits_behind_the_apps_own_grace_when_the_spool_ends_with_the_
     assert injected(pod(EPHEMERAL, spec=spec))["spec"]["terminationGracePeriodSeconds"] == after
 
 
-@pytest.mark.promise("W18")
+@pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize(("before", "after"), [(0, 30), (5, 30), (30, 30), (600, 600), (None, None)])
 def test_a_claim_needs_no_more_grace_than_mail_in_flight(before: int | None, after: int | None) -> None:
     spec = {} if before is None else {"terminationGracePeriodSeconds": before}

@@ -88,7 +88,7 @@ def kept(before: object, after: object) -> bool:
     return before == after
 
 
-@pytest.mark.promise("W7")
+@pytest.mark.promise("patch-keeps-the-pod")
 @given(PODS)
 def test_the_patch_applies_and_takes_nothing_away(pod: Manifest) -> None:
     after = patched(pod)
@@ -98,13 +98,13 @@ def test_the_patch_applies_and_takes_nothing_away(pod: Manifest) -> None:
     assert after["spec"]["containers"] == pod["spec"]["containers"]
 
 
-@pytest.mark.promise("W7")
+@pytest.mark.promise("patch-keeps-the-pod")
 @given(PODS)
 def test_a_second_call_changes_nothing(pod: Manifest) -> None:
     assert verdict(patched(pod)) == Untouched(why="injected already")
 
 
-@pytest.mark.promise("W5")
+@pytest.mark.promise("qos-unchanged")
 @given(PODS)
 def test_the_qos_class_stays(pod: Manifest) -> None:
     assert qos_class(msgspec.convert(patched(pod)["spec"], PodSpec)) == qos_class(msgspec.convert(pod["spec"], PodSpec))

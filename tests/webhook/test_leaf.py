@@ -65,7 +65,7 @@ def test_the_leaf_has_every_name_of_the_service(tmp_path: Path) -> None:
     assert key.curve.name == "secp256r1"
 
 
-@pytest.mark.promise("W13")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_a_leaf_never_outlives_its_authority(tmp_path: Path) -> None:
     write_plain(tmp_path, secret(lifetime=60 * SECOND))
     authority = read_authority(tmp_path)
@@ -216,7 +216,7 @@ async def connected(port: int, authority: bytes) -> tuple[asyncio.StreamReader, 
     return reader, writer, x509.load_der_x509_certificate(der).serial_number
 
 
-@pytest.mark.promise("W11")
+@pytest.mark.promise("webhook-certificates-renewed")
 async def test_a_renewed_leaf_is_shown_to_the_next_connection_and_the_open_one_goes_on(tmp_path: Path) -> None:
     write_plain(tmp_path, secret())
     clock = Clock()

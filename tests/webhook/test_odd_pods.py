@@ -50,7 +50,7 @@ ODD: dict[str, Manifest] = {
 }  # fmt: skip
 
 
-@pytest.mark.promise("W7")
+@pytest.mark.promise("patch-keeps-the-pod")
 @pytest.mark.parametrize("manifest", ODD.values(), ids=ODD)
 def test_an_odd_pod_is_injected_and_taken(installation: Installation, namespace: str, manifest: Manifest) -> None:
     answer = installation.api.create_pod(namespace, manifest)

@@ -26,7 +26,7 @@ def signer(installation: Installation) -> int:
     return x509.load_pem_x509_certificate(base64.b64decode(data[names.CA_SECRET_SIGNER])).serial_number
 
 
-@pytest.mark.promise("W11")
+@pytest.mark.promise("webhook-certificates-renewed")
 @pytest.mark.timeout(180)
 def test_no_creation_fails_while_leaf_and_authority_are_renewed(
     control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory

@@ -132,7 +132,7 @@ def test_requests_results_and_times_are_counted(client: Client, webhook: Webhook
         assert line in text
 
 
-@pytest.mark.promise("W14")
+@pytest.mark.promise("secrets-stay-secret")
 def test_no_log_line_or_metric_carries_what_is_in_an_object(client: Client, webhook: WebhookProcess) -> None:
     environment = [{"name": "PASSWORD", "value": CANARY}]
     client.post("/pods", review(pod({"example.com/note": CANARY}, spec=app(env=environment))))
@@ -156,7 +156,7 @@ def test_it_is_ready_only_with_a_leaf(tmp_path: Path) -> None:
         process.wait_ready()
 
 
-@pytest.mark.promise("W15")
+@pytest.mark.promise("other-pods-never-call")
 def test_after_sigterm_it_is_not_ready_serves_on_and_ends_with_0(directory: Path) -> None:
     with running(directory, "--drain=2s") as process:
         process.wait_ready()
@@ -174,7 +174,7 @@ def test_sigterm_before_there_is_a_leaf_ends_it_too(tmp_path: Path) -> None:
         assert process.stop() == 0
 
 
-@pytest.mark.promise("W11")
+@pytest.mark.promise("webhook-certificates-renewed")
 def test_a_kept_connection_ends_with_the_leaf_it_began_with(directory: Path) -> None:
     with running(directory, "--leaf-lifetime=6s") as process:
         process.wait_ready()
@@ -190,7 +190,7 @@ def test_a_kept_connection_ends_with_the_leaf_it_began_with(directory: Path) -> 
         assert client.post("/pods", review(pod()))[0] == 200
 
 
-@pytest.mark.promise("W15")
+@pytest.mark.promise("other-pods-never-call")
 async def test_an_exception_is_status_500_so_that_the_failure_policy_decides(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,7 @@ from o365mailer_contract import names
 PLAIN_PODS = 100
 
 
-@pytest.mark.promise("W10")
+@pytest.mark.promise("other-pods-never-call")
 def test_plain_pods_never_reach_the_webhook_and_annotated_ones_wait_for_it(
     installation: Installation, namespace: str
 ) -> None:
@@ -30,7 +30,7 @@ def test_plain_pods_never_reach_the_webhook_and_annotated_ones_wait_for_it(
     assert api.create_pod(namespace, pod()).status == 201
 
 
-@pytest.mark.promise("W10")
+@pytest.mark.promise("other-pods-never-call")
 @pytest.mark.parametrize("place", ["annotation", "template"])
 def test_a_workload_annotated_before_still_updates_and_scales(installation: Installation, place: str) -> None:
     workloads = Workloads(installation)

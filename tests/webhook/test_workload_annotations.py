@@ -13,7 +13,7 @@ def template_annotation(manifest: Manifest) -> str | None:
     return found
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("cronjob", [False, True], ids=["workload", "cronjob"])
 @pytest.mark.parametrize(
     ("before", "now", "template", "after"),
@@ -34,7 +34,7 @@ def test_the_annotation_is_carried(
     assert template_annotation(applied(answer, new)) == after
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize(
     ("before", "now", "template"),
     [
@@ -50,7 +50,7 @@ def test_what_is_none_of_our_business_is_untouched(before: str | None, now: str 
     assert isinstance(decision(workload(now, template), workload(before, template)), Untouched)
 
 
-@pytest.mark.promise("W8")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("before", [None, "support"])
 def test_two_different_words_are_refused(before: str | None) -> None:
     answer = decision(workload("noreply", "billing"), workload(before, "billing"))
@@ -89,7 +89,7 @@ def test_a_name_that_no_mailer_can_have_is_refused_where_it_is_written() -> None
     assert answer.reason is Reason.MAILER_NAME_INVALID
 
 
-@pytest.mark.promise("W9")
+@pytest.mark.promise("broken-annotation-explained")
 def test_what_its_pods_would_be_refused_for_is_said_to_the_person_who_annotates() -> None:
     answer = decision(workload("noreply", None, hostNetwork=True))
     assert isinstance(answer, Denial)
@@ -106,7 +106,7 @@ def test_the_note_about_587_reaches_the_person_who_annotates() -> None:
 KNOWN = ", ".join(sorted(names.USER_ANNOTATIONS))
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize("cronjob", [False, True], ids=["workload", "cronjob"])
 @pytest.mark.parametrize("on_template", [False, True], ids=["on the workload", "on the template"])
 def test_an_unknown_annotation_is_refused_where_a_person_writes_it(cronjob: bool, on_template: bool) -> None:
@@ -128,7 +128,7 @@ def test_an_unknown_annotation_is_refused_where_a_person_writes_it(cronjob: bool
     )
 
 
-@pytest.mark.promise("W6")
+@pytest.mark.promise("broken-annotation-explained")
 def test_a_rolled_back_operator_refuses_no_unknown_annotation_that_was_there_or_that_a_controller_writes() -> None:
     """An annotation of the newer version is in use when the operator is rolled back."""
     template = {"annotations": {"o365mailer.dev/log-level": "debug"}}
@@ -145,7 +145,7 @@ def test_a_rolled_back_operator_refuses_no_unknown_annotation_that_was_there_or_
     assert isinstance(decision(made), Patch)
 
 
-@pytest.mark.promise("W28")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
 def test_what_has_no_rollout_is_carried_into_with_a_warning_about_running_pods(kind: str) -> None:
     new, before = {"kind": kind, **workload("noreply", None)}, {"kind": kind, **workload(None, None)}
@@ -160,7 +160,7 @@ def test_what_has_no_rollout_is_carried_into_with_a_warning_about_running_pods(k
     assert at_creation.warnings == ()
 
 
-@pytest.mark.promise("W28")
+@pytest.mark.promise("workload-annotation-followed")
 @pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
 def test_what_a_controller_keeps_is_left_to_it(kind: str) -> None:
     new = {"kind": kind, **workload("noreply", "billing")}
@@ -175,7 +175,7 @@ def test_removing_is_possible_whatever_the_template_says_besides() -> None:
     assert isinstance(decision(workload(None, "noreply", hostNetwork=True), old), Patch)
 
 
-@pytest.mark.promise("W9")
+@pytest.mark.promise("broken-annotation-explained")
 @pytest.mark.parametrize(
     ("cronjob", "place"),
     [(False, "spec.template"), (True, "spec.jobTemplate.spec.template")],
