@@ -8,7 +8,7 @@ from chart.release import CHART, NAMESPACE, ROOT, Render, environment_of, of_kin
 
 from o365mailer_contract import names
 from o365mailer_operator.controller import options as controller_options
-from o365mailer_operator.webhook import flags as webhook_flags
+from o365mailer_operator.webhook import options as webhook_options
 from o365mailer_operator.webhook.resources import DEFAULTS
 
 VERSION = "0.1.0"
@@ -160,9 +160,9 @@ def test_what_the_sidecar_gets_is_told_to_the_webhook(render: Render) -> None:
         ),
         "webhook",
     )
-    assert webhook_flags.parse([], environment | {"POD_NAMESPACE": NAMESPACE}).settings.log_level == "debug"
+    assert webhook_options.parse([], environment | {"POD_NAMESPACE": NAMESPACE}).settings.log_level == "debug"
     usual = environment_of(render(), "webhook") | {"POD_NAMESPACE": NAMESPACE}
-    assert webhook_flags.parse([], usual).settings.log_level is None
+    assert webhook_options.parse([], usual).settings.log_level is None
     assert '"cpu":2' in environment["O365MAILER_SIDECAR_RESOURCES"].replace(" ", "")
     assert environment["O365MAILER_SIDECAR_PULL_SECRETS"] == "a,b"
     assert environment["O365MAILER_OPENSHIFT"] == "true"
@@ -190,7 +190,7 @@ def test_the_usual_spool_is_told_to_the_webhook_and_there_is_none_by_default(
 ) -> None:
     environment = environment_of(render(*values), "webhook")
     assert environment["O365MAILER_SIDECAR_SPOOL"] == told
-    assert webhook_flags.parse([], environment | {"POD_NAMESPACE": NAMESPACE}).settings.spool == told
+    assert webhook_options.parse([], environment | {"POD_NAMESPACE": NAMESPACE}).settings.spool == told
 
 
 @pytest.mark.promise("spool-in-the-pod")

@@ -35,11 +35,17 @@ def test_microsofts_own_hosts_are_always_allowed_and_all_namespaces_watched_by_d
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--health", "9025"], "'9025' is not HOST:PORT, such as [::]:9025 or 127.0.0.1:0"),
+        (
+            ["--health", "9025"],
+            "--health (O365MAILER_HEALTH): '9025' is not HOST:PORT, such as [::]:9025 or 127.0.0.1:0",
+        ),
         (["--health", "::1:9025"], "is not HOST:PORT"),
-        (["--lease-duration", "1s"], "'1s' is shorter than 5s"),
+        (["--lease-duration", "1s"], "--lease-duration (O365MAILER_LEASE_DURATION): '1s' is shorter than 5s"),
         (["--lease-duration", "soon"], "'soon' is not a duration such as 10s, 5m or 24h"),
-        (["--log-level", "loud"], "invalid choice: 'loud'"),
+        (
+            ["--log-level", "loud"],
+            "--log-level (O365MAILER_LOG_LEVEL): 'loud' is not one of debug, info, warning, error",
+        ),
         (["--watch", "x"], "unrecognized arguments: --watch"),
     ],
 )

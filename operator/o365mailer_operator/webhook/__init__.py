@@ -1,6 +1,6 @@
 """The admission webhook: a pod that names a mailer gets the sidecar, by a JSON patch and nothing else.
 
-Read in the order of a request: `main` (flags) → `connections` (bounded in time and memory) → `server` (TLS,
+Read in the order of a request: `main`, `options` → `connections` (bounded in time and memory) → `server` (TLS,
 AdmissionReview in and out) → `review` (the typed request) → `workload` or `injection` (pure: object in, verdict out).
 `injection` asks `wishes` (what the annotations
 say), `ports`, `spool`, `resources` and `container`. Beside them `certificate` signs the leaf and `leaf_keeper` keeps it

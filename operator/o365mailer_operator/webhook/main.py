@@ -16,9 +16,9 @@ from typing import Final
 
 from o365mailer_operator.connections import bind
 from o365mailer_operator.logs import start_logging
-from o365mailer_operator.webhook.flags import Flags, parse
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import Metrics
+from o365mailer_operator.webhook.options import Options, parse
 from o365mailer_operator.webhook.server import Server
 
 LOGGER: Final = logging.getLogger(__name__)
@@ -26,37 +26,40 @@ LOGGER: Final = logging.getLogger(__name__)
 
 def main() -> None:
     """The console script."""
-    flags = parse(None, os.environ)
-    start_logging(flags.log_level)
+    options = parse(None, os.environ)
+    start_logging(options.log_level)
     try:
-        health, admission = bind(flags.health), bind(flags.listen)
+        health, admission = bind(options.health), bind(options.listen)
     except OSError as error:
         LOGGER.error(
             "cannot listen: set --listen and --health to addresses that are free and that this process may have",
-            extra={"error": str(error), "listen": flags.listen, "health": flags.health},
+            extra={"error": str(error), "listen": options.listen, "health": options.health},
         )
         sys.exit(1)
-    asyncio.run(serve(flags, health=health, admission=admission))
+    asyncio.run(serve(options, health=health, admission=admission))
 
 
-async def serve(flags: Flags, *, health: socket.socket, admission: socket.socket) -> None:
+async def serve(options: Options, *, health: socket.socket, admission: socket.socket) -> None:
     """Serves on these sockets until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     keeper = LeafKeeper(
-        directory=flags.ca_directory, server_names=flags.server_names, lifetime=flags.leaf_lifetime, clock=_utc_now
+        directory=options.ca_directory,
+        server_names=options.server_names,
+        lifetime=options.leaf_lifetime,
+        clock=_utc_now,
     )
-    server = Server(settings=flags.settings, keeper=keeper, metrics=Metrics())
+    server = Server(settings=options.settings, keeper=keeper, metrics=Metrics())
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(keeper.keep())
         starting = tasks.create_task(_start(server, keeper, health=health, admission=admission))
         await stop.wait()
         starting.cancel()
-        LOGGER.info("stopping", extra={"drainSeconds": flags.drain})
+        LOGGER.info("stopping", extra={"drainSeconds": options.drain})
         if server.serving:
             server.serving = False
-            await asyncio.sleep(flags.drain)
+            await asyncio.sleep(options.drain)
         keeping.cancel()
         await server.stop()
 

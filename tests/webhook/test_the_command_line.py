@@ -1,5 +1,6 @@
 """The command line: each flag, each variable, and what is said about a wrong one."""
 
+import re
 import socket
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from support.completeness import need_ipv6_loopback
 from webhook.process import COMMAND
 
 from o365mailer_operator.connections import bind
-from o365mailer_operator.webhook.flags import ENVIRONMENT, parse
+from o365mailer_operator.webhook.options import parse
 from o365mailer_operator.webhook.resources import DEFAULTS, Amounts
 
 REQUIRED = {
@@ -21,16 +22,20 @@ REQUIRED = {
 
 
 def test_defaults() -> None:
-    flags = parse([], REQUIRED)
-    assert (flags.listen, flags.health) == (("::", 10250), ("::", 9025))
-    assert (flags.ca_directory, flags.leaf_lifetime.total_seconds(), flags.drain) == (Path("/ca"), 86400, 5)
-    assert flags.server_names == ("hook", "hook.mail", "hook.mail.svc", "hook.mail.svc.cluster.local")
-    assert (flags.settings.image, flags.settings.image_pull_policy) == ("image", "IfNotPresent")
-    assert (flags.settings.resources, flags.settings.openshift, flags.settings.log_level) == (DEFAULTS, False, None)
-    assert flags.settings.spool == ""
+    options = parse([], REQUIRED)
+    assert (options.listen, options.health) == (("::", 10250), ("::", 9025))
+    assert (options.ca_directory, options.leaf_lifetime.total_seconds(), options.drain) == (Path("/ca"), 86400, 5)
+    assert options.server_names == ("hook", "hook.mail", "hook.mail.svc", "hook.mail.svc.cluster.local")
+    assert (options.settings.image, options.settings.image_pull_policy) == ("image", "IfNotPresent")
+    assert (options.settings.resources, options.settings.openshift, options.settings.log_level) == (
+        DEFAULTS,
+        False,
+        None,
+    )
+    assert options.settings.spool == ""
 
 
-def test_every_flag_is_a_variable_too() -> None:
+def test_every_flag_is_a_variable_too(capsys: pytest.CaptureFixture[str]) -> None:
     given = {
         **REQUIRED,
         "O365MAILER_WEBHOOK_LISTEN": "127.0.0.1:1",
@@ -46,12 +51,19 @@ def test_every_flag_is_a_variable_too() -> None:
         "O365MAILER_WEBHOOK_DRAIN": "0s",
         "O365MAILER_LOG_LEVEL": "error",
     }
-    assert set(given) == set(ENVIRONMENT.values())
-    flags = parse([], given)
-    assert (flags.listen, flags.health, flags.drain, flags.log_level) == (("127.0.0.1", 1), ("0.0.0.0", 2), 0, "error")
-    assert flags.server_names[-1] == "127.0.0.1"
-    assert flags.leaf_lifetime.total_seconds() == 6
-    settings = flags.settings
+    with pytest.raises(SystemExit):
+        parse(["--help"], {})
+    assert set(given) == set(re.findall(r"\b(?:O365MAILER_[A-Z_]+|POD_[A-Z]+)\b", capsys.readouterr().out))
+    options = parse([], given)
+    assert (options.listen, options.health, options.drain, options.log_level) == (
+        ("127.0.0.1", 1),
+        ("0.0.0.0", 2),
+        0,
+        "error",
+    )
+    assert options.server_names[-1] == "127.0.0.1"
+    assert options.leaf_lifetime.total_seconds() == 6
+    settings = options.settings
     assert (settings.image_pull_policy, settings.image_pull_secrets) == ("Always", ("a", "b"))
     assert settings.resources == Amounts(requests={"cpu": "5m"}, limits={"cpu": "1"})
     assert (settings.log_level, settings.openshift, settings.spool) == ("debug", True, "ephemeral")
@@ -66,7 +78,10 @@ def test_a_flag_goes_before_its_variable() -> None:
     [
         ("--image=", "--image (O365MAILER_SIDECAR_IMAGE): must be set"),
         ("--ca-directory=", "--ca-directory (O365MAILER_WEBHOOK_CA_DIR): must be set"),
-        ("--listen=10250", "--listen (O365MAILER_WEBHOOK_LISTEN): '10250' is not HOST:PORT, such as [::]:10250"),
+        (
+            "--listen=10250",
+            "--listen (O365MAILER_WEBHOOK_LISTEN): '10250' is not HOST:PORT, such as [::]:9025 or 127.0.0.1:0",
+        ),
         ("--health=[::]:99999", "--health (O365MAILER_HEALTH): '[::]:99999' is not HOST:PORT"),
         ("--image-pull-policy=always", "'always' is not one of Always, IfNotPresent, Never"),
         ("--resources={", "--resources (O365MAILER_SIDECAR_RESOURCES): Input data was truncated"),
