@@ -204,6 +204,12 @@ def bind(address: tuple[str, int]) -> socket.socket:
     return socket.create_server(address, family=family, backlog=1024)
 
 
+def shown(listener: socket.socket) -> str:
+    """The socket's address as a log names it, such as `[::]:9025`."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @contextlib.asynccontextmanager
 async def serving(
     application: web.Application,

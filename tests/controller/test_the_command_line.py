@@ -1,6 +1,7 @@
 """`o365mailer-controller`'s flags, their environment variables, and what it says when one is wrong."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -54,6 +55,13 @@ def test_a_wrong_flag_is_named(arguments: list[str], text: str, capsys: pytest.C
         parse(arguments, {})
     assert ended.value.code == 2
     assert text in capsys.readouterr().err
+
+
+def test_the_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"], {})
+    told = capsys.readouterr().out
+    assert told.count("  --") == len(re.findall(r"\((?:O365MAILER|POD)_[A-Z_]+", told))
 
 
 def test_a_health_port_that_is_taken_is_named(cluster: ControlPlane) -> None:

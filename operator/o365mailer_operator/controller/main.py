@@ -9,12 +9,15 @@ import contextlib
 import logging
 import random
 import signal
+import socket
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from typing import Final
 
+from o365mailer_operator import health
+from o365mailer_operator.connections import Connections, bind, serving, shown
 from o365mailer_operator.controller.agreement import Agreement
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
 from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
@@ -25,7 +28,6 @@ from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache, key_of
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
-from o365mailer_operator.controller.probes import CannotListen, serving
 from o365mailer_operator.controller.queue import DueQueue, work
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.visit import Visitor
@@ -63,15 +65,21 @@ async def control(options: Options) -> int:
     except Refused as error:
         print(f"o365mailer-controller: {error}", file=sys.stderr)
         return WRONG
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with cluster:
+        host, port = options.health
         try:
-            return await Controller(options, cluster).run(stop)
-        except CannotListen as error:
-            print(f"o365mailer-controller: {error}; give --health another HOST:PORT", file=sys.stderr)
+            listener = bind((host, port))
+        except OSError as error:
+            print(
+                f"o365mailer-controller: cannot listen on {host} port {port}: {error.strerror}; "
+                "give --health another HOST:PORT",
+                file=sys.stderr,
+            )
             return WRONG
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return await Controller(options, cluster).run(stop, listener)
 
 
 class Controller:
@@ -116,14 +124,12 @@ class Controller:
             clock=utc_now,
         )
 
-    async def run(self, stop: asyncio.Event) -> int:
-        """The exit status, once `stop` is set or something is lost."""
-        async with serving(
-            self.options.health,
-            unready=self.unready,
-            exposition=self.metrics.exposition,
-            closed=lambda why: self.metrics.closed.labels(why).inc(),
-        ):
+    async def run(self, stop: asyncio.Event, listener: socket.socket) -> int:
+        """The exit status, once `stop` is set or something is lost. Probes and metrics are served on `listener`."""
+        application = health.application(unready=self.unready, exposition=self.metrics.exposition)
+        connections = Connections(closed=lambda why: self.metrics.closed.labels(why).inc())
+        async with serving(application, listener, connections):
+            log.info("listening", extra={"health": [shown(listener)]})
             working = asyncio.create_task(self._work())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import Final
 
-from o365mailer_operator.connections import bind
+from o365mailer_operator.connections import bind, shown
 from o365mailer_operator.logs import start_logging
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import Metrics
@@ -66,14 +66,10 @@ async def serve(options: Options, *, health: socket.socket, admission: socket.so
 
 async def _start(server: Server, keeper: LeafKeeper, *, health: socket.socket, admission: socket.socket) -> None:
     await server.start_health(health)
-    LOGGER.info("health port open", extra={"address": _shown(health.getsockname())})
+    LOGGER.info("health port open", extra={"address": shown(health)})
     await keeper.first.wait()
     await server.start_admission(admission)
-    LOGGER.info("admission port open", extra={"address": _shown(admission.getsockname())})
-
-
-def _shown(name: tuple[str, int]) -> str:
-    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+    LOGGER.info("admission port open", extra={"address": shown(admission)})
 
 
 def _utc_now() -> datetime.datetime:

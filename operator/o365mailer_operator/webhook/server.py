@@ -1,4 +1,4 @@
-"""The HTTP edge: admission over TLS, health and metrics beside it in clear. The only module here that knows aiohttp.
+"""The HTTP edge: admission over TLS, and the health port in clear. The only module here that knows aiohttp.
 
 An exception while answering is HTTP 500, so that the configuration's failurePolicy decides what becomes of the request;
 a well-formed refusal would go around that policy.
@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 
 from o365mailer_contract import names
+from o365mailer_operator import health
 from o365mailer_operator.connections import Connections, serving
 from o365mailer_operator.webhook.injection import inject
 from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
@@ -48,10 +49,7 @@ class Server:
 
     async def start_health(self, listener: socket.socket) -> None:
         """Serves probes and metrics on this socket."""
-        app = web.Application()
-        app.router.add_get(names.LIVEZ, self._livez)
-        app.router.add_get(names.READYZ, self._readyz)
-        app.router.add_get(names.METRICS, self._metricsz)
+        app = health.application(unready=self.unready, exposition=self._exposition)
         await self._ports.enter_async_context(serving(app, listener, self._connections))
 
     async def start_admission(self, listener: socket.socket) -> None:
@@ -116,22 +114,16 @@ class Server:
         if http.transport is not None and self._began_with.setdefault(http.transport, serial) != serial:
             answer.force_close()
 
-    async def _livez(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _: web.Request) -> web.Response:
+    def unready(self) -> str:
+        """Why the API server should not send requests here; empty where it may."""
         if not self._keeper.valid:
-            return web.Response(status=503, text="no valid certificate yet\n")
-        if not self.serving:
-            return web.Response(status=503, text="not serving\n")
-        return web.Response(text="ok\n")
+            return "no valid certificate yet"
+        return "" if self.serving else "not serving"
 
-    async def _metricsz(self, _: web.Request) -> web.Response:
+    def _exposition(self) -> bytes:
         leaf = self._keeper.leaf
         self._metrics.leaf_expiry.set(leaf.not_after.timestamp() if leaf else 0)
-        return web.Response(
-            body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+        return self._metrics.text()
 
 
 def _log(request: Request[Object], verdict: Verdict) -> None:
