@@ -4,7 +4,7 @@ import base64
 import datetime
 from pathlib import Path
 
-from o365mailer_operator.controller import authority
+from o365mailer_operator.pki import authority
 
 DAY = datetime.timedelta(days=1)
 

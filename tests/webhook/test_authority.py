@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from o365mailer_contract import names
-from o365mailer_operator.controller import authority
-from o365mailer_operator.controller.authority import Authorities
-from o365mailer_operator.webhook.certificate import Authority, Leaf, sign_leaf
+from o365mailer_operator.pki import authority
+from o365mailer_operator.pki.authority import Authorities
+from o365mailer_operator.pki.leaf import Authority, Leaf, sign_leaf
 
 START = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
 MINUTE = datetime.timedelta(minutes=1)

@@ -18,7 +18,7 @@ from webhook.process import WebhookProcess, eventually, running
 from webhook.test_server import Client, review
 
 from o365mailer_operator.connections import COST, MEMORY, Connections, Why, bind, serving
-from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
+from o365mailer_operator.pki.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.server import BODY_LIMIT
 
 VALUES = Path(__file__).parents[2] / "charts" / "o365mailer" / "values.yaml"

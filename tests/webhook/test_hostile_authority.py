@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from support.hostile_keys import DIFFIE_HELLMAN, certificate_of, diffie_hellman, integer, pem, public_key, sequence
 
 from o365mailer_contract import names
-from o365mailer_operator.controller import authority
-from o365mailer_operator.webhook.certificate import UnusableAuthority, read_authority
+from o365mailer_operator.pki import authority
+from o365mailer_operator.pki.leaf import UnusableAuthority, read_authority
 
 pytestmark = pytest.mark.promise("load-does-not-block")
 

@@ -17,8 +17,8 @@ from webhook.authorities import DAY, now, secret, write_plain
 from webhook.process import MountedSecret
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.certificate import UnusableAuthority, read_authority, service_names, sign_leaf
-from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
+from o365mailer_operator.pki.leaf import UnusableAuthority, read_authority, service_names, sign_leaf
+from o365mailer_operator.pki.leaf_keeper import LeafKeeper
 
 SECOND = datetime.timedelta(seconds=1)
 

@@ -17,7 +17,7 @@ from webhook.examples import Manifest, app, pod, workload
 from webhook.process import WebhookProcess, eventually, running
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
+from o365mailer_operator.pki.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import Metrics
 from o365mailer_operator.webhook.server import Server
 

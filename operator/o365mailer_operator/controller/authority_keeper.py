@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from o365mailer_contract import names
-from o365mailer_operator.controller import authority
-from o365mailer_operator.controller.authority import Authorities
 from o365mailer_operator.controller.cluster import SECRETS, WEBHOOKS, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
 from o365mailer_operator.controller.mailer import Manifest
+from o365mailer_operator.pki import authority
+from o365mailer_operator.pki.authority import Authorities
 
 PUBLICATION: Final = 60.0
 """Seconds that a bundle must have been carried before its newest authority signs: the API servers of a cluster learn of

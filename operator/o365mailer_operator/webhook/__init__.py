@@ -3,15 +3,14 @@
 Read in the order of a request: `main`, `options` → `connections` (bounded in time and memory) → `server` (TLS,
 AdmissionReview in and out) → `review` (the typed request) → `workload` or `injection` (pure: object in, verdict out).
 `injection` asks `wishes` (what the annotations
-say), `ports`, `spool`, `resources` and `container`. Beside them `certificate` signs the leaf and `leaf_keeper` keeps it
-fresh.
+say), `ports`, `spool`, `resources` and `container`. `pki` keeps the
+server's certificate.
 
 Nothing here talks to the API server: a request holds everything that an answer needs, so any replica can answer any
 request and none needs a right in the cluster.
 
     Exception
     ├── Refused             a user's mistake, with its reason and the fix: becomes a denial
-    ├── UnusableAuthority   the directory of the certificate authority cannot be signed with, yet
     ├── MalformedReview     the body is not an AdmissionReview                                        ValueError
     └── InvalidQuantity     not an amount of a resource                                               ValueError
 """

@@ -16,7 +16,7 @@ from typing import Final
 
 from o365mailer_operator.connections import bind, shown
 from o365mailer_operator.logs import start_logging
-from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
+from o365mailer_operator.pki.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import Metrics
 from o365mailer_operator.webhook.options import Options, parse
 from o365mailer_operator.webhook.server import Server

@@ -18,8 +18,8 @@ from aiohttp import web
 from o365mailer_contract import names
 from o365mailer_operator import health
 from o365mailer_operator.connections import Connections, serving
+from o365mailer_operator.pki.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.injection import inject
-from o365mailer_operator.webhook.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.metrics import FAILED, MALFORMED, Metrics
 from o365mailer_operator.webhook.objects import Pod
 from o365mailer_operator.webhook.review import PODS, WORKLOADS, MalformedReview, Request, Review, decode, encode

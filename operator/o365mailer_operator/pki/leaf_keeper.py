@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from o365mailer_operator.webhook.certificate import Leaf, UnusableAuthority, read_authority, sign_leaf
+from o365mailer_operator.pki.leaf import Leaf, UnusableAuthority, read_authority, sign_leaf
 
 LOGGER: Final = logging.getLogger(__name__)
 LONGEST_PAUSE: Final = 10.0
