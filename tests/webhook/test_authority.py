@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from o365mailer_contract import names
 from o365mailer_operator.pki import authority
-from o365mailer_operator.pki.authority import Authorities
-from o365mailer_operator.pki.leaf import Authority, Leaf, sign_leaf
+from o365mailer_operator.pki.authority import Authorities, Pair
+from o365mailer_operator.pki.leaf import Leaf, sign_leaf
 
 START = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
 MINUTE = datetime.timedelta(minutes=1)
@@ -132,9 +132,9 @@ class Replica:
 
     delay: int
     leaf: Leaf | None = None
-    history: list[Authority] = field(default_factory=list)
+    history: list[Pair] = field(default_factory=list)
 
-    def tick(self, now: datetime.datetime, signer: Authority, lifetime: datetime.timedelta) -> None:
+    def tick(self, now: datetime.datetime, signer: Pair, lifetime: datetime.timedelta) -> None:
         self.history.append(signer)
         seen = self.history[-1 - self.delay] if len(self.history) > self.delay else self.history[0]
         if self.leaf is None or self.leaf.issuer != seen.serial or now >= self.leaf.renewal():
@@ -158,7 +158,7 @@ def test_whatever_a_late_replica_shows_is_trusted_at_every_minute(seed: int, del
         present = advanced(present, minute, published=steady)
         carried.append(present)
         now = START + minute * MINUTE
-        signer = Authority(certificate=present.signer.certificate, key=present.signer.key)
+        signer = present.signer
         signers.add(signer.serial)
         trusted = {each.serial_number for each in carried[max(0, len(carried) - 1 - lag)].certificates()}
         for replica in replicas:

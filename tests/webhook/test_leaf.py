@@ -41,7 +41,7 @@ def keeper(
 
 def serial(kept: LeafKeeper) -> int:
     assert kept.leaf is not None
-    return kept.leaf.serial
+    return kept.leaf.pair.serial
 
 
 def test_the_leaf_has_every_name_of_the_service(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_the_leaf_has_every_name_of_the_service(tmp_path: Path) -> None:
     leaf = sign_leaf(
         read_authority(tmp_path), server_names=service_names("hook", "mail", ["::1"]), now=now(), lifetime=DAY
     )
-    certificate = x509.load_pem_x509_certificate(leaf.chain)
+    certificate = leaf.pair.certificate
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert found.get_values_for_type(x509.DNSName) == [
         "hook",

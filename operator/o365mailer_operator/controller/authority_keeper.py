@@ -148,7 +148,7 @@ def _ours(secret: Manifest) -> bool:
 
 def _described(authorities: Authorities) -> dict[str, object]:
     return {
-        "signer": f"{authorities.signer.certificate.serial_number:x}",
-        "successor": f"{authorities.successor.certificate.serial_number:x}" if authorities.successor else None,
+        "signer": f"{authorities.signer.serial:x}",
+        "successor": f"{authorities.successor.serial:x}" if authorities.successor else None,
         "retired": [f"{each.serial_number:x}" for each in authorities.retired],
     }

@@ -36,24 +36,39 @@ LIFETIME: Final = datetime.timedelta(days=365)
 BACKDATED: Final = datetime.timedelta(minutes=5)
 """How far the API server's clock may be behind ours."""
 LARGEST_KEY: Final = 512
-"""Bytes of a PEM key. Ours have 241; OpenSSL tests the numbers of a large RSA or Diffie-Hellman key for a minute."""
+"""Bytes of a PEM key. Ours have 241. OpenSSL tests the numbers of a large RSA or Diffie-Hellman key for a minute."""
 NEXT_CERTIFICATE: Final = "next.crt"
 NEXT_KEY: Final = "next.key"
 
 
+class ForeignKey(ValueError):
+    """The key is not the certificate's, or of another kind than ours."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An authority: its certificate and its key. The key stays out of every text."""
+    """A certificate and its key. The key stays out of every text."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+
+    @property
+    def serial(self) -> int:
+        return self.certificate.serial_number
+
+    def pem(self) -> tuple[bytes, bytes]:
+        """The certificate and the key as PEM."""
+        key = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return self.certificate.public_bytes(serialization.Encoding.PEM), key
 
     def renewal(self, lifetime: datetime.timedelta) -> datetime.datetime:
         """When two thirds of a life of this length are over."""
         return self.certificate.not_valid_after_utc - lifetime / 3
 
     def __repr__(self) -> str:
-        return f"Pair({self.certificate.serial_number:x})"
+        return f"Pair({self.serial:x})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +137,32 @@ def make(*, now: datetime.datetime, lifetime: datetime.timedelta) -> Pair:
     return Pair(certificate=certificate, key=key)
 
 
+def read_pair(certificate_pem: bytes, key_pem: bytes) -> Pair:
+    """The pair. A key that may be dear to read is not read.
+
+    Raises ForeignKey, and ValueError for what is not PEM.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        if len(key_pem) > LARGEST_KEY or certificate.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
+            raise ForeignKey("the key is not ours")
+        key = serialization.load_pem_private_key(key_pem, password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            raise ForeignKey("the key is not the certificate's")
+    except (TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError("not PEM") from error
+    return Pair(certificate=certificate, key=key)
+
+
 def read(data: Mapping[str, str]) -> Authorities | None:
     """The authorities in a Secret's data (base64, as the API has it); None when they cannot be used."""
+
+    def pair(certificate: str, key: str) -> Pair:
+        return read_pair(base64.b64decode(data[certificate]), base64.b64decode(data[key]))
+
     try:
-        signer = _read_pair(data, names.CA_SECRET_SIGNER, names.CA_SECRET_KEY)
-        successor = _read_pair(data, NEXT_CERTIFICATE, NEXT_KEY) if NEXT_CERTIFICATE in data else None
+        signer = pair(names.CA_SECRET_SIGNER, names.CA_SECRET_KEY)
+        successor = pair(NEXT_CERTIFICATE, NEXT_KEY) if NEXT_CERTIFICATE in data else None
         bundle = parse_bundle(data[names.CA_SECRET_CERTIFICATE])
     except (KeyError, ValueError, TypeError, UnsupportedAlgorithm):
         return None
@@ -137,9 +173,9 @@ def read(data: Mapping[str, str]) -> Authorities | None:
 def write(authorities: Authorities) -> dict[str, str]:
     """The Secret's data."""
     data = {names.CA_SECRET_CERTIFICATE: authorities.bundle()}
-    data |= _pair_files(authorities.signer, names.CA_SECRET_SIGNER, names.CA_SECRET_KEY)
+    data[names.CA_SECRET_SIGNER], data[names.CA_SECRET_KEY] = authorities.signer.pem()
     if authorities.successor:
-        data |= _pair_files(authorities.successor, NEXT_CERTIFICATE, NEXT_KEY)
+        data[NEXT_CERTIFICATE], data[NEXT_KEY] = authorities.successor.pem()
     return {name: base64.b64encode(content).decode() for name, content in data.items()}
 
 
@@ -181,21 +217,3 @@ _SIGNING_ONLY: Final = x509.KeyUsage(
 
 def _alive(certificates: Iterable[x509.Certificate], now: datetime.datetime) -> tuple[x509.Certificate, ...]:
     return tuple(each for each in certificates if each.not_valid_after_utc > now)
-
-
-def _read_pair(data: Mapping[str, str], certificate_name: str, key_name: str) -> Pair:
-    certificate = x509.load_pem_x509_certificate(base64.b64decode(data[certificate_name]))
-    pem = base64.b64decode(data[key_name])
-    if len(pem) > LARGEST_KEY or certificate.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
-        raise ValueError(f"{key_name} or {certificate_name} is not ours")
-    key = serialization.load_pem_private_key(pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise ValueError(f"{key_name} is not the key of {certificate_name}")
-    return Pair(certificate=certificate, key=key)
-
-
-def _pair_files(pair: Pair, certificate_name: str, key_name: str) -> dict[str, bytes]:
-    key = pair.key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return {certificate_name: pair.certificate.public_bytes(serialization.Encoding.PEM), key_name: key}

@@ -14,20 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from o365mailer_contract import names
+from o365mailer_operator.pki.authority import BACKDATED, ForeignKey, Pair, read_pair
 
-BACKDATED: Final = datetime.timedelta(minutes=5)
-"""How far the API server's clock may be behind ours."""
-LARGEST_KEY: Final = 512
-"""Bytes of a PEM key. The controller's have 241; OpenSSL tests the numbers of a large RSA or Diffie-Hellman key for a
-minute."""
 FILE_LIMIT: Final = 1 << 20
-"""Octets: a Secret cannot be larger."""
+"""Bytes: a Secret cannot be larger."""
 
 
 class UnusableAuthority(Exception):
@@ -36,28 +31,17 @@ class UnusableAuthority(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Authority:
-    """A certificate authority with its key."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    @property
-    def serial(self) -> int:
-        return self.certificate.serial_number
-
-
-@dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """A server certificate with its key, as PEM."""
+    """A server certificate with its key."""
 
-    chain: bytes
-    key: bytes
-    serial: int
+    pair: Pair
     issuer: int
     """The serial of its authority."""
     issued: datetime.datetime
-    not_after: datetime.datetime
+
+    @property
+    def not_after(self) -> datetime.datetime:
+        return self.pair.certificate.not_valid_after_utc
 
     def renewal(self) -> datetime.datetime:
         """When two thirds of its life are over."""
@@ -70,7 +54,7 @@ def service_names(service: str, namespace: str, extra: Iterable[str] = ()) -> tu
     return (*(service + suffix for suffix in suffixes), *extra)
 
 
-def read_authority(directory: Path) -> Authority:
+def read_authority(directory: Path) -> Pair:
     """The authority in a mounted Secret, certificate and key of the same moment: both are read through one descriptor
     of what `..data` points to, because kubelet may swap it between two reads.
 
@@ -81,22 +65,22 @@ def read_authority(directory: Path) -> Authority:
     except OSError as error:
         raise UnusableAuthority(f"{directory}: {error.strerror}: is Secret {names.CA_SECRET} mounted there?") from None
     try:
-        certificate = x509.load_pem_x509_certificate(_read(descriptor, names.CA_SECRET_SIGNER, directory))
-        pem = _read(descriptor, names.CA_SECRET_KEY, directory)
-        if len(pem) > LARGEST_KEY or certificate.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
-            raise _foreign(directory)
-        key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return read_pair(
+            _read(descriptor, names.CA_SECRET_SIGNER, directory), _read(descriptor, names.CA_SECRET_KEY, directory)
+        )
+    except ForeignKey:
+        raise UnusableAuthority(
+            f"{directory}: {names.CA_SECRET_KEY} is not the key of {names.CA_SECRET_SIGNER}: delete Secret "
+            f"{names.CA_SECRET}, the controller makes it anew"
+        ) from None
+    except ValueError:
         raise UnusableAuthority(f"{directory}: {names.CA_SECRET_SIGNER} or {names.CA_SECRET_KEY} is not PEM") from None
     finally:
         os.close(descriptor)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise _foreign(directory)
-    return Authority(certificate=certificate, key=key)
 
 
 def sign_leaf(
-    authority: Authority, *, server_names: Iterable[str], now: datetime.datetime, lifetime: datetime.timedelta
+    authority: Pair, *, server_names: Iterable[str], now: datetime.datetime, lifetime: datetime.timedelta
 ) -> Leaf:
     """A fresh key and certificate for these DNS names and IP addresses, from now for `lifetime` or for as long as its
     authority lives, whichever is shorter.
@@ -107,13 +91,12 @@ def sign_leaf(
     if not_after <= now:
         raise UnusableAuthority(f"the authority expired at {not_after:%Y-%m-%dT%H:%M:%SZ}: is the controller running?")
     key = ec.generate_private_key(ec.SECP256R1())
-    serial = x509.random_serial_number()
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "o365mailer-webhook")]))
         .issuer_name(authority.certificate.subject)
         .public_key(key.public_key())
-        .serial_number(serial)
+        .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
         .not_valid_after(not_after)
         .add_extension(x509.SubjectAlternativeName([_general_name(each) for each in server_names]), critical=False)
@@ -122,23 +105,7 @@ def sign_leaf(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
         .sign(authority.key, hashes.SHA256())
     )
-    return Leaf(
-        chain=certificate.public_bytes(serialization.Encoding.PEM),
-        key=key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-        serial=serial,
-        issuer=authority.serial,
-        issued=now,
-        not_after=certificate.not_valid_after_utc,
-    )
-
-
-def _foreign(directory: Path) -> UnusableAuthority:
-    return UnusableAuthority(
-        f"{directory}: {names.CA_SECRET_KEY} is not the key of {names.CA_SECRET_SIGNER}: delete Secret "
-        f"{names.CA_SECRET}, the controller makes it anew"
-    )
+    return Leaf(pair=Pair(certificate=certificate, key=key), issuer=authority.serial, issued=now)
 
 
 def _general_name(name: str) -> x509.GeneralName:

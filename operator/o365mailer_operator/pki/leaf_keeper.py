@@ -76,7 +76,7 @@ class LeafKeeper:
         self.leaf = leaf
         self._complained = None
         self.first.set()
-        LOGGER.info("leaf signed", extra={"serial": f"{leaf.serial:x}", "notAfter": leaf.not_after.isoformat()})
+        LOGGER.info("leaf signed", extra={"serial": f"{leaf.pair.serial:x}", "notAfter": leaf.not_after.isoformat()})
 
     def _complain(self, error: UnusableAuthority, now: datetime.datetime) -> None:
         if self._complained is None or now - self._complained >= SILENCE:
@@ -92,10 +92,11 @@ def _server_context() -> ssl.SSLContext:
 
 def _load(context: ssl.SSLContext, leaf: Leaf) -> None:
     """Through a file that exists in memory only: OpenSSL's binding takes paths, and a key belongs on no disk."""
+    certificate, key = leaf.pair.pem()
     descriptor = os.memfd_create("leaf")
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(leaf.key + leaf.chain)
+            file.write(key + certificate)
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)

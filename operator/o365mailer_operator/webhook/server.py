@@ -110,7 +110,7 @@ class Server:
     def _close_if_older_leaf(self, http: web.Request, answer: web.Response) -> None:
         """A kept connection ends with the leaf that it began with: the API server then sees the new one, and its
         connections spread over the replicas again."""
-        serial = self._keeper.leaf.serial if self._keeper.leaf else 0
+        serial = self._keeper.leaf.pair.serial if self._keeper.leaf else 0
         if http.transport is not None and self._began_with.setdefault(http.transport, serial) != serial:
             answer.force_close()
 
