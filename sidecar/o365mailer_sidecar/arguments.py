@@ -10,7 +10,7 @@ from o365mailer_contract import names
 from o365mailer_contract.quantities import InvalidQuantity, seconds
 from o365mailer_sidecar.address import Address, parse
 from o365mailer_sidecar.errors import WrongCommandLine
-from o365mailer_sidecar.watching.journal import LEVELS
+from o365mailer_sidecar.telemetry.event_log import LEVELS
 
 ENVIRONMENT: Final = {
     "mailer_dir": names.ENV_MAILER_DIR,

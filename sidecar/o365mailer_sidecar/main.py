@@ -14,7 +14,7 @@ from o365mailer_sidecar import watchdog
 from o365mailer_sidecar.arguments import Options, options
 from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
 from o365mailer_sidecar.service import Service, now
-from o365mailer_sidecar.watching.journal import Journal, LogFile, capture
+from o365mailer_sidecar.telemetry.event_log import Journal, LogFile, capture
 
 LEFT_BEHIND: Final = 75
 """Exit status when mail stays in the spool: EX_TEMPFAIL of sysexits.h, "try again later"."""

@@ -25,8 +25,8 @@ from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.mail.policy import policy_of
 from o365mailer_sidecar.reception.dialogue import Terms
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.watching.audit import Audit
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.audit import Audit
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
     from o365mailer_sidecar.queue.custody import Charge, Custody, Told

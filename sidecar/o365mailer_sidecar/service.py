@@ -18,11 +18,11 @@ from o365mailer_sidecar.errors import CannotListen, NotReady
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.reception.session import Session
 from o365mailer_sidecar.relay import Relay
+from o365mailer_sidecar.telemetry.audit import Audit
+from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.health import REQUEST_LIMIT, Health, Page
+from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.timeouts import TIMEOUTS
-from o365mailer_sidecar.watching.audit import Audit
-from o365mailer_sidecar.watching.gauges import Gauges
-from o365mailer_sidecar.watching.health import REQUEST_LIMIT, Health, Page
-from o365mailer_sidecar.watching.journal import Journal
 
 if TYPE_CHECKING:
     from o365mailer_sidecar.queue.backlog import Backlog

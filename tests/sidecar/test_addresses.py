@@ -20,8 +20,8 @@ from o365mailer_sidecar.exchange import connection
 from o365mailer_sidecar.exchange.connection import connect
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.resolver import Endpoint, Resolver, interleaved
+from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.timeouts import Timeouts
-from o365mailer_sidecar.watching.gauges import Gauges
 
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 SILENT = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

@@ -26,7 +26,7 @@ from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.spool.record import header_line
-from o365mailer_sidecar.watching.gauges import Gauges
+from o365mailer_sidecar.telemetry.metrics import Gauges
 
 CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
 HOSTILE = {

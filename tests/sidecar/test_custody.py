@@ -30,9 +30,9 @@ from o365mailer_sidecar.queue.settlement import Settlement
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.watching.audit import Audit
-from o365mailer_sidecar.watching.gauges import Gauges
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.audit import Audit
+from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.metrics import Gauges
 
 SETTINGS: Settings = decode(
     b'{"schemaVersion": 1, "revision": 1, "mailbox": "a@b.c", "submission": {"host": "h"},'

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from o365mailer_sidecar.watching.journal import Journal, LogFile
+from o365mailer_sidecar.telemetry.event_log import Journal, LogFile
 
 PAGE = 4096
 """Bytes: what a pipe takes again after a page of it was read (pipe(7))."""

@@ -15,8 +15,7 @@ from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 from support.spooling import spooling
 
-from o365mailer_sidecar.watching.gauges import Gauges, labels
-from o365mailer_sidecar.watching.metrics import BY_NAME, METRICS, PREFIX
+from o365mailer_sidecar.telemetry.metrics import BY_NAME, METRICS, PREFIX, Gauges, labels
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "sidecar" / "o365mailer_sidecar"

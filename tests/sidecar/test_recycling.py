@@ -24,7 +24,7 @@ from o365mailer_sidecar.exchange.window import Window
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.mail.outgoing import Outgoing
-from o365mailer_sidecar.watching.gauges import Gauges
+from o365mailer_sidecar.telemetry.metrics import Gauges
 
 ENVELOPE = Envelope(
     queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=(Recipient(address="a@example.com"),)

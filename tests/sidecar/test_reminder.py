@@ -10,7 +10,7 @@ import pytest
 
 from o365mailer_sidecar import service
 from o365mailer_sidecar.arguments import options
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 
 @pytest.mark.promise("listens-at-once")

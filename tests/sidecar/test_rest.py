@@ -14,7 +14,7 @@ from o365mailer_sidecar.exchange.verdict import Answers
 from o365mailer_sidecar.exchange.window import Window
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, upstream_reply
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 HOUR = 3600.0
 LOCK = upstream_reply(550, "5.2.252 Sender throttled due to continuous send as denied errors.")

@@ -15,7 +15,7 @@ from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.queue.finder import Finder
 from o365mailer_sidecar.spool.record import Event
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 ATTEMPTS = st.integers(min_value=0, max_value=10_000)
 DICE = st.floats(min_value=0, max_value=1, exclude_max=True)

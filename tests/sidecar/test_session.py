@@ -15,8 +15,8 @@ from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.reception.dialogue import Terms
 from o365mailer_sidecar.reception.session import TURN, Session
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.timeouts import Timeouts
-from o365mailer_sidecar.watching.journal import Journal
 
 
 class Counter:

@@ -27,9 +27,9 @@ from o365mailer_sidecar.exchange.verdict import Answers
 from o365mailer_sidecar.mail.body import Body
 from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.telemetry.health import Health
+from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.watching.gauges import Gauges
-from o365mailer_sidecar.watching.health import Health
 
 SHORT, LONG = 0.2, 600.0
 GUARD = 20.0

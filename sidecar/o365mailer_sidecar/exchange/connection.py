@@ -21,8 +21,8 @@ from o365mailer_sidecar.exchange.verdict import Answers, Outcome, judged
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply
+from o365mailer_sidecar.telemetry.metrics import Gauges, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.watching.gauges import Gauges, labels
 
 PATIENCE: Final = 3.0
 """Seconds without a connection after which an attempt that is given up says something about the host."""

@@ -11,7 +11,7 @@ from o365mailer_sidecar.exchange.rest import Rest
 from o365mailer_sidecar.exchange.verdict import Answers, remembered, resting
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 MAILBOX: Final = (Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED)
 """What is said of the mailbox, not of the message."""

@@ -8,17 +8,7 @@ from typing import Final, NamedTuple
 
 from o365mailer_contract.settings import Settings
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.errors import (
-    Away,
-    Damaged,
-    Held,
-    Lost,
-    NotReady,
-    Refused,
-    StoreFailed,
-    TokenRefused,
-    Withdrawn,
-)
+from o365mailer_sidecar.errors import Away, Damaged, Held, Lost, NotReady, Refused, StoreFailed, TokenRefused, Withdrawn
 from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.availability import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
 from o365mailer_sidecar.exchange.upstream import Upstream

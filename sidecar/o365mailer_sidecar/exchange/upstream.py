@@ -45,9 +45,9 @@ from o365mailer_sidecar.mail.headers import read
 from o365mailer_sidecar.mail.outgoing import Outgoing
 from o365mailer_sidecar.mail.policy import applied, policy_of
 from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.metrics import Gauges, labels
 from o365mailer_sidecar.trust import Authorities
-from o365mailer_sidecar.watching.gauges import Gauges, labels
-from o365mailer_sidecar.watching.journal import Journal
 
 CROWDED_TRIES: Final = 6
 """Times that one message is offered to a crowded mailbox before whoever keeps it is told; each waits for its turn."""

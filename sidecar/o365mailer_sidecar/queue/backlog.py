@@ -20,9 +20,9 @@ from o365mailer_sidecar.queue.finder import Finder
 from o365mailer_sidecar.queue.settlement import Settlement
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import SpoolLimits, Stored
-from o365mailer_sidecar.watching.audit import Audit
-from o365mailer_sidecar.watching.gauges import Gauges
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.audit import Audit
+from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.metrics import Gauges
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Where kubelet looks for a container's last words (terminationMessagePath); it is there in a cluster alone."""

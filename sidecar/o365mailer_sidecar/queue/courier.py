@@ -23,7 +23,7 @@ from o365mailer_sidecar.queue.settlement import Settlement
 from o365mailer_sidecar.queue.timetable import NEVER, Timetable
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 
 async def _yes() -> bool:

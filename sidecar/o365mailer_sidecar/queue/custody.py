@@ -25,7 +25,7 @@ from o365mailer_sidecar.queue.courier import Courier
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
-from o365mailer_sidecar.watching.audit import Audit
+from o365mailer_sidecar.telemetry.audit import Audit
 
 OURS: Final = ""
 """The reason of a reply behind which the message goes on: its record is written at its end."""

@@ -10,7 +10,7 @@ from o365mailer_sidecar.queue.courier import Courier
 from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 SLICE: Final = 50
 """Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""

@@ -9,7 +9,7 @@ from o365mailer_sidecar.exchange.result import Result
 from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.doubt import PROOF, Doubt
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 BREATH: Final = 1.0
 """Seconds after a message that was not let through: a backlog is not to be read from disk only to be held, again and

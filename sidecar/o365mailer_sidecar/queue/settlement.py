@@ -25,8 +25,8 @@ from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.record import Event
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
-from o365mailer_sidecar.watching.audit import Audit
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.audit import Audit
+from o365mailer_sidecar.telemetry.event_log import Journal
 
 EXPIRED: Final = "expired"
 """The reason of a message that was tried for `delivery.spool.maxAge`."""

@@ -20,8 +20,8 @@ from o365mailer_sidecar.reception.dialogue import AUTH_LINE_LIMIT, HOSTNAME, Dia
 from o365mailer_sidecar.reception.inbox import Inbox
 from o365mailer_sidecar.reception.outbox import Outbox
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.watching.journal import Journal
 
 LINE_LIMIT: Final = 2048
 """Octets of a command with its CRLF: RFC 5321 §4.5.3.1.4 and what SIZE, SMTPUTF8 and DSN add to it."""

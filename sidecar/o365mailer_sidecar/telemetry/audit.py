@@ -10,8 +10,8 @@ from typing import Final
 
 from o365mailer_sidecar.mail.envelope import Envelope
 from o365mailer_sidecar.reply import Reply, upstream_trace
-from o365mailer_sidecar.watching.gauges import Gauges
-from o365mailer_sidecar.watching.journal import Journal
+from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.metrics import Gauges
 
 SETTLED: Final = frozenset({"accepted", "refused", "dead"})
 """Outcomes after which nobody tries the message again."""
