@@ -20,9 +20,9 @@ from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.result import Result, result_of
 from o365mailer_sidecar.exchange.upstream import Upstream
 from o365mailer_sidecar.exchange.verdict import Outcome
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.policy import policy_of
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reception.dialogue import Terms
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.telemetry.audit import Audit

@@ -14,7 +14,7 @@ from o365mailer_contract.settings import InvalidSettings, Settings, UnknownRestr
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import NotReady
-from o365mailer_sidecar.mail.policy import policy_of
+from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import shortened
 
 GOOD: Final[dict[str, Any]] = {

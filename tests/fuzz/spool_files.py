@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from o365mailer_sidecar.errors import Damaged
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.record import Event, event_line, header_line
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o365mailer_sidecar.mail.author import Malformed, authors
+from o365mailer_sidecar.message.address_list import Malformed, authors
 
 LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
 ADDRESS = st.builds("{}@{}.{}".format, LABEL, LABEL, LABEL)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.body import BodyReader, LineEndings
+from o365mailer_sidecar.message.body import BodyReader, LineEndings
 
 octets = st.binary(max_size=400).map(lambda text: text.translate(None, b"\r\n\0"))
 lines = st.lists(st.one_of(st.sampled_from([b"", b".", b"..", b".x", b"x."]), octets), max_size=12)

@@ -15,7 +15,7 @@ from support.sidecar_process import MailerDirectory, document, running
 from support.spooling import number, queued, spooling, submit
 
 from o365mailer_sidecar.errors import Damaged, StoreFailed
-from o365mailer_sidecar.mail.body import Body
+from o365mailer_sidecar.message.body import Body
 
 LARGE = b"Subject: large\r\n\r\n" + (b"a" * 998 + b"\r\n") * 8_000
 """More than the buffers between relay and host hold: its end is not read before the host reads."""

@@ -22,9 +22,9 @@ from o365mailer_sidecar.exchange.connection import Connection, connect
 from o365mailer_sidecar.exchange.conversation import line
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.talk import Talk
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.spool.record import header_line
 from o365mailer_sidecar.telemetry.metrics import Gauges
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.envelope import Recipient, Sender
+from o365mailer_sidecar.message.envelope import Recipient, Sender
 from o365mailer_sidecar.reception import commands
 
 

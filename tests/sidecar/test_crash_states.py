@@ -27,7 +27,7 @@ from support.spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, buried, recor
 from support.spooled import RECEIVED, Reports, body, envelope, octets, spool_in
 
 from o365mailer_sidecar.errors import Damaged
-from o365mailer_sidecar.mail import body as body_module
+from o365mailer_sidecar.message import body as body_module
 from o365mailer_sidecar.spool import entry, slot, spares
 from o365mailer_sidecar.spool.durable import Disk, Filesystem
 

@@ -22,8 +22,8 @@ from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.availability import AWAY, Obstacle
 from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.exchange.verdict import Answers
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.queue.courier import Courier
 from o365mailer_sidecar.queue.custody import Custody
 from o365mailer_sidecar.queue.settlement import Settlement

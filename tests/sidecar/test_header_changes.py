@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from o365mailer_contract.settings import Recipients, Senders
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail import body as body_module
-from o365mailer_sidecar.mail.body import Body, BodyReader
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.headers import header_block, read
-from o365mailer_sidecar.mail.outgoing import Outgoing
-from o365mailer_sidecar.mail.policy import Policy, applied
+from o365mailer_sidecar.message import body as body_module
+from o365mailer_sidecar.message.body import Body, BodyReader
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.header import header_block, read
+from o365mailer_sidecar.message.outgoing import Outgoing
+from o365mailer_sidecar.message.policy import Policy, applied
 from o365mailer_sidecar.queue import notice
 
 MAILBOX = "noreply@contoso.com"

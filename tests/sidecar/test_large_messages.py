@@ -11,7 +11,7 @@ from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.body import BodyReader
+from o365mailer_sidecar.message.body import BodyReader
 
 LARGE = b"Subject: large\r\n\r\n" + b"".join(b"%075d\r\n" % number for number in range(40_000))
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.queue.notice import LISTED, Failure, audience, composed, envelope_for
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from o365mailer_contract.settings import Recipients, Senders
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail import policy as policy_module
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.headers import read
-from o365mailer_sidecar.mail.policy import Policy
-from o365mailer_sidecar.mail.rewriting import edited
+from o365mailer_sidecar.message import policy as policy_module
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.policy import Policy
+from o365mailer_sidecar.message.rewrite import edited
 from o365mailer_sidecar.reply import shortened
 
 MAILBOX = "noreply@contoso.com"

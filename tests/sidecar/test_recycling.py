@@ -21,9 +21,9 @@ from o365mailer_sidecar.exchange.connection import Connection, connect
 from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.pool import Pool
 from o365mailer_sidecar.exchange.window import Window
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.telemetry.metrics import Gauges
 
 ENVELOPE = Envelope(

@@ -12,7 +12,7 @@ from o365mailer_sidecar.exchange.pace import Pace
 from o365mailer_sidecar.exchange.rest import PROBE_PATIENCE, TRIES, Rest
 from o365mailer_sidecar.exchange.verdict import Answers
 from o365mailer_sidecar.exchange.window import Window
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.telemetry.event_log import Journal
 

@@ -4,7 +4,7 @@ import pytest
 
 from o365mailer_sidecar.exchange.result import concluded
 from o365mailer_sidecar.exchange.verdict import Answers, Outcome
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply
 
 OK = Reply(250, "2.1.0", "OK")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sidecar_process import Sidecar, Wire
 
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reception.dialogue import Terms
 from o365mailer_sidecar.reception.session import TURN, Session
 from o365mailer_sidecar.reply import Reply

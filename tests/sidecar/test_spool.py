@@ -12,8 +12,8 @@ import pytest
 from support.spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
-from o365mailer_sidecar.mail.body import MEMORY, Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.body import MEMORY, Body
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.spool.durable import Filesystem
 from o365mailer_sidecar.spool.record import Event, header_line
 from o365mailer_sidecar.spool.stored import SpoolLimits, Stored

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.spooled import RECEIVED, body, envelope, octets
 
 from o365mailer_sidecar.errors import Damaged, Refused
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import ADDRESS, Envelope, Recipient, Sender, domains
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
 from o365mailer_sidecar.reception.commands import recipient
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.entry import Entry

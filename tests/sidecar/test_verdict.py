@@ -3,7 +3,7 @@
 import pytest
 
 from o365mailer_sidecar.exchange.verdict import Answers, told, verdict
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, Trace, shortened, upstream_reply, upstream_trace
 
 OK = Reply(250, "2.1.0", "OK")

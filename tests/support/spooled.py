@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from o365mailer_sidecar.mail.body import Body, BodyReader
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.body import Body, BodyReader
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.spool.durable import Disk
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored

@@ -9,8 +9,8 @@ through to see whether the cause is gone.
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from o365mailer_sidecar.mail.addresses import canonical
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.address_list import canonical
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 
 FEW: Final = 3

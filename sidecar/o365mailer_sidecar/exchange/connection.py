@@ -18,8 +18,8 @@ from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.starttls import upgrade
 from o365mailer_sidecar.exchange.talk import NoSmtp, Talk, Unsaid
 from o365mailer_sidecar.exchange.verdict import Answers, Outcome, judged
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.telemetry.metrics import Gauges, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts

@@ -19,8 +19,8 @@ from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.exchange.conversation import OUT_OF_TURN, Conversation, line
 from o365mailer_sidecar.exchange.parameters import mail_arguments, rcpt_arguments
 from o365mailer_sidecar.exchange.verdict import Answers, Outcome, outcome
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.outgoing import Outgoing
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 

@@ -9,7 +9,7 @@ from o365mailer_sidecar.exchange.breaker import Breaker, Key, keys_of
 from o365mailer_sidecar.exchange.judgement import Judgement, Outcome, judged
 from o365mailer_sidecar.exchange.rest import Rest
 from o365mailer_sidecar.exchange.verdict import Answers, remembered, resting
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.telemetry.event_log import Journal
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient
+from o365mailer_sidecar.message.envelope import Envelope, Recipient
 
 PATH: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"]++)*')
 """An address that stays within its angle brackets: spaces and brackets in quotes alone (RFC 5321 §4.1.2)."""

@@ -13,9 +13,9 @@ from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.availability import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
 from o365mailer_sidecar.exchange.upstream import Upstream
 from o365mailer_sidecar.exchange.verdict import Answers, Judgement, Outcome, judged, verdict
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.policy import policy_of
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 
 ACCEPTED: Final = 250

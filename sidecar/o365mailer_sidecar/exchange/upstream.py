@@ -39,11 +39,11 @@ from o365mailer_sidecar.exchange.pace import Pace
 from o365mailer_sidecar.exchange.pool import Pool
 from o365mailer_sidecar.exchange.verdict import Answers, Outcome, decisive, judged, outcome, told
 from o365mailer_sidecar.exchange.window import Window
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.headers import read
-from o365mailer_sidecar.mail.outgoing import Outgoing
-from o365mailer_sidecar.mail.policy import applied, policy_of
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.outgoing import Outgoing
+from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges, labels

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from o365mailer_sidecar.exchange.judgement import Judgement, Outcome, judged, outcome
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 
 __all__ = [

@@ -15,8 +15,8 @@ from o365mailer_sidecar.exchange.availability import NOT_ASKED
 from o365mailer_sidecar.exchange.result import DAMAGED, Result, result_of
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.exchange.verdict import Outcome
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.prospect import Prospect
 from o365mailer_sidecar.queue.settlement import Settlement

@@ -17,10 +17,10 @@ from o365mailer_sidecar.exchange.availability import TOKEN_REFUSED
 from o365mailer_sidecar.exchange.result import Result
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.exchange.verdict import Outcome
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.headers import read
-from o365mailer_sidecar.mail.policy import applied, policy_of
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.queue.courier import Courier
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.spool import Spool

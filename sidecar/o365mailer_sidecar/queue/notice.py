@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.headers import FIELD_END
-from o365mailer_sidecar.mail.policy import NEVER
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.header import FIELD_END
+from o365mailer_sidecar.message.policy import NEVER
 
 SENDER: Final = "sender"
 """The value of `delivery.notify` that means the failed message's reverse-path."""

@@ -15,9 +15,9 @@ from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.exchange.result import Fate, Result
 from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.exchange.verdict import Outcome
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient
-from o365mailer_sidecar.mail.headers import header_block
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope, Recipient
+from o365mailer_sidecar.message.header import header_block
 from o365mailer_sidecar.queue import notice
 from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.queue.notice import Failure

@@ -11,7 +11,7 @@ from typing import Final
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.envelope import PLAIN, QUOTED, Recipient, Sender, domains
+from o365mailer_sidecar.message.envelope import PLAIN, QUOTED, Recipient, Sender, domains
 from o365mailer_sidecar.reply import Reply
 
 PATH: Final = re.compile(

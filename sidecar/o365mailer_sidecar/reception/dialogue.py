@@ -13,9 +13,9 @@ from typing import Final, Protocol
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.body import Body, BodyReader, LineEndings
-from o365mailer_sidecar.mail.envelope import Envelope, Transaction
-from o365mailer_sidecar.mail.policy import Policy
+from o365mailer_sidecar.message.body import Body, BodyReader, LineEndings
+from o365mailer_sidecar.message.envelope import Envelope, Transaction
+from o365mailer_sidecar.message.policy import Policy
 from o365mailer_sidecar.reception import commands
 from o365mailer_sidecar.reception.inbox import Inbox
 from o365mailer_sidecar.reception.outbox import Outbox

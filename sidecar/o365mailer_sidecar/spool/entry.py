@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from o365mailer_sidecar.errors import Damaged
-from o365mailer_sidecar.mail.body import BLOCK, MEMORY, Body
+from o365mailer_sidecar.message.body import BLOCK, MEMORY, Body
 from o365mailer_sidecar.spool import record
 from o365mailer_sidecar.spool.record import Header
 from o365mailer_sidecar.spool.stored import Standing, Stored

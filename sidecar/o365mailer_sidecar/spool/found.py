@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from o365mailer_sidecar.errors import Damaged, WrongCommandLine
-from o365mailer_sidecar.mail.body import MEMORY
-from o365mailer_sidecar.mail.headers import header_block
+from o365mailer_sidecar.message.body import MEMORY
+from o365mailer_sidecar.message.header import header_block
 from o365mailer_sidecar.spool import entry, record
 from o365mailer_sidecar.spool.durable import Disk
 from o365mailer_sidecar.spool.entry import Entry

@@ -17,8 +17,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from o365mailer_sidecar.errors import Damaged
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import ADDRESS, Envelope, Recipient, Sender, domains
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
 
 VERSION: Final = 1
 """Within a version members are only added, and unknown ones are ignored."""

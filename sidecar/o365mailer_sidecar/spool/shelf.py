@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from o365mailer_sidecar.errors import Damaged
-from o365mailer_sidecar.mail.body import BLOCK, Body
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.body import BLOCK, Body
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.spool import entry, record
 from o365mailer_sidecar.spool.durable import Disk
 from o365mailer_sidecar.spool.entry import Entry

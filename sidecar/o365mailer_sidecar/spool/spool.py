@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
-from o365mailer_sidecar.mail.body import Body
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.body import Body
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.spool.durable import Disk, Filesystem
 from o365mailer_sidecar.spool.ledger import Ledger
 from o365mailer_sidecar.spool.record import Event

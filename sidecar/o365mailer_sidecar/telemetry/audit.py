@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply, upstream_trace
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges

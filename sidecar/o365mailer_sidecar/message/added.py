@@ -6,8 +6,8 @@ from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import Final
 
-from o365mailer_sidecar.mail.author import is_address
-from o365mailer_sidecar.mail.envelope import Envelope
+from o365mailer_sidecar.message.address_list import is_address
+from o365mailer_sidecar.message.envelope import Envelope
 
 DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from o365mailer_sidecar.mail.author import Author, Malformed, authors, mailboxes, pieces, spec
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.headers import Header
+from o365mailer_sidecar.message.address_list import Author, Malformed, authors, mailboxes, pieces, spec
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.header import Header
 
 ORIGINAL_RECIPIENTS: Final = b"X-Original-To:"
 

@@ -11,12 +11,11 @@ from typing import Final
 from o365mailer_contract.settings import Recipients, Senders, Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail.addresses import canonical, canonical_domain
-from o365mailer_sidecar.mail.author import Author, Malformed, authors, mailboxes
-from o365mailer_sidecar.mail.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.mail.headers import Header
-from o365mailer_sidecar.mail.message import added_author
-from o365mailer_sidecar.mail.rewriting import as_mailbox, is_list, original_recipients
+from o365mailer_sidecar.message.added import added_author
+from o365mailer_sidecar.message.address_list import Author, Malformed, authors, canonical, canonical_domain, mailboxes
+from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.header import Header
+from o365mailer_sidecar.message.rewrite import as_mailbox, is_list, original_recipients
 from o365mailer_sidecar.reply import Reply, shortened
 
 RECEIVED_LIMIT: Final = 50

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.mail import body
+from o365mailer_sidecar.message import body
 
 Content = bytes | bytearray
 

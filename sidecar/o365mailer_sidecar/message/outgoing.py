@@ -9,12 +9,12 @@ from functools import cached_property
 from itertools import chain
 from typing import Final
 
-from o365mailer_sidecar.mail.body import DOT_LINE, Body
-from o365mailer_sidecar.mail.envelope import Envelope
-from o365mailer_sidecar.mail.headers import read
-from o365mailer_sidecar.mail.message import ADDED, added_fields
-from o365mailer_sidecar.mail.policy import Applied
-from o365mailer_sidecar.mail.rewriting import edited
+from o365mailer_sidecar.message.added import ADDED, added_fields
+from o365mailer_sidecar.message.body import DOT_LINE, Body
+from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.policy import Applied
+from o365mailer_sidecar.message.rewrite import edited
 
 DROPPED: Final[tuple[bytes, ...]] = (b"bcc", b"resent-bcc")
 """What only the sender may see (RFC 5322 §3.6.3, §3.6.6)."""
