@@ -23,8 +23,8 @@ from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.policy import policy_of
-from o365mailer_sidecar.reception.dialogue import Terms
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.smtp.commands import Terms
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
 

@@ -16,8 +16,8 @@ from o365mailer_sidecar.arguments import Options
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import CannotListen, NotReady
 from o365mailer_sidecar.exchange.upstream import Clock, Upstream
-from o365mailer_sidecar.reception.session import Session
 from o365mailer_sidecar.relay import Relay
+from o365mailer_sidecar.smtp.session import Session
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.health import REQUEST_LIMIT, Health, Page

@@ -16,10 +16,9 @@ from support.sidecar_process import MailerDirectory, Wire, document, running
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Away
-from o365mailer_sidecar.exchange import connection
-from o365mailer_sidecar.exchange.connection import connect
-from o365mailer_sidecar.exchange.dialer import Dialer
-from o365mailer_sidecar.exchange.resolver import Endpoint, Resolver, interleaved
+from o365mailer_sidecar.smtp import connection
+from o365mailer_sidecar.smtp.connection import connect
+from o365mailer_sidecar.smtp.dial import Dialer, Endpoint, Resolver, interleaved
 from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.timeouts import Timeouts
 

@@ -18,13 +18,12 @@ from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.connection import Connection, connect
-from o365mailer_sidecar.exchange.conversation import line
-from o365mailer_sidecar.exchange.dialer import Dialer
-from o365mailer_sidecar.exchange.talk import Talk
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
+from o365mailer_sidecar.smtp.connection import Connection, connect
+from o365mailer_sidecar.smtp.dial import Dialer
+from o365mailer_sidecar.smtp.protocol import Talk, line
 from o365mailer_sidecar.spool.record import header_line
 from o365mailer_sidecar.telemetry.metrics import Gauges
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message.envelope import Recipient, Sender
-from o365mailer_sidecar.reception import commands
+from o365mailer_sidecar.smtp import commands
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ from o365mailer_sidecar.reception import commands
      (b"FROM:<a@b.c> AUTH=<>", Sender(address="a@b.c"))],
 )  # fmt: skip
 def test_mail_is_read(argument: bytes, expected: Sender) -> None:
-    assert commands.sender(argument) == expected
+    assert commands.parse_sender(argument) == expected
 
 
 def test_rcpt_is_read() -> None:
     argument = b"TO:<a@b.c> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a@b.c"
     expected = Recipient(address="a@b.c", parameters=("NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;a@b.c"))
-    assert commands.recipient(argument) == expected
+    assert commands.parse_recipient(argument) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_rcpt_is_read() -> None:
 )  # fmt: skip
 def test_a_wrong_mail_says_what_is_wrong(argument: bytes, reply: str) -> None:
     with pytest.raises(Refused) as refusal:
-        commands.sender(argument)
+        commands.parse_sender(argument)
     assert refusal.value.reply.line() == reply.encode() + b"\r\n"
 
 
@@ -65,14 +65,14 @@ def test_a_wrong_mail_says_what_is_wrong(argument: bytes, reply: str) -> None:
 )  # fmt: skip
 def test_a_wrong_rcpt_says_what_is_wrong(argument: bytes, reply: str) -> None:
     with pytest.raises(Refused) as refusal:
-        commands.recipient(argument)
+        commands.parse_recipient(argument)
     assert refusal.value.reply.line() == reply.encode() + b"\r\n"
 
 
 @given(argument=st.binary(max_size=200))
 def test_what_is_handed_on_never_ends_a_line_or_an_address(argument: bytes) -> None:
     try:
-        sender = commands.sender(b"FROM:" + argument)
+        sender = commands.parse_sender(b"FROM:" + argument)
     except Refused:
         return
     text = " ".join((sender.address, *sender.parameters))
@@ -83,6 +83,6 @@ def test_what_is_handed_on_never_ends_a_line_or_an_address(argument: bytes) -> N
 
 @given(line=st.binary(max_size=60))
 def test_any_line_has_a_verb_or_none(line: bytes) -> None:
-    verb, argument = commands.command(line)
+    verb, argument = commands.parse_command(line)
     assert verb == verb.upper()
     assert argument in line

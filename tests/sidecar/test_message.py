@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.exchange.parameters import mail_arguments
 from o365mailer_sidecar.message.added import date_time
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
+from o365mailer_sidecar.smtp.transaction import mail_arguments
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 RECEIVED = b"Received: by o365mailer with ESMTP id QUEUE;\r\n\tMon, 23 Nov 2026 12:00:00 +0000\r\n"

@@ -12,9 +12,9 @@ from support.sidecar_process import Sidecar, Wire
 
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
-from o365mailer_sidecar.reception.dialogue import Terms
-from o365mailer_sidecar.reception.session import TURN, Session
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.smtp.commands import Terms
+from o365mailer_sidecar.smtp.session import TURN, Session
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.timeouts import Timeouts
 

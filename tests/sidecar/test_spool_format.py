@@ -15,7 +15,7 @@ from support.spooled import RECEIVED, body, envelope, octets
 from o365mailer_sidecar.errors import Damaged, Refused
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
-from o365mailer_sidecar.reception.commands import recipient
+from o365mailer_sidecar.smtp.commands import parse_recipient
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.entry import Entry
 from o365mailer_sidecar.spool.record import Event, event_line, header_line
@@ -129,7 +129,7 @@ def test_any_envelope_comes_back(address: str, to: list[str], words: list[str], 
 @example(b"TO:<@relay.example:postmaster>")
 def test_whatever_an_app_may_say_can_be_read_back(argument: bytes) -> None:
     try:
-        to = recipient(argument)
+        to = parse_recipient(argument)
     except Refused:
         return
     sent = Envelope(queue_id="A1", sender=Sender(address=to.address), recipients=(to,), protocol="ESMTPA")

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from support.scratch_submission import SECURE_EHLO, Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Wire, running
 
-from o365mailer_sidecar.exchange.conversation import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN
-from o365mailer_sidecar.exchange.talk import REPLY_LIMIT, Said, Talk, Unsaid
+from o365mailer_sidecar.smtp.protocol import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN, REPLY_LIMIT, Said, Talk, Unsaid
 
 GUARD = 10.0
 

@@ -21,12 +21,12 @@ from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Away, Lost
 from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.connection import Connection, connect
-from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.verdict import Answers
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
+from o365mailer_sidecar.smtp.connection import Connection, connect
+from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.telemetry.health import Health
 from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts

@@ -31,9 +31,6 @@ from o365mailer_sidecar.exchange.availability import (
     RefusedTokens,
 )
 from o365mailer_sidecar.exchange.chance import uniform
-from o365mailer_sidecar.exchange.connection import PATIENCE, Connection, connect
-from o365mailer_sidecar.exchange.conversation import CLOSING
-from o365mailer_sidecar.exchange.dialer import Dialer
 from o365mailer_sidecar.exchange.gate import Gate, Traveller
 from o365mailer_sidecar.exchange.pace import Pace
 from o365mailer_sidecar.exchange.pool import Pool
@@ -45,6 +42,9 @@ from o365mailer_sidecar.message.header import read
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.smtp.connection import PATIENCE, Connection, connect
+from o365mailer_sidecar.smtp.dial import Dialer
+from o365mailer_sidecar.smtp.protocol import CLOSING
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges, labels
 from o365mailer_sidecar.trust import Authorities

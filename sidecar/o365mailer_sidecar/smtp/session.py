@@ -15,11 +15,10 @@ from typing import Final, cast
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.reception import commands
-from o365mailer_sidecar.reception.dialogue import AUTH_LINE_LIMIT, HOSTNAME, Dialogue, Office
-from o365mailer_sidecar.reception.inbox import Inbox
-from o365mailer_sidecar.reception.outbox import Outbox
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.smtp import commands
+from o365mailer_sidecar.smtp.buffers import Inbox, Outbox
+from o365mailer_sidecar.smtp.commands import AUTH_LINE_LIMIT, HOSTNAME, Dialogue, Office
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 
@@ -206,7 +205,7 @@ class Session(Dialogue, asyncio.Protocol):
         return line[:-2]
 
     async def _obey(self, line: bytes) -> None:
-        verb, argument = commands.command(line)
+        verb, argument = commands.parse_command(line)
         if verb not in COMMANDS:
             raise Refused(replies.UNKNOWN_COMMAND)
         await COMMANDS[verb](self, argument)
