@@ -16,10 +16,6 @@ from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.directory import MailerDirectory
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.result import Result, result_of
-from o365mailer_sidecar.exchange.upstream import Upstream
-from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.policy import policy_of
@@ -27,6 +23,10 @@ from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.commands import Terms
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.classify import Outcome
+from o365mailer_sidecar.upstream.result import Result, result_of
+from o365mailer_sidecar.upstream.submit import Upstream
 
 if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
     from o365mailer_sidecar.queue.custody import Charge, Custody, Told

@@ -15,7 +15,6 @@ from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
 from o365mailer_sidecar.arguments import Options
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import CannotListen, NotReady
-from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.smtp.session import Session
 from o365mailer_sidecar.telemetry.audit import Audit
@@ -23,6 +22,7 @@ from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.health import REQUEST_LIMIT, Health, Page
 from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.timeouts import TIMEOUTS
+from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
 if TYPE_CHECKING:
     from o365mailer_sidecar.queue.backlog import Backlog

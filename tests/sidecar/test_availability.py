@@ -3,8 +3,8 @@
 import pytest
 
 from o365mailer_sidecar.errors import Withdrawn
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.availability import Availability, RefusedTokens
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.blocks import Availability, RefusedTokens
 
 
 def test_the_pause_doubles_to_its_limit_and_ends_with_a_success() -> None:

@@ -17,7 +17,6 @@ from support.spooling import queued, spooling
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.exchange.attempt import Attempt
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
@@ -26,6 +25,7 @@ from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import Talk, line
 from o365mailer_sidecar.spool.record import header_line
 from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.upstream.attempt import Attempt
 
 CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
 HOSTILE = {

@@ -18,10 +18,6 @@ from support.spooling import history, queued
 
 from o365mailer_contract.settings import Settings, decode
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.availability import AWAY, Obstacle
-from o365mailer_sidecar.exchange.upstream import Clock
-from o365mailer_sidecar.exchange.verdict import Answers
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.queue.courier import Courier
@@ -33,6 +29,10 @@ from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.blocks import AWAY, Obstacle
+from o365mailer_sidecar.upstream.classify import Answers
+from o365mailer_sidecar.upstream.submit import Clock
 
 SETTINGS: Settings = decode(
     b'{"schemaVersion": 1, "revision": 1, "mailbox": "a@b.c", "submission": {"host": "h"},'

@@ -16,15 +16,15 @@ from support.sidecar_process import MailerDirectory, Wire, document, running
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Lost
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.pool import Pool
-from o365mailer_sidecar.exchange.window import Window
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.fair_share import Window
+from o365mailer_sidecar.upstream.pool import Pool
 
 ENVELOPE = Envelope(
     queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=(Recipient(address="a@example.com"),)

@@ -5,16 +5,25 @@ from datetime import UTC, datetime
 import pytest
 
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.exchange.breaker import FEW, KEYS, REMEMBERED, WITHIN, Breaker, Key, keys_of
-from o365mailer_sidecar.exchange.gate import Gate, Traveller
-from o365mailer_sidecar.exchange.judgement import judged
-from o365mailer_sidecar.exchange.pace import Pace
-from o365mailer_sidecar.exchange.rest import PROBE_PATIENCE, TRIES, Rest
-from o365mailer_sidecar.exchange.verdict import Answers
-from o365mailer_sidecar.exchange.window import Window
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.blocks import (
+    COOLDOWN_TRIES,
+    FEW,
+    KEYS,
+    PROBE_PATIENCE,
+    REMEMBERED,
+    WITHIN,
+    Breaker,
+    Key,
+    Pace,
+    Rest,
+    keys_of,
+)
+from o365mailer_sidecar.upstream.classify import Answers, judged
+from o365mailer_sidecar.upstream.fair_share import Window
+from o365mailer_sidecar.upstream.guard import Gate, Traveller
 
 HOUR = 3600.0
 LOCK = upstream_reply(550, "5.2.252 Sender throttled due to continuous send as denied errors.")
@@ -103,8 +112,8 @@ def test_a_quota_rests_minutes_and_grows_to_an_hour_at_most() -> None:
 @pytest.mark.promise("mailbox-not-locked")
 def test_a_right_that_is_missing_is_asked_for_three_times_before_the_mailbox_rests() -> None:
     mailbox = rest()
-    assert [refused(mailbox, NO_RIGHT, now=number) for number in range(TRIES)] == [False, False, True]
-    assert mailbox.resting(now=TRIES)
+    assert [refused(mailbox, NO_RIGHT, now=number) for number in range(COOLDOWN_TRIES)] == [False, False, True]
+    assert mailbox.resting(now=COOLDOWN_TRIES)
     mailbox = rest()
     for number in range(10):
         assert not refused(mailbox, NO_RIGHT, now=number)

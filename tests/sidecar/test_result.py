@@ -2,10 +2,10 @@
 
 import pytest
 
-from o365mailer_sidecar.exchange.result import concluded
-from o365mailer_sidecar.exchange.verdict import Answers, Outcome
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.upstream.classify import Answers, Outcome
+from o365mailer_sidecar.upstream.result import concluded
 
 OK = Reply(250, "2.1.0", "OK")
 HAS_IT = Reply(250, "2.0.0", "OK <x@y> [Hostname=z]")

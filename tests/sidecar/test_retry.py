@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.spooled import RECEIVED, body, envelope, files, spool_in
 
-from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.queue.finder import Finder
 from o365mailer_sidecar.spool.record import Event
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.submit import Clock
 
 ATTEMPTS = st.integers(min_value=0, max_value=10_000)
 DICE = st.floats(min_value=0, max_value=1, exclude_max=True)

@@ -20,8 +20,6 @@ from support.sidecar_process import Wire, document, running
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Away, Lost
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.verdict import Answers
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
@@ -30,6 +28,8 @@ from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.telemetry.health import Health
 from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.classify import Answers
 
 SHORT, LONG = 0.2, 600.0
 GUARD = 20.0

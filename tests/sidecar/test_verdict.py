@@ -2,9 +2,9 @@
 
 import pytest
 
-from o365mailer_sidecar.exchange.verdict import Answers, told, verdict
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, Trace, shortened, upstream_reply, upstream_trace
+from o365mailer_sidecar.upstream.classify import Answers, told, verdict
 
 OK = Reply(250, "2.1.0", "OK")
 

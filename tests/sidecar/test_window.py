@@ -2,8 +2,8 @@
 
 import pytest
 
-from o365mailer_sidecar.exchange import window as module
-from o365mailer_sidecar.exchange.window import CLEAR, FIRST_INTERVAL, LONGEST_TURN, TURN, Next, Window
+from o365mailer_sidecar.upstream import fair_share as module
+from o365mailer_sidecar.upstream.fair_share import CLEAR, FIRST_INTERVAL, LONGEST_TURN, TURN, Next, Window
 
 
 def fresh() -> Window:

@@ -9,9 +9,9 @@ from typing import Any, Literal, cast
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.directory import Mailer, Token
-from o365mailer_sidecar.exchange.pool import Pool
-from o365mailer_sidecar.exchange.window import Window
 from o365mailer_sidecar.smtp.connection import Connection
+from o365mailer_sidecar.upstream.fair_share import Window
+from o365mailer_sidecar.upstream.pool import Pool
 from support.virtual_time import run
 
 SLOTS = 3

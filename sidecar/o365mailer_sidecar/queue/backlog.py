@@ -13,7 +13,6 @@ from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Settings
 from o365mailer_contract.settings import Limits as SettingsLimits
 from o365mailer_sidecar.directory import MailerDirectory, Token
-from o365mailer_sidecar.exchange.upstream import Clock, Upstream
 from o365mailer_sidecar.queue.courier import Courier
 from o365mailer_sidecar.queue.custody import Custody
 from o365mailer_sidecar.queue.finder import Finder
@@ -23,6 +22,7 @@ from o365mailer_sidecar.spool.stored import SpoolLimits, Stored
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Where kubelet looks for a container's last words (terminationMessagePath); it is there in a cluster alone."""

@@ -10,11 +10,6 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.availability import NOT_ASKED
-from o365mailer_sidecar.exchange.result import DAMAGED, Result, result_of
-from o365mailer_sidecar.exchange.upstream import Clock, Upstream
-from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.queue import retry
@@ -24,6 +19,11 @@ from o365mailer_sidecar.queue.timetable import NEVER, Timetable
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.blocks import NOT_ASKED
+from o365mailer_sidecar.upstream.classify import Outcome
+from o365mailer_sidecar.upstream.result import DAMAGED, Result, result_of
+from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
 
 async def _yes() -> bool:

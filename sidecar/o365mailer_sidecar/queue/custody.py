@@ -12,11 +12,6 @@ from typing import Any, Final
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.availability import TOKEN_REFUSED
-from o365mailer_sidecar.exchange.result import Result
-from o365mailer_sidecar.exchange.upstream import Clock, Upstream
-from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.header import read
@@ -26,6 +21,11 @@ from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.audit import Audit
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.blocks import TOKEN_REFUSED
+from o365mailer_sidecar.upstream.classify import Outcome
+from o365mailer_sidecar.upstream.result import Result
+from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
 OURS: Final = ""
 """The reason of a reply behind which the message goes on: its record is written at its end."""

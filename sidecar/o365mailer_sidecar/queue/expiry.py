@@ -7,7 +7,7 @@ paused). So it is not enough: the attempt that has just failed must have begun s
 from datetime import datetime
 from typing import Final
 
-from o365mailer_sidecar.exchange.upstream import Clock
+from o365mailer_sidecar.upstream.submit import Clock
 
 JUMP: Final = 60.0
 """Seconds by which the time of day and the monotonic clock may part; NTP slews less, and steps what is more."""

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from o365mailer_sidecar.exchange.upstream import Clock
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.courier import Courier
 from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.submit import Clock
 
 SLICE: Final = 50
 """Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Final
 
 from o365mailer_sidecar.directory import MailerDirectory
-from o365mailer_sidecar.exchange.availability import NOT_ASKED, TOKEN_REFUSED
-from o365mailer_sidecar.exchange.result import Result
-from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.doubt import PROOF, Doubt
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.blocks import NOT_ASKED, TOKEN_REFUSED
+from o365mailer_sidecar.upstream.classify import Outcome
+from o365mailer_sidecar.upstream.result import Result
 
 BREATH: Final = 1.0
 """Seconds after a message that was not let through: a backlog is not to be read from disk only to be held, again and

@@ -11,10 +11,6 @@ from o365mailer_contract.quantities import seconds
 from o365mailer_contract.settings import Delivery
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import Gone, StoreFailed
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.result import Fate, Result
-from o365mailer_sidecar.exchange.upstream import Clock
-from o365mailer_sidecar.exchange.verdict import Outcome
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient
 from o365mailer_sidecar.message.header import header_block
@@ -27,6 +23,10 @@ from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.classify import Outcome
+from o365mailer_sidecar.upstream.result import Fate, Result
+from o365mailer_sidecar.upstream.submit import Clock
 
 EXPIRED: Final = "expired"
 """The reason of a message that was tried for `delivery.spool.maxAge`."""

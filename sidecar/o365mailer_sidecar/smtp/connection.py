@@ -16,7 +16,6 @@ from typing import Final
 from o365mailer_contract.settings import Submission
 from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
-from o365mailer_sidecar.exchange.verdict import Answers, Outcome, judged
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply
@@ -35,6 +34,7 @@ from o365mailer_sidecar.smtp.protocol import (
 from o365mailer_sidecar.smtp.transaction import Delivery, Progress
 from o365mailer_sidecar.telemetry.metrics import Gauges, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
+from o365mailer_sidecar.upstream.classify import Answers, Outcome, judged
 
 OUT_OF_TURN_IN_CLEAR: Final = "the submission host spoke out of turn before TLS"
 NOT_ONE_ANSWER: Final = "the submission host sent more than one answer, or none that is SMTP, before TLS"

@@ -7,12 +7,12 @@ from typing import Final, Protocol
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Lost, Refused
-from o365mailer_sidecar.exchange.verdict import Answers, Outcome, outcome
 from o365mailer_sidecar.message.envelope import Envelope, Recipient
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.protocol import OUT_OF_TURN, Conversation, line
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
+from o365mailer_sidecar.upstream.classify import Answers, Outcome, outcome
 
 PATH: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"]++)*')
 """An address that stays within its angle brackets: spaces and brackets in quotes alone (RFC 5321 §4.1.2)."""

@@ -9,14 +9,14 @@ from typing import Final, NamedTuple
 from o365mailer_contract.settings import Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Away, Damaged, Held, Lost, NotReady, Refused, StoreFailed, TokenRefused, Withdrawn
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.availability import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
-from o365mailer_sidecar.exchange.upstream import Upstream
-from o365mailer_sidecar.exchange.verdict import Answers, Judgement, Outcome, judged, verdict
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.blocks import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
+from o365mailer_sidecar.upstream.classify import Answers, Judgement, Outcome, judged, verdict
+from o365mailer_sidecar.upstream.submit import Upstream
 
 ACCEPTED: Final = 250
 """The one code that accepts a message; another 2xx in its place is none (RFC 5321 §4.3.2)."""

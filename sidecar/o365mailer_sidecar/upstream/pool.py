@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from o365mailer_sidecar.directory import Mailer
-from o365mailer_sidecar.exchange.window import Next, Window
 from o365mailer_sidecar.smtp.connection import Connection
+from o365mailer_sidecar.upstream.fair_share import Next, Window
 
 IDLE_LIMIT: Final = 5.0
 """Seconds that a connection is kept without a message."""

@@ -20,22 +20,6 @@ from o365mailer_sidecar.errors import (
     UpstreamError,
     Withdrawn,
 )
-from o365mailer_sidecar.exchange.attempt import Attempt
-from o365mailer_sidecar.exchange.availability import (
-    AWAY,
-    NOT_ASKED,
-    NOT_READY,
-    TOKEN_REFUSED,
-    Availability,
-    Obstacle,
-    RefusedTokens,
-)
-from o365mailer_sidecar.exchange.chance import uniform
-from o365mailer_sidecar.exchange.gate import Gate, Traveller
-from o365mailer_sidecar.exchange.pace import Pace
-from o365mailer_sidecar.exchange.pool import Pool
-from o365mailer_sidecar.exchange.verdict import Answers, Outcome, decisive, judged, outcome, told
-from o365mailer_sidecar.exchange.window import Window
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.header import read
@@ -48,6 +32,22 @@ from o365mailer_sidecar.smtp.protocol import CLOSING
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges, labels
 from o365mailer_sidecar.trust import Authorities
+from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.blocks import (
+    AWAY,
+    NOT_ASKED,
+    NOT_READY,
+    TOKEN_REFUSED,
+    Availability,
+    Obstacle,
+    Pace,
+    RefusedTokens,
+    uniform,
+)
+from o365mailer_sidecar.upstream.classify import Answers, Outcome, decisive, judged, outcome, told
+from o365mailer_sidecar.upstream.fair_share import Window
+from o365mailer_sidecar.upstream.guard import Gate, Traveller
+from o365mailer_sidecar.upstream.pool import Pool
 
 CROWDED_TRIES: Final = 6
 """Times that one message is offered to a crowded mailbox before whoever keeps it is told; each waits for its turn."""

@@ -5,13 +5,11 @@ from contextlib import contextmanager
 from typing import Final
 
 from o365mailer_sidecar.errors import Held, Refused
-from o365mailer_sidecar.exchange.breaker import Breaker, Key, keys_of
-from o365mailer_sidecar.exchange.judgement import Judgement, Outcome, judged
-from o365mailer_sidecar.exchange.rest import Rest
-from o365mailer_sidecar.exchange.verdict import Answers, remembered, resting
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.upstream.blocks import Breaker, Key, Rest, keys_of
+from o365mailer_sidecar.upstream.classify import Answers, Judgement, Outcome, judged, remembered, resting
 
 MAILBOX: Final = (Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED)
 """What is said of the mailbox, not of the message."""
