@@ -29,7 +29,7 @@ from o365mailer_sidecar.upstream.result import Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
 
 if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
-    from o365mailer_sidecar.queue.custody import Charge, Custody, Told
+    from o365mailer_sidecar.queue.accept import Charge, Custody, Told
 
 NOTHING: Final = Reply(0, "", "")
 """The reply of a message that nobody has judged."""

@@ -25,7 +25,7 @@ from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
 if TYPE_CHECKING:
-    from o365mailer_sidecar.queue.backlog import Backlog
+    from o365mailer_sidecar.queue.service import Backlog
 
 SESSION_LIMIT: Final = 100
 """Sessions of apps at once: an app's pool is smaller, and each may hold a message in memory."""
@@ -66,7 +66,7 @@ class Service:
 
     def _backlog(self, clock: Clock) -> "Backlog":
         """Raises SpoolUnusable."""
-        from o365mailer_sidecar.queue.backlog import Backlog  # half a MiB that most pods have no use for
+        from o365mailer_sidecar.queue.service import Backlog  # half a MiB that most pods have no use for
 
         assert self.options.spool_dir  # noqa: S101  # for the type checker
         return Backlog(

@@ -14,7 +14,7 @@ from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, until
 from support.spooling import TEXT, history, nowhere, number, queued, spooling, submit
 
-from o365mailer_sidecar.queue.backlog import leave_word
+from o365mailer_sidecar.queue.service import leave_word
 
 ALLOWED = {"allowed": ["@contoso.com"]}
 

@@ -20,9 +20,9 @@ from o365mailer_contract.settings import Settings, decode
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.queue.courier import Courier
-from o365mailer_sidecar.queue.custody import Custody
-from o365mailer_sidecar.queue.settlement import Settlement
+from o365mailer_sidecar.queue.accept import Custody
+from o365mailer_sidecar.queue.finish import Settlement
+from o365mailer_sidecar.queue.scheduler import Courier
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.spool import Spool

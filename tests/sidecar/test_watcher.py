@@ -12,7 +12,7 @@ from support.spooling import number, spooling, submit
 BROKEN_ONCE = """
 import sys
 from o365mailer_sidecar.main import main
-from o365mailer_sidecar.queue.backlog import Backlog
+from o365mailer_sidecar.queue.service import Backlog
 
 look = Backlog.look
 

@@ -5,7 +5,10 @@ upstream when an attempt is worth it again. What Exchange said to this message a
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
+
+from o365mailer_sidecar.upstream.submit import Clock
 
 FIRST: Final = 15.0
 """Seconds at most until the first retry; greylisting and a backend's restart are over by then."""
@@ -44,3 +47,43 @@ def _jittered(first: float, longest: float, count: int, dice: Dice) -> float:
     """The upper half of an interval that doubles: what failed together does not come back together."""
     step = min(first * 2.0 ** min(max(count, 1) - 1, 30), longest)
     return step * (0.5 + dice() / 2)
+
+
+# --- expiry --------------------
+# When a message has been tried for long enough. Pure but for the clock that it is given.
+#
+# Age is a matter of the time of day, which can be wrong and be set right (a node that boots without NTP, a VM that
+# was paused). So it is not enough: the attempt that has just failed must have begun since the clock last jumped.
+
+
+JUMP: Final = 60.0
+"""Seconds by which the time of day and the monotonic clock may part; NTP slews less, and steps what is more."""
+
+
+class Expiry:
+    """Notices jumps, and judges ages."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.anchor = clock.now(), clock.monotonic()
+        self.jumped_at = clock.monotonic()
+        self.jumped = False
+        """Whether it ever has, since this process began."""
+
+    def steady(self, *, within: float) -> bool:
+        """Whether ages of so many seconds can be believed: the time of day has not jumped since."""
+        self._look(self.clock.now())
+        return not self.jumped or self.clock.monotonic() - self.jumped_at >= within
+
+    def over(self, received: datetime, *, began: float, max_age: float) -> bool:
+        """Whether a message of that age has had its last attempt, which began then (a time of the event loop)."""
+        now = self.clock.now()
+        self._look(now)
+        return (now - received).total_seconds() >= max_age and began >= self.jumped_at
+
+    def _look(self, now: datetime) -> None:
+        then, monotonic = self.anchor
+        passed = self.clock.monotonic() - monotonic
+        if abs((now - then).total_seconds() - passed) > JUMP:
+            self.jumped, self.jumped_at = True, self.clock.monotonic()
+        self.anchor = now, monotonic + passed

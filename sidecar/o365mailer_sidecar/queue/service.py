@@ -13,10 +13,10 @@ from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Settings
 from o365mailer_contract.settings import Limits as SettingsLimits
 from o365mailer_sidecar.directory import MailerDirectory, Token
-from o365mailer_sidecar.queue.courier import Courier
-from o365mailer_sidecar.queue.custody import Custody
-from o365mailer_sidecar.queue.finder import Finder
-from o365mailer_sidecar.queue.settlement import Settlement
+from o365mailer_sidecar.queue.accept import Custody
+from o365mailer_sidecar.queue.finish import Settlement
+from o365mailer_sidecar.queue.scanner import Finder
+from o365mailer_sidecar.queue.scheduler import Courier
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import SpoolLimits, Stored
 from o365mailer_sidecar.telemetry.audit import Audit

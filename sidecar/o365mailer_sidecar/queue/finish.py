@@ -15,8 +15,8 @@ from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient
 from o365mailer_sidecar.message.header import header_block
 from o365mailer_sidecar.queue import notice
-from o365mailer_sidecar.queue.expiry import Expiry
 from o365mailer_sidecar.queue.notice import Failure
+from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.record import Event
 from o365mailer_sidecar.spool.spool import Spool

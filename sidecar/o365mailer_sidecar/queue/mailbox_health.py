@@ -1,15 +1,50 @@
-"""What attempts so far say about the next: is Exchange there, does the mailbox let us in, when to look again."""
+"""Whether this mailbox can be believed to work: until it has taken a message again, nothing is queued for it.
+
+A token that is refused, or a right that is missing, is healed by a person or never. A 250 for mail that then waits for
+days would hide it; a 451 shows it to whoever looks at the app.
+"""
 
 from collections.abc import Callable
 from typing import Final
 
 from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.queue import retry
-from o365mailer_sidecar.queue.doubt import PROOF, Doubt
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED, TOKEN_REFUSED
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result
+
+PROOF: Final = 2
+"""430 of a mailbox that may be used comes once and goes (a backend restarts); twice in a row it is a missing right."""
+
+
+class Doubt:
+    """Counts refusals of one mailbox since it last took a message."""
+
+    def __init__(self) -> None:
+        self.mailbox = ""
+        self.count = 0
+
+    def grow(self, mailbox: str, *, by: int = 1) -> bool:
+        """It has been refused as such; True when that makes enough of it, and there was not."""
+        if mailbox != self.mailbox:
+            self.mailbox, self.count = mailbox, 0
+        before = self.about(mailbox)
+        self.count += by
+        return self.about(mailbox) and not before
+
+    def end(self) -> None:
+        """It has taken a message."""
+        self.count = 0
+
+    def about(self, mailbox: str) -> bool:
+        """Whether there is enough of it."""
+        return self.count >= PROOF and mailbox == self.mailbox
+
+
+# --- prospect --------------------
+# What attempts so far say about the next: is Exchange there, does the mailbox let us in, when to look again.
+
 
 BREATH: Final = 1.0
 """Seconds after a message that was not let through: a backlog is not to be read from disk only to be held, again and

@@ -16,7 +16,7 @@ from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.header import read
 from o365mailer_sidecar.message.policy import applied, policy_of
-from o365mailer_sidecar.queue.courier import Courier
+from o365mailer_sidecar.queue.scheduler import Courier
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored

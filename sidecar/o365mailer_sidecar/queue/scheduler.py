@@ -1,21 +1,17 @@
-"""Takes what is in the spool to Exchange: by due time, a few at once, and never because a clock ticked.
-
-It sleeps until something is due, upstream is worth asking again, a message comes in, or the mailer directory changes.
-A message that is deferred waits on its own schedule (`retry`) and holds up no other. What is not a message's own (no
-token, Exchange away, the mailbox at rest) holds up all of them: then one is the probe, and the others wait for it.
-"""
+"""Which spooled message is due when: a heap of times of the event loop, in seconds."""
 
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.queue import retry
-from o365mailer_sidecar.queue.prospect import Prospect
-from o365mailer_sidecar.queue.settlement import Settlement
-from o365mailer_sidecar.queue.timetable import NEVER, Timetable
+from o365mailer_sidecar.queue.finish import Settlement
+from o365mailer_sidecar.queue.mailbox_health import Prospect
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.event_log import Journal
@@ -24,6 +20,52 @@ from o365mailer_sidecar.upstream.blocks import NOT_ASKED
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import DAMAGED, Result, result_of
 from o365mailer_sidecar.upstream.submit import Clock, Upstream
+
+NEVER: Final = float("inf")
+
+
+class Timetable:
+    """Messages that wait. One on hold is never due."""
+
+    def __init__(self) -> None:
+        self.heap: list[tuple[float, int, Stored]] = []
+        self.pushed = 0
+        """Of two that are due at once the one that came first leaves first."""
+
+    def __len__(self) -> int:
+        return len(self.heap)
+
+    def put(self, stored: Stored, *, due: float) -> None:
+        """It waits."""
+        self.pushed += 1
+        heappush(self.heap, (NEVER if stored.held else due, self.pushed, stored))
+
+    @property
+    def due(self) -> float:
+        """When the next one is."""
+        return self.heap[0][0] if self.heap else NEVER
+
+    def pop(self) -> Stored:
+        """The next one, which waits no more."""
+        return heappop(self.heap)[2]
+
+    def leave_out(self, gone: Collection[Stored]) -> None:
+        """These do not wait any more."""
+        self.heap = [entry for entry in self.heap if entry[2] not in gone]
+        heapify(self.heap)
+
+    def all_now(self) -> None:
+        """Everything is due, but what is on hold, which leaves the table."""
+        self.heap = [(0.0, number, stored) for _, number, stored in sorted(self.heap) if not stored.held]
+
+
+# --- courier --------------------
+# Takes what is in the spool to Exchange: by due time, a few at once, and never because a clock ticked.
+#
+# It sleeps until something is due, upstream is worth asking again, a message comes in, or the mailer directory
+# changes. A message that is deferred waits on its own schedule (`retry`) and holds up no other. What is not a
+# message's own (no token, Exchange away, the mailbox at rest) holds up all of them: then one is the probe, and the
+# others wait for it.
 
 
 async def _yes() -> bool:
