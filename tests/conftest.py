@@ -8,7 +8,7 @@ import tempfile
 from hypothesis import settings
 from support.seeds import RANDOM, SEED, VARIABLE
 
-from o365mailer_sidecar.spool.volume import IN_MEMORY, kind, mounted
+from o365mailer_sidecar.spool.disk import IN_MEMORY, kind, mounted
 
 pytest_plugins = ["support.completeness", "support.promises", "support.cluster_fixtures", "support.emulator_client"]
 

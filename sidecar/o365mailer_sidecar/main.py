@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     arguments = sys.argv[1:] if arguments is None else arguments
     environment = os.environ if environment is None else environment
     if arguments[:1] == ["spool"]:
-        from o365mailer_sidecar.spool import spool_command  # a relay has no use for it in its memory
+        from o365mailer_sidecar.spool import command  # a relay has no use for it in its memory
 
-        return spool_command.main(arguments[1:], environment)
+        return command.main(arguments[1:], environment)
     try:
         chosen = options(arguments, environment)
         scratch = chosen.scratch_dir

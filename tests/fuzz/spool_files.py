@@ -10,7 +10,7 @@ from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.spool import entry
-from o365mailer_sidecar.spool.record import Event, event_line, header_line
+from o365mailer_sidecar.spool.entry import Event, event_line, header_line
 
 NOW: Final = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TO: Final = tuple(

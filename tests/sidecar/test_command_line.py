@@ -23,7 +23,7 @@ from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import Talk, line
-from o365mailer_sidecar.spool.record import header_line
+from o365mailer_sidecar.spool.entry import header_line
 from o365mailer_sidecar.telemetry.metrics import Gauges
 from o365mailer_sidecar.upstream.attempt import Attempt
 

@@ -28,8 +28,8 @@ from support.spooled import RECEIVED, Reports, body, envelope, octets, spool_in
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message import body as body_module
-from o365mailer_sidecar.spool import entry, slot, spares
-from o365mailer_sidecar.spool.durable import Disk, Filesystem
+from o365mailer_sidecar.spool import entry, files, partition
+from o365mailer_sidecar.spool.disk import Disk, Filesystem
 
 
 class Unsynced(Filesystem):
@@ -167,7 +167,7 @@ class Proof:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Directory entries are synced often, and a message of 3,000 octets takes the way of large ones, in blocks."""
-    monkeypatch.setattr(spares, "BATCH", 3)
+    monkeypatch.setattr(files, "BATCH", 3)
     monkeypatch.setattr(body_module, "MEMORY", 1_000)
     monkeypatch.setattr(body_module, "BLOCK", 500)
     monkeypatch.setattr(entry, "MEMORY", 1_000)
@@ -176,7 +176,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where states are made and recovered: in memory, which a spool would refuse to be in."""
-    monkeypatch.setattr(slot, "mounted", str)
+    monkeypatch.setattr(partition, "mounted", str)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         yield Path(directory, "root")
 
@@ -195,7 +195,7 @@ async def test_no_crash_loses_an_acknowledged_message_or_sends_a_part_of_one(tmp
 async def test_no_crash_does_so_while_messages_come_and_go_at_once(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spares, "BATCH", 6)
+    monkeypatch.setattr(files, "BATCH", 6)
     proof = Proof(scratch)
     assert await proof.go(await recorded(tmp_path, script=a_rush)) == []
     assert len(proof.recoveries) > 500

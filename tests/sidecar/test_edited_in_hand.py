@@ -13,7 +13,7 @@ from support.sidecar_process import MailerDirectory, Sidecar, document, until
 from support.spooled import RECEIVED, body, envelope, files, spool_in
 from support.spooling import dead, number, queued, spooling, submit
 
-from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool.entry import Event
 
 RECIPIENTS = ("a@example.com", "b@example.com")
 

@@ -13,7 +13,7 @@ from support.spooled import RECEIVED, body, envelope, files, spool_in
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scanner import Finder
-from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.upstream.submit import Clock
 

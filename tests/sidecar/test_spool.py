@@ -14,9 +14,8 @@ from support.spooled import RECEIVED, Reports, body, envelope, files, octets, re
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.body import MEMORY, Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.spool.durable import Filesystem
-from o365mailer_sidecar.spool.record import Event, header_line
-from o365mailer_sidecar.spool.stored import SpoolLimits, Stored
+from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.entry import Event, SpoolLimits, Stored, header_line
 
 BODIES = {
     "small": b"Subject: small\r\n\r\n.dots\r\n..\r\n",

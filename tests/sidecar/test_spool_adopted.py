@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.spooled import RECEIVED, Reports, body, envelope, spool_in
 
-from o365mailer_sidecar.spool.durable import Filesystem
+from o365mailer_sidecar.spool.disk import Filesystem
 
 
 async def left(directory: Path, *queue_ids: str) -> None:

@@ -17,10 +17,10 @@ from support.spooled import RECEIVED, body, envelope, files, octets, recovered, 
 
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Gone
-from o365mailer_sidecar.spool import spool_command
-from o365mailer_sidecar.spool.found import Found
-from o365mailer_sidecar.spool.record import Event
-from o365mailer_sidecar.spool.slot import started
+from o365mailer_sidecar.spool import command
+from o365mailer_sidecar.spool.entry import Event
+from o365mailer_sidecar.spool.inspect import Found
+from o365mailer_sidecar.spool.partition import started
 
 SECRET = b"what is in a body is nobody's business\r\n"
 CONTENT = b"Subject: invoice \x1b[31m\r\nX-Folded: a\r\n\tb\r\n\r\n" + SECRET
@@ -48,7 +48,7 @@ def ran(directory: Path | None, *arguments: str, **environment: str) -> tuple[in
     out, complaints = io.StringIO(), io.StringIO()
     where = {names.ENV_SPOOL_DIR: str(directory)} if directory else {}
     with redirect_stderr(complaints):
-        status = spool_command.main(arguments, where | environment, now=lambda: NOW, output=out)
+        status = command.main(arguments, where | environment, now=lambda: NOW, output=out)
     return status, out.getvalue(), complaints.getvalue()
 
 
@@ -219,14 +219,14 @@ async def test_a_repaired_file_goes_back_into_the_queue_and_one_that_is_not_does
 async def test_a_message_that_is_sent_while_it_is_shown_is_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    directory, found_first = await filled(tmp_path), spool_command.named
+    directory, found_first = await filled(tmp_path), command.named
 
     def sent_meanwhile(queue_id: str, found: list[Found]) -> Found:
         one = found_first(queue_id, found)
         one.path.unlink()
         return one
 
-    monkeypatch.setattr(spool_command, "named", sent_meanwhile)
+    monkeypatch.setattr(command, "named", sent_meanwhile)
     assert ran(directory, *arguments, "ABC1") == (
         1,
         "",
@@ -372,10 +372,10 @@ def test_who_may_not_read_the_spool_is_told_whom_to_be(tmp_path: Path) -> None:
     (tmp_path / "0").chmod(0)
     probe = """
 import os, sys
-from o365mailer_sidecar.spool import spool_command
-spool_command.parser().parse_args(["ls"])  # whatever is imported late is not this user's to read
+from o365mailer_sidecar.spool import command
+command.parser().parse_args(["ls"])  # whatever is imported late is not this user's to read
 os.getuid() or os.setuid(65534)
-sys.exit(spool_command.main(["ls", "--spool-dir", sys.argv[1]], {}))
+sys.exit(command.main(["ls", "--spool-dir", sys.argv[1]], {}))
 """
     ended = subprocess.run([sys.executable, "-c", probe, str(tmp_path)], capture_output=True, text=True)
     assert ended.returncode == 2

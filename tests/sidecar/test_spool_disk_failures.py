@@ -15,9 +15,9 @@ from support.completeness import lacking
 from support.spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolFull, StoreFailed
-from o365mailer_sidecar.spool.durable import Filesystem
-from o365mailer_sidecar.spool.record import Event
-from o365mailer_sidecar.spool.spares import BATCH
+from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.entry import Event
+from o365mailer_sidecar.spool.files import BATCH
 from o365mailer_sidecar.spool.spool import Spool
 
 CONTENT = b"Subject: test\r\n\r\n" + b"x" * 5_000 + b"\r\n"

@@ -17,8 +17,7 @@ from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
 from o365mailer_sidecar.smtp.commands import parse_recipient
 from o365mailer_sidecar.spool import entry
-from o365mailer_sidecar.spool.entry import Entry
-from o365mailer_sidecar.spool.record import Event, event_line, header_line
+from o365mailer_sidecar.spool.entry import Entry, Event, event_line, header_line
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "spool.md"
 

@@ -11,7 +11,7 @@ import pytest
 from support.spooled import RECEIVED, body, envelope, files, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolUnusable, WrongCommandLine
-from o365mailer_sidecar.spool.volume import kind
+from o365mailer_sidecar.spool.disk import kind
 
 HOLD = """
 import sys, time

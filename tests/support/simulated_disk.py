@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from o365mailer_sidecar.spool.durable import Filesystem
+from o365mailer_sidecar.spool.disk import Filesystem
 
 DIRECTORY = -1
 """Stands for an inode where an entry names a directory."""

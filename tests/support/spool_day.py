@@ -9,8 +9,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from o365mailer_sidecar.spool import spares
-from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool import files
+from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.spool.spool import Spool
 from support.simulated_disk import Operation, RecordingDisk
 from support.spooled import RECEIVED, body, envelope, spool_in
@@ -85,6 +85,6 @@ async def recorded(root: Path, *, script: Script = a_day, deaf_to: str = "") -> 
 
 
 if __name__ == "__main__":
-    spares.BATCH = 4  # type: ignore[misc]  # so that it is made twice, and some are left
+    files.BATCH = 4  # type: ignore[misc]  # so that it is made twice, and some are left
     seen = asyncio.run(recorded(Path(sys.argv[1])))
     print(json.dumps([(each.kind, each.path, each.target) for each in seen if each.kind not in MARKS]))

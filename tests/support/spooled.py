@@ -7,9 +7,9 @@ from pathlib import Path
 
 from o365mailer_sidecar.message.body import Body, BodyReader
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.spool.durable import Disk
+from o365mailer_sidecar.spool.disk import Disk
+from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.spool.stored import Stored
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 

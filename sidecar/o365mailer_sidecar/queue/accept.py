@@ -18,8 +18,8 @@ from o365mailer_sidecar.message.header import read
 from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.queue.scheduler import Courier
 from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import TOKEN_REFUSED

@@ -18,9 +18,8 @@ from o365mailer_sidecar.queue import notice
 from o365mailer_sidecar.queue.notice import Failure
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.spool.record import Event
+from o365mailer_sidecar.spool.entry import Event, Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.upstream.attempt import Attempt

@@ -7,8 +7,8 @@ from typing import Final
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scheduler import Courier
+from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.upstream.submit import Clock
 

@@ -12,8 +12,8 @@ from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.finish import Settlement
 from o365mailer_sidecar.queue.mailbox_health import Prospect
+from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.spool.stored import Stored
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED

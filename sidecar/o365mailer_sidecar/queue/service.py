@@ -17,8 +17,8 @@ from o365mailer_sidecar.queue.accept import Custody
 from o365mailer_sidecar.queue.finish import Settlement
 from o365mailer_sidecar.queue.scanner import Finder
 from o365mailer_sidecar.queue.scheduler import Courier
+from o365mailer_sidecar.spool.entry import SpoolLimits, Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.spool.stored import SpoolLimits, Stored
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges

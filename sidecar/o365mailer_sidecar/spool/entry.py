@@ -1,16 +1,310 @@
-"""One file of the spool, read: the header, where the message lies, and what happened since."""
+"""The format of a spooled message; pure. docs/spool.md tells a person how to read and repair it.
+
+A file is one JSON line that says everything about the message (`Header`), then exactly `size` octets, the message as
+the app meant it (CRLF, dots unstuffed), then one JSON line for each thing that happened to it since (`Event`). Lines
+are only ever appended, so the relay and a person's command can both write them: every complete line counts, and what a
+crash left of the last one does not.
+
+`crc32` covers the header's octets before it and the message: a header is as easily torn as what it describes.
+"""
 
 import os
+import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, Final
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import IO, Annotated, Final, Literal, NamedTuple
+
+import msgspec
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message.body import BLOCK, MEMORY, Body
-from o365mailer_sidecar.spool import record
-from o365mailer_sidecar.spool.record import Header
-from o365mailer_sidecar.spool.stored import Standing, Stored
+from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
+
+VERSION: Final = 1
+"""Within a version members are only added, and unknown ones are ignored."""
+
+CRC: Final = b',"crc32":'
+UNCHECKED: Final = "unchecked"
+"""Written as `crc32` by a person who has edited the header or the message."""
+
+QUEUE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
+"""What may become a file's name."""
+
+WORD: Final = re.compile(r"[\x21-\x7e]+")
+"""A parameter of MAIL or RCPT (RFC 5321 §4.1.2)."""
+
+PROTOCOL: Final = re.compile(r"[A-Za-z0-9-]{0,40}")
+"""What stands in the Received line."""
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""With its time zone: what a person wrote without one cannot be compared, and is a line that makes no sense."""
+
+EventName = Literal["attempt", "hold", "release", "retry", "note"]
+
+
+class HeaderSender(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The reverse-path, and what MAIL said with it."""
+
+    address: str
+    smtputf8: bool = False
+    parameters: tuple[str, ...] = ()
+
+
+class HeaderRecipient(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A forward-path, and what RCPT said with it."""
+
+    address: str
+    parameters: tuple[str, ...] = ()
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The first line."""
+
+    version: int = msgspec.field(name="o365mailer")
+    queue_id: str
+    received: datetime
+    protocol: str
+    sender: HeaderSender
+    recipients: tuple[HeaderRecipient, ...]
+    eight_bit: bool
+    size: int
+    """Octets of the message."""
+    crc32: str
+    """Eight hexadecimal digits, or `unchecked`. The last member: it covers those before it."""
+
+    def envelope(self, *, settled: Iterable[str]) -> Envelope:
+        """To those who are still due: all but the addresses in `settled`."""
+        done = frozenset(settled)
+        return Envelope(
+            queue_id=self.queue_id,
+            sender=Sender(
+                address=self.sender.address, smtputf8=self.sender.smtputf8, parameters=self.sender.parameters
+            ),
+            recipients=tuple(
+                Recipient(address=to.address, parameters=to.parameters)
+                for to in self.recipients
+                if to.address not in done
+            ),
+            protocol=self.protocol,
+        )
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A line behind the message: something that happened to it. It says what is new, nothing twice."""
+
+    at: Moment
+    event: EventName
+    """`attempt` counts as one; `note` changes only what it names."""
+    outcome: str = ""
+    reason: str = ""
+    reply: str = ""
+    due: Moment | None = None
+    """When the next attempt may be made."""
+    accepted: tuple[str, ...] = ()
+    """Recipients who need nothing more."""
+    refused: dict[str, str] = {}
+    """Recipients who are refused for good, with the reply."""
+
+
+def header_line(envelope: Envelope, body: Body, *, received: datetime) -> bytes:
+    """The first line, with its line end. Reads the whole body, for the checksum."""
+    header = Header(
+        version=VERSION,
+        queue_id=envelope.queue_id,
+        received=received,
+        protocol=envelope.protocol,
+        sender=HeaderSender(
+            address=envelope.sender.address,
+            smtputf8=envelope.sender.smtputf8,
+            parameters=envelope.sender.parameters,
+        ),
+        recipients=tuple(HeaderRecipient(address=to.address, parameters=to.parameters) for to in envelope.recipients),
+        eight_bit=body.eight_bit,
+        size=len(body),
+        crc32="",
+    )
+    covered = msgspec.json.encode(header).rpartition(CRC)[0]
+    blocks = [body.content] if body.file is None else body.blocks()
+    return b'%b%b"%08x"}\n' % (covered, CRC, checksum(covered, blocks))
+
+
+def read_header(line: bytes) -> Header:
+    """The first line, read. Raises Damaged."""
+    try:
+        found = msgspec.json.decode(line, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Damaged("its header cannot be read") from None
+    if found.version > VERSION:
+        raise Damaged(f"it is of version {found.version}, and this sidecar reads {VERSION}")
+    if not QUEUE_ID.fullmatch(found.queue_id) or found.size < 0 or found.received.tzinfo is None:
+        raise Damaged("its header makes no sense")
+    if not found.recipients:
+        raise Damaged("its header names no recipient")
+    if not _speakable(found):
+        raise Damaged("its header holds an address or a parameter that SMTP cannot carry")
+    return found
+
+
+def _speakable(found: Header) -> bool:
+    """Whether nothing in it can become another command or another line: a person may have written it."""
+    to = found.recipients
+    addresses = [found.sender.address, *(each.address for each in to)]
+    words = [*found.sender.parameters, *(word for each in to for word in each.parameters)]
+    return (
+        all(each.address for each in to)
+        and all(ADDRESS.fullmatch(address) and domains(address) < 2 for address in addresses)
+        and all(WORD.fullmatch(word) for word in words)
+        and PROTOCOL.fullmatch(found.protocol) is not None
+    )
+
+
+def checksum(covered: bytes, blocks: Iterable[bytes | bytearray]) -> int:
+    """Over what stands in the header before its `crc32`, and the message."""
+    crc = zlib.crc32(covered)
+    for block in blocks:
+        crc = zlib.crc32(block, crc)
+    return crc
+
+
+def check(line: bytes, found: Header, blocks: Iterable[bytes]) -> tuple[int, int]:
+    """The checksums before and after the message, if header and message are what was stored. Raises Damaged.
+
+    It reads all of a message, also an `unchecked` one: a file may be too short for it.
+    """
+    covered = line.rpartition(CRC)[0]
+    after = checksum(covered, blocks)
+    if found.crc32 not in (UNCHECKED, f"{after:08x}"):
+        raise Damaged("its checksum is wrong")
+    return zlib.crc32(covered), after
+
+
+def event_line(event: Event) -> bytes:
+    """One line, with its line end."""
+    return msgspec.json.encode(event) + b"\n"
+
+
+def read_events(octets: bytes) -> tuple[list[Event], int]:
+    """What stands behind the message, and how many lines of it cannot be read (torn by a crash, or by hand)."""
+    found, unread = [], 0
+    for line in octets.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            found.append(EVENTS.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            unread += 1
+    return found, unread
+
+
+EVENTS: Final = msgspec.json.Decoder(Event)
+
+
+# --- stored --------------------
+# What the spool knows of a message while its octets are on disk: little, because there may be thousands.
+
+
+@dataclass(slots=True, eq=False)
+class Stored:
+    """One message; about 400 octets of memory. The spool changes it in place."""
+
+    queue_id: str
+    received: datetime
+    size: int
+    """Octets of the message."""
+    octets: int
+    """Of its file."""
+    recipients: int
+    """Still due."""
+    refused: int = 0
+    """Refused for good."""
+    attempts: int = 0
+    due: datetime | None = None
+    """When the next attempt may be made; None: at once."""
+    held: bool = False
+    """By hand: not to be attempted until it is released."""
+
+    def follow(self, fresh: "Stored") -> None:
+        """Stand as the other does."""
+        self.octets, self.recipients, self.refused = fresh.octets, fresh.recipients, fresh.refused
+        self.attempts, self.due, self.held = fresh.attempts, fresh.due, fresh.held
+
+
+class Changes(NamedTuple):
+    """What was changed by hand."""
+
+    appeared: list[Stored]
+    changed: list[Stored]
+    """The same objects as before."""
+    gone: list[Stored]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """What the spool may hold."""
+
+    octets: int
+    messages: int
+
+
+@dataclass(slots=True)
+class Standing:
+    """How a message stands after what happened to it."""
+
+    attempts: int = 0
+    due: datetime | None = None
+    held: bool = False
+    accepted: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    last: Event | None = None
+
+    @classmethod
+    def after(cls, events: Iterable[Event]) -> "Standing":
+        """All of them, in the order of their lines."""
+        standing = cls()
+        for event in events:
+            standing.follow(event)
+        return standing
+
+    def follow(self, event: Event) -> None:
+        """One more."""
+        self.last = event
+        self.attempts += event.event == "attempt"
+        self.due = event.due or self.due
+        self.accepted.update(event.accepted)
+        self.refused.update(event.refused)
+        if event.event == "hold":
+            self.held = True
+        elif event.event in ("release", "retry"):
+            self.held, self.due = False, event.at
+        if event.event == "retry":  # a dead letter is tried again for those who were refused
+            self.refused.clear()
+
+    @property
+    def settled(self) -> set[str]:
+        """Who is not due any more."""
+        return self.accepted.union(self.refused)
+
+    def stored(self, header: Header, *, octets: int) -> Stored:
+        """What is kept in memory of a message that stands so; `octets` of its file."""
+        return Stored(
+            queue_id=header.queue_id,
+            received=header.received,
+            size=header.size,
+            octets=octets,
+            recipients=sum(to.address not in self.settled for to in header.recipients),
+            refused=sum(to.address in self.refused for to in header.recipients),
+            attempts=self.attempts,
+            due=self.due,
+            held=self.held,
+        )
+
+
+# --- entry --------------------
+# One file of the spool, read: the header, where the message lies, and what happened since.
+
 
 FIRST_READ: Final = 2**14
 """Octets: all of most messages, and one call."""
@@ -66,7 +360,7 @@ class Entry:
                 beginning.extend(block[: MEMORY - len(beginning)])
                 yield block
 
-        checksum = record.check(self.line, self.header, seen())
+        checksum = check(self.line, self.header, seen())
         size, eight_bit = self.header.size, self.header.eight_bit
         if size > MEMORY:
             return Body(beginning, eight_bit, file, size, self.start, checksum)
@@ -86,10 +380,10 @@ def read(file: int) -> Entry:
             raise Damaged("its header does not end")
         octets += more
     line = octets[: octets.index(b"\n") + 1]
-    header = record.header(line)
+    header = read_header(line)
     end = len(line) + header.size
     if status.st_size < end:
         raise Damaged("it is shorter than its header says")
     behind = octets[end : status.st_size] if status.st_size <= len(octets) else os.pread(file, EVENTS_LIMIT, end)
-    events, unread = record.events(behind)
+    events, unread = read_events(behind)
     return Entry(header, line, status.st_size, Standing.after(events), unread)

@@ -1,22 +1,76 @@
-"""`o365mailer-sidecar spool …`: the spool in a person's hands. Files, and a signal to the process; no other way in.
+"""Telling the process that has a slot to look at its files again: SIGHUP, and only to that process.
 
-Exit status: 0, 1 when a message could not be changed, 2 for a wrong command line or a directory that is no spool.
+The sidecar's program is execute-only in its image, so that no other process can read what it has open. So its owner is
+known by what it wrote into its lock file, its pid and its start, and by the lock itself, not by its descriptors.
 """
 
 import argparse
+import fcntl
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TextIO
 
+import msgspec
+
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Damaged, WrongCommandLine
-from o365mailer_sidecar.spool import listing
-from o365mailer_sidecar.spool.durable import Filesystem
-from o365mailer_sidecar.spool.found import Found, everything, named
-from o365mailer_sidecar.spool.hangup import told
-from o365mailer_sidecar.spool.record import Event, EventName
+from o365mailer_sidecar.spool import inspect
+from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.entry import Event, EventName
+from o365mailer_sidecar.spool.inspect import Found, everything, named
+from o365mailer_sidecar.spool.partition import LOCK, Owner, namespace, started
+
+
+def holder(slot: Path) -> Owner | None:
+    """Who wrote the lock file, whether it still lives or not."""
+    try:
+        return msgspec.json.decode((slot / LOCK).read_bytes(), type=Owner)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def locked(slot: Path) -> bool:
+    """Whether a process has it now. Raises OSError."""
+    with (slot / LOCK).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def told(slot: Path) -> str:
+    """Send it the signal; what came of it, for a person. Nothing is lost either way: the files say what to do."""
+    owner, nobody = holder(slot), f"no process has slot {slot.name}: the next that starts on it sees the change"
+    if owner is None:
+        return nobody
+    if owner.namespace != namespace() or not owner.started or not started(os.getpid()):
+        return (
+            f"slot {slot.name} belonged last to process {owner.pid} of '{owner.host}', which cannot be told from here: "
+            "it sees the change at the message's next attempt, or when it starts again"
+        )
+    if started(owner.pid) != owner.started:  # it has ended, and its pid may be another's by now
+        return nobody
+    try:
+        if not locked(slot):  # it has let go: it is ending, and SIGHUP is not for it any more
+            return nobody
+        os.kill(owner.pid, signal.SIGHUP)
+    except ProcessLookupError:
+        return nobody
+    except PermissionError:
+        return f"process {owner.pid} is another user's and was not told; send it SIGHUP: kill -HUP {owner.pid}"
+    return f"process {owner.pid} was told"
+
+
+# --- spool_command --------------------
+# `o365mailer-sidecar spool …`: the spool in a person's hands. Files, and a signal to the process; no other way in.
+#
+# Exit status: 0, 1 when a message could not be changed, 2 for a wrong command line or a directory that is no spool.
+
 
 DISK: Final = Filesystem()
 
@@ -51,7 +105,7 @@ def main(
         if chosen.verb == "ls":
             shown = [each for each in found if not chosen.state or each.state in chosen.state]
             text = (
-                listing.as_json([listing.facts(each) for each in shown]) if chosen.json else listing.table(shown, now())
+                inspect.as_json([inspect.facts(each) for each in shown]) if chosen.json else inspect.table(shown, now())
             )
             out.write(text)
             return 0
@@ -111,15 +165,15 @@ def _directory(given: str | None, environment: Mapping[str, str]) -> Path:
 def _shown(found: Found, chosen: argparse.Namespace, now: datetime) -> str:
     """All about it. Raises OSError when it is sent, or moved, in this moment."""
     if not chosen.json:
-        return listing.details(found, now, headers=chosen.headers)
-    facts = listing.facts(found) | {"history": found.history()}
+        return inspect.details(found, now, headers=chosen.headers)
+    facts = inspect.facts(found) | {"history": found.history()}
     if chosen.headers:
         facts["headers"] = found.headers().decode("utf-8", "backslashreplace")
-    return listing.as_json(facts)
+    return inspect.as_json(facts)
 
 
 def _complain(found: Found, error: Exception) -> None:
-    sys.stderr.write(f"o365mailer-sidecar spool: {listing.plain(found.name)}: {_reason(error)}\n")
+    sys.stderr.write(f"o365mailer-sidecar spool: {inspect.plain(found.name)}: {_reason(error)}\n")
 
 
 def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> int:
@@ -134,7 +188,7 @@ def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> i
     if verb == "flush":
         out.write(f"{len(changed)} waiting, {DONE[verb]}\n" if changed else "nothing waits\n")
     else:
-        out.writelines(f"{listing.plain(each.name)}: {DONE[verb]}\n" for each in changed)
+        out.writelines(f"{inspect.plain(each.name)}: {DONE[verb]}\n" for each in changed)
     out.writelines(f"{told(slot)}\n" for slot in sorted({each.slot for each in changed}))
     return 1 if len(changed) < len(wanted) else 0
 

@@ -1,25 +1,105 @@
-"""The message files of one slot: written, read, appended to, moved. Blocking; called from any thread.
+"""Empty files whose directory entries are on disk already: a message then costs one fsync, its own.
 
-A file is in one directory at a time: `queue` while somebody is due, `dead` when somebody was refused for good,
-`damaged` when it is not what was stored.
+An entry is durable only after an fsync of its directory, which costs as much as that of the file. So entries are made
+before they are needed, 32 with one fsync, under names that are no queue id. A message is written into one, synced, and
+then renamed: whether a crash comes before or after the rename, the next start finds it whole under one of both names.
+Concurrent stores share an fsync of the directory in the same way.
+
+Rejected: an fsync of the directory for each message (a quarter of the messages a second with one client, measured on
+ext4), and syncfs, which writes everybody else's data too.
 """
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message.body import BLOCK, Body
 from o365mailer_sidecar.message.envelope import Envelope
-from o365mailer_sidecar.spool import entry, record
-from o365mailer_sidecar.spool.durable import Disk
-from o365mailer_sidecar.spool.entry import Entry
-from o365mailer_sidecar.spool.record import Event
-from o365mailer_sidecar.spool.slot import DAMAGED, DEAD, QUEUE, Slot
-from o365mailer_sidecar.spool.spares import PREFIX, Spares
-from o365mailer_sidecar.spool.stored import Stored
+from o365mailer_sidecar.spool import entry
+from o365mailer_sidecar.spool.disk import Disk
+from o365mailer_sidecar.spool.entry import Entry, Event, Stored
+from o365mailer_sidecar.spool.partition import DAMAGED, DEAD, QUEUE, Slot
+
+PREFIX: Final = ".spare."
+"""What stands under such a name is a message only if it is whole."""
+
+BATCH: Final = 32
+"""Entries made at once."""
+
+
+class Spare(NamedTuple):
+    """An empty file that will be found after a crash."""
+
+    path: str
+    file: int
+
+
+class Spares:
+    """Hands them out, to any thread."""
+
+    def __init__(self, *, disk: Disk, directory: str) -> None:
+        self.disk, self.directory, self.descriptor = disk, directory, disk.open_directory(directory)
+        self.ready: deque[Spare] = deque()
+        self.turn = threading.Lock()
+        # A name is never used twice, not even after a restart: a crash may bring back an entry that was removed.
+        self.series, self.made = os.urandom(6).hex(), 0
+
+    def take(self) -> Spare:
+        """One of them; makes more when there is none. Raises OSError."""
+        while True:
+            try:
+                return self.ready.popleft()
+            except IndexError:
+                pass
+            with self.turn:
+                if not self.ready:
+                    self._make()
+
+    def _make(self) -> None:
+        fresh: list[Spare] = []
+        try:
+            for _ in range(BATCH):
+                self.made += 1
+                path = f"{self.directory}/{PREFIX}{self.series}.{self.made}"
+                fresh.append(Spare(path, self.disk.create(path)))
+        except OSError:
+            if not fresh:
+                raise  # a few are as good as many, and the disk may have room for no more
+        try:
+            # After a failure it is synced again for others: what is promised then are entries made since.
+            self.disk.sync(self.descriptor)
+        except OSError:
+            for spare in fresh:
+                self.discard(spare)
+            raise
+        self.ready.extend(fresh)
+
+    def discard(self, spare: Spare) -> None:
+        """Remove it, whatever it holds. A disk that cannot even do that has said so before."""
+        with suppress(OSError):
+            self.disk.close(spare.file)
+        with suppress(OSError):
+            self.disk.remove(spare.path)
+
+    def close(self) -> None:
+        """Leave none behind."""
+        while self.ready:
+            self.discard(self.ready.popleft())
+        self.disk.close(self.descriptor)
+
+
+# --- shelf --------------------
+# The message files of one slot: written, read, appended to, moved. Blocking; called from any thread.
+#
+# A file is in one directory at a time: `queue` while somebody is due, `dead` when somebody was refused for good,
+# `damaged` when it is not what was stored.
+
 
 Failed = Callable[[str, OSError], None]
 """Told of a file that cannot be dealt with, and why."""
@@ -57,14 +137,14 @@ class Shelf:
 
         Raises OSError, and Damaged or StoreFailed when the body's own file does not give back what it was given.
         """
-        line = record.header_line(envelope, body, received=received)
+        line = entry.header_line(envelope, body, received=received)
         spare = self.spares.take()
         try:
             if body.file is None:
                 self.disk.write(spare.file, [line, body.content])
             else:
                 self.disk.write(spare.file, [line])
-                record.check(line, record.header(line), self._written(spare.file, body))
+                entry.check(line, entry.read_header(line), self._written(spare.file, body))
             self.disk.sync(spare.file)
             self.disk.rename(spare.path, f"{self.queue}/{envelope.queue_id}")
         except BaseException:
@@ -163,7 +243,7 @@ class Shelf:
         try:
             with open(path, "rb", buffering=0, opener=opener) as file:
                 found = entry.read(file.fileno())
-                record.check(found.line, found.header, found.blocks(file.fileno()))
+                entry.check(found.line, found.header, found.blocks(file.fileno()))
         except Damaged:
             self.disk.remove(path)
             return
@@ -240,7 +320,7 @@ def append(disk: Disk, file: int, event: Event) -> None:
     A line that a crash tore is ended first, so that it spoils no other. An event that stands there already, from a try
     that failed after it was written, is not written again: each attempt counts once.
     """
-    line, size = record.event_line(event), os.fstat(file).st_size
+    line, size = entry.event_line(event), os.fstat(file).st_size
     tail = os.pread(file, len(line), max(size - len(line), 0))
     if tail != line:
         torn = size > 0 and not tail.endswith(b"\n")

@@ -18,8 +18,7 @@ import msgspec
 
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import SpoolUnusable
-from o365mailer_sidecar.spool.durable import Disk
-from o365mailer_sidecar.spool.volume import IN_MEMORY, kind, mounted
+from o365mailer_sidecar.spool.disk import IN_MEMORY, Disk, kind, mounted
 
 QUEUE: Final = names.SPOOL_QUEUE
 DEAD: Final = "dead"
