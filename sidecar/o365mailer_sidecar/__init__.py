@@ -1,17 +1,11 @@
 """The relay beside an app: SMTP in on loopback, SMTP out to Office 365 with the mailer's token.
 
-The way of a mail, in the order of the files::
+A message goes one way, each arrow a call::
 
-    app ── inbox ─ session ─ dialogue ─ commands ─ body ──► envelope + body
-                                                     │
-                                                   relay ── directory   (settings, token, authorities)
-                                                     │
-                             message ─ parameters ─ pool ─ connection ─ dialer ─ starttls ─ talk
-                                                     │             └ delivery ─ conversation ──► Exchange
-                                                     │
-    app ◄── reply ◄──────────────────────────── verdict
+    app -> smtp.session -> smtp.commands -> relay -> upstream.submit -> smtp.transaction -> Exchange
+                                              |
+                                              +----> queue.accept -> spool
+                                                     queue.scheduler -> upstream.submit, then queue.finish
 
-`session` and `dialogue` know nothing of Exchange, `connection` nothing of the app; `relay` is the port between them and
-the only place that weighs what was sent against who still waits. `commands`, `body`, `message`, `parameters`, `verdict`
-and `reply` are pure: data in, data out. `service` puts the parts together, `main` reads the command line.
+`app` puts the parts together, `main` reads the command line.
 """

@@ -11,9 +11,9 @@ from typing import Final
 import uvloop
 
 from o365mailer_sidecar import watchdog
-from o365mailer_sidecar.arguments import Options, options
+from o365mailer_sidecar.app import Service, now
+from o365mailer_sidecar.config import Options, options
 from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
-from o365mailer_sidecar.service import Service, now
 from o365mailer_sidecar.telemetry.event_log import Journal, LogFile, capture
 
 LEFT_BEHIND: Final = 75

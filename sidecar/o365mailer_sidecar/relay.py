@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.directory import MailerDirectory
+from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.policy import policy_of

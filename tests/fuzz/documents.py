@@ -12,8 +12,8 @@ from typing import Any, Final
 from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import InvalidSettings, Settings, UnknownRestriction, decode
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import NotReady
+from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import shortened
 

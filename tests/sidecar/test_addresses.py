@@ -14,8 +14,8 @@ from support.scratch_submission import Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Wire, document, running
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Away
+from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.smtp import connection
 from o365mailer_sidecar.smtp.connection import connect
 from o365mailer_sidecar.smtp.dial import Dialer, Endpoint, Resolver, interleaved

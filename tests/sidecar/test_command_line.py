@@ -15,8 +15,8 @@ from support.sidecar_process import MailerDirectory, document, until
 from support.spooling import queued, spooling
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Refused
+from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing

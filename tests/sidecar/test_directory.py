@@ -11,9 +11,9 @@ import pytest
 import trustme
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, document, running
 
-from o365mailer_sidecar.directory import REST
-from o365mailer_sidecar.directory import MailerDirectory as Reader
 from o365mailer_sidecar.errors import NotReady
+from o365mailer_sidecar.mailer import REST
+from o365mailer_sidecar.mailer import MailerDirectory as Reader
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 GOOD = json.dumps(document("smtp.example.com", 587))

@@ -15,8 +15,7 @@ from support.completeness import lacking
 from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
 
-from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
-from o365mailer_sidecar.arguments import options
+from o365mailer_sidecar.config import Address, bind, bind_health, bound_address, options
 from o365mailer_sidecar.errors import WrongCommandLine
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"

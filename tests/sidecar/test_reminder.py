@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from o365mailer_sidecar import service
-from o365mailer_sidecar.arguments import options
+from o365mailer_sidecar import app
+from o365mailer_sidecar.config import options
 from o365mailer_sidecar.telemetry.event_log import Journal
 
 
 @pytest.mark.promise("listens-at-once")
 async def test_what_is_waited_for_is_repeated_at_its_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert service.REMIND_EVERY == 60
-    monkeypatch.setattr(service, "REMIND_EVERY", 0.3)
-    monkeypatch.setattr(service, "LOOK_EVERY", 0.01)
+    assert app.REMIND_EVERY == 60
+    monkeypatch.setattr(app, "REMIND_EVERY", 0.3)
+    monkeypatch.setattr(app, "LOOK_EVERY", 0.01)
     reminded = asyncio.Event()
     reminders: list[float] = []
     loop = asyncio.get_running_loop()
@@ -30,7 +30,7 @@ async def test_what_is_waited_for_is_repeated_at_its_interval(tmp_path: Path, mo
 
     journal = Journal(write=write, now=lambda: datetime.now(UTC))
     arguments = ["--mailer-dir", str(tmp_path), "--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"]
-    relay = service.Service(options(arguments, {}), journal=journal)
+    relay = app.Service(options(arguments, {}), journal=journal)
     running = asyncio.ensure_future(relay.run())
     await asyncio.wait_for(reminded.wait(), 20)
     relay.stopping.set()

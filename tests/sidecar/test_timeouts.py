@@ -18,8 +18,8 @@ from support.scratch_submission import CLEAR_EHLO, Peer, ScratchHost
 from support.sidecar_process import Wire, document, running
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.directory import Mailer, Token
 from o365mailer_sidecar.errors import Away, Lost
+from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing

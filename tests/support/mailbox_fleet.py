@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from o365mailer_contract.settings import decode
-from o365mailer_sidecar.directory import Mailer, Token
+from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.smtp.connection import Connection
 from o365mailer_sidecar.upstream.fair_share import Window
 from o365mailer_sidecar.upstream.pool import Pool

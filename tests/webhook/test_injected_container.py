@@ -13,7 +13,7 @@ from o365mailer_contract import names
 from o365mailer_operator.webhook.injection import SAFE_TO_EVICT, SKIP_CONTAINERS
 from o365mailer_operator.webhook.review import encode
 from o365mailer_operator.webhook.verdict import Patch, Reason, Untouched
-from o365mailer_sidecar import arguments
+from o365mailer_sidecar import config
 
 SYSCTL = "net.ipv4.ip_unprivileged_port_start"
 
@@ -129,8 +129,8 @@ def test_it_listens_on_the_loopback_of_both_families_on_25_and_587() -> None:
 
 def test_the_sidecar_understands_what_it_is_told() -> None:
     told = environment(sidecar(injected(pod({names.PORTS_ANNOTATION: "2525", names.HEALTH_PORT_ANNOTATION: "9999"}))))
-    assert set(told) <= set(arguments.ENVIRONMENT.values())
-    understood = arguments.options([], told)
+    assert set(told) <= set(config.ENVIRONMENT.values())
+    understood = config.options([], told)
     assert str(understood.mailer_dir) == "/var/run/o365mailer"
     assert [str(address) for address in understood.listen] == ["127.0.0.1:2525", "[::1]:2525"]
     assert str(understood.health) == "[::]:9999"

@@ -11,7 +11,7 @@ from webhook.test_injected_container import environment
 from o365mailer_contract import names
 from o365mailer_operator.webhook.injection import SAFE_TO_EVICT
 from o365mailer_operator.webhook.verdict import Patch
-from o365mailer_sidecar import arguments
+from o365mailer_sidecar import config
 
 SPOOL = names.SPOOL_ANNOTATION
 EPHEMERAL, CLAIM = {SPOOL: "ephemeral"}, {SPOOL: "outbox"}
@@ -90,9 +90,9 @@ def test_only_the_sidecar_mounts_the_spool_and_the_app_is_as_it_was(annotations:
 @pytest.mark.parametrize("annotations", [EPHEMERAL, CLAIM])
 def test_the_sidecar_understands_where_its_spool_is(annotations: dict[str, str]) -> None:
     told = environment(sidecar(injected(pod(annotations, spec=GIVEN))))
-    assert set(told) <= set(arguments.ENVIRONMENT.values())
-    assert str(arguments.options([], told).spool_dir) == "/var/spool/o365mailer"
-    assert arguments.options([], environment(sidecar(injected(pod())))).spool_dir is None
+    assert set(told) <= set(config.ENVIRONMENT.values())
+    assert str(config.options([], told).spool_dir) == "/var/spool/o365mailer"
+    assert config.options([], environment(sidecar(injected(pod())))).spool_dir is None
 
 
 @pytest.mark.promise("spool-in-the-pod")

@@ -1,0 +1,1 @@
+"""The message: its envelope, body and header, and what the mailer's policy says of them."""

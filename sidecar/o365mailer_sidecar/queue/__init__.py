@@ -1,1 +1,1 @@
-"""Who takes what is in the spool to Exchange, and what becomes of it."""
+"""What happens to a message in the spool: accept, schedule, finish, give notice."""

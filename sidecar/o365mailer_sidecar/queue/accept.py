@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
+from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.header import read

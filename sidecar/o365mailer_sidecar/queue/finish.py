@@ -9,8 +9,8 @@ from typing import Final
 
 from o365mailer_contract.quantities import seconds
 from o365mailer_contract.settings import Delivery
-from o365mailer_sidecar.directory import MailerDirectory
 from o365mailer_sidecar.errors import Gone, StoreFailed
+from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient
 from o365mailer_sidecar.message.header import header_block

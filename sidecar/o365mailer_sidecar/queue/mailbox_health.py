@@ -7,7 +7,7 @@ days would hide it; a 451 shows it to whoever looks at the app.
 from collections.abc import Callable
 from typing import Final
 
-from o365mailer_sidecar.directory import MailerDirectory
+from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED, TOKEN_REFUSED

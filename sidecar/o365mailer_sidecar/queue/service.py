@@ -12,7 +12,7 @@ from typing import Any, Final
 from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Settings
 from o365mailer_contract.settings import Limits as SettingsLimits
-from o365mailer_sidecar.directory import MailerDirectory, Token
+from o365mailer_sidecar.mailer import MailerDirectory, Token
 from o365mailer_sidecar.queue.accept import Custody
 from o365mailer_sidecar.queue.finish import Settlement
 from o365mailer_sidecar.queue.scanner import Finder

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Final
 
 from o365mailer_contract.settings import Submission
-from o365mailer_sidecar.directory import Mailer
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
+from o365mailer_sidecar.mailer import Mailer
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply, upstream_reply

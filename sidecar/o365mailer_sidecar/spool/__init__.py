@@ -1,1 +1,1 @@
-"""Messages on disk, durable before anybody is told 250; and the command that shows them to a person."""
+"""Messages on disk: files that survive a crash, and the commands that show them."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from o365mailer_sidecar.directory import Mailer
+from o365mailer_sidecar.mailer import Mailer
 from o365mailer_sidecar.smtp.connection import Connection
 from o365mailer_sidecar.upstream.fair_share import Next, Window
 

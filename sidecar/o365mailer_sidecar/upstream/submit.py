@@ -8,7 +8,6 @@ from typing import Final
 
 from o365mailer_contract.quantities import seconds
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.directory import Mailer, MailerDirectory
 from o365mailer_sidecar.errors import (
     Away,
     Distrusted,
@@ -20,6 +19,7 @@ from o365mailer_sidecar.errors import (
     UpstreamError,
     Withdrawn,
 )
+from o365mailer_sidecar.mailer import Authorities, Mailer, MailerDirectory
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.header import read
@@ -31,7 +31,6 @@ from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import CLOSING
 from o365mailer_sidecar.telemetry.event_log import Journal
 from o365mailer_sidecar.telemetry.metrics import Gauges, labels
-from o365mailer_sidecar.trust import Authorities
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import (
     AWAY,

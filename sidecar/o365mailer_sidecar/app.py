@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract import names
-from o365mailer_sidecar.address import Address, bind, bind_health, bound_address
-from o365mailer_sidecar.arguments import Options
-from o365mailer_sidecar.directory import MailerDirectory
+from o365mailer_sidecar.config import Address, Options, bind, bind_health, bound_address
 from o365mailer_sidecar.errors import CannotListen, NotReady
+from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.smtp.session import Session
 from o365mailer_sidecar.telemetry.audit import Audit

@@ -1,12 +1,7 @@
-"""The mailer directory, as the controller or `o365mailer run` writes it and kubelet mounts it.
-
-All files are read through one descriptor of what `..data` points to, so that a swap in the middle of reading cannot mix
-two versions (kubelet swaps the link: Kubernetes, pkg/volume/util/atomic_writer.go). What was good stays in use while
-what is there now cannot be used: settings for good, a token until it expires. The exception is a restriction that this
-version does not know: relaying without it would relay more than is allowed.
-"""
+"""Which certificates the submission host's may come from."""
 
 import os
+import ssl
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +13,45 @@ from typing import Final
 from o365mailer_contract.names import CA_FILE, DATA_LINK, SETTINGS_FILE, TOKEN_FILE
 from o365mailer_contract.settings import InvalidSettings, Settings, UnknownRestriction, decode
 from o365mailer_sidecar.errors import NotReady
-from o365mailer_sidecar.trust import authorities
+
+
+def authorities(pem: str | None) -> ssl.SSLContext:
+    """A client's context that checks certificate and host name, TLS 1.2 at least (Microsoft: Exchange takes no less).
+
+    With `pem`, only these authorities; None: the system's. Raises ValueError, whose text continues a file's name.
+    """
+    if pem is None:
+        return ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError, TypeError):  # TypeError: it is not even text
+        raise ValueError("holds no certificate in PEM form") from None
+    return context
+
+
+class Authorities:
+    """`authorities` that remembers the last answer: the system's take 20 ms to read."""
+
+    def __init__(self) -> None:
+        self.last: tuple[str | None, ssl.SSLContext] | None = None
+
+    def __call__(self, pem: str | None) -> ssl.SSLContext:
+        """The context for these authorities."""
+        if not self.last or self.last[0] != pem:
+            self.last = pem, authorities(pem)
+        return self.last[1]
+
+
+# --- directory --------------------
+# The mailer directory, as the controller or `o365mailer run` writes it and kubelet mounts it.
+#
+# All files are read through one descriptor of what `..data` points to, so that a swap in the middle of reading cannot
+# mix two versions (kubelet swaps the link: Kubernetes, pkg/volume/util/atomic_writer.go). What was good stays in use
+# while what is there now cannot be used: settings for good, a token until it expires. The exception is a restriction
+# that this version does not know: relaying without it would relay more than is allowed.
+
 
 FILE_LIMIT: Final = 2**20
 """Octets of one file; a Secret holds no more."""

@@ -1,1 +1,0 @@
-"""What an app says, and what it is answered: SMTP on loopback."""

@@ -1,1 +1,0 @@
-"""What the process tells of itself: log, audit, metrics, health."""
