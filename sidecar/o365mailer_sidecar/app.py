@@ -17,9 +17,9 @@ from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.smtp.session import Session
 from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.health import REQUEST_LIMIT, Health, Page
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
@@ -40,21 +40,21 @@ REMIND_EVERY: Final = 60.0
 class Service:
     """Everything one process holds."""
 
-    def __init__(self, options: Options, *, journal: Journal) -> None:
-        self.options, self.journal = options, journal
-        self.gauges = Gauges()
+    def __init__(self, options: Options, *, log: EventLog) -> None:
+        self.options, self.log = options, log
+        self.metrics = Metrics()
         self.sessions: set[Session] = set()
         self.stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         clock = Clock(now=now, monotonic=loop.time)
-        self.directory = MailerDirectory(options.mailer_dir, now=now, report=journal.event, monotonic=loop.time)
-        self.audit = Audit(journal=journal, gauges=self.gauges, addresses=self._log_addresses)
-        self.upstream = Upstream(directory=self.directory, clock=clock, journal=journal, gauges=self.gauges)
+        self.directory = MailerDirectory(options.mailer_dir, now=now, report=log.event, monotonic=loop.time)
+        self.audit = Audit(log=log, metrics=self.metrics, addresses=self._log_addresses)
+        self.upstream = Upstream(directory=self.directory, clock=clock, log=log, metrics=self.metrics)
         self.backlog = self._backlog(clock) if options.spool_dir else None
         self.relay = Relay(
             directory=self.directory,
             upstream=self.upstream,
-            journal=journal,
+            log=log,
             audit=self.audit,
             monotonic=loop.time,
             scratch=options.scratch_dir,
@@ -74,7 +74,7 @@ class Service:
             upstream=self.upstream,
             audit=self.audit,
             clock=clock,
-            journal=self.journal,
+            log=self.log,
             queue_id=new_queue_id,
             apps=lambda: len(self.relay.running),
         )
@@ -83,7 +83,7 @@ class Service:
         return self.directory.settings is not None and self.directory.settings.log_addresses
 
     def _watch(self) -> None:
-        watch = self.gauges.watch
+        watch = self.metrics.watch
         watch("sessions", lambda: len(self.sessions))
         watch("upstream_connections_open", lambda: len(self.upstream.pool))
         watch("upstream_up", lambda: not self.upstream.availability.reason)
@@ -91,7 +91,7 @@ class Service:
         watch("token_expires_timestamp_seconds", self._token_end)
         watch("settings_revision", lambda: self.directory.settings.revision if self.directory.settings else 0)
         if self.backlog:
-            self.backlog.watch(self.gauges)
+            self.backlog.watch(self.metrics)
 
     def _ready_to_submit(self) -> float:
         try:
@@ -128,7 +128,7 @@ class Service:
     async def _listen(self, address: Address) -> asyncio.Server | None:
         bound = bind(address)
         if not bound:
-            self.journal.event("listen_skipped", address=str(address), reason="this machine has no such address")
+            self.log.event("listen_skipped", address=str(address), reason="this machine has no such address")
             return None
         loop = asyncio.get_running_loop()
         server = await loop.create_server(self._session, sock=bound)
@@ -138,7 +138,7 @@ class Service:
     def _session(self) -> Session:
         return Session(
             office=self.relay,
-            journal=self.journal,
+            log=self.log,
             queue_id=new_queue_id,
             sessions=self.sessions,
             session_limit=SESSION_LIMIT,
@@ -149,7 +149,7 @@ class Service:
         pages = {
             names.LIVEZ: lambda: (200, "ok\n"),
             names.READYZ: self._readiness,
-            names.METRICS: lambda: (200, self.gauges.page()),
+            names.METRICS: lambda: (200, self.metrics.page()),
         }
         bound = bind_health(self.options.health)
         server = await asyncio.start_server(Health(pages).serve, sock=bound, limit=REQUEST_LIMIT)
@@ -162,14 +162,14 @@ class Service:
 
     def _say_listening(self, protocol: str, address: Address) -> None:
         # `o365mailer run` waits for this line: its event, protocol, host and port are an interface.
-        self.journal.event("listening", always=True, protocol=protocol, host=address.host, port=address.port)
+        self.log.event("listening", always=True, protocol=protocol, host=address.host, port=address.port)
 
     async def _watch_directory(self) -> None:
         while True:
             try:
                 self._look_at_directory()
             except Exception as error:  # noqa: BLE001  # a defect of ours must not strand the spool
-                self.journal.failure("watcher_failed", error)
+                self.log.failure("watcher_failed", error)
             await asyncio.sleep(LOOK_EVERY)
 
     def _look_at_directory(self) -> None:
@@ -182,10 +182,10 @@ class Service:
         if self.backlog:
             self.backlog.look()
         if not self.options.log_level and self.directory.settings:
-            self.journal.level = self.directory.settings.log_level
+            self.log.level = self.directory.settings.log_level
         if reason and now - self.reminded_at >= REMIND_EVERY:
             self.reminded_at = now
-            self.journal.event("waiting_for_mailer", level="warning", reason=reason)
+            self.log.event("waiting_for_mailer", level="warning", reason=reason)
 
     async def _stop(self, servers: list[asyncio.Server]) -> int:
         """Take nothing new, finish what is in flight within the grace, close; how many messages stay in the spool."""
@@ -193,7 +193,7 @@ class Service:
         deadline = loop.time() + self.options.grace
         for server in servers:
             server.close()
-        self.journal.event("stopping", sessions=len(self.sessions), messages=len(self.relay.running))
+        self.log.event("stopping", sessions=len(self.sessions), messages=len(self.relay.running))
         if self.backlog:
             self.backlog.begin_last_round(within=self.options.grace)
         for session in list(self.sessions):
@@ -207,7 +207,7 @@ class Service:
             session.abort()
         left = len(await self.backlog.end()) if self.backlog else 0
         await self.upstream.pool.close()
-        self.journal.event("stopped", without_verdict=unknown, left_in_spool=left)
+        self.log.event("stopped", without_verdict=unknown, left_in_spool=left)
         return left
 
 

@@ -14,7 +14,7 @@ from o365mailer_sidecar import watchdog
 from o365mailer_sidecar.app import Service, now
 from o365mailer_sidecar.config import Options, options
 from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
-from o365mailer_sidecar.telemetry.event_log import Journal, LogFile, capture
+from o365mailer_sidecar.telemetry.event_log import EventLog, LogFile, capture
 
 LEFT_BEHIND: Final = 75
 """Exit status when mail stays in the spool: EX_TEMPFAIL of sysexits.h, "try again later"."""
@@ -36,19 +36,19 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     except WrongCommandLine as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
         return 2
-    journal = Journal(write=LogFile(sys.stderr.fileno()).write, now=now, level=chosen.log_level or "info")
-    capture(journal)
+    log = EventLog(write=LogFile(sys.stderr.fileno()).write, now=now, level=chosen.log_level or "info")
+    capture(log)
     try:
-        left = uvloop.run(_serve(chosen, journal))
+        left = uvloop.run(_serve(chosen, log))
     except (CannotListen, SpoolUnusable) as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
         return 2 if isinstance(error, SpoolUnusable) else 1
     return LEFT_BEHIND if left else 0
 
 
-async def _serve(chosen: Options, journal: Journal) -> int:
+async def _serve(chosen: Options, log: EventLog) -> int:
     watchdog.watch(asyncio.get_running_loop())
-    return await Service(chosen, journal=journal).run()
+    return await Service(chosen, log=log).run()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.commands import Terms
 from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result, result_of
@@ -43,13 +43,13 @@ class Relay:
         *,
         directory: MailerDirectory,
         upstream: Upstream,
-        journal: Journal,
+        log: EventLog,
         audit: Audit,
         monotonic: Callable[[], float],
         scratch: Path | None = None,
         custody: "Custody | None" = None,
     ) -> None:
-        self.directory, self.upstream, self.journal, self.audit = directory, upstream, journal, audit
+        self.directory, self.upstream, self.log, self.audit = directory, upstream, log, audit
         self.monotonic, self.scratch, self.custody = monotonic, scratch, custody
         self.known: tuple[Settings | None, Terms] | None = None
         self.running: dict[asyncio.Task[Result], Attempt] = {}
@@ -101,7 +101,7 @@ class Relay:
         self, envelope: Envelope, body: Body, attempt: Attempt, charge: "Charge | None", began: float
     ) -> "Told":
         attempt.keep = charge.keep if charge else None
-        task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure))
+        task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.log.failure))
         self.running[task] = attempt
         task.add_done_callback(self._ran)
         try:

@@ -19,7 +19,7 @@ from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.smtp import connection
 from o365mailer_sidecar.smtp.connection import connect
 from o365mailer_sidecar.smtp.dial import Dialer, Endpoint, Resolver, interleaved
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.timeouts import Timeouts
 
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -202,7 +202,7 @@ async def test_an_address_that_never_greets_is_the_last_one_next_time_and_the_ce
                     context=ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode()),
                     name="localhost",
                     now=datetime.now(UTC),
-                    gauges=Gauges(),
+                    metrics=Metrics(),
                     dialer=calls,
                     timeouts=Timeouts(greeting=greeting),
                 )
@@ -232,7 +232,7 @@ async def test_an_app_that_goes_away_says_nothing_of_the_address_unless_that_was
                 context=ssl.create_default_context(),
                 name="localhost",
                 now=datetime.now(UTC),
-                gauges=Gauges(),
+                metrics=Metrics(),
                 dialer=calls,
             )
         )

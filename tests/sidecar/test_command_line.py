@@ -24,7 +24,7 @@ from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import Talk, line
 from o365mailer_sidecar.spool.entry import header_line
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
 
 CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
@@ -101,7 +101,7 @@ async def connected(host: ScratchHost) -> AsyncIterator[Connection]:
         context=ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode()),
         name="localhost",
         now=datetime.now(UTC),
-        gauges=Gauges(),
+        metrics=Metrics(),
         dialer=Dialer(),
     )
     try:

@@ -27,8 +27,8 @@ from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import Journal
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.event_log import EventLog
+from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import AWAY, Obstacle
 from o365mailer_sidecar.upstream.classify import Answers
@@ -116,20 +116,20 @@ class House:
 
     def __init__(self, folder: Path, dice: random.Random) -> None:
         loop = asyncio.get_running_loop()
-        journal = Journal(write=len, now=lambda: datetime.now(UTC), level="error")
-        gauges, clock = Gauges(), Clock(now=lambda: datetime.now(UTC), monotonic=loop.time)
+        log = EventLog(write=len, now=lambda: datetime.now(UTC), level="error")
+        metrics, clock = Metrics(), Clock(now=lambda: datetime.now(UTC), monotonic=loop.time)
         self.exchange: Any = Exchange(dice)
         directory: Any = self.exchange.directory
-        self.audit = Audit(journal=journal, gauges=gauges, addresses=lambda: False)
+        self.audit = Audit(log=log, metrics=metrics, addresses=lambda: False)
         self.failures: list[BaseException] = []
-        journal.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
+        log.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
         self.spool = Spool.opened(folder, now=clock.now, report=lambda *_, **__: None)
         settlement = Settlement(
             spool=self.spool,
             directory=directory,
             clock=clock,
             audit=self.audit,
-            journal=journal,
+            log=log,
             queue_id=lambda: "NOTICE",
         )
         self.courier = Courier(
@@ -138,7 +138,7 @@ class House:
             settlement=settlement,
             clock=clock,
             dice=dice.random,
-            journal=journal,
+            log=log,
             connections=lambda: 3,
             apps=lambda: len(self.relay.running),
         )
@@ -154,7 +154,7 @@ class House:
         self.relay = Relay(
             directory=directory,
             upstream=self.exchange,
-            journal=journal,
+            log=log,
             audit=self.audit,
             monotonic=loop.time,
             custody=self.custody,

@@ -15,7 +15,7 @@ from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 from support.spooling import spooling
 
-from o365mailer_sidecar.telemetry.metrics import BY_NAME, METRICS, PREFIX, Gauges, labels
+from o365mailer_sidecar.telemetry.metrics import BY_NAME, METRICS, PREFIX, Metrics, labels
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "sidecar" / "o365mailer_sidecar"
@@ -108,25 +108,25 @@ def test_before_the_first_settings_there_is_a_page_all_the_same(directory: Maile
 
 @given(st.lists(st.floats(min_value=0, max_value=1e6)))
 def test_a_histogram_is_what_the_reference_library_makes_of_it(values: list[float]) -> None:
-    registry, gauges = CollectorRegistry(), Gauges()
+    registry, metrics = CollectorRegistry(), Metrics()
     metric = BY_NAME["message_seconds"]
     reference = Reference(PREFIX + metric.name, metric.text, buckets=metric.buckets, registry=registry)
     for value in values:
         reference.observe(value)
-        gauges.observe("message_seconds", value)
+        metrics.observe("message_seconds", value)
     theirs = {
         key: value for key, value in samples(generate_latest(registry).decode()).items() if "created" not in key[0]
     }
-    ours = {key: value for key, value in samples(gauges.page()).items() if key in theirs}
+    ours = {key: value for key, value in samples(metrics.page()).items() if key in theirs}
     assert ours == pytest.approx(theirs)
     assert len(theirs) == len(metric.buckets) + 3
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_any_label_and_any_number_come_back_as_they_were(text: str) -> None:
-    gauges = Gauges()
-    gauges.watch("breaker_open", lambda: {labels(reason=text): 1.5, labels(reason=text + "x"): float("inf")})
-    seen = samples(gauges.page())
+    metrics = Metrics()
+    metrics.watch("breaker_open", lambda: {labels(reason=text): 1.5, labels(reason=text + "x"): float("inf")})
+    seen = samples(metrics.page())
     assert seen[PREFIX + "breaker_open", (("reason", text),)] == 1.5
     assert seen[PREFIX + "breaker_open", (("reason", text + "x"),)] == float("inf")
 

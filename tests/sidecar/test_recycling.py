@@ -21,7 +21,7 @@ from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.fair_share import Window
 from o365mailer_sidecar.upstream.pool import Pool
@@ -50,10 +50,10 @@ def mailer_of(host: ScratchHost, *, expires_in: float = 3600.0, **members: objec
 def pool_for(host: ScratchHost, **limits: Any) -> Pool:
     """With connections to this host."""
     context = ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode())
-    dialer, gauges, now = Dialer(), Gauges(), datetime.now(UTC)
+    dialer, metrics, now = Dialer(), Metrics(), datetime.now(UTC)
 
     async def fresh(mailer: Mailer) -> Connection:
-        return await connect(mailer, context=context, name="localhost", now=now, gauges=gauges, dialer=dialer)
+        return await connect(mailer, context=context, name="localhost", now=now, metrics=metrics, dialer=dialer)
 
     return Pool(connect=fresh, window=Window(uniform=min), **limits)
 

@@ -10,7 +10,7 @@ import pytest
 
 from o365mailer_sidecar import app
 from o365mailer_sidecar.config import options
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 
 
 @pytest.mark.promise("listens-at-once")
@@ -28,9 +28,9 @@ async def test_what_is_waited_for_is_repeated_at_its_interval(tmp_path: Path, mo
             if len(reminders) == 3:
                 reminded.set()
 
-    journal = Journal(write=write, now=lambda: datetime.now(UTC))
+    log = EventLog(write=write, now=lambda: datetime.now(UTC))
     arguments = ["--mailer-dir", str(tmp_path), "--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"]
-    relay = app.Service(options(arguments, {}), journal=journal)
+    relay = app.Service(options(arguments, {}), log=log)
     running = asyncio.ensure_future(relay.run())
     await asyncio.wait_for(reminded.wait(), 20)
     relay.stopping.set()

@@ -7,7 +7,7 @@ import pytest
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, upstream_reply
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.blocks import (
     COOLDOWN_TRIES,
     FEW,
@@ -202,8 +202,8 @@ def test_what_is_remembered_stays_small() -> None:
 
 @pytest.mark.promise("mailbox-not-locked")
 def test_a_recipient_that_is_refused_beside_others_that_are_taken_counts_too() -> None:
-    journal = Journal(write=len, now=lambda: datetime(2026, 11, 26, tzinfo=UTC))
-    gate = Gate(monotonic=lambda: 0.0, uniform=min, journal=journal)
+    log = EventLog(write=len, now=lambda: datetime(2026, 11, 26, tzinfo=UTC))
+    gate = Gate(monotonic=lambda: 0.0, uniform=min, log=log)
     ok, gone = Reply(250, "2.1.5", "OK"), upstream_reply(550, "5.1.10 not found")
     both, alone, other = (Traveller(envelope(*to), "a@x") for to in (("b@y", "c@y"), ("c@y",), ("b@y",)))
     for _ in range(FEW):

@@ -14,7 +14,7 @@ from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scanner import Finder
 from o365mailer_sidecar.spool.entry import Event
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.submit import Clock
 
 ATTEMPTS = st.integers(min_value=0, max_value=10_000)
@@ -96,12 +96,12 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
         buried = times.day.timestamp()
         os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))
         unused: Any = None
-        journal = Journal(write=len, now=times.clock.now)
+        log = EventLog(write=len, now=times.clock.now)
         finder = Finder(
             spool=spool,
             courier=unused,
             clock=times.clock,
-            journal=journal,
+            log=log,
             expiry=Expiry(times.clock),
             keep_dead=lambda: 7 * day,
         )

@@ -15,7 +15,7 @@ from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.commands import Terms
 from o365mailer_sidecar.smtp.session import TURN, Session
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.timeouts import Timeouts
 
 
@@ -64,12 +64,12 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
     """Open for the block."""
     loop = asyncio.get_running_loop()
     office, sessions, lines = Counter(failure), set[Session](), list[bytes]()
-    journal = Journal(write=lines.append, now=lambda: datetime.now(UTC))
+    log = EventLog(write=lines.append, now=lambda: datetime.now(UTC))
 
     def session() -> Session:
         return Session(
             office=office,
-            journal=journal,
+            log=log,
             queue_id=lambda: "QUEUE",
             sessions=sessions,
             session_limit=10,

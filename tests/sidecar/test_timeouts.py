@@ -26,7 +26,7 @@ from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.telemetry.health import Health
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.classify import Answers
@@ -95,7 +95,7 @@ async def connected(script: Callable[[Peer], None], timeouts: Timeouts) -> Async
                 context=ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode()),
                 name="localhost",
                 now=datetime.now(UTC),
-                gauges=Gauges(),
+                metrics=Metrics(),
                 dialer=Dialer(),
                 timeouts=timeouts,
             )

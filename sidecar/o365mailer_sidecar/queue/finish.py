@@ -21,7 +21,7 @@ from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.entry import Event, Stored
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Fate, Result
@@ -41,11 +41,11 @@ class Settlement:
         directory: MailerDirectory,
         clock: Clock,
         audit: Audit,
-        journal: Journal,
+        log: EventLog,
         queue_id: Callable[[], str],
     ) -> None:
         self.spool, self.directory, self.clock = spool, directory, clock
-        self.audit, self.journal, self.queue_id = audit, journal, queue_id
+        self.audit, self.log, self.queue_id = audit, log, queue_id
         self.expiry = Expiry(clock)
         self.owed: dict[Stored, Event] = {}
         """What happened and could not be written down yet: until it is, the message does not leave again."""
@@ -122,7 +122,7 @@ class Settlement:
 
     def _owe(self, stored: Stored, event: Event, error: StoreFailed) -> None:
         if not self.owed:
-            self.journal.event("spool_write_failed", level="error", reason=str(error))
+            self.log.event("spool_write_failed", level="error", reason=str(error))
         self.owed[stored] = event
 
     async def caught_up(self, stored: Stored) -> bool:
@@ -173,7 +173,7 @@ class Settlement:
         try:
             self.deliver(await self.spool.store(sent, Body(content, not content.isascii()), received=self.clock.now()))
         except StoreFailed as error:
-            self.journal.event("notice_failed", level="warning", queue_id=envelope.queue_id, reason=str(error))
+            self.log.event("notice_failed", level="warning", queue_id=envelope.queue_id, reason=str(error))
 
 
 def _nobody(fate: Fate) -> Recipient:

@@ -9,7 +9,7 @@ from typing import Final
 
 from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.queue import retry
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED, TOKEN_REFUSED
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result
@@ -60,11 +60,11 @@ class Prospect:
         directory: MailerDirectory,
         monotonic: Callable[[], float],
         dice: retry.Dice,
-        journal: Journal,
+        log: EventLog,
         waiting: Callable[[], int],
     ) -> None:
         self.directory, self.monotonic, self.dice = directory, monotonic, dice
-        self.journal, self.waiting = journal, waiting
+        self.log, self.waiting = log, waiting
         self.doubt = Doubt()
         self.failures = 0
         """In a row, of the way and not of a message."""
@@ -92,7 +92,7 @@ class Prospect:
 
     def _doubt(self, reason: str) -> None:
         if self.doubt.grow(self.mailbox, by=PROOF if reason == TOKEN_REFUSED else 1):
-            self.journal.event("mailbox_in_doubt", level="error", reason=reason, waiting=self.waiting())
+            self.log.event("mailbox_in_doubt", level="error", reason=reason, waiting=self.waiting())
 
     def learn(self, result: Result) -> bool:
         """What one of the courier's came to; False when it found no way, and the rest wait.

@@ -9,7 +9,7 @@ from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scheduler import Courier
 from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.submit import Clock
 
 SLICE: Final = 50
@@ -32,12 +32,12 @@ class Finder:
         spool: Spool,
         courier: Courier,
         clock: Clock,
-        journal: Journal,
+        log: EventLog,
         expiry: Expiry,
         keep_dead: Callable[[], float],
     ) -> None:
         self.spool, self.courier, self.clock, self.expiry = spool, courier, clock, expiry
-        self.journal, self.keep_dead = journal, keep_dead
+        self.log, self.keep_dead = log, keep_dead
 
     async def recover(self) -> None:
         """What was there at start: the first of it leaves while the rest is still being read."""
@@ -47,7 +47,7 @@ class Finder:
             found += 1
             if found % SLICE == 0:
                 await asyncio.sleep(0)
-        self.journal.event("spool_recovered", messages=found)
+        self.log.event("spool_recovered", messages=found)
         self.courier.knows_all()
 
     async def keep_sweeping(self) -> None:
@@ -61,7 +61,7 @@ class Finder:
         keep = self.keep_dead()
         gone = self.spool.expire_dead(keep=keep) if self.expiry.steady(within=keep) else 0
         if gone:
-            self.journal.event("dead_letters_removed", messages=gone)
+            self.log.event("dead_letters_removed", messages=gone)
 
     async def keep_adopting(self) -> None:
         """`adopt` until cancelled."""
@@ -75,7 +75,7 @@ class Finder:
         for stored in adopted:
             self.courier.take(stored, after=self._wait_for(stored))
         if adopted:
-            self.journal.event("spool_adopted", messages=len(adopted))
+            self.log.event("spool_adopted", messages=len(adopted))
 
     def reread(self) -> None:
         """Somebody has changed the spool by hand (SIGHUP)."""
@@ -84,7 +84,7 @@ class Finder:
         for stored in (*changes.changed, *changes.appeared):
             if not self.courier.has_in_hand(stored):
                 self.courier.take(stored, after=self._wait_for(stored))
-        self.journal.event(
+        self.log.event(
             "spool_reread",
             appeared=len(changes.appeared),
             changed=len(changes.changed),

@@ -14,7 +14,7 @@ from o365mailer_sidecar.queue.finish import Settlement
 from o365mailer_sidecar.queue.mailbox_health import Prospect
 from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED
 from o365mailer_sidecar.upstream.classify import Outcome
@@ -83,19 +83,19 @@ class Courier:
         settlement: Settlement,
         clock: Clock,
         dice: retry.Dice,
-        journal: Journal,
+        log: EventLog,
         connections: Callable[[], int],
         apps: Callable[[], int],
     ) -> None:
         self.spool, self.upstream, self.settlement = spool, upstream, settlement
-        self.clock, self.dice, self.journal = clock, dice, journal
+        self.clock, self.dice, self.log = clock, dice, log
         self.connections, self.apps = connections, apps
         settlement.deliver = self.take
         self.prospect = Prospect(
             directory=upstream.directory,
             monotonic=clock.monotonic,
             dice=dice,
-            journal=journal,
+            log=log,
             waiting=lambda: spool.depth,
         )
         self.timetable = Timetable()
@@ -197,7 +197,7 @@ class Courier:
     def _landed(self, task: asyncio.Task[None]) -> None:
         stored, _ = self.flying.pop(task)
         if not task.cancelled() and (error := task.exception()):
-            self.journal.failure("courier_failed", error)
+            self.log.failure("courier_failed", error)
             self.take(stored, after=retry.LONGEST)
         self.wake()
 
@@ -230,10 +230,10 @@ class Courier:
             return
         try:
             began = self.clock.monotonic()
-            result = await result_of(self.upstream, envelope, body, attempt, failed=self.journal.failure)
+            result = await result_of(self.upstream, envelope, body, attempt, failed=self.log.failure)
             attempt.over = True
             self.hopeless = not self.prospect.learn(result) and self.last_round is not None
-            self.journal.event(
+            self.log.event(
                 "attempt",
                 level="debug",
                 queue_id=stored.queue_id,
@@ -273,7 +273,7 @@ class Courier:
         except Damaged:
             raise
         except Exception as error:  # noqa: BLE001  # a defect of ours must not strand a message
-            self.journal.failure("courier_failed", error)
+            self.log.failure("courier_failed", error)
             self.take(stored, after=retry.LONGEST)
             return
         finally:  # not before: until it is written down who was served, a hang-up must not have it sent again

@@ -20,8 +20,8 @@ from o365mailer_sidecar.queue.scheduler import Courier
 from o365mailer_sidecar.spool.entry import SpoolLimits, Stored
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import Journal
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.event_log import EventLog
+from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -45,18 +45,18 @@ class Backlog:
         upstream: Upstream,
         audit: Audit,
         clock: Clock,
-        journal: Journal,
+        log: EventLog,
         queue_id: Callable[[], str],
         apps: Callable[[], int],
     ) -> None:
-        self.directory, self.clock, self.journal = directory, clock, journal
+        self.directory, self.clock, self.log = directory, clock, log
         # Before the spool is locked: from then on a person's command may send the signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         self.finder: Finder | None = None
-        report: Callable[..., None] = journal.event
+        report: Callable[..., None] = log.event
         self.spool = Spool.opened(path, now=clock.now, report=report)
         settlement = Settlement(
-            spool=self.spool, directory=directory, clock=clock, audit=audit, journal=journal, queue_id=queue_id
+            spool=self.spool, directory=directory, clock=clock, audit=audit, log=log, queue_id=queue_id
         )
         courier = Courier(
             spool=self.spool,
@@ -64,7 +64,7 @@ class Backlog:
             settlement=settlement,
             clock=clock,
             dice=random.random,
-            journal=journal,
+            log=log,
             connections=lambda: (self._settings.limits if self._settings else SettingsLimits()).connections,
             apps=apps,
         )
@@ -72,7 +72,7 @@ class Backlog:
             spool=self.spool,
             courier=courier,
             clock=clock,
-            journal=journal,
+            log=log,
             expiry=settlement.expiry,
             keep_dead=lambda: seconds(settlement.delivery.spool.keep_dead),
         )
@@ -86,14 +86,14 @@ class Backlog:
     def _settings(self) -> Settings | None:
         return self.directory.settings
 
-    def watch(self, gauges: Gauges) -> None:
+    def watch(self, metrics: Metrics) -> None:
         """Show what is in it."""
         spool = self.spool
-        gauges.watch("spool_messages", lambda: spool.depth)
-        gauges.watch("spool_bytes", lambda: spool.octets)
-        gauges.watch("spool_oldest_age_seconds", self._oldest_age)
-        gauges.watch("spool_dead_messages", lambda: spool.dead)
-        gauges.watch("spool_damaged_messages", lambda: spool.damaged)
+        metrics.watch("spool_messages", lambda: spool.depth)
+        metrics.watch("spool_bytes", lambda: spool.octets)
+        metrics.watch("spool_oldest_age_seconds", self._oldest_age)
+        metrics.watch("spool_dead_messages", lambda: spool.dead)
+        metrics.watch("spool_damaged_messages", lambda: spool.damaged)
 
     def _oldest_age(self) -> float:
         oldest = self.spool.oldest
@@ -105,7 +105,7 @@ class Backlog:
                 self.finder.reread()
             except OSError as error:
                 reason = error.strerror or type(error).__name__
-                self.journal.event("spool_unreadable", level="error", file=error.filename or "", reason=reason)
+                self.log.event("spool_unreadable", level="error", file=error.filename or "", reason=reason)
             self.custody.do(self.finder.adopt())
 
     def start(self) -> None:
@@ -121,7 +121,7 @@ class Backlog:
             try:
                 return await work()
             except Exception as error:  # noqa: BLE001
-                self.journal.failure("backlog_failed", error)
+                self.log.failure("backlog_failed", error)
             await asyncio.sleep(PAUSE)
 
     def look(self) -> None:
@@ -151,7 +151,7 @@ class Backlog:
         left = sorted(self.spool.messages.values(), key=lambda stored: stored.received)
         now = self.clock.now()
         for stored in left:
-            self.journal.event(
+            self.log.event(
                 "left_in_spool",
                 level="warning",
                 queue_id=stored.queue_id,

@@ -32,7 +32,7 @@ from o365mailer_sidecar.smtp.protocol import (
     Unsaid,
 )
 from o365mailer_sidecar.smtp.transaction import Delivery, Progress
-from o365mailer_sidecar.telemetry.metrics import Gauges, labels
+from o365mailer_sidecar.telemetry.metrics import Metrics, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.upstream.classify import Answers, Outcome, judged
 
@@ -104,7 +104,7 @@ async def connect(
     context: ssl.SSLContext,
     name: str,
     now: datetime,
-    gauges: Gauges,
+    metrics: Metrics,
     dialer: Dialer,
     timeouts: Timeouts = TIMEOUTS,
 ) -> "Connection":
@@ -116,7 +116,7 @@ async def connect(
     try:
         talk = await _reach(clear, dialed, context=context, submission=submission, name=name, timeouts=timeouts)
         extensions = await _extensions(talk, submission, name=name, timeout=timeouts.ehlo)
-        await _authenticate(talk, mailer, gauges, timeout=timeouts.auth)
+        await _authenticate(talk, mailer, metrics, timeout=timeouts.auth)
     except BaseException as error:
         match error:
             case NotAdmitted():
@@ -178,7 +178,7 @@ async def _extensions(talk: Talk, submission: Submission, *, name: str, timeout:
     return frozenset(words[0] for words in offered if words)
 
 
-async def _authenticate(talk: Talk, mailer: Mailer, gauges: Gauges, *, timeout: float) -> None:
+async def _authenticate(talk: Talk, mailer: Mailer, metrics: Metrics, *, timeout: float) -> None:
     """AUTH in one line (RFC 4954 §4); a refusal in a challenge is asked for its code with an empty line."""
     result = "failed"
     words = f"user={mailer.settings.mailbox}\x01auth=Bearer {mailer.token.value}\x01\x01"
@@ -194,7 +194,7 @@ async def _authenticate(talk: Talk, mailer: Mailer, gauges: Gauges, *, timeout: 
     except Unsaid as unsaid:
         raise Away(f"AUTH: {unsaid}") from None
     finally:
-        gauges.count("auth_total", labels(result=result))
+        metrics.count("auth_total", labels(result=result))
 
 
 def _unadmitted(reply: Reply) -> UpstreamError:

@@ -19,7 +19,7 @@ from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp import commands
 from o365mailer_sidecar.smtp.buffers import Inbox, Outbox
 from o365mailer_sidecar.smtp.commands import AUTH_LINE_LIMIT, HOSTNAME, Dialogue, Office
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 
 LINE_LIMIT: Final = 2048
@@ -51,7 +51,7 @@ class Session(Dialogue, asyncio.Protocol):
         self,
         *,
         office: Office,
-        journal: Journal,
+        log: EventLog,
         queue_id: Callable[[], str],
         sessions: set["Session"],
         session_limit: int,
@@ -59,7 +59,7 @@ class Session(Dialogue, asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(office=office, queue_id=queue_id, loop=loop)
-        self.journal = journal
+        self.log = log
         self.sessions, self.session_limit, self.timeouts = sessions, session_limit, timeouts
         self.stopping = self.waiting_for_command = False
         self.lines = 0
@@ -145,7 +145,7 @@ class Session(Dialogue, asyncio.Protocol):
         except (EOFError, ConnectionError):
             pass
         except Exception as error:  # noqa: BLE001  # one broken session must not be anybody else's
-            self.journal.failure("session_failed", error)
+            self.log.failure("session_failed", error)
             self.say(replies.INTERNAL)
         finally:
             self._end_transaction()

@@ -74,7 +74,7 @@ class Ledger:
 
 
 class Report(Protocol):
-    """Where events are told (`journal.Journal.event`)."""
+    """Where events are told (`log.EventLog.event`)."""
 
     def __call__(self, name: str, *, level: str = "info", **fields: str | int) -> None:
         """One event."""

@@ -10,8 +10,8 @@ from typing import Final
 
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply, upstream_trace
-from o365mailer_sidecar.telemetry.event_log import Journal
-from o365mailer_sidecar.telemetry.metrics import Gauges
+from o365mailer_sidecar.telemetry.event_log import EventLog
+from o365mailer_sidecar.telemetry.metrics import Metrics
 
 SETTLED: Final = frozenset({"accepted", "refused", "dead"})
 """Outcomes after which nobody tries the message again."""
@@ -20,8 +20,8 @@ SETTLED: Final = frozenset({"accepted", "refused", "dead"})
 class Audit:
     """Writes the records."""
 
-    def __init__(self, *, journal: Journal, gauges: Gauges, addresses: Callable[[], bool]) -> None:
-        self.journal, self.gauges, self.addresses = journal, gauges, addresses
+    def __init__(self, *, log: EventLog, metrics: Metrics, addresses: Callable[[], bool]) -> None:
+        self.log, self.metrics, self.addresses = log, metrics, addresses
 
     def ended(
         self,
@@ -42,12 +42,12 @@ class Audit:
         """
         self.count(outcome, reason)
         if outcome in SETTLED:
-            self.gauges.observe("message_seconds", seconds)
+            self.metrics.observe("message_seconds", seconds)
         if outcome == "accepted":
-            self.gauges.count("message_bytes_total", by=size)
+            self.metrics.count("message_bytes_total", by=size)
         trace = upstream_trace(reply.text)
         record = partial(
-            self.journal.event,
+            self.log.event,
             "message",
             queue_id=envelope.queue_id,
             outcome=outcome,
@@ -71,4 +71,4 @@ class Audit:
 
     def count(self, outcome: str, reason: str = "") -> None:
         """One more in the metrics, without a record."""
-        self.gauges.count("messages_total", f'outcome="{outcome}"' + (f',reason="{reason}"' if reason else ""))
+        self.metrics.count("messages_total", f'outcome="{outcome}"' + (f',reason="{reason}"' if reason else ""))

@@ -18,7 +18,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 Value = str | int | float | bool | None
 
 
-class Journal:
+class EventLog:
     """Writes events at or above `level`.
 
     A line that cannot be written (a full disk, a reader that went away or lags) is dropped, and mail goes on. The next
@@ -72,18 +72,18 @@ class LogFile:
 class LibraryLog(logging.Handler):
     """Carries what libraries log into the journal: the logger's name and the exception's type, no text."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, log: EventLog) -> None:
         super().__init__(logging.WARNING)
-        self.journal = journal
+        self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line."""
         if record.exc_info and record.exc_info[1]:
-            self.journal.failure(f"{record.name}_failed", record.exc_info[1])
+            self.log.failure(f"{record.name}_failed", record.exc_info[1])
         else:
-            self.journal.event("library_message", level="warning", logger=record.name, place=record.funcName)
+            self.log.event("library_message", level="warning", logger=record.name, place=record.funcName)
 
 
-def capture(journal: Journal) -> None:
+def capture(log: EventLog) -> None:
     """Send Python's logging to the journal."""
-    logging.basicConfig(handlers=[LibraryLog(journal)], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[LibraryLog(log)], level=logging.WARNING, force=True)

@@ -123,7 +123,7 @@ class Histogram:
         self.sum += value
 
 
-class Gauges:
+class Metrics:
     """Counts and observes, and asks for the rest when it is scraped. Names are those of `metrics`."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from o365mailer_sidecar.errors import Held, Refused
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.telemetry.event_log import Journal
+from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.blocks import Breaker, Key, Rest, keys_of
 from o365mailer_sidecar.upstream.classify import Answers, Judgement, Outcome, judged, remembered, resting
 
@@ -37,9 +37,9 @@ class Gate:
     """Hears every answer, and stops what would get the same again."""
 
     def __init__(
-        self, *, monotonic: Callable[[], float], uniform: Callable[[float, float], float], journal: Journal
+        self, *, monotonic: Callable[[], float], uniform: Callable[[float, float], float], log: EventLog
     ) -> None:
-        self.monotonic, self.uniform, self.journal = monotonic, uniform, journal
+        self.monotonic, self.uniform, self.log = monotonic, uniform, log
         self.mailbox = ""
         self.rest, self.breaker = Rest(uniform=uniform), Breaker()
 
@@ -85,7 +85,7 @@ class Gate:
 
     def _accepted(self, traveller: Traveller, answers: Answers) -> None:
         if self.rest.accepted():
-            self.journal.event("mailbox_back")
+            self.log.event("mailbox_back")
         if self.breaker.records:
             keys = traveller.keys
             taken = [key for key, reply in zip(keys[1:], answers.recipients, strict=False) if reply.code < 400]
@@ -105,15 +105,13 @@ class Gate:
 
     def _refused(self, key: Key, reply: Reply) -> None:
         if self.breaker.refused(key, reply, now=self.monotonic()):
-            self.journal.event("breaker_opened", level="warning", reason=key.reason, code=reply.code)
+            self.log.event("breaker_opened", level="warning", reason=key.reason, code=reply.code)
 
     def rests(self, reply: Reply, judgement: Judgement) -> None:
         """Exchange has said something of the mailbox."""
         if self.rest.refused(reply, judgement, now=self.monotonic()):
             lasting = round(self.rest.lasting)
-            self.journal.event(
-                "mailbox_rests", level="error", reason=judgement.reason, code=reply.code, seconds=lasting
-            )
+            self.log.event("mailbox_rests", level="error", reason=judgement.reason, code=reply.code, seconds=lasting)
 
     def open_for(self) -> dict[str, float]:
         """Reason → 1 for everything that is held or refused here, as the metric shows it."""

@@ -29,8 +29,8 @@ from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.smtp.connection import PATIENCE, Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import CLOSING
-from o365mailer_sidecar.telemetry.event_log import Journal
-from o365mailer_sidecar.telemetry.metrics import Gauges, labels
+from o365mailer_sidecar.telemetry.event_log import EventLog
+from o365mailer_sidecar.telemetry.metrics import Metrics, labels
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import (
     AWAY,
@@ -66,18 +66,18 @@ class Upstream:
     """Submits to what the mailer directory names."""
 
     def __init__(
-        self, *, directory: MailerDirectory, clock: Clock, journal: Journal, gauges: Gauges, name: str = "localhost"
+        self, *, directory: MailerDirectory, clock: Clock, log: EventLog, metrics: Metrics, name: str = "localhost"
     ) -> None:
-        self.directory, self.clock, self.journal, self.gauges, self.name = directory, clock, journal, gauges, name
+        self.directory, self.clock, self.log, self.metrics, self.name = directory, clock, log, metrics, name
         self.authorities = Authorities()
         self.availability = Availability()
         self.refused_tokens = RefusedTokens()
         self.dialer = Dialer()
         self.pool = Pool(connect=self._connect, window=Window(uniform=uniform))
         self.pace = Pace()
-        self.gate = Gate(monotonic=clock.monotonic, uniform=uniform, journal=journal)
-        gauges.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
-        gauges.watch("breaker_open", self.gate.open_for)
+        self.gate = Gate(monotonic=clock.monotonic, uniform=uniform, log=log)
+        metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
+        metrics.watch("breaker_open", self.gate.open_for)
 
     async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
         """The envelope as it was sent, policy applied, and Exchange's answers.
@@ -181,7 +181,7 @@ class Upstream:
         finally:
             spent = self.clock.monotonic() - began
             attempt.upstream += spent
-            self.gauges.observe("upstream_seconds", spent)
+            self.metrics.observe("upstream_seconds", spent)
         if answers.final and answers.final.code == 250:
             self.pool.accepted(connection, seconds=spent)
         elif outcome(decisive(answers)) is Outcome.CROWDED:
@@ -227,7 +227,7 @@ class Upstream:
                 context=context,
                 name=self.name,
                 now=self.clock.now(),
-                gauges=self.gauges,
+                metrics=self.metrics,
                 dialer=self.dialer,
             )
         except UpstreamError as error:
@@ -241,14 +241,14 @@ class Upstream:
             if self.clock.monotonic() - began > PATIENCE:
                 self._failed(Away(f"{mailer.settings.submission.host} does not answer"), mailer)
             raise
-        self.gauges.count("upstream_connections_total", 'result="opened"')
+        self.metrics.count("upstream_connections_total", 'result="opened"')
         self.refused_tokens.accepted()
         self._reached()
         return connection
 
     def _reached(self) -> None:
         if self.availability.succeeded():
-            self.journal.event("upstream_back")
+            self.log.event("upstream_back")
 
     def _concerns_mailbox(self, reply: Reply) -> bool:
         """Whether the answer to AUTH speaks of the mailbox, so that the host is not away; it is taken note of."""
@@ -259,7 +259,7 @@ class Upstream:
             self.gate.rests(reply, judgement)
         else:
             return False
-        self.gauges.count("upstream_connections_total", labels(result=judgement.outcome.value))
+        self.metrics.count("upstream_connections_total", labels(result=judgement.outcome.value))
         self._reached()
         return True
 
@@ -271,6 +271,6 @@ class Upstream:
         else:
             result = "distrusted" if isinstance(error, Distrusted) else "away"
             news = self.availability.failed(str(error), now=now)
-        self.gauges.count("upstream_connections_total", f'result="{result}"')
+        self.metrics.count("upstream_connections_total", f'result="{result}"')
         if news:
-            self.journal.event(f"upstream_{result}", level="warning", reason=str(error))
+            self.log.event(f"upstream_{result}", level="warning", reason=str(error))

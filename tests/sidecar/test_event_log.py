@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from o365mailer_sidecar.telemetry.event_log import Journal, LogFile
+from o365mailer_sidecar.telemetry.event_log import EventLog, LogFile
 
 PAGE = 4096
 """Bytes: what a pipe takes again after a page of it was read (pipe(7))."""
@@ -40,13 +40,13 @@ def read(reader: int) -> list[str]:
     return os.read(reader, 2**20).decode().split("\n")
 
 
-def journal(writer: int) -> Journal:
-    return Journal(write=LogFile(writer).write, now=lambda: datetime.now(UTC))
+def event_log(writer: int) -> EventLog:
+    return EventLog(write=LogFile(writer).write, now=lambda: datetime.now(UTC))
 
 
 def test_lines_that_cannot_be_written_are_dropped_and_counted_in_the_next() -> None:
     with pipe() as (reader, writer):
-        log = journal(writer)
+        log = event_log(writer)
         fill(writer)
         for _ in range(3):
             log.event("lost")
@@ -60,7 +60,7 @@ def test_lines_that_cannot_be_written_are_dropped_and_counted_in_the_next() -> N
 
 def test_a_torn_line_spoils_no_other() -> None:
     with pipe() as (reader, writer):
-        log = journal(writer)
+        log = event_log(writer)
         fill(writer)
         os.read(reader, PAGE)
         log.event("torn", text="x" * 2 * PAGE)
@@ -75,7 +75,7 @@ def test_a_reader_that_has_gone_ends_nothing() -> None:
     os.close(reader)
     with pytest.raises(BrokenPipeError):
         os.write(writer, b"the control")
-    log = journal(writer)
+    log = event_log(writer)
     log.event("lost")
     log.event("lost")
     os.close(writer)
