@@ -137,7 +137,7 @@ class Service:
 
     def _session(self) -> Session:
         return Session(
-            office=self.relay,
+            handler=self.relay,
             log=self.log,
             queue_id=new_queue_id,
             sessions=self.sessions,

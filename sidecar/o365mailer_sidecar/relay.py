@@ -20,7 +20,7 @@ from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.smtp.commands import Terms
+from o365mailer_sidecar.smtp.commands import SessionLimits
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
@@ -36,7 +36,7 @@ NOTHING: Final = Reply(0, "", "")
 
 
 class Relay:
-    """Takes messages from sessions (`dialogue.Office`)."""
+    """Takes messages from sessions (`dialogue.MessageHandler`)."""
 
     def __init__(
         self,
@@ -51,16 +51,16 @@ class Relay:
     ) -> None:
         self.directory, self.upstream, self.log, self.audit = directory, upstream, log, audit
         self.monotonic, self.scratch, self.custody = monotonic, scratch, custody
-        self.known: tuple[Settings | None, Terms] | None = None
+        self.known: tuple[Settings | None, SessionLimits] | None = None
         self.running: dict[asyncio.Task[Result], Attempt] = {}
 
-    def terms(self) -> Terms:
+    def terms(self) -> SessionLimits:
         """What the settings say as they are now, or their defaults while there are none."""
         self.directory.refresh()
         settings = self.directory.settings
         if self.known is None or self.known[0] is not settings:
             limits, delivery = (settings.limits, settings.delivery) if settings else (Limits(), Delivery())
-            terms = Terms(
+            terms = SessionLimits(
                 size_limit=octets(limits.message_size),
                 line_endings=delivery.line_endings,
                 offer_auth=delivery.offer_auth,

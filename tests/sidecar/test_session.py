@@ -13,7 +13,7 @@ from support.sidecar_process import Sidecar, Wire
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.smtp.commands import Terms
+from o365mailer_sidecar.smtp.commands import SessionLimits
 from o365mailer_sidecar.smtp.session import TURN, Session
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.timeouts import Timeouts
@@ -26,8 +26,8 @@ class Counter:
         self.taken: list[tuple[Envelope, bytes]] = []
         self.failure = failure
 
-    def terms(self) -> Terms:
-        return Terms(size_limit=10_000, line_endings="Normalize")
+    def terms(self) -> SessionLimits:
+        return SessionLimits(size_limit=10_000, line_endings="Normalize")
 
     async def submit(self, envelope: Envelope, body: Body) -> Reply:
         if self.failure:
@@ -45,8 +45,8 @@ class Counter:
 class Desk:
     """A server of sessions, and what they wrote to the log."""
 
-    def __init__(self, port: int, office: Counter, sessions: set[Session], lines: list[bytes]) -> None:
-        self.port, self.office, self.sessions, self.lines = port, office, sessions, lines
+    def __init__(self, port: int, handler: Counter, sessions: set[Session], lines: list[bytes]) -> None:
+        self.port, self.handler, self.sessions, self.lines = port, handler, sessions, lines
 
     async def exchange(self, octets: bytes) -> bytes:
         """Everything that is answered to these octets and the end of the connection."""
@@ -63,12 +63,12 @@ class Desk:
 async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -> AsyncIterator[Desk]:
     """Open for the block."""
     loop = asyncio.get_running_loop()
-    office, sessions, lines = Counter(failure), set[Session](), list[bytes]()
+    handler, sessions, lines = Counter(failure), set[Session](), list[bytes]()
     log = EventLog(write=lines.append, now=lambda: datetime.now(UTC))
 
     def session() -> Session:
         return Session(
-            office=office,
+            handler=handler,
             log=log,
             queue_id=lambda: "QUEUE",
             sessions=sessions,
@@ -79,7 +79,7 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
 
     server = await loop.create_server(session, "127.0.0.1", 0)
     async with server:
-        yield Desk(server.sockets[0].getsockname()[1], office, sessions, lines)
+        yield Desk(server.sockets[0].getsockname()[1], handler, sessions, lines)
 
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
@@ -104,7 +104,7 @@ async def test_an_app_that_stops_in_the_middle_of_its_message_is_let_go() -> Non
         await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
         writer.write(b"Subject: x\r\n")
         assert await reader.read() == b"421 4.4.2 No command for too long; closing\r\n"
-        assert [body for _, body in counter.office.taken] == [b""], "dropped, and no more"
+        assert [body for _, body in counter.handler.taken] == [b""], "dropped, and no more"
         writer.close()
 
 
@@ -147,7 +147,7 @@ async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_
             await asyncio.wait_for(writer.drain(), 2)
         assert session.transport is not None
         assert session.transport.get_write_buffer_size() < 2**18
-        assert len(session.inbox) <= 2**19
+        assert len(session.read_buffer) <= 2**19
         answer = await asyncio.wait_for(counter.exchange(b"NOOP\r\n"), 5)
         assert answer.startswith(b"250 2.0.0 OK")
         writer.transport.abort()
@@ -194,7 +194,7 @@ async def test_replies_do_not_pile_up_while_commands_keep_coming() -> None:
         kept = 0
         while not answers.done():
             await asyncio.sleep(0)
-            kept = max(kept, len(session.outbox.pending))
+            kept = max(kept, len(session.write_buffer.pending))
         assert 1 < kept <= TURN
         assert answers.result().count(b"250 2.0.0 OK\r\n") == 30_000
         writer.close()

@@ -61,7 +61,7 @@ class Envelope:
 
 
 @dataclass(slots=True)
-class Transaction:
+class EnvelopeDraft:
     """An envelope while the app is still writing it."""
 
     queue_id: str

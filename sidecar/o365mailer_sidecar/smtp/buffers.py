@@ -17,7 +17,7 @@ CHUNK: Final = 2**16
 each time."""
 
 
-class Inbox:
+class ReadBuffer:
     """Octets in arrival order. One reader at a time."""
 
     def __init__(self, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
@@ -101,7 +101,7 @@ class Inbox:
 # What an app is answered: the replies to commands that came together leave together (RFC 2920 §3.2).
 
 
-class Outbox:
+class WriteBuffer:
     """Octets for the app, in order. One writer at a time."""
 
     def __init__(self, transport: asyncio.Transport) -> None:

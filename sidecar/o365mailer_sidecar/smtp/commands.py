@@ -15,10 +15,10 @@ from typing import Final, Protocol
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message.body import Body, BodyReader, LineEndings
-from o365mailer_sidecar.message.envelope import PLAIN, QUOTED, Envelope, Recipient, Sender, Transaction, domains
+from o365mailer_sidecar.message.envelope import PLAIN, QUOTED, Envelope, EnvelopeDraft, Recipient, Sender, domains
 from o365mailer_sidecar.message.policy import Policy
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.smtp.buffers import Inbox, Outbox
+from o365mailer_sidecar.smtp.buffers import ReadBuffer, WriteBuffer
 
 PATH: Final = re.compile(
     rf"\s*(?:<(?:@[^\s<>:]*:)?((?:{QUOTED}|{PLAIN})*)>|((?:{QUOTED}|{PLAIN})+))(?:\s+(.*))?", re.DOTALL
@@ -141,7 +141,7 @@ def greeting(size_limit: int, *, offer_auth: bool = True) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class SessionLimits:
     """What a message is taken on."""
 
     size_limit: int
@@ -155,10 +155,10 @@ class Terms:
     """Where large messages go; None: the system's temporary directory."""
 
 
-class Office(Protocol):
+class MessageHandler(Protocol):
     """The port behind the counter: what a session needs of the rest."""
 
-    def terms(self) -> Terms:
+    def terms(self) -> SessionLimits:
         """As they are now."""
 
     async def submit(self, envelope: Envelope, body: Body) -> Reply:
@@ -171,18 +171,20 @@ class Office(Protocol):
         """The app has gone before its message could be submitted."""
 
 
-class Dialogue:
+class Commands:
     """The state of one conversation, and its commands. `session` reads the lines and calls them."""
 
-    inbox: Inbox
-    outbox: Outbox
+    read_buffer: ReadBuffer
+    write_buffer: WriteBuffer
 
-    def __init__(self, *, office: Office, queue_id: Callable[[], str], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, *, handler: MessageHandler, queue_id: Callable[[], str], loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.loop = loop
-        self.office, self.new_queue_id = office, queue_id
+        self.handler, self.new_queue_id = handler, queue_id
         self.greeted = self.authenticated = False
         self.protocol_name = ""
-        self.transaction: Transaction | None = None
+        self.transaction: EnvelopeDraft | None = None
         self.bad_commands = 0
         self.relaying = False
         self.heard_at = loop.time()
@@ -193,20 +195,20 @@ class Dialogue:
 
     def say(self, reply: Reply, queue_id: str = "") -> None:
         """Send a reply; it leaves with the next one when commands are waiting already (RFC 2920 §3.2)."""
-        self.outbox.put(reply.line(queue_id))
+        self.write_buffer.put(reply.line(queue_id))
 
     async def smtp_EHLO(self, argument: bytes) -> None:  # noqa: N802, ARG002  # the verb, as SMTP writes it
         """Announce what this relay can; the argument is not looked at, and may be missing, as Exchange lets it be."""
         self._end_transaction()
         self.greeted, self.protocol_name = True, "ESMTP"
-        terms = self.office.terms()
-        self.outbox.put(greeting(terms.size_limit, offer_auth=terms.offer_auth))
+        terms = self.handler.terms()
+        self.write_buffer.put(greeting(terms.size_limit, offer_auth=terms.offer_auth))
 
     async def smtp_HELO(self, argument: bytes) -> None:  # noqa: N802, ARG002
         """The greeting of old clients."""
         self._end_transaction()
         self.greeted, self.protocol_name = True, "SMTP"
-        self.outbox.put(f"250 {HOSTNAME}\r\n".encode())
+        self.write_buffer.put(f"250 {HOSTNAME}\r\n".encode())
 
     async def smtp_MAIL(self, argument: bytes) -> None:  # noqa: N802
         """Begin a message."""
@@ -214,8 +216,8 @@ class Dialogue:
             raise Refused(replies.NEED_EHLO)
         if self.transaction:
             raise Refused(replies.NESTED_MAIL)
-        terms = self.office.terms()
-        transaction = Transaction(self.new_queue_id(), parse_sender(argument))
+        terms = self.handler.terms()
+        transaction = EnvelopeDraft(self.new_queue_id(), parse_sender(argument))
         if transaction.sender.size > terms.size_limit:
             reply = replies.filled(replies.TOO_BIG, limit=terms.size_limit)
             self._audit_refusal(transaction, reply, reason="content")
@@ -237,7 +239,7 @@ class Dialogue:
         try:
             if len(self.transaction.recipients) >= RECIPIENT_LIMIT:
                 raise Refused(replies.TOO_MANY_RECIPIENTS)
-            if policy := self.office.terms().policy:
+            if policy := self.handler.terms().policy:
                 policy.check_recipient(recipient.address, taken=len(self.transaction.recipients))
         except Refused as refusal:
             self.transaction.refusal = refusal.reply
@@ -254,50 +256,50 @@ class Dialogue:
             raise Refused(replies.NO_ARGUMENT)
         if not transaction.recipients:
             raise Refused(replies.NEED_RCPT)
-        terms = self.office.terms()
+        terms = self.handler.terms()
         reader = BodyReader(size_limit=terms.size_limit, line_endings=terms.line_endings, scratch=terms.scratch)
         envelope = transaction.envelope(protocol=self._protocol())
         try:
-            if len(self.inbox):
+            if len(self.read_buffer):
                 raise Refused(replies.PIPELINED_DATA, close=True)
             self.say(replies.START_DATA)
             await self._read_body(reader, limit=terms.size_limit)
             body = reader.body()
         except Refused as refusal:
             self.transaction = None
-            self.office.refused(envelope, refusal.reply, size=reader.size, reason="content")
+            self.handler.refused(envelope, refusal.reply, size=reader.size, reason="content")
             if refusal.close:
                 raise
             self.say(refusal.reply, transaction.queue_id)
         except (EOFError, asyncio.CancelledError):
             self.transaction = None
-            self.office.dropped(envelope)
+            self.handler.dropped(envelope)
             raise
         else:
             self.transaction = None
             self.say(await self._verdict(envelope, body), transaction.queue_id)
-        await self.outbox.drain()
+        await self.write_buffer.drain()
 
     async def _read_body(self, reader: BodyReader, *, limit: int) -> None:
         """Up to the end of data. Raises Refused, EOFError."""
-        await self.outbox.drain()
-        while (behind := reader.feed(await self.inbox.chunk())) is None:
+        await self.write_buffer.drain()
+        while (behind := reader.feed(await self.read_buffer.chunk())) is None:
             if reader.size > 2 * limit:  # an app that does not stop is not waited for
                 raise Refused(replies.filled(replies.TOO_BIG, limit=limit), close=True)
-        self.inbox.put_back(behind)
+        self.read_buffer.put_back(behind)
         if self.has_gone():
             raise EOFError
 
     async def _verdict(self, envelope: Envelope, body: Body) -> Reply:
         self.relaying = True
         try:
-            return await self.office.submit(envelope, body)
+            return await self.handler.submit(envelope, body)
         finally:
             self.relaying, self.heard_at = False, self.loop.time()
 
     def has_gone(self) -> bool:
         """Whether the app has closed its sending side without QUIT: then nothing says that it reads what we answer."""
-        return self.inbox.ended and not QUIT.search(self.inbox.octets)
+        return self.read_buffer.ended and not QUIT.search(self.read_buffer.octets)
 
     def _end_transaction(self) -> None:
         """Forget the message, which was not sent; it is in the audit if that is because of our own rules."""
@@ -305,9 +307,9 @@ class Dialogue:
         if transaction and transaction.refusal:
             self._audit_refusal(transaction, transaction.refusal, reason="policy")
 
-    def _audit_refusal(self, transaction: Transaction, reply: Reply, *, reason: str) -> None:
+    def _audit_refusal(self, transaction: EnvelopeDraft, reply: Reply, *, reason: str) -> None:
         envelope = transaction.envelope(protocol=self._protocol())
-        self.office.refused(envelope, reply, size=transaction.sender.size, reason=reason)
+        self.handler.refused(envelope, reply, size=transaction.sender.size, reason=reason)
 
     def _protocol(self) -> str:
         return self.protocol_name + "A" if self.authenticated and self.protocol_name == "ESMTP" else self.protocol_name
@@ -349,7 +351,7 @@ class Dialogue:
         """Take any credentials and forget them: apps were configured with a password and cannot do without."""
         if not self.greeted:
             raise Refused(replies.NEED_EHLO)
-        if not self.office.terms().offer_auth:
+        if not self.handler.terms().offer_auth:
             raise Refused(replies.AUTH_NOT_OFFERED)
         if self.authenticated:
             raise Refused(replies.AUTH_AGAIN)
@@ -358,7 +360,7 @@ class Dialogue:
         if prompts is None:
             raise Refused(replies.AUTH_MECHANISM)
         for prompt in prompts[1:] if initial.strip() else prompts:
-            self.outbox.put(b"334 " + prompt + b"\r\n")
+            self.write_buffer.put(b"334 " + prompt + b"\r\n")
             if await self.line(AUTH_LINE_LIMIT) == b"*":
                 raise Refused(replies.AUTH_CANCELLED)
         self.authenticated = True

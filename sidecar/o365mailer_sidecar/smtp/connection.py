@@ -23,15 +23,15 @@ from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import (
     NO_ANSWER,
     OUT_OF_TURN,
-    Conversation,
     NoAnswer,
     NoSmtp,
     OutOfTurn,
     Said,
+    SmtpProtocol,
     Talk,
     Unsaid,
 )
-from o365mailer_sidecar.smtp.transaction import Delivery, Progress
+from o365mailer_sidecar.smtp.transaction import Progress, Transaction
 from o365mailer_sidecar.telemetry.metrics import Metrics, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.upstream.classify import Answers, Outcome, judged
@@ -217,10 +217,10 @@ class Connection:
         self.loop = asyncio.get_running_loop()
         self.mailer, self.transport, self.timeouts = mailer, talk.transport, timeouts
         self.extensions = extensions
-        self.conversation = Conversation(talk.transport, loop=self.loop)
-        talk.transport.set_protocol(self.conversation)
+        self.protocol = SmtpProtocol(talk.transport, loop=self.loop)
+        talk.transport.set_protocol(self.protocol)
         if talk.octets:
-            self.conversation.fault = OUT_OF_TURN
+            self.protocol.fault = OUT_OF_TURN
         self.opened_at = self.idle_since = self.loop.time()
         self.ends_at = self.opened_at + lifetime
         self.messages = 0
@@ -230,14 +230,14 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether another message may be tried on it."""
-        return self.in_step and not self.conversation.fault
+        return self.in_step and not self.protocol.fault
 
     async def transact(self, envelope: Envelope, outgoing: Outgoing, progress: Progress) -> Answers:
         """Offer one message; it is sent only if every recipient was taken, or `progress` allows less.
 
         Raises Lost, Refused (Exchange announced too little for this message), and what `progress` raises.
         """
-        delivery = Delivery(self.conversation, envelope, outgoing, progress, self.extensions, self.timeouts)
+        delivery = Transaction(self.protocol, envelope, outgoing, progress, self.extensions, self.timeouts)
         self.in_step = False
         self.messages += 1
         answers = await self._offer(delivery)
@@ -247,7 +247,7 @@ class Connection:
             self.in_step = answers.final.code == 250 or answers.final.code >= 400
         return answers
 
-    async def _offer(self, delivery: Delivery) -> Answers:
+    async def _offer(self, delivery: Transaction) -> Answers:
         pipelining = "pipelining" in self.extensions
         if pipelining and delivery.single:
             return await delivery.envelope_and_data()
@@ -256,10 +256,10 @@ class Connection:
 
     async def _reset(self) -> None:
         """Leave nothing of the transaction; a connection where that fails is not used again."""
-        if self.conversation.fault or self.conversation.owed:
+        if self.protocol.fault or self.protocol.owed:
             return
         with suppress(Lost):
-            (reply,) = await self.conversation.ask(b"RSET", timeout=self.timeouts.rest)
+            (reply,) = await self.protocol.ask(b"RSET", timeout=self.timeouts.rest)
             self.in_step = reply.code == 250
 
     async def quit(self) -> None:
@@ -267,7 +267,7 @@ class Connection:
         try:
             if self.usable:
                 with suppress(Lost):
-                    await self.conversation.ask(b"QUIT", timeout=self.timeouts.quit)
+                    await self.protocol.ask(b"QUIT", timeout=self.timeouts.quit)
         finally:  # cancelled as well: nobody else knows this connection any more
             self.transport.close()
 

@@ -159,7 +159,7 @@ def line(command: bytes) -> bytes:
     return command + b"\r\n"
 
 
-class Conversation(asyncio.BufferedProtocol):
+class SmtpProtocol(asyncio.BufferedProtocol):
     """Commands out, replies in. `fault` says why it cannot go on; empty while it can."""
 
     def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop) -> None:

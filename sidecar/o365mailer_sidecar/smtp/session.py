@@ -17,8 +17,8 @@ from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp import commands
-from o365mailer_sidecar.smtp.buffers import Inbox, Outbox
-from o365mailer_sidecar.smtp.commands import AUTH_LINE_LIMIT, HOSTNAME, Dialogue, Office
+from o365mailer_sidecar.smtp.buffers import ReadBuffer, WriteBuffer
+from o365mailer_sidecar.smtp.commands import AUTH_LINE_LIMIT, HOSTNAME, Commands, MessageHandler
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 
@@ -44,13 +44,13 @@ TLS_HANDSHAKE: Final = b"\x16"
 """The first octet of a TLS hello (RFC 8446 §5.1), and of no SMTP command."""
 
 
-class Session(Dialogue, asyncio.Protocol):
+class Session(Commands, asyncio.Protocol):
     """One connection of an app."""
 
     def __init__(
         self,
         *,
-        office: Office,
+        handler: MessageHandler,
         log: EventLog,
         queue_id: Callable[[], str],
         sessions: set["Session"],
@@ -58,7 +58,7 @@ class Session(Dialogue, asyncio.Protocol):
         timeouts: Timeouts = TIMEOUTS,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(office=office, queue_id=queue_id, loop=loop)
+        super().__init__(handler=handler, queue_id=queue_id, loop=loop)
         self.log = log
         self.sessions, self.session_limit, self.timeouts = sessions, session_limit, timeouts
         self.stopping = self.waiting_for_command = False
@@ -70,8 +70,8 @@ class Session(Dialogue, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """An app has connected."""
         self.transport = cast(asyncio.Transport, transport)
-        self.inbox = Inbox(pause=self.transport.pause_reading, resume=self.transport.resume_reading)
-        self.outbox = Outbox(self.transport)
+        self.read_buffer = ReadBuffer(pause=self.transport.pause_reading, resume=self.transport.resume_reading)
+        self.write_buffer = WriteBuffer(self.transport)
         self.sessions.add(self)
         self.timer = self.loop.call_later(self.timeouts.idle, self._look_at_silence)
         self.task = self.loop.create_task(self._handle())
@@ -81,22 +81,22 @@ class Session(Dialogue, asyncio.Protocol):
         self.sessions.discard(self)
         self.timer.cancel()
         self.task.cancel()
-        self.outbox.resume()
+        self.write_buffer.resume()
         if not self.over.done():
             self.over.set_result(None)
 
     def pause_writing(self) -> None:
         """The app does not read."""
-        self.outbox.pause()
+        self.write_buffer.pause()
 
     def resume_writing(self) -> None:
         """It does again."""
-        self.outbox.resume()
+        self.write_buffer.resume()
 
     def data_received(self, data: bytes) -> None:
         """Octets of the app."""
         self.heard_at = self.loop.time()
-        self.inbox.feed(data)
+        self.read_buffer.feed(data)
 
     def eof_received(self) -> bool | None:
         """The app has closed its sending side.
@@ -104,7 +104,7 @@ class Session(Dialogue, asyncio.Protocol):
         Commands that it sent before are still carried out; a message that waits for its verdict is withdrawn, unless
         the app has said QUIT after it, and so waits for the reply.
         """
-        self.inbox.end()
+        self.read_buffer.end()
         if self.relaying and self.has_gone():
             self.task.cancel()
         return True
@@ -123,7 +123,7 @@ class Session(Dialogue, asyncio.Protocol):
 
     def _farewell(self, reply: Reply) -> None:
         self.say(reply)
-        self.outbox.close()
+        self.write_buffer.close()
 
     def stop(self) -> None:
         """End the session as soon as it has no message in hand."""
@@ -149,7 +149,7 @@ class Session(Dialogue, asyncio.Protocol):
             self.say(replies.INTERNAL)
         finally:
             self._end_transaction()
-            self.outbox.close()
+            self.write_buffer.close()
 
     async def _serve(self) -> None:
         await self._greet()
@@ -174,12 +174,12 @@ class Session(Dialogue, asyncio.Protocol):
         # Two turns of the loop: what the app sent before it could know the greeting has arrived by then.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        if len(self.inbox):
-            self._check_foreign(bytes(self.inbox.octets[:16]))
+        if len(self.read_buffer):
+            self._check_foreign(bytes(self.read_buffer.octets[:16]))
             raise Refused(replies.EARLY_TALKER)
         if len(self.sessions) > self.session_limit:
             raise Refused(replies.TOO_MANY_SESSIONS)
-        self.outbox.put(GREETING)
+        self.write_buffer.put(GREETING)
 
     def _check_foreign(self, octets: bytes) -> None:
         if FOREIGN.match(octets):
@@ -190,13 +190,13 @@ class Session(Dialogue, asyncio.Protocol):
         self.lines += 1
         if self.lines % TURN == 0:
             await asyncio.sleep(0)
-        if not self.inbox.has_line or self.outbox.resumed or self.lines % TURN == 0:
-            await self.outbox.drain()  # an app that does not read is not answered without end
-            while not self.inbox.octets:
-                await self.inbox.more()
-            if not self.inbox.has_line:  # a TLS hello may hold no LF to wait for
-                self._check_foreign(bytes(self.inbox.octets[:1]))
-        line = await self.inbox.line(limit=AUTH_LINE_LIMIT)
+        if not self.read_buffer.has_line or self.write_buffer.resumed or self.lines % TURN == 0:
+            await self.write_buffer.drain()  # an app that does not read is not answered without end
+            while not self.read_buffer.octets:
+                await self.read_buffer.more()
+            if not self.read_buffer.has_line:  # a TLS hello may hold no LF to wait for
+                self._check_foreign(bytes(self.read_buffer.octets[:1]))
+        line = await self.read_buffer.line(limit=AUTH_LINE_LIMIT)
         self._check_foreign(line)
         if not line.endswith(b"\r\n") or line.find(b"\r", 0, -2) >= 0 or b"\0" in line:
             raise Refused(_fault(line), close=True)
@@ -211,8 +211,8 @@ class Session(Dialogue, asyncio.Protocol):
         await COMMANDS[verb](self, argument)
 
 
-COMMANDS: Final[dict[str, Callable[[Dialogue, bytes], Awaitable[None]]]] = {
-    name.removeprefix("smtp_"): handler for name, handler in vars(Dialogue).items() if name.startswith("smtp_")
+COMMANDS: Final[dict[str, Callable[[Commands, bytes], Awaitable[None]]]] = {
+    name.removeprefix("smtp_"): handler for name, handler in vars(Commands).items() if name.startswith("smtp_")
 }
 
 

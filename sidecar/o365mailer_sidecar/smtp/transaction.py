@@ -10,7 +10,7 @@ from o365mailer_sidecar.errors import Lost, Refused
 from o365mailer_sidecar.message.envelope import Envelope, Recipient
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.smtp.protocol import OUT_OF_TURN, Conversation, line
+from o365mailer_sidecar.smtp.protocol import OUT_OF_TURN, SmtpProtocol, line
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.upstream.classify import Answers, Outcome, outcome
 
@@ -102,10 +102,10 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Transaction:
     """One message, and the conversation that it goes into."""
 
-    conversation: Conversation
+    protocol: SmtpProtocol
     envelope: Envelope
     outgoing: Outgoing
     progress: Progress
@@ -141,7 +141,7 @@ class Delivery:
 
     async def command_by_command(self) -> Answers:
         """Each command when the one before was taken."""
-        ask, limits = self.conversation.ask, self.timeouts
+        ask, limits = self.protocol.ask, self.timeouts
         mail, recipients = self._mail(), self._recipients()
         for command in recipients:
             line(command)  # one that cannot be sent is found before MAIL has left
@@ -154,34 +154,34 @@ class Delivery:
     async def pipelined(self) -> Answers:
         """The envelope in one write."""
         limit = max(self.timeouts.mail, self.timeouts.rcpt)
-        sender, *recipients = await self.conversation.ask(self._mail(), *self._recipients(), timeout=limit)
+        sender, *recipients = await self.protocol.ask(self._mail(), *self._recipients(), timeout=limit)
         if outcome(sender) is not Outcome.ACCEPTED:
             return Answers(sender=sender)
         return Answers(sender=sender, recipients=tuple(recipients))
 
     async def envelope_and_data(self) -> Answers:
         """MAIL, one RCPT and DATA in one write, then the message."""
-        limits, conversation = self.timeouts, self.conversation
-        conversation.say(self._mail(), *self._recipients(), b"DATA")
-        heard = await conversation.hear(timeout=max(limits.mail, limits.rcpt, limits.data))
-        if conversation.refused:
-            heard = await conversation.hear(timeout=limits.rest, every=True)
-        if conversation.fault == OUT_OF_TURN or not heard:
-            raise Lost(conversation.fault)
+        limits, protocol = self.timeouts, self.protocol
+        protocol.say(self._mail(), *self._recipients(), b"DATA")
+        heard = await protocol.hear(timeout=max(limits.mail, limits.rcpt, limits.data))
+        if protocol.refused:
+            heard = await protocol.hear(timeout=limits.rest, every=True)
+        if protocol.fault == OUT_OF_TURN or not heard:
+            raise Lost(protocol.fault)
         sender, *others = heard
         taken = all(outcome(reply) is Outcome.ACCEPTED for reply in heard[:2])
         answers = Answers(sender=sender, recipients=tuple(others[:1]) if outcome(sender) is Outcome.ACCEPTED else ())
         if any(reply.code >= 400 for reply in heard[:2]):
             if heard[-1].code == 354:
-                conversation.fault = OUT_OF_TURN  # it waits for a message that it has refused
+                protocol.fault = OUT_OF_TURN  # it waits for a message that it has refused
             return answers
         if len(heard) < 3 or not taken or outcome(heard[2]) is Outcome.ACCEPTED:
-            raise Lost(conversation.fault or OUT_OF_TURN)
+            raise Lost(protocol.fault or OUT_OF_TURN)
         return await self._started(answers, heard[2])
 
     async def by_data(self, taken: Answers) -> Answers:
         """The message after an envelope that was taken."""
-        (start,) = await self.conversation.ask(b"DATA", timeout=self.timeouts.data)
+        (start,) = await self.protocol.ask(b"DATA", timeout=self.timeouts.data)
         return await self._started(taken, start)
 
     async def _started(self, taken: Answers, start: Reply) -> Answers:
@@ -190,8 +190,8 @@ class Delivery:
 
     async def _send(self) -> Reply:
         """The message and its verdict. An early verdict ends the sending, and the connection."""
-        if self.conversation.fault:  # the host has gone after its 354: the message is still ours
-            raise Lost(self.conversation.fault)
+        if self.protocol.fault:  # the host has gone after its 354: the message is still ours
+            raise Lost(self.protocol.fault)
         blocks = self.outgoing.stuffed()
         self.progress.begin_body()
         held = next(blocks)
@@ -201,21 +201,21 @@ class Delivery:
             held = block
         # The last block leaves together with the end of data: a small message is one write.
         self.progress.commit()
-        self.conversation.send(held + b".\r\n")
-        heard = await self.conversation.hear(timeout=self.timeouts.final)
+        self.protocol.send(held + b".\r\n")
+        heard = await self.protocol.hear(timeout=self.timeouts.final)
         if not heard:
-            raise Lost(self.conversation.fault)
+            raise Lost(self.protocol.fault)
         return self._final(heard[0])
 
     async def _sent(self, block: bytes) -> bool:
         """Whether the host has spoken before the message was out."""
-        self.conversation.send(block)
-        await self.conversation.drain(timeout=self.timeouts.block)
-        return self.conversation.answered
+        self.protocol.send(block)
+        await self.protocol.drain(timeout=self.timeouts.block)
+        return self.protocol.answered
 
     def _early(self) -> Reply:
-        heard, fault = self.conversation.replies, self.conversation.fault
-        self.conversation.fault = fault or OUT_OF_TURN
+        heard, fault = self.protocol.replies, self.protocol.fault
+        self.protocol.fault = fault or OUT_OF_TURN
         if not heard:
             raise Lost(fault)
         if outcome(heard[0]) is Outcome.ACCEPTED:
