@@ -29,7 +29,7 @@ from o365mailer_sidecar.upstream.result import Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
 
 if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
-    from o365mailer_sidecar.queue.accept import Charge, Custody, Told
+    from o365mailer_sidecar.queue.accept import AppReply, Charge, Custody
 
 NOTHING: Final = Reply(0, "", "")
 """The reply of a message that nobody has judged."""
@@ -89,7 +89,7 @@ class Relay:
             self._audit(envelope, body, attempt, _word(reply), reply, reason=reason, since=began)
         return reply
 
-    async def _unasked(self, envelope: Envelope, body: Body, charge: "Charge", began: float) -> "Told | None":
+    async def _unasked(self, envelope: Envelope, body: Body, charge: "Charge", began: float) -> "AppReply | None":
         try:
             return await charge.without_asking()
         except asyncio.CancelledError:
@@ -99,7 +99,7 @@ class Relay:
 
     async def _asked(
         self, envelope: Envelope, body: Body, attempt: Attempt, charge: "Charge | None", began: float
-    ) -> "Told":
+    ) -> "AppReply":
         attempt.keep = charge.keep if charge else None
         task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.log.failure))
         self.running[task] = attempt
@@ -116,7 +116,7 @@ class Relay:
         # A circle that holds the body, and its file, would wait for the garbage collector.
         self.running.pop(task).keep = None
 
-    async def _within(self, task: asyncio.Task[Result], attempt: Attempt, charge: "Charge | None") -> "Told":
+    async def _within(self, task: asyncio.Task[Result], attempt: Attempt, charge: "Charge | None") -> "AppReply":
         settings = self.directory.settings
         limit = (settings.delivery if settings else Delivery()).confirm_within
         await _done(task, within=seconds(limit))

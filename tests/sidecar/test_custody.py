@@ -30,7 +30,7 @@ from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.blocks import AWAY, Obstacle
+from o365mailer_sidecar.upstream.blocks import AWAY, Blocked
 from o365mailer_sidecar.upstream.classify import Answers
 from o365mailer_sidecar.upstream.submit import Clock
 
@@ -60,7 +60,7 @@ class Exchange:
         if self.kind or self.dice.random() > 0.15:
             return None
         until = asyncio.get_running_loop().time() + 0.003
-        return Obstacle(reason=AWAY, reply=Reply(451, "4.4.1", "away"), until=until)
+        return Blocked(reason=AWAY, reply=Reply(451, "4.4.1", "away"), until=until)
 
     def reserve_moment(self, *, now: float) -> float:
         """No pace."""

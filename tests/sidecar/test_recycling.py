@@ -23,7 +23,7 @@ from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.fair_share import Window
+from o365mailer_sidecar.upstream.fair_share import FairShare
 from o365mailer_sidecar.upstream.pool import Pool
 
 ENVELOPE = Envelope(
@@ -55,7 +55,7 @@ def pool_for(host: ScratchHost, **limits: Any) -> Pool:
     async def fresh(mailer: Mailer) -> Connection:
         return await connect(mailer, context=context, name="localhost", now=now, metrics=metrics, dialer=dialer)
 
-    return Pool(connect=fresh, window=Window(uniform=min), **limits)
+    return Pool(connect=fresh, window=FairShare(uniform=min), **limits)
 
 
 async def transact(connection: Connection) -> None:

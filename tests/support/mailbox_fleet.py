@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.smtp.connection import Connection
-from o365mailer_sidecar.upstream.fair_share import Window
+from o365mailer_sidecar.upstream.fair_share import FairShare
 from o365mailer_sidecar.upstream.pool import Pool
 from support.virtual_time import run
 
@@ -94,7 +94,7 @@ class Pod:
         settings = decode(DOCUMENT[:-1] + b', "limits": {"connections": %d}}' % connections)
         self.mailer = Mailer(settings, Token("t", None), b"")
         self.exchange, self.delivered, self.waits = exchange, 0, list[float]()
-        self.pool = Pool(connect=self._connect, window=Window(uniform=uniform))
+        self.pool = Pool(connect=self._connect, window=FairShare(uniform=uniform))
 
     async def _connect(self, mailer: Mailer) -> Connection:
         session = Session(self.exchange, mailer)

@@ -30,7 +30,7 @@ from o365mailer_sidecar.upstream.submit import Clock, Upstream
 OURS: Final = ""
 """The reason of a reply behind which the message goes on: its record is written at its end."""
 
-Told = tuple[Reply, str]
+AppReply = tuple[Reply, str]
 """What the app is told, and the audit's reason; `OURS` where the message is not at its end."""
 
 
@@ -125,10 +125,10 @@ class Charge:
 
     # --- What the app is told ---------------------------------------------------------------------------------------
 
-    async def without_asking(self) -> Told | None:
+    async def without_asking(self) -> AppReply | None:
         """While there is no point in asking Exchange: on disk. What is not allowed now will not be later either."""
-        obstacle = self.custody.upstream.obstacle()
-        if not obstacle or obstacle.reason == TOKEN_REFUSED:
+        blocked = self.custody.upstream.blocked()
+        if not blocked or blocked.reason == TOKEN_REFUSED:
             return None
         settings = self.custody.directory.settings
         try:
@@ -140,9 +140,9 @@ class Charge:
         except StoreFailed as error:
             return _no_room(error), "spool"
         self.custody.courier.take(stored)
-        return self._queued(obstacle.reply.text)
+        return self._queued(blocked.reply.text)
 
-    async def overdue(self, task: asyncio.Task[Result], *, limit: str) -> Told | None:
+    async def overdue(self, task: asyncio.Task[Result], *, limit: str) -> AppReply | None:
         """The app's time is over: on disk, and the attempt that is running decides. None: it has ended, or no room.
 
         One that still waits for its turn ends, and the courier has it: such attempts, with their bodies in memory,
@@ -163,7 +163,7 @@ class Charge:
             task.add_done_callback(self._landed)
         return self._queued(f"no verdict within {limit}")
 
-    async def stopped(self) -> Told | None:
+    async def stopped(self) -> AppReply | None:
         """The process ends before the attempt. On disk it is the next one's: an app that came again would double it."""
         return self._queued("the relay is stopping") if self.storing and await self.keep() else None
 
@@ -172,7 +172,7 @@ class Charge:
             self.custody.courier.hear(task.result())
             self.custody.do(self._settle_unheard(task.result()))
 
-    async def concluded(self, result: Result) -> Told:
+    async def concluded(self, result: Result) -> AppReply:
         """The attempt has ended while the app waits."""
         if result.outcome in (Outcome.ACCEPTED, Outcome.REFUSED) and not result.fates:
             if self.storing:
@@ -200,7 +200,7 @@ class Charge:
         with suppress(Damaged):  # set aside, and told
             await self._settle(result)
 
-    def _told_damaged(self, result: Result, damage: Damaged) -> Told:
+    def _told_damaged(self, result: Result, damage: Damaged) -> AppReply:
         """Its file was set aside. An app that sends it again would double it for those that Exchange took it for."""
         taken = sum(fate.outcome is Outcome.ACCEPTED for fate in result.fates)
         if not taken:
@@ -209,12 +209,12 @@ class Charge:
         words = {"taken": taken, "all": len(result.fates), "reason": damage}
         return replies.filled(replies.SET_ASIDE, **words), OURS
 
-    def _queued(self, reason: str) -> Told:
+    def _queued(self, reason: str) -> AppReply:
         self.custody.audit.count("queued")
         words = shortened(reason.partition(";")[0])
         return replies.filled(replies.QUEUED, reason=words), OURS
 
-    def _told_apart(self, result: Result) -> Told:
+    def _told_apart(self, result: Result) -> AppReply:
         """One reply for many (RFC 5321 has one): any that was taken is a 250, and its text counts the rest."""
         counts = dict.fromkeys(Outcome, 0)
         for fate in result.fates:

@@ -24,7 +24,7 @@ from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.classify import Outcome
-from o365mailer_sidecar.upstream.result import Fate, Result
+from o365mailer_sidecar.upstream.result import RecipientVerdict, Result
 from o365mailer_sidecar.upstream.submit import Clock
 
 EXPIRED: Final = "expired"
@@ -159,7 +159,7 @@ class Settlement:
 
     # --- Notices ----------------------------------------------------------------------------------------------------
 
-    async def _notify(self, stored: Stored, envelope: Envelope, body: Body, lost: list[Fate]) -> None:
+    async def _notify(self, stored: Stored, envelope: Envelope, body: Body, lost: list[RecipientVerdict]) -> None:
         """On disk before the failure is: a crash in between tells it twice, not never."""
         head = header_block(body.content)
         by_address = {to.address: to for to in envelope.recipients}
@@ -176,7 +176,7 @@ class Settlement:
             self.log.event("notice_failed", level="warning", queue_id=envelope.queue_id, reason=str(error))
 
 
-def _nobody(fate: Fate) -> Recipient:
+def _nobody(fate: RecipientVerdict) -> Recipient:
     return Recipient(address=fate.address)
 
 

@@ -182,8 +182,8 @@ class Courier:
         """When it is worth asking Exchange; not after `now`: it is."""
         if now < self.prospect.rest_until:
             return self.prospect.rest_until
-        if obstacle := self.upstream.obstacle():
-            return obstacle.until
+        if blocked := self.upstream.blocked():
+            return blocked.until
         # Only for a message that is due: a reserved moment that is not used is lost for apps.
         return self.upstream.reserve_moment(now=now) if self.timetable.due <= now else now
 

@@ -199,10 +199,10 @@ async def _authenticate(talk: Talk, mailer: Mailer, metrics: Metrics, *, timeout
 
 def _unadmitted(reply: Reply) -> UpstreamError:
     """A refusal that no table knows speaks of the token too: offered again at once, it would be refused again."""
-    judgement = judged(reply)
-    if judgement.outcome in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
+    verdict = judged(reply)
+    if verdict.outcome in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
         words = f"{reply.code} {reply.enhanced} {reply.text}"
-        return TokenRefused(f"{words}; {judgement.remedy}" if judgement.remedy else words)
+        return TokenRefused(f"{words}; {verdict.remedy}" if verdict.remedy else words)
     return NotAdmitted(reply)
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from o365mailer_sidecar.message.address_list import canonical
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.upstream.classify import Judgement, Outcome
+from o365mailer_sidecar.upstream.classify import Outcome, Verdict
 
 
 def uniform(low: float, high: float) -> float:
@@ -43,7 +43,7 @@ rests, it cannot be reached. The words are those of the log and the metric."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
+class Blocked:
     """Why an attempt would be pointless now."""
 
     reason: str
@@ -54,7 +54,7 @@ class Obstacle:
     """A time of the event loop in seconds; infinity: until the mailer directory changes."""
 
 
-class Availability:
+class HostBackoff:
     """After a connection that failed, the next is tried after a pause that doubles; in between, nobody waits."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Availability:
         return self.reason if now < self.until else ""
 
 
-class RefusedTokens:
+class TokenBackoff:
     """The last token that was refused, and when."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class RefusedTokens:
 # `limits.messagesPerMinute`: one message every so many seconds. Pure: times in seconds are passed in.
 
 
-class Pace:
+class RateLimit:
     """Gives out moments to begin, in the order of asking.
 
     An app's message takes a moment that is soon enough for it, or none. A message from the spool can wait, so one
@@ -185,20 +185,20 @@ SUSPECT: Final = {
 """Lock → the class of messages that led to it, which is not to be the first that Exchange sees again."""
 
 
-class Resting(NamedTuple):
+class Cooldown(NamedTuple):
     """Why nothing is sent now, and until when."""
 
     reply: Reply
-    judgement: Judgement
+    verdict: Verdict
     until: float
 
 
-class Rest:
+class MailboxCooldown:
     """The state of one mailbox. `uniform` gives a random number between two."""
 
     def __init__(self, *, uniform: Callable[[float, float], float]) -> None:
         self.uniform = uniform
-        self.cause: tuple[Reply, Judgement] | None = None
+        self.cause: tuple[Reply, Verdict] | None = None
         self.length = self.until = self.lasting = 0.0
         self.probing = False
         self.failures = 0
@@ -213,7 +213,7 @@ class Rest:
         """The class of messages that may not be the first; empty: none."""
         return SUSPECT.get(self.reason, "")
 
-    def resting(self, *, now: float, suspect: bool = False) -> Resting | None:
+    def resting(self, *, now: float, suspect: bool = False) -> Cooldown | None:
         """Why a message may not go ahead; None when it may. `suspect`: it is of the class that led here.
 
         A suspect goes ahead only when nothing else has within twice the time: there may be nothing else.
@@ -223,20 +223,20 @@ class Rest:
         until = self.until + (self.lasting if suspect else 0.0)
         if now >= until and self.probing:
             until = now + PROBE_PATIENCE
-        return Resting(*self.cause, until) if now < until else None
+        return Cooldown(*self.cause, until) if now < until else None
 
-    def refused(self, reply: Reply, judgement: Judgement, *, now: float) -> bool:
+    def refused(self, reply: Reply, verdict: Verdict, *, now: float) -> bool:
         """Exchange has said what the whole mailbox is meant by; True when that is the beginning of a rest."""
-        if judgement.outcome is Outcome.UNAUTHORIZED and not self.cause:
+        if verdict.outcome is Outcome.UNAUTHORIZED and not self.cause:
             self.failures += 1
             if self.failures < COOLDOWN_TRIES:
                 return False
         if self.cause and now < self.until:
             return False  # the answer to a message that was on its way
-        first, longest = LENGTHS[judgement.outcome]
-        self.length = min(2 * self.length, longest) if self.reason == judgement.reason else first
+        first, longest = LENGTHS[verdict.outcome]
+        self.length = min(2 * self.length, longest) if self.reason == verdict.reason else first
         self.lasting = self.length * self.uniform(1, 2)
-        self.cause, self.until = (reply, judgement), now + self.lasting
+        self.cause, self.until = (reply, verdict), now + self.lasting
         return True
 
     def accepted(self) -> bool:
@@ -300,7 +300,7 @@ def keys_of(envelope: Envelope, author: str) -> tuple[Key, ...]:
     return (senders, *recipients, *([together] if len(together.what) > 1 else ()))
 
 
-class Breaker:
+class RefusalCache:
     """Remembers refusals of messages. What concerns the whole mailbox is `rest`'s."""
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class Outcome(Enum):
     """The token, a right or the configuration: somebody has to do something."""
 
 
-class Judgement(NamedTuple):
+class Verdict(NamedTuple):
     """An outcome and its reason."""
 
     outcome: Outcome
@@ -136,19 +136,19 @@ REASONS: Final = frozenset(rule.reason for rule in RULES) | {"accepted", "refuse
 """Every word that `judged` can give."""
 
 
-TAKEN: Final = Judgement(Outcome.ACCEPTED, "accepted")
+TAKEN: Final = Verdict(Outcome.ACCEPTED, "accepted")
 
 
-def judged(reply: Reply) -> Judgement:
+def judged(reply: Reply) -> Verdict:
     """What one reply of Exchange means. What is neither 2xx nor 4xx nor 5xx where it stands is temporary."""
     if 200 <= reply.code < 300:  # RFC 5321 §4.2.1
         return TAKEN
     if not 400 <= reply.code < 600:
-        return Judgement(Outcome.DEFERRED, "no-smtp")
+        return Verdict(Outcome.DEFERRED, "no-smtp")
     for rule in RULES:
         if _matches(rule, reply):
-            return Judgement(rule.outcome, rule.reason, rule.remedy)
-    return Judgement(Outcome.REFUSED, "refused") if reply.code >= 500 else Judgement(Outcome.DEFERRED, "temporary")
+            return Verdict(rule.outcome, rule.reason, rule.remedy)
+    return Verdict(Outcome.REFUSED, "refused") if reply.code >= 500 else Verdict(Outcome.DEFERRED, "temporary")
 
 
 def outcome(reply: Reply) -> Outcome:
@@ -172,13 +172,13 @@ def _matches(rule: Rule, reply: Reply) -> bool:
 #
 # Two kinds of answers beside success. A reply that this message will get again and again is handed on as it is,
 # shortened. Every other one is 451: the app keeps the message, and time, or whoever looks after the mailbox, heals
-# the cause. `judgement` tells them apart.
+# the cause. `verdict` tells them apart.
 
 
 __all__ = [
     "Answers",
-    "Judgement",
     "Outcome",
+    "Verdict",
     "accepted",
     "decisive",
     "judged",
@@ -249,19 +249,19 @@ def accepted(final: Reply) -> Reply:
 
 def told(reply: Reply) -> Reply:
     """A reply that is no acceptance, as the app gets it. A 2xx where none belongs is one of them."""
-    judgement = judged(reply)
-    if judgement.outcome is Outcome.REFUSED:
+    verdict = judged(reply)
+    if verdict.outcome is Outcome.REFUSED:
         return reply
     detail = reply.enhanced.partition(".")[2] or "3.0"
-    if judgement.outcome is Outcome.UNAUTHORIZED and not detail.startswith("7."):
+    if verdict.outcome is Outcome.UNAUTHORIZED and not detail.startswith("7."):
         detail = "7.0"  # RFC 3463 §3.8: it is about authorization, whatever Exchange's backend calls it
-    return Reply(451, f"4.{detail}", said(reply, end=judgement.remedy or "try again later"))
+    return Reply(451, f"4.{detail}", said(reply, end=verdict.remedy or "try again later"))
 
 
-def resting(reply: Reply, judgement: Judgement, *, seconds: float) -> Reply:
+def resting(reply: Reply, verdict: Verdict, *, seconds: float) -> Reply:
     """What an app is told while the mailbox rests for so long."""
     told_once = told(reply)
-    end = f"{judgement.remedy}; asked again in {_minutes(seconds)} min"
+    end = f"{verdict.remedy}; asked again in {_minutes(seconds)} min"
     return told_once._replace(text=said(reply, begin="Nothing is sent now: Office 365 said", end=end))
 
 

@@ -67,7 +67,7 @@ class Next(Enum):
     """Its turn is over: close it."""
 
 
-class Window:
+class FairShare:
     """One sidecar's share. `uniform` gives a random number between two."""
 
     def __init__(self, *, uniform: Callable[[float, float], float]) -> None:

@@ -8,8 +8,8 @@ from o365mailer_sidecar.errors import Held, Refused
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.telemetry.event_log import EventLog
-from o365mailer_sidecar.upstream.blocks import Breaker, Key, Rest, keys_of
-from o365mailer_sidecar.upstream.classify import Answers, Judgement, Outcome, judged, remembered, resting
+from o365mailer_sidecar.upstream.blocks import Key, MailboxCooldown, RefusalCache, keys_of
+from o365mailer_sidecar.upstream.classify import Answers, Outcome, Verdict, judged, remembered, resting
 
 MAILBOX: Final = (Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED)
 """What is said of the mailbox, not of the message."""
@@ -33,7 +33,7 @@ class Traveller:
         return self.known
 
 
-class Gate:
+class SendGuard:
     """Hears every answer, and stops what would get the same again."""
 
     def __init__(
@@ -41,22 +41,22 @@ class Gate:
     ) -> None:
         self.monotonic, self.uniform, self.log = monotonic, uniform, log
         self.mailbox = ""
-        self.rest, self.breaker = Rest(uniform=uniform), Breaker()
+        self.rest, self.refusals = MailboxCooldown(uniform=uniform), RefusalCache()
 
     def belongs_to(self, mailbox: str) -> None:
         """Begin anew before another mailbox than the last: whoever was locked out may have been given a new one."""
         if mailbox != self.mailbox:
-            self.mailbox, self.rest, self.breaker = mailbox, Rest(uniform=self.uniform), Breaker()
+            self.mailbox, self.rest, self.refusals = mailbox, MailboxCooldown(uniform=self.uniform), RefusalCache()
 
     def check(self, traveller: Traveller | None = None) -> None:
         """Raises Held while the mailbox rests, Refused for a message that Exchange would refuse."""
-        if not (self.rest.reason or self.breaker.records):
+        if not (self.rest.reason or self.refusals.records):
             return
         now = self.monotonic()
-        suspect = bool(traveller and self.rest.suspect and self.breaker.suspect(traveller.keys, self.rest.suspect))
+        suspect = bool(traveller and self.rest.suspect and self.refusals.suspect(traveller.keys, self.rest.suspect))
         if why := self.rest.resting(now=now, suspect=suspect):
-            raise Held(resting(why.reply, why.judgement, seconds=why.until - now), until=why.until)
-        if traveller and (known := self.breaker.refusal(traveller.keys, now=now)):
+            raise Held(resting(why.reply, why.verdict, seconds=why.until - now), until=why.until)
+        if traveller and (known := self.refusals.refusal(traveller.keys, now=now)):
             raise Refused(remembered(known.reply, seconds=known.until - now))
 
     @contextmanager
@@ -86,34 +86,34 @@ class Gate:
     def _accepted(self, traveller: Traveller, answers: Answers) -> None:
         if self.rest.accepted():
             self.log.event("mailbox_back")
-        if self.breaker.records:
+        if self.refusals.records:
             keys = traveller.keys
             taken = [key for key, reply in zip(keys[1:], answers.recipients, strict=False) if reply.code < 400]
-            self.breaker.accepted((keys[SENDERS], *taken, keys[ALL_RECIPIENTS]))
+            self.refusals.accepted((keys[SENDERS], *taken, keys[ALL_RECIPIENTS]))
 
     def _said(self, traveller: Traveller, reply: Reply, *, about: int) -> None:
         """One reply. `about` is the place of the key that it speaks of, unless it speaks of the senders."""
         if reply.code < 400:
             return
-        judgement = judged(reply)
-        if judgement.outcome in MAILBOX:
-            self.rests(reply, judgement)
-        elif judgement.reason == "send-as":
+        verdict = judged(reply)
+        if verdict.outcome in MAILBOX:
+            self.rests(reply, verdict)
+        elif verdict.reason == "send-as":
             self._refused(traveller.keys[SENDERS], reply)
-        elif judgement.reason == "recipient":
+        elif verdict.reason == "recipient":
             self._refused(traveller.keys[about], reply)
 
     def _refused(self, key: Key, reply: Reply) -> None:
-        if self.breaker.refused(key, reply, now=self.monotonic()):
+        if self.refusals.refused(key, reply, now=self.monotonic()):
             self.log.event("breaker_opened", level="warning", reason=key.reason, code=reply.code)
 
-    def rests(self, reply: Reply, judgement: Judgement) -> None:
+    def rests(self, reply: Reply, verdict: Verdict) -> None:
         """Exchange has said something of the mailbox."""
-        if self.rest.refused(reply, judgement, now=self.monotonic()):
+        if self.rest.refused(reply, verdict, now=self.monotonic()):
             lasting = round(self.rest.lasting)
-            self.log.event("mailbox_rests", level="error", reason=judgement.reason, code=reply.code, seconds=lasting)
+            self.log.event("mailbox_rests", level="error", reason=verdict.reason, code=reply.code, seconds=lasting)
 
     def open_for(self) -> dict[str, float]:
         """Reason → 1 for everything that is held or refused here, as the metric shows it."""
-        reasons = self.breaker.open(now=self.monotonic()) | ({self.rest.reason} - {""})
+        reasons = self.refusals.open(now=self.monotonic()) | ({self.rest.reason} - {""})
         return {f'reason="{reason}"': 1 for reason in reasons}

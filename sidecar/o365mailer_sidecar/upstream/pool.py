@@ -11,7 +11,7 @@ from typing import Final
 
 from o365mailer_sidecar.mailer import Mailer
 from o365mailer_sidecar.smtp.connection import Connection
-from o365mailer_sidecar.upstream.fair_share import Next, Window
+from o365mailer_sidecar.upstream.fair_share import FairShare, Next
 
 IDLE_LIMIT: Final = 5.0
 """Seconds that a connection is kept without a message."""
@@ -40,7 +40,7 @@ class Pool:
         self,
         *,
         connect: Connect,
-        window: Window,
+        window: FairShare,
         idle_limit: float = IDLE_LIMIT,
         age_limit: float = AGE_LIMIT,
         message_limit: int = MESSAGE_LIMIT,

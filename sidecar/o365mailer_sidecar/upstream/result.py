@@ -15,7 +15,7 @@ from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
-from o365mailer_sidecar.upstream.classify import Answers, Judgement, Outcome, judged, verdict
+from o365mailer_sidecar.upstream.classify import Answers, Outcome, Verdict, judged, verdict
 from o365mailer_sidecar.upstream.submit import Upstream
 
 ACCEPTED: Final = 250
@@ -28,7 +28,7 @@ WITHHELD: Final = "withheld"
 """The reason of a recipient that was taken, and whose message was not sent because of another."""
 
 
-class Fate(NamedTuple):
+class RecipientVerdict(NamedTuple):
     """What became of one recipient, by its address in the app's envelope."""
 
     address: str
@@ -43,7 +43,7 @@ class Result(NamedTuple):
     """What an app is told that has no spool behind it."""
     outcome: Outcome
     reason: str
-    fates: tuple[Fate, ...] = ()
+    fates: tuple[RecipientVerdict, ...] = ()
     """Empty: every recipient has the outcome."""
     own: bool = True
     """Whether it speaks of this message. Else of the way, the mailbox or the token: no attempt of its own."""
@@ -52,9 +52,9 @@ class Result(NamedTuple):
     asked: bool = False
     """Whether Exchange was asked about this message. Only then can the attempt count against the message's age."""
 
-    def of(self, envelope: Envelope) -> tuple[Fate, ...]:
+    def of(self, envelope: Envelope) -> tuple[RecipientVerdict, ...]:
         """Every recipient's."""
-        return self.fates or tuple(Fate(to.address, self.outcome, self.reply) for to in envelope.recipients)
+        return self.fates or tuple(RecipientVerdict(to.address, self.outcome, self.reply) for to in envelope.recipients)
 
 
 Failed = Callable[[str, BaseException], None]
@@ -100,7 +100,7 @@ def _refused(envelope: Envelope, reply: Reply, settings: Settings | None) -> Res
     if all(barred) or not any(barred):
         return Result(reply, Outcome.REFUSED, "policy")
     fates = tuple(
-        Fate(to.address, Outcome.REFUSED if said else Outcome.DEFERRED, said or reply)
+        RecipientVerdict(to.address, Outcome.REFUSED if said else Outcome.DEFERRED, said or reply)
         for to, said in zip(envelope.recipients, barred, strict=True)
     )
     return Result(reply, Outcome.REFUSED, "policy", fates)
@@ -121,43 +121,43 @@ def concluded(envelope: Envelope, sent: Envelope, answers: Answers) -> Result:
     if answers.final and answers.final.code == ACCEPTED and all(200 <= to.code < 300 for to in answers.recipients):
         return Result(reply, Outcome.ACCEPTED, "accepted")
     found = _found(sent, answers)
-    outcomes = {judgement.outcome for _, judgement in found}
+    outcomes = {verdict.outcome for _, verdict in found}
     own = not outcomes & {Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED}
     if len(outcomes) == 1:
         return Result(reply, found[0][1].outcome, found[0][1].reason, own=own)
     if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one
         found = found[:1] * len(envelope.recipients)
     fates = [
-        Fate(to.address, judgement.outcome, said)
-        for to, (said, judgement) in zip(envelope.recipients, found, strict=True)
+        RecipientVerdict(to.address, verdict.outcome, said)
+        for to, (said, verdict) in zip(envelope.recipients, found, strict=True)
     ]
     served = {fate.address: fate for fate in fates if fate.outcome is Outcome.ACCEPTED}
     fates = [served.get(fate.address, fate) for fate in fates]  # who was named twice, and taken once, has it
     if all(fate.outcome is Outcome.ACCEPTED for fate in fates):
         return Result(reply, Outcome.ACCEPTED, "accepted")
-    first = next(judgement for _, judgement in found if judgement.reason not in ("accepted", WITHHELD))
+    first = next(verdict for _, verdict in found if verdict.reason not in ("accepted", WITHHELD))
     return Result(reply, first.outcome, first.reason, tuple(fates), own=own)
 
 
-def _found(sent: Envelope, answers: Answers) -> list[tuple[Reply, Judgement]]:
+def _found(sent: Envelope, answers: Answers) -> list[tuple[Reply, Verdict]]:
     """For each recipient the reply that decides it: to MAIL, to its RCPT, or to the message."""
     if judged(answers.sender).outcome is not Outcome.ACCEPTED:
         return [(answers.sender, judged(answers.sender))] * len(sent.recipients)
     end = answers.final or answers.start
     found = []
     for reply in answers.recipients:
-        judgement = judged(reply)
-        if judgement.reason == "mailbox-full":  # said to RCPT, it is the recipient's: this message waits, not all mail
-            judgement = judgement._replace(outcome=Outcome.DEFERRED)
-        if judgement.outcome is Outcome.ACCEPTED:
-            found.append((end, _of_end(end)) if end else (reply, Judgement(Outcome.DEFERRED, WITHHELD)))
+        verdict = judged(reply)
+        if verdict.reason == "mailbox-full":  # said to RCPT, it is the recipient's: this message waits, not all mail
+            verdict = verdict._replace(outcome=Outcome.DEFERRED)
+        if verdict.outcome is Outcome.ACCEPTED:
+            found.append((end, _of_end(end)) if end else (reply, Verdict(Outcome.DEFERRED, WITHHELD)))
         else:
-            found.append((reply, judgement))
+            found.append((reply, verdict))
     return found
 
 
-def _of_end(reply: Reply) -> Judgement:
+def _of_end(reply: Reply) -> Verdict:
     """A 2xx that is not 250 is no acceptance of a message, nor is anything below it."""
     if reply.code < 400 and reply.code != ACCEPTED:
-        return Judgement(Outcome.DEFERRED, "no-smtp")
+        return Verdict(Outcome.DEFERRED, "no-smtp")
     return judged(reply)

@@ -37,15 +37,15 @@ from o365mailer_sidecar.upstream.blocks import (
     NOT_ASKED,
     NOT_READY,
     TOKEN_REFUSED,
-    Availability,
-    Obstacle,
-    Pace,
-    RefusedTokens,
+    Blocked,
+    HostBackoff,
+    RateLimit,
+    TokenBackoff,
     uniform,
 )
 from o365mailer_sidecar.upstream.classify import Answers, Outcome, decisive, judged, outcome, told
-from o365mailer_sidecar.upstream.fair_share import Window
-from o365mailer_sidecar.upstream.guard import Gate, Traveller
+from o365mailer_sidecar.upstream.fair_share import FairShare
+from o365mailer_sidecar.upstream.guard import SendGuard, Traveller
 from o365mailer_sidecar.upstream.pool import Pool
 
 CROWDED_TRIES: Final = 6
@@ -70,12 +70,12 @@ class Upstream:
     ) -> None:
         self.directory, self.clock, self.log, self.metrics, self.name = directory, clock, log, metrics, name
         self.authorities = Authorities()
-        self.availability = Availability()
-        self.refused_tokens = RefusedTokens()
+        self.availability = HostBackoff()
+        self.refused_tokens = TokenBackoff()
         self.dialer = Dialer()
-        self.pool = Pool(connect=self._connect, window=Window(uniform=uniform))
-        self.pace = Pace()
-        self.gate = Gate(monotonic=clock.monotonic, uniform=uniform, log=log)
+        self.pool = Pool(connect=self._connect, window=FairShare(uniform=uniform))
+        self.pace = RateLimit()
+        self.gate = SendGuard(monotonic=clock.monotonic, uniform=uniform, log=log)
         metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
         metrics.watch("breaker_open", self.gate.open_for)
 
@@ -188,23 +188,23 @@ class Upstream:
             self.pool.crowded(connection)
         return answers
 
-    def obstacle(self) -> Obstacle | None:
+    def blocked(self) -> Blocked | None:
         """Why asking now is pointless; None when an attempt is worth it."""
         try:
             mailer = self.directory.mailer()
         except NotReady as error:
             reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
-            return Obstacle(reason=NOT_READY, reply=reply, until=float("inf"))
+            return Blocked(reason=NOT_READY, reply=reply, until=float("inf"))
         try:
             self._check_worth_asking(mailer)
         except TokenRefused as error:
             reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailer.settings.mailbox, answer=error)
-            return Obstacle(reason=TOKEN_REFUSED, reply=reply, until=self.refused_tokens.until)
+            return Blocked(reason=TOKEN_REFUSED, reply=reply, until=self.refused_tokens.until)
         except Away as error:
             reply = replies.filled(replies.AWAY, reason=shortened(str(error)))
-            return Obstacle(reason=AWAY, reply=reply, until=self.availability.until)
+            return Blocked(reason=AWAY, reply=reply, until=self.availability.until)
         except Held as error:
-            return Obstacle(reason=NOT_ASKED, reply=error.reply, until=error.until)
+            return Blocked(reason=NOT_ASKED, reply=error.reply, until=error.until)
         return None
 
     def _check_worth_asking(self, mailer: Mailer, traveller: Traveller | None = None) -> None:
@@ -252,14 +252,14 @@ class Upstream:
 
     def _concerns_mailbox(self, reply: Reply) -> bool:
         """Whether the answer to AUTH speaks of the mailbox, so that the host is not away; it is taken note of."""
-        judgement = judged(reply)
-        if judgement.outcome is Outcome.CROWDED:
+        verdict = judged(reply)
+        if verdict.outcome is Outcome.CROWDED:
             self.pool.crowded()
-        elif judgement.outcome in (Outcome.HELD, Outcome.SHUT):
-            self.gate.rests(reply, judgement)
+        elif verdict.outcome in (Outcome.HELD, Outcome.SHUT):
+            self.gate.rests(reply, verdict)
         else:
             return False
-        self.metrics.count("upstream_connections_total", labels(result=judgement.outcome.value))
+        self.metrics.count("upstream_connections_total", labels(result=verdict.outcome.value))
         self._reached()
         return True
 

@@ -3,20 +3,20 @@
 import pytest
 
 from o365mailer_sidecar.upstream import fair_share as module
-from o365mailer_sidecar.upstream.fair_share import CLEAR, FIRST_INTERVAL, LONGEST_TURN, TURN, Next, Window
+from o365mailer_sidecar.upstream.fair_share import CLEAR, FIRST_INTERVAL, LONGEST_TURN, TURN, FairShare, Next
 
 
-def fresh() -> Window:
+def fresh() -> FairShare:
     """One without chance: every random number is the middle."""
-    return Window(uniform=lambda low, high: (low + high) / 2)
+    return FairShare(uniform=lambda low, high: (low + high) / 2)
 
 
-def room(window: Window, *, held: int, now: float, unproven: int = 0, limit: int = 3) -> bool:
+def room(window: FairShare, *, held: int, now: float, unproven: int = 0, limit: int = 3) -> bool:
     """Whether another connection may be opened."""
     return window.room(held=held, unproven=unproven, limit=limit, now=now)
 
 
-def accepted(window: Window, *, now: float, first: bool = False, used: float = 1.0, held: int = 1) -> Next:
+def accepted(window: FairShare, *, now: float, first: bool = False, used: float = 1.0, held: int = 1) -> Next:
     """A message that took a second."""
     return window.accepted(held=held, first=first, seconds=1.0, used=used, limit=3, now=now)
 

@@ -15,15 +15,15 @@ from o365mailer_sidecar.upstream.blocks import (
     PROBE_PATIENCE,
     REMEMBERED,
     WITHIN,
-    Breaker,
     Key,
-    Pace,
-    Rest,
+    MailboxCooldown,
+    RateLimit,
+    RefusalCache,
     keys_of,
 )
 from o365mailer_sidecar.upstream.classify import Answers, judged
-from o365mailer_sidecar.upstream.fair_share import Window
-from o365mailer_sidecar.upstream.guard import Gate, Traveller
+from o365mailer_sidecar.upstream.fair_share import FairShare
+from o365mailer_sidecar.upstream.guard import SendGuard, Traveller
 
 HOUR = 3600.0
 LOCK = upstream_reply(550, "5.2.252 Sender throttled due to continuous send as denied errors.")
@@ -32,12 +32,12 @@ NO_RIGHT = upstream_reply(430, "4.2.0 STOREDRV; mailbox logon failure")
 DENIED = upstream_reply(554, "5.2.252 SendAsDenied; a@x not allowed to send as b@y")
 
 
-def rest(share: float = 0.5) -> Rest:
+def rest(share: float = 0.5) -> MailboxCooldown:
     """One whose random numbers are this share of the way."""
-    return Rest(uniform=lambda low, high: low + share * (high - low))
+    return MailboxCooldown(uniform=lambda low, high: low + share * (high - low))
 
 
-def refused(mailbox: Rest, reply: Reply, *, now: float) -> bool:
+def refused(mailbox: MailboxCooldown, reply: Reply, *, now: float) -> bool:
     """The reply comes in."""
     return mailbox.refused(reply, judged(reply), now=now)
 
@@ -139,7 +139,7 @@ def test_messages_have_their_senders_and_each_recipient_in_common() -> None:
 
 @pytest.mark.promise("mailbox-not-locked")
 def test_a_few_refusals_of_the_same_are_enough_and_then_one_in_a_while_goes_through() -> None:
-    breaker, now = Breaker(), 0.0
+    breaker, now = RefusalCache(), 0.0
     keys = keys_of(envelope("b@y"), "boss@x")
     for number in range(FEW):
         assert breaker.refusal(keys, now=now) is None
@@ -161,13 +161,13 @@ def test_a_few_refusals_of_the_same_are_enough_and_then_one_in_a_while_goes_thro
 
 
 def test_refusals_that_are_far_apart_do_not_count_together() -> None:
-    breaker, key = Breaker(), Key("send-as", ("a@x", "boss@x"))
+    breaker, key = RefusalCache(), Key("send-as", ("a@x", "boss@x"))
     for number in range(10):
         assert not breaker.refused(key, DENIED, now=number * WITHIN)
 
 
 def test_a_message_for_several_is_refused_only_when_every_recipient_is_known() -> None:
-    breaker, reply = Breaker(), upstream_reply(550, "5.1.10 not found")
+    breaker, reply = RefusalCache(), upstream_reply(550, "5.1.10 not found")
     for _ in range(FEW):
         breaker.refused(Key("recipient", ("b@y",)), reply, now=0)
     assert breaker.refusal(keys_of(envelope("b@y"), "a@x"), now=1)
@@ -180,7 +180,7 @@ def test_a_message_for_several_is_refused_only_when_every_recipient_is_known() -
 
 
 def test_recipients_that_were_refused_together_are_known_together_alone() -> None:
-    breaker, reply = Breaker(), upstream_reply(550, "5.1.10 not found")
+    breaker, reply = RefusalCache(), upstream_reply(550, "5.1.10 not found")
     for _ in range(FEW):
         breaker.refused(keys_of(envelope("b@y", "c@y"), "a@x")[-1], reply, now=0)
     assert breaker.refusal(keys_of(envelope("C@y", "b@y"), "z@x"), now=1)
@@ -191,7 +191,7 @@ def test_recipients_that_were_refused_together_are_known_together_alone() -> Non
 
 
 def test_what_is_remembered_stays_small() -> None:
-    breaker = Breaker()
+    breaker = RefusalCache()
     for number in range(2 * KEYS):
         breaker.refused(Key("recipient", (f"{number}@y",)), DENIED, now=0)
     assert len(breaker.records) == KEYS
@@ -203,7 +203,7 @@ def test_what_is_remembered_stays_small() -> None:
 @pytest.mark.promise("mailbox-not-locked")
 def test_a_recipient_that_is_refused_beside_others_that_are_taken_counts_too() -> None:
     log = EventLog(write=len, now=lambda: datetime(2026, 11, 26, tzinfo=UTC))
-    gate = Gate(monotonic=lambda: 0.0, uniform=min, log=log)
+    gate = SendGuard(monotonic=lambda: 0.0, uniform=min, log=log)
     ok, gone = Reply(250, "2.1.5", "OK"), upstream_reply(550, "5.1.10 not found")
     both, alone, other = (Traveller(envelope(*to), "a@x") for to in (("b@y", "c@y"), ("c@y",), ("b@y",)))
     for _ in range(FEW):
@@ -220,7 +220,7 @@ def test_a_recipient_that_is_refused_beside_others_that_are_taken_counts_too() -
 
 @pytest.mark.promise("mailbox-shared-fairly")
 def test_messages_begin_evenly_spaced_and_at_most_so_many_a_minute() -> None:
-    pace, moments = Pace(), []
+    pace, moments = RateLimit(), []
     for _ in range(31):
         moment = pace.moment(per_minute=30, now=100)
         pace.take(moment, per_minute=30)
@@ -232,7 +232,7 @@ def test_messages_begin_evenly_spaced_and_at_most_so_many_a_minute() -> None:
 
 @pytest.mark.promise("mailbox-shared-fairly")
 def test_a_moment_is_reserved_for_spooled_mail() -> None:
-    pace = Pace()
+    pace = RateLimit()
     pace.take(100, per_minute=60)
     assert pace.reserve(per_minute=60, now=100) == 101
     assert pace.moment(per_minute=60, now=100) == 102, "an app's message comes after it"
@@ -245,6 +245,6 @@ def test_a_moment_is_reserved_for_spooled_mail() -> None:
 
 
 def test_a_share_below_one_is_what_is_left_of_a_connection() -> None:
-    window = Window(uniform=min)
+    window = FairShare(uniform=min)
     window.refused(held=0, now=0)
     assert 0 < window.share(limit=3) < 1

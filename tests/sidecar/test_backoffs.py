@@ -4,11 +4,11 @@ import pytest
 
 from o365mailer_sidecar.errors import Withdrawn
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.blocks import Availability, RefusedTokens
+from o365mailer_sidecar.upstream.blocks import HostBackoff, TokenBackoff
 
 
 def test_the_pause_doubles_to_its_limit_and_ends_with_a_success() -> None:
-    upstream = Availability()
+    upstream = HostBackoff()
     now, pauses = 100.0, []
     for _ in range(5):
         assert upstream.away(now=now) == ""
@@ -24,13 +24,13 @@ def test_the_pause_doubles_to_its_limit_and_ends_with_a_success() -> None:
 
 
 def test_only_news_is_news() -> None:
-    upstream = Availability()
+    upstream = HostBackoff()
     assert [upstream.failed(reason, now=0) for reason in ("a", "a", "b")] == [True, False, True]
     assert [upstream.succeeded(), upstream.succeeded()] == [True, False]
 
 
 def test_a_refused_token_rests_for_a_minute_and_another_does_not() -> None:
-    refused = RefusedTokens()
+    refused = TokenBackoff()
     assert refused.refused("one", "535 no", now=100)
     assert refused.answer_for("one", now=159.9) == "535 no"
     assert refused.answer_for("one", now=160) == ""
@@ -42,7 +42,7 @@ def test_a_refused_token_rests_for_a_minute_and_another_does_not() -> None:
 
 @pytest.mark.promise("mailbox-not-locked")
 def test_a_mailbox_that_refuses_one_token_after_the_other_is_asked_ever_more_seldom() -> None:
-    refused, now, pauses = RefusedTokens(), 0.0, []
+    refused, now, pauses = TokenBackoff(), 0.0, []
     for number in range(9):
         refused.refused(f"token {number // 4}", "535 no", now=now)
         pauses.append(refused.until - now)
