@@ -24,7 +24,7 @@ from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream.submit import Clock, Upstream
 
 if TYPE_CHECKING:
-    from o365mailer_sidecar.queue.service import Backlog
+    from o365mailer_sidecar.queue.service import QueueService
 
 SESSION_LIMIT: Final = 100
 """Sessions of apps at once: an app's pool is smaller, and each may hold a message in memory."""
@@ -50,7 +50,7 @@ class Service:
         self.directory = MailerDirectory(options.mailer_dir, now=now, report=log.event, monotonic=loop.time)
         self.audit = Audit(log=log, metrics=self.metrics, addresses=self._log_addresses)
         self.upstream = Upstream(directory=self.directory, clock=clock, log=log, metrics=self.metrics)
-        self.backlog = self._backlog(clock) if options.spool_dir else None
+        self.queue = self._backlog(clock) if options.spool_dir else None
         self.relay = Relay(
             directory=self.directory,
             upstream=self.upstream,
@@ -58,17 +58,17 @@ class Service:
             audit=self.audit,
             monotonic=loop.time,
             scratch=options.scratch_dir,
-            custody=self.backlog.custody if self.backlog else None,
+            acceptor=self.queue.acceptor if self.queue else None,
         )
         self.reminded_at = -REMIND_EVERY
         self._watch()
 
-    def _backlog(self, clock: Clock) -> "Backlog":
+    def _backlog(self, clock: Clock) -> "QueueService":
         """Raises SpoolUnusable."""
-        from o365mailer_sidecar.queue.service import Backlog  # half a MiB that most pods have no use for
+        from o365mailer_sidecar.queue.service import QueueService  # half a MiB that most pods have no use for
 
         assert self.options.spool_dir  # noqa: S101  # for the type checker
-        return Backlog(
+        return QueueService(
             self.options.spool_dir,
             directory=self.directory,
             upstream=self.upstream,
@@ -90,8 +90,8 @@ class Service:
         watch("mailer_ready", self._ready_to_submit)
         watch("token_expires_timestamp_seconds", self._token_end)
         watch("settings_revision", lambda: self.directory.settings.revision if self.directory.settings else 0)
-        if self.backlog:
-            self.backlog.watch(self.metrics)
+        if self.queue:
+            self.queue.watch(self.metrics)
 
     def _ready_to_submit(self) -> float:
         try:
@@ -117,8 +117,8 @@ class Service:
             raise CannotListen("none of the addresses to listen on exists on this machine")
         health = await self._listen_health()  # the last, so that /readyz answers only when every SMTP port does
         watcher = asyncio.ensure_future(self._watch_directory())
-        if self.backlog:
-            self.backlog.start()
+        if self.queue:
+            self.queue.start()
         await self.stopping.wait()
         watcher.cancel()
         left = await self._stop(servers)
@@ -179,8 +179,8 @@ class Service:
             self.directory.mailer()
         except NotReady as error:
             reason = str(error)
-        if self.backlog:
-            self.backlog.look()
+        if self.queue:
+            self.queue.look()
         if not self.options.log_level and self.directory.settings:
             self.log.level = self.directory.settings.log_level
         if reason and now - self.reminded_at >= REMIND_EVERY:
@@ -194,8 +194,8 @@ class Service:
         for server in servers:
             server.close()
         self.log.event("stopping", sessions=len(self.sessions), messages=len(self.relay.running))
-        if self.backlog:
-            self.backlog.begin_last_round(within=self.options.grace)
+        if self.queue:
+            self.queue.begin_last_round(within=self.options.grace)
         for session in list(self.sessions):
             session.stop()
         if self.sessions:
@@ -205,7 +205,7 @@ class Service:
             await asyncio.wait({session.over for session in self.sessions}, timeout=TIMEOUTS.last_words)
         for session in list(self.sessions):
             session.abort()
-        left = len(await self.backlog.end()) if self.backlog else 0
+        left = len(await self.queue.end()) if self.queue else 0
         await self.upstream.pool.close()
         self.log.event("stopped", without_verdict=unknown, left_in_spool=left)
         return left

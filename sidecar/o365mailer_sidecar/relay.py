@@ -29,7 +29,7 @@ from o365mailer_sidecar.upstream.result import Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
 
 if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
-    from o365mailer_sidecar.queue.accept import AppReply, Charge, Custody
+    from o365mailer_sidecar.queue.accept import AppReply, PendingMessage, QueueAcceptor
 
 NOTHING: Final = Reply(0, "", "")
 """The reply of a message that nobody has judged."""
@@ -47,10 +47,10 @@ class Relay:
         audit: Audit,
         monotonic: Callable[[], float],
         scratch: Path | None = None,
-        custody: "Custody | None" = None,
+        acceptor: "QueueAcceptor | None" = None,
     ) -> None:
         self.directory, self.upstream, self.log, self.audit = directory, upstream, log, audit
-        self.monotonic, self.scratch, self.custody = monotonic, scratch, custody
+        self.monotonic, self.scratch, self.acceptor = monotonic, scratch, acceptor
         self.known: tuple[Settings | None, SessionLimits] | None = None
         self.running: dict[asyncio.Task[Result], Attempt] = {}
 
@@ -81,62 +81,66 @@ class Relay:
     async def submit(self, envelope: Envelope, body: Body) -> Reply:
         """The reply for the app. When cancelled, the app has gone: nothing sent yet is sent any more."""
         began = self.monotonic()
-        charge = self.custody.of(envelope, body) if self.custody else None
-        told = await self._unasked(envelope, body, charge, began) if charge else None
-        attempt = charge.attempt if charge else Attempt()
-        reply, reason = told or await self._asked(envelope, body, attempt, charge, began)
+        pending = self.acceptor.of(envelope, body) if self.acceptor else None
+        told = await self._unasked(envelope, body, pending, began) if pending else None
+        attempt = pending.attempt if pending else Attempt()
+        reply, reason = told or await self._asked(envelope, body, attempt, pending, began)
         if reason:
             self._audit(envelope, body, attempt, _word(reply), reply, reason=reason, since=began)
         return reply
 
-    async def _unasked(self, envelope: Envelope, body: Body, charge: "Charge", began: float) -> "AppReply | None":
+    async def _unasked(
+        self, envelope: Envelope, body: Body, pending: "PendingMessage", began: float
+    ) -> "AppReply | None":
         try:
-            return await charge.without_asking()
+            return await pending.without_asking()
         except asyncio.CancelledError:
-            charge.let_go()
-            self._audit(envelope, body, charge.attempt, "dropped", NOTHING, since=began)
+            pending.let_go()
+            self._audit(envelope, body, pending.attempt, "dropped", NOTHING, since=began)
             raise
 
     async def _asked(
-        self, envelope: Envelope, body: Body, attempt: Attempt, charge: "Charge | None", began: float
+        self, envelope: Envelope, body: Body, attempt: Attempt, pending: "PendingMessage | None", began: float
     ) -> "AppReply":
-        attempt.keep = charge.keep if charge else None
+        attempt.keep = pending.keep if pending else None
         task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.log.failure))
         self.running[task] = attempt
         task.add_done_callback(self._ran)
         try:
-            return await self._within(task, attempt, charge)
+            return await self._within(task, attempt, pending)
         except asyncio.CancelledError:
             self._gone(envelope, body, task, attempt, began)
-            if charge:
-                charge.let_go()
+            if pending:
+                pending.let_go()
             raise
 
     def _ran(self, task: asyncio.Task[Result]) -> None:
         # A circle that holds the body, and its file, would wait for the garbage collector.
         self.running.pop(task).keep = None
 
-    async def _within(self, task: asyncio.Task[Result], attempt: Attempt, charge: "Charge | None") -> "AppReply":
+    async def _within(
+        self, task: asyncio.Task[Result], attempt: Attempt, pending: "PendingMessage | None"
+    ) -> "AppReply":
         settings = self.directory.settings
         limit = (settings.delivery if settings else Delivery()).confirm_within
         await _done(task, within=seconds(limit))
         if not task.done():
-            if charge and (told := await charge.overdue(task, limit=limit)):
+            if pending and (told := await pending.overdue(task, limit=limit)):
                 return told
             if not task.done() and attempt.withdraw():
                 task.cancel()
-                late = charge.refusal if charge else replies.filled(replies.NOT_CONFIRMED, within=limit)
+                late = pending.refusal if pending else replies.filled(replies.NOT_CONFIRMED, within=limit)
                 return late, "time"
             await asyncio.wait({task})
         if task.cancelled():
-            if charge and (told := await charge.stopped()):
+            if pending and (told := await pending.stopped()):
                 return told
             stopped = replies.filled(replies.NO_VERDICT, reason="stopping") if attempt.committed else replies.UNFINISHED
             return stopped, "stopping"
         result = task.result()
-        if self.custody:
-            self.custody.courier.hear(result)
-        return await charge.concluded(result) if charge else (result.reply, result.reason)
+        if self.acceptor:
+            self.acceptor.scheduler.hear(result)
+        return await pending.concluded(result) if pending else (result.reply, result.reason)
 
     def _gone(self, envelope: Envelope, body: Body, task: asyncio.Task[Result], attempt: Attempt, began: float) -> None:
         if attempt.withdraw():

@@ -12,7 +12,7 @@ from support.spooled import RECEIVED, body, envelope, files, spool_in
 
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
-from o365mailer_sidecar.queue.scanner import Finder
+from o365mailer_sidecar.queue.scanner import SpoolScanner
 from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.submit import Clock
@@ -97,7 +97,7 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
         os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))
         unused: Any = None
         log = EventLog(write=len, now=times.clock.now)
-        finder = Finder(
+        finder = SpoolScanner(
             spool=spool,
             courier=unused,
             clock=times.clock,

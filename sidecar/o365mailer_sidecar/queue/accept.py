@@ -16,7 +16,7 @@ from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.header import read
 from o365mailer_sidecar.message.policy import applied, policy_of
-from o365mailer_sidecar.queue.scheduler import Courier
+from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
@@ -34,31 +34,31 @@ AppReply = tuple[Reply, str]
 """What the app is told, and the audit's reason; `OURS` where the message is not at its end."""
 
 
-class Custody:
+class QueueAcceptor:
     """The spool, as far as an app's messages are concerned."""
 
     def __init__(
         self,
         *,
         spool: Spool,
-        courier: Courier,
+        scheduler: Scheduler,
         upstream: Upstream,
         directory: MailerDirectory,
         audit: Audit,
         clock: Clock,
     ) -> None:
-        self.spool, self.courier, self.upstream, self.directory = spool, courier, upstream, directory
+        self.spool, self.scheduler, self.upstream, self.directory = spool, scheduler, upstream, directory
         self.audit, self.clock = audit, clock
         self.chores: set[asyncio.Task[None]] = set()
 
-    def of(self, envelope: Envelope, body: Body) -> "Charge | None":
+    def of(self, envelope: Envelope, body: Body) -> "PendingMessage | None":
         """The charge of a message; None while the mailbox is in doubt: then all is as without a spool."""
-        return None if self.in_doubt else Charge(self, envelope, body)
+        return None if self.in_doubt else PendingMessage(self, envelope, body)
 
     @property
     def in_doubt(self) -> bool:
         """Whether the mailbox may not work at all (`doubt`)."""
-        return self.courier.prospect.in_doubt
+        return self.scheduler.prospect.in_doubt
 
     def do(self, chore: Coroutine[Any, Any, None]) -> None:
         """Something that nobody waits for, but the end of the process."""
@@ -72,15 +72,15 @@ class Custody:
             await asyncio.wait(set(self.chores))
 
 
-class Charge:
+class PendingMessage:
     """One message of an app, and its place in the spool once it has one."""
 
-    __slots__ = ("attempt", "began", "body", "custody", "envelope", "received", "refusal", "storing")
+    __slots__ = ("acceptor", "attempt", "began", "body", "envelope", "received", "refusal", "storing")
 
-    def __init__(self, custody: Custody, envelope: Envelope, body: Body) -> None:
-        self.custody, self.envelope, self.body = custody, envelope, body
-        self.received: datetime = custody.clock.now()
-        self.began = custody.clock.monotonic()
+    def __init__(self, acceptor: QueueAcceptor, envelope: Envelope, body: Body) -> None:
+        self.acceptor, self.envelope, self.body = acceptor, envelope, body
+        self.received: datetime = acceptor.clock.now()
+        self.began = acceptor.clock.monotonic()
         self.attempt = Attempt(received=self.received)
         self.refusal = replies.BROKEN
         """What an app is told whose message found no room."""
@@ -93,7 +93,7 @@ class Charge:
         (https://wiki.postgresql.org/wiki/Fsync_Errors).
         """
         if not self.storing:
-            store = self.custody.spool.store(self.envelope, self.body, received=self.received)
+            store = self.acceptor.spool.store(self.envelope, self.body, received=self.received)
             self.storing = asyncio.ensure_future(store)
             self.storing.add_done_callback(self._stored)
         return await asyncio.shield(self.storing)
@@ -101,7 +101,7 @@ class Charge:
     def _stored(self, done: asyncio.Task[Stored]) -> None:
         """The courier may see it from now on. A failure that nobody waits for any more is no defect."""
         if not done.cancelled() and not done.exception():
-            self.custody.courier.entrusted.add(done.result())
+            self.acceptor.scheduler.entrusted.add(done.result())
 
     async def keep(self) -> bool:
         """Take it, for who depends on it: whether it is on disk."""
@@ -114,23 +114,23 @@ class Charge:
     def let_go(self) -> None:
         """The app has not read our 250: what is on disk goes."""
         if self.storing:
-            self.custody.do(self._give_back())
+            self.acceptor.do(self._give_back())
 
     async def _give_back(self) -> None:
         if self.storing and await self.keep():
             stored = self.storing.result()
-            self.custody.courier.entrusted.discard(stored)
+            self.acceptor.scheduler.entrusted.discard(stored)
             with suppress(Gone, StoreFailed):
-                await self.custody.spool.remove(stored)
+                await self.acceptor.spool.remove(stored)
 
     # --- What the app is told ---------------------------------------------------------------------------------------
 
     async def without_asking(self) -> AppReply | None:
         """While there is no point in asking Exchange: on disk. What is not allowed now will not be later either."""
-        blocked = self.custody.upstream.blocked()
+        blocked = self.acceptor.upstream.blocked()
         if not blocked or blocked.reason == TOKEN_REFUSED:
             return None
-        settings = self.custody.directory.settings
+        settings = self.acceptor.directory.settings
         try:
             if settings:
                 applied(policy_of(settings), self.envelope, read(self.body.content))
@@ -139,7 +139,7 @@ class Charge:
             return refusal.reply, "policy"
         except StoreFailed as error:
             return _no_room(error), "spool"
-        self.custody.courier.take(stored)
+        self.acceptor.scheduler.take(stored)
         return self._queued(blocked.reply.text)
 
     async def overdue(self, task: asyncio.Task[Result], *, limit: str) -> AppReply | None:
@@ -157,7 +157,7 @@ class Charge:
             return None
         if not self.attempt.underway and self.attempt.withdraw():
             task.cancel()
-            self.custody.courier.take(stored)
+            self.acceptor.scheduler.take(stored)
         else:
             self.attempt.overdue = True
             task.add_done_callback(self._landed)
@@ -169,8 +169,8 @@ class Charge:
 
     def _landed(self, task: asyncio.Task[Result]) -> None:
         if not task.cancelled():  # else the process ends, and the message is on disk
-            self.custody.courier.hear(task.result())
-            self.custody.do(self._settle_unheard(task.result()))
+            self.acceptor.scheduler.hear(task.result())
+            self.acceptor.do(self._settle_unheard(task.result()))
 
     async def concluded(self, result: Result) -> AppReply:
         """The attempt has ended while the app waits."""
@@ -178,7 +178,7 @@ class Charge:
             if self.storing:
                 await self._give_back()
             return result.reply, result.reason
-        if result.outcome is Outcome.UNAUTHORIZED and not self.storing and self.custody.in_doubt:
+        if result.outcome is Outcome.UNAUTHORIZED and not self.storing and self.acceptor.in_doubt:
             return result.reply, result.reason
         try:
             await self.take()
@@ -193,7 +193,7 @@ class Charge:
 
     async def _settle(self, result: Result) -> None:
         stored = await self.take()
-        await self.custody.courier.settle(stored, self.envelope, self.body, result, self.attempt, began=self.began)
+        await self.acceptor.scheduler.settle(stored, self.envelope, self.body, result, self.attempt, began=self.began)
 
     async def _settle_unheard(self, result: Result) -> None:
         """The same when the app has read its 250 already."""
@@ -210,7 +210,7 @@ class Charge:
         return replies.filled(replies.SET_ASIDE, **words), OURS
 
     def _queued(self, reason: str) -> AppReply:
-        self.custody.audit.count("queued")
+        self.acceptor.audit.count("queued")
         words = shortened(reason.partition(";")[0])
         return replies.filled(replies.QUEUED, reason=words), OURS
 
@@ -222,7 +222,7 @@ class Charge:
         taken, refused = counts[Outcome.ACCEPTED], counts[Outcome.REFUSED]
         queued = len(result.fates) - taken - refused
         if queued:
-            self.custody.audit.count("queued")
+            self.acceptor.audit.count("queued")
         worst = next(fate for fate in result.fates if fate.outcome is not Outcome.ACCEPTED)
         words = shortened(f"{worst.reply.code} {worst.reply.enhanced} {worst.reply.text}")
         reply = replies.DIVIDED if taken else replies.QUEUED_DIVIDED

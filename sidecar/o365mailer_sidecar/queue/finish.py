@@ -31,7 +31,7 @@ EXPIRED: Final = "expired"
 """The reason of a message that was tried for `delivery.spool.maxAge`."""
 
 
-class Settlement:
+class Finisher:
     """One for all messages of a spool."""
 
     def __init__(

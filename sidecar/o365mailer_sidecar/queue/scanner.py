@@ -6,7 +6,7 @@ from typing import Final
 
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
-from o365mailer_sidecar.queue.scheduler import Courier
+from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.event_log import EventLog
@@ -23,32 +23,32 @@ ADOPT_EVERY: Final = 60.0
 the new one has started."""
 
 
-class Finder:
+class SpoolScanner:
     """Looks into the spool. `keep_dead` is how long a dead letter is kept, in seconds."""
 
     def __init__(
         self,
         *,
         spool: Spool,
-        courier: Courier,
+        scheduler: Scheduler,
         clock: Clock,
         log: EventLog,
         expiry: Expiry,
         keep_dead: Callable[[], float],
     ) -> None:
-        self.spool, self.courier, self.clock, self.expiry = spool, courier, clock, expiry
+        self.spool, self.scheduler, self.clock, self.expiry = spool, scheduler, clock, expiry
         self.log, self.keep_dead = log, keep_dead
 
     async def recover(self) -> None:
         """What was there at start: the first of it leaves while the rest is still being read."""
         found = 0
         for stored in self.spool.recovered():
-            self.courier.take(stored, after=self._wait_for(stored))
+            self.scheduler.take(stored, after=self._wait_for(stored))
             found += 1
             if found % SLICE == 0:
                 await asyncio.sleep(0)
         self.log.event("spool_recovered", messages=found)
-        self.courier.knows_all()
+        self.scheduler.knows_all()
 
     async def keep_sweeping(self) -> None:
         """`sweep` until cancelled."""
@@ -73,24 +73,24 @@ class Finder:
         """Deliver also what processes have left that are gone and shared the directory."""
         adopted = await self.spool.adopted()
         for stored in adopted:
-            self.courier.take(stored, after=self._wait_for(stored))
+            self.scheduler.take(stored, after=self._wait_for(stored))
         if adopted:
             self.log.event("spool_adopted", messages=len(adopted))
 
     def reread(self) -> None:
         """Somebody has changed the spool by hand (SIGHUP)."""
         changes = self.spool.reread()
-        self.courier.forget({*changes.changed, *changes.gone})
+        self.scheduler.forget({*changes.changed, *changes.gone})
         for stored in (*changes.changed, *changes.appeared):
-            if not self.courier.has_in_hand(stored):
-                self.courier.take(stored, after=self._wait_for(stored))
+            if not self.scheduler.has_in_hand(stored):
+                self.scheduler.take(stored, after=self._wait_for(stored))
         self.log.event(
             "spool_reread",
             appeared=len(changes.appeared),
             changed=len(changes.changed),
             gone=len(changes.gone),
         )
-        self.courier.look_again()
+        self.scheduler.look_again()
 
     def _wait_for(self, stored: Stored) -> float:
         """Seconds. A due time is one of day: a clock that was wrong then, or is now, holds no mail back for long."""

@@ -10,7 +10,7 @@ from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.queue import retry
-from o365mailer_sidecar.queue.finish import Settlement
+from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.mailbox_health import Prospect
 from o365mailer_sidecar.spool.entry import Stored
 from o365mailer_sidecar.spool.spool import Spool
@@ -24,7 +24,7 @@ from o365mailer_sidecar.upstream.submit import Clock, Upstream
 NEVER: Final = float("inf")
 
 
-class Timetable:
+class RetryHeap:
     """Messages that wait. One on hold is never due."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ async def _yes() -> bool:
     return True
 
 
-class Courier:
+class Scheduler:
     """The one who delivers. Nothing else takes a message out of the spool."""
 
     def __init__(
@@ -80,17 +80,17 @@ class Courier:
         *,
         spool: Spool,
         upstream: Upstream,
-        settlement: Settlement,
+        finisher: Finisher,
         clock: Clock,
         dice: retry.Dice,
         log: EventLog,
         connections: Callable[[], int],
         apps: Callable[[], int],
     ) -> None:
-        self.spool, self.upstream, self.settlement = spool, upstream, settlement
+        self.spool, self.upstream, self.finisher = spool, upstream, finisher
         self.clock, self.dice, self.log = clock, dice, log
         self.connections, self.apps = connections, apps
-        settlement.deliver = self.take
+        finisher.deliver = self.take
         self.prospect = Prospect(
             directory=upstream.directory,
             monotonic=clock.monotonic,
@@ -98,7 +98,7 @@ class Courier:
             log=log,
             waiting=lambda: spool.depth,
         )
-        self.timetable = Timetable()
+        self.heap = RetryHeap()
         self.flying: dict[asyncio.Task[None], tuple[Stored, Attempt]] = {}
         self.entrusted: set[Stored] = set()
         """On disk already, and in the hands of the attempt that an app waits for, or waited."""
@@ -118,7 +118,7 @@ class Courier:
     def take(self, stored: Stored, *, after: float = 0.0) -> None:
         """Deliver it, in so many seconds at the earliest."""
         self.entrusted.discard(stored)
-        self.timetable.put(stored, due=self.clock.monotonic() + after)
+        self.heap.put(stored, due=self.clock.monotonic() + after)
         self.wake()
 
     def wake(self) -> None:
@@ -140,7 +140,7 @@ class Courier:
 
     def forget(self, gone: Collection[Stored]) -> None:
         """These are not for it, for now."""
-        self.timetable.leave_out(gone)
+        self.heap.leave_out(gone)
 
     def has_in_hand(self, stored: Stored) -> bool:
         """Whether somebody is at it already: it, or the attempt of an app."""
@@ -161,16 +161,16 @@ class Courier:
     def _start_what_is_due(self) -> float:
         """Start what can start; until when there is nothing to do, a time of the event loop."""
         wait = NEVER
-        while self.timetable and len(self.flying) < self._lanes() and not (self.hopeless or self.ended):
+        while self.heap and len(self.flying) < self._lanes() and not (self.hopeless or self.ended):
             now = self.clock.monotonic()
-            wait = max(self.timetable.due, self._obstructed_until(now))
+            wait = max(self.heap.due, self._obstructed_until(now))
             if wait > now:
                 break
-            self._start(self.timetable.pop())
+            self._start(self.heap.pop())
             wait = NEVER
         if self.last_round is not None:
-            in_vain = self.hopeless or (self.timetable and wait > self.last_round)
-            done = not self.flying and (in_vain or (self.recovered and not self.timetable))
+            in_vain = self.hopeless or (self.heap and wait > self.last_round)
+            done = not self.flying and (in_vain or (self.recovered and not self.heap))
             (self.over.set if done else self.over.clear)()
         return wait
 
@@ -185,7 +185,7 @@ class Courier:
         if blocked := self.upstream.blocked():
             return blocked.until
         # Only for a message that is due: a reserved moment that is not used is lost for apps.
-        return self.upstream.reserve_moment(now=now) if self.timetable.due <= now else now
+        return self.upstream.reserve_moment(now=now) if self.heap.due <= now else now
 
     def _start(self, stored: Stored) -> None:
         self.upstream.begin_spooled()
@@ -216,7 +216,7 @@ class Courier:
 
     async def _deliver(self, stored: Stored, attempt: Attempt) -> None:
         try:
-            if not await self.settlement.caught_up(stored):
+            if not await self.finisher.caught_up(stored):
                 raise StoreFailed
             envelope, body = await self.spool.open(stored)
             if not envelope.recipients:  # all are settled, and only the file is left
@@ -267,7 +267,7 @@ class Courier:
         """
         wait = self._pause(stored, result)
         try:
-            again = await self.settlement.of(stored, envelope, body, result, attempt, began=began, wait=wait)
+            again = await self.finisher.of(stored, envelope, body, result, attempt, began=began, wait=wait)
         except Gone:
             return
         except Damaged:
@@ -300,7 +300,7 @@ class Courier:
         """Try everything once more, so many seconds at most; what fails now stays."""
         self.last_round_began = self.clock.monotonic()
         self.last_round = self.last_round_began + within
-        self.timetable.all_now()
+        self.heap.all_now()
         self.prospect.rest_until = 0.0
         self.wake()
 

@@ -13,10 +13,10 @@ from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Settings
 from o365mailer_contract.settings import Limits as SettingsLimits
 from o365mailer_sidecar.mailer import MailerDirectory, Token
-from o365mailer_sidecar.queue.accept import Custody
-from o365mailer_sidecar.queue.finish import Settlement
-from o365mailer_sidecar.queue.scanner import Finder
-from o365mailer_sidecar.queue.scheduler import Courier
+from o365mailer_sidecar.queue.accept import QueueAcceptor
+from o365mailer_sidecar.queue.finish import Finisher
+from o365mailer_sidecar.queue.scanner import SpoolScanner
+from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.spool.entry import SpoolLimits, Stored
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
@@ -34,7 +34,7 @@ PAUSE: Final = 5.0
 """Seconds until what has ended by a defect begins anew."""
 
 
-class Backlog:
+class QueueService:
     """Opens the spool, which raises SpoolUnusable."""
 
     def __init__(
@@ -52,32 +52,30 @@ class Backlog:
         self.directory, self.clock, self.log = directory, clock, log
         # Before the spool is locked: from then on a person's command may send the signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
-        self.finder: Finder | None = None
+        self.scanner: SpoolScanner | None = None
         report: Callable[..., None] = log.event
         self.spool = Spool.opened(path, now=clock.now, report=report)
-        settlement = Settlement(
-            spool=self.spool, directory=directory, clock=clock, audit=audit, log=log, queue_id=queue_id
-        )
-        courier = Courier(
+        finisher = Finisher(spool=self.spool, directory=directory, clock=clock, audit=audit, log=log, queue_id=queue_id)
+        scheduler = Scheduler(
             spool=self.spool,
             upstream=upstream,
-            settlement=settlement,
+            finisher=finisher,
             clock=clock,
             dice=random.random,
             log=log,
             connections=lambda: (self._settings.limits if self._settings else SettingsLimits()).connections,
             apps=apps,
         )
-        self.finder = Finder(
+        self.scanner = SpoolScanner(
             spool=self.spool,
-            courier=courier,
+            scheduler=scheduler,
             clock=clock,
             log=log,
-            expiry=settlement.expiry,
-            keep_dead=lambda: seconds(settlement.delivery.spool.keep_dead),
+            expiry=finisher.expiry,
+            keep_dead=lambda: seconds(finisher.delivery.spool.keep_dead),
         )
-        self.custody = Custody(
-            spool=self.spool, courier=courier, upstream=upstream, directory=directory, audit=audit, clock=clock
+        self.acceptor = QueueAcceptor(
+            spool=self.spool, scheduler=scheduler, upstream=upstream, directory=directory, audit=audit, clock=clock
         )
         self.seen: tuple[Settings | None, Token | None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
@@ -100,19 +98,19 @@ class Backlog:
         return max((self.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
 
     def _hang_up(self) -> None:
-        if self.finder:
+        if self.scanner:
             try:
-                self.finder.reread()
+                self.scanner.reread()
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 self.log.event("spool_unreadable", level="error", file=error.filename or "", reason=reason)
-            self.custody.do(self.finder.adopt())
+            self.acceptor.do(self.scanner.adopt())
 
     def start(self) -> None:
         """Deliver from now on."""
-        assert self.finder  # noqa: S101  # for the type checker
-        finder = self.finder
-        works = (self.custody.courier.run, finder.recover, finder.keep_sweeping, finder.keep_adopting)
+        assert self.scanner  # noqa: S101  # for the type checker
+        scanner = self.scanner
+        works = (self.acceptor.scheduler.run, scanner.recover, scanner.keep_sweeping, scanner.keep_adopting)
         self.tasks = {asyncio.ensure_future(self._kept_up(work)) for work in works}
 
     async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -129,21 +127,21 @@ class Backlog:
         seen = self.directory.settings, self.directory.token
         if seen == self.seen:
             if self.spool.depth:  # what was in the way may be gone all the same: a clock is right, a restriction off
-                self.custody.courier.wake()
+                self.acceptor.scheduler.wake()
             return
         self.seen = seen
         spool = (seen[0].delivery if seen[0] else Delivery()).spool
         self.spool.limits = SpoolLimits(octets=octets(spool.max_size), messages=spool.max_messages)
-        self.custody.courier.look_again()
+        self.acceptor.scheduler.look_again()
 
     def begin_last_round(self, *, within: float) -> None:
         """Try everything once more, so many seconds at most."""
-        self.custody.courier.begin_last_round(within=within)
+        self.acceptor.scheduler.begin_last_round(within=within)
 
     async def end(self) -> list[Stored]:
         """What is left when the last round is over, oldest first: said in the log, and where kubelet looks."""
-        await self.custody.courier.last_round_over()
-        await self.custody.done()
+        await self.acceptor.scheduler.last_round_over()
+        await self.acceptor.done()
         for task in self.tasks:
             task.cancel()
         if self.tasks:

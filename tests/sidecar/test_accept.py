@@ -20,9 +20,9 @@ from o365mailer_contract.settings import Settings, decode
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.queue.accept import Custody
-from o365mailer_sidecar.queue.finish import Settlement
-from o365mailer_sidecar.queue.scheduler import Courier
+from o365mailer_sidecar.queue.accept import QueueAcceptor
+from o365mailer_sidecar.queue.finish import Finisher
+from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.spool import Spool
@@ -124,7 +124,7 @@ class House:
         self.failures: list[BaseException] = []
         log.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
         self.spool = Spool.opened(folder, now=clock.now, report=lambda *_, **__: None)
-        settlement = Settlement(
+        settlement = Finisher(
             spool=self.spool,
             directory=directory,
             clock=clock,
@@ -132,7 +132,7 @@ class House:
             log=log,
             queue_id=lambda: "NOTICE",
         )
-        self.courier = Courier(
+        self.courier = Scheduler(
             spool=self.spool,
             upstream=self.exchange,
             settlement=settlement,
@@ -143,7 +143,7 @@ class House:
             apps=lambda: len(self.relay.running),
         )
         self.courier.knows_all()
-        self.custody = Custody(
+        self.acceptor = QueueAcceptor(
             spool=self.spool,
             courier=self.courier,
             upstream=self.exchange,
@@ -157,13 +157,13 @@ class House:
             log=log,
             audit=self.audit,
             monotonic=loop.time,
-            custody=self.custody,
+            acceptor=self.acceptor,
         )
 
     async def end(self) -> None:
         """Everything once more, on an Exchange that takes it."""
         await self.relay.drain(within=5)
-        await self.custody.done()
+        await self.acceptor.done()
         self.exchange.kind = True
         self.courier.begin_last_round(within=10)
         await self.courier.last_round_over()
