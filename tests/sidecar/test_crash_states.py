@@ -53,7 +53,7 @@ class AtOnce(Executor):
 
 
 @dataclass
-class Found:
+class SpoolFile:
     """What a recovery came to."""
 
     queued: dict[str, tuple[set[str], bytes]] = field(default_factory=dict)
@@ -74,9 +74,9 @@ def materialized(state: State, root: Path) -> Path:
     return root / "spool"
 
 
-async def recovery(directory: Path, disk: Disk) -> Found:
+async def recovery(directory: Path, disk: Disk) -> SpoolFile:
     """The real one, up to the octets that would be sent."""
-    found = Found()
+    found = SpoolFile()
     with spool_in(directory, disk=disk, reports=found.reports) as spool:
         spool.threads.shutdown()
         spool.threads = AtOnce()
@@ -98,7 +98,7 @@ def letters(directory: str) -> Iterator[tuple[str, bytes]]:
                 yield letter.name, b""
 
 
-def complaints(past: Sequence[Operation], found: Found) -> Iterator[str]:
+def complaints(past: Sequence[Operation], found: SpoolFile) -> Iterator[str]:
     """What was promised and is not so."""
     said = {(mark.kind, mark.path, b"".join(mark.pieces).decode()) for mark in past if mark.kind in MARKS}
     promised = {kind: {path for each, path, _ in said if each == kind} for kind in MARKS}
@@ -125,7 +125,7 @@ class Proof:
     scratch: Path
     samples: int = 50
     seed: int = SEED
-    recoveries: dict[object, Found] = field(default_factory=dict)
+    recoveries: dict[object, SpoolFile] = field(default_factory=dict)
     sampled: bool = False
 
     def __post_init__(self) -> None:
@@ -157,7 +157,7 @@ class Proof:
                         found += complaints(past, await self._recovered(state))
         return found
 
-    async def _recovered(self, state: State) -> Found:
+    async def _recovered(self, state: State) -> SpoolFile:
         key = state.visible()
         if key not in self.recoveries:
             self.recoveries[key] = await recovery(materialized(state, self.scratch), Unsynced())

@@ -15,7 +15,7 @@ from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.body import MEMORY, Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.spool.disk import Filesystem
-from o365mailer_sidecar.spool.entry import Event, SpoolLimits, Stored, header_line
+from o365mailer_sidecar.spool.entry import Event, QueueEntry, SpoolLimits, header_line
 
 BODIES = {
     "small": b"Subject: small\r\n\r\n.dots\r\n..\r\n",
@@ -311,8 +311,8 @@ async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> 
         spool.limits = SpoolLimits(octets=2**20, messages=2)
         jobs = [spool.store(envelope(f"A{number}"), body(), received=RECEIVED) for number in range(3)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
-        assert sorted(type(result).__name__ for result in results) == ["SpoolFull", "Stored", "Stored"]
-        first = next(result for result in results if isinstance(result, Stored))
+        assert sorted(type(result).__name__ for result in results) == ["SpoolFull", "QueueEntry", "QueueEntry"]
+        first = next(result for result in results if isinstance(result, QueueEntry))
         await spool.remove(first)
         await spool.store(envelope("B"), body(), received=RECEIVED)
         spool.limits = SpoolLimits(octets=spool.octets + 100, messages=100)

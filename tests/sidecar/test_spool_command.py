@@ -19,7 +19,7 @@ from o365mailer_contract import names
 from o365mailer_sidecar.errors import Gone
 from o365mailer_sidecar.spool import command
 from o365mailer_sidecar.spool.entry import Event
-from o365mailer_sidecar.spool.inspect import Found
+from o365mailer_sidecar.spool.inspect import SpoolFile
 from o365mailer_sidecar.spool.partition import started
 
 SECRET = b"what is in a body is nobody's business\r\n"
@@ -221,7 +221,7 @@ async def test_a_message_that_is_sent_while_it_is_shown_is_no_traceback(
 ) -> None:
     directory, found_first = await filled(tmp_path), command.named
 
-    def sent_meanwhile(queue_id: str, found: list[Found]) -> Found:
+    def sent_meanwhile(queue_id: str, found: list[SpoolFile]) -> SpoolFile:
         one = found_first(queue_id, found)
         one.path.unlink()
         return one

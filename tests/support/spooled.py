@@ -8,7 +8,7 @@ from pathlib import Path
 from o365mailer_sidecar.message.body import Body, BodyReader
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.spool.disk import Disk
-from o365mailer_sidecar.spool.entry import Stored
+from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
@@ -58,7 +58,7 @@ def octets(found: Body) -> bytes:
     return content
 
 
-def recovered(spool: Spool) -> dict[str, Stored]:
+def recovered(spool: Spool) -> dict[str, QueueEntry]:
     """By queue id."""
     return {stored.queue_id: stored for stored in spool.recovered()}
 

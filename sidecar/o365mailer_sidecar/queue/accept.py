@@ -18,7 +18,7 @@ from o365mailer_sidecar.message.header import read
 from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.reply import Reply, shortened
-from o365mailer_sidecar.spool.entry import Stored
+from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.upstream.attempt import Attempt
@@ -84,9 +84,9 @@ class PendingMessage:
         self.attempt = Attempt(received=self.received)
         self.refusal = replies.BROKEN
         """What an app is told whose message found no room."""
-        self.storing: asyncio.Task[Stored] | None = None
+        self.storing: asyncio.Task[QueueEntry] | None = None
 
-    async def take(self) -> Stored:
+    async def take(self) -> QueueEntry:
         """On disk, durably, when it returns; once, however many ask and whoever of them gives up. Raises StoreFailed.
 
         What failed is not tried again: an fsync that failed once may report success the second time, with the data gone
@@ -98,7 +98,7 @@ class PendingMessage:
             self.storing.add_done_callback(self._stored)
         return await asyncio.shield(self.storing)
 
-    def _stored(self, done: asyncio.Task[Stored]) -> None:
+    def _stored(self, done: asyncio.Task[QueueEntry]) -> None:
         """The courier may see it from now on. A failure that nobody waits for any more is no defect."""
         if not done.cancelled() and not done.exception():
             self.acceptor.scheduler.entrusted.add(done.result())

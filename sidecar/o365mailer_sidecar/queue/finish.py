@@ -18,7 +18,7 @@ from o365mailer_sidecar.queue import notice
 from o365mailer_sidecar.queue.notice import Failure
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.spool.entry import Event, Stored
+from o365mailer_sidecar.spool.entry import Event, QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
@@ -47,9 +47,9 @@ class Finisher:
         self.spool, self.directory, self.clock = spool, directory, clock
         self.audit, self.log, self.queue_id = audit, log, queue_id
         self.expiry = Expiry(clock)
-        self.owed: dict[Stored, Event] = {}
+        self.owed: dict[QueueEntry, Event] = {}
         """What happened and could not be written down yet: until it is, the message does not leave again."""
-        self.deliver: Callable[[Stored], None] = lambda _: None
+        self.deliver: Callable[[QueueEntry], None] = lambda _: None
         """Takes a notice; the courier puts itself here."""
 
     @property
@@ -59,7 +59,7 @@ class Finisher:
 
     async def of(
         self,
-        stored: Stored,
+        stored: QueueEntry,
         envelope: Envelope,
         body: Body,
         result: Result,
@@ -96,11 +96,11 @@ class Finisher:
         self._tell(stored, envelope, result, attempt, lost=len(lost), reason=event.reason)
         return not await self._end(stored, event)
 
-    def _expired(self, stored: Stored, began: float) -> bool:
+    def _expired(self, stored: QueueEntry, began: float) -> bool:
         max_age = seconds(self.delivery.spool.max_age)
         return self.expiry.over(stored.received, began=began, max_age=max_age)
 
-    async def _record(self, stored: Stored, event: Event) -> None:
+    async def _record(self, stored: QueueEntry, event: Event) -> None:
         """Durably when somebody has been served by it: he must not be served again."""
         try:
             await self.spool.record(stored, event, durable=bool(event.accepted or event.refused))
@@ -108,7 +108,7 @@ class Finisher:
             if event.accepted or event.refused:  # else nothing is doubled: on a full disk it must leave to make room
                 self._owe(stored, event, error)
 
-    async def _end(self, stored: Stored, event: Event) -> bool:
+    async def _end(self, stored: QueueEntry, event: Event) -> bool:
         """Whether it has left the queue."""
         try:
             if event.refused or stored.refused:
@@ -120,12 +120,12 @@ class Finisher:
             return False
         return True
 
-    def _owe(self, stored: Stored, event: Event, error: StoreFailed) -> None:
+    def _owe(self, stored: QueueEntry, event: Event, error: StoreFailed) -> None:
         if not self.owed:
             self.log.event("spool_write_failed", level="error", reason=str(error))
         self.owed[stored] = event
 
-    async def caught_up(self, stored: Stored) -> bool:
+    async def caught_up(self, stored: QueueEntry) -> bool:
         """Whether all that happened to it is on disk. Raises Gone when nothing is left to do."""
         event = self.owed.get(stored)
         if event is None:
@@ -142,7 +142,7 @@ class Finisher:
         return True
 
     def _tell(
-        self, stored: Stored, envelope: Envelope, result: Result, attempt: Attempt, *, lost: int, reason: str
+        self, stored: QueueEntry, envelope: Envelope, result: Result, attempt: Attempt, *, lost: int, reason: str
     ) -> None:
         dead = lost or stored.refused
         self.audit.ended(
@@ -159,7 +159,7 @@ class Finisher:
 
     # --- Notices ----------------------------------------------------------------------------------------------------
 
-    async def _notify(self, stored: Stored, envelope: Envelope, body: Body, lost: list[RecipientVerdict]) -> None:
+    async def _notify(self, stored: QueueEntry, envelope: Envelope, body: Body, lost: list[RecipientVerdict]) -> None:
         """On disk before the failure is: a crash in between tells it twice, not never."""
         head = header_block(body.content)
         by_address = {to.address: to for to in envelope.recipients}

@@ -7,7 +7,7 @@ from typing import Final
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scheduler import Scheduler
-from o365mailer_sidecar.spool.entry import Stored
+from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.submit import Clock
@@ -92,7 +92,7 @@ class SpoolScanner:
         )
         self.scheduler.look_again()
 
-    def _wait_for(self, stored: Stored) -> float:
+    def _wait_for(self, stored: QueueEntry) -> float:
         """Seconds. A due time is one of day: a clock that was wrong then, or is now, holds no mail back for long."""
         if not stored.due:
             return 0.0

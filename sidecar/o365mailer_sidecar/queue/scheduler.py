@@ -12,7 +12,7 @@ from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.mailbox_health import Prospect
-from o365mailer_sidecar.spool.entry import Stored
+from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
@@ -28,14 +28,14 @@ class RetryHeap:
     """Messages that wait. One on hold is never due."""
 
     def __init__(self) -> None:
-        self.heap: list[tuple[float, int, Stored]] = []
+        self.heap: list[tuple[float, int, QueueEntry]] = []
         self.pushed = 0
         """Of two that are due at once the one that came first leaves first."""
 
     def __len__(self) -> int:
         return len(self.heap)
 
-    def put(self, stored: Stored, *, due: float) -> None:
+    def put(self, stored: QueueEntry, *, due: float) -> None:
         """It waits."""
         self.pushed += 1
         heappush(self.heap, (NEVER if stored.held else due, self.pushed, stored))
@@ -45,11 +45,11 @@ class RetryHeap:
         """When the next one is."""
         return self.heap[0][0] if self.heap else NEVER
 
-    def pop(self) -> Stored:
+    def pop(self) -> QueueEntry:
         """The next one, which waits no more."""
         return heappop(self.heap)[2]
 
-    def leave_out(self, gone: Collection[Stored]) -> None:
+    def leave_out(self, gone: Collection[QueueEntry]) -> None:
         """These do not wait any more."""
         self.heap = [entry for entry in self.heap if entry[2] not in gone]
         heapify(self.heap)
@@ -99,8 +99,8 @@ class Scheduler:
             waiting=lambda: spool.depth,
         )
         self.heap = RetryHeap()
-        self.flying: dict[asyncio.Task[None], tuple[Stored, Attempt]] = {}
-        self.entrusted: set[Stored] = set()
+        self.flying: dict[asyncio.Task[None], tuple[QueueEntry, Attempt]] = {}
+        self.entrusted: set[QueueEntry] = set()
         """On disk already, and in the hands of the attempt that an app waits for, or waited."""
         self.waker: asyncio.Future[None] | None = None
         self.recovered = False
@@ -115,7 +115,7 @@ class Scheduler:
 
     # --- What comes in ----------------------------------------------------------------------------------------------
 
-    def take(self, stored: Stored, *, after: float = 0.0) -> None:
+    def take(self, stored: QueueEntry, *, after: float = 0.0) -> None:
         """Deliver it, in so many seconds at the earliest."""
         self.entrusted.discard(stored)
         self.heap.put(stored, due=self.clock.monotonic() + after)
@@ -138,11 +138,11 @@ class Scheduler:
         self.prospect.rest_until = 0.0
         self.wake()
 
-    def forget(self, gone: Collection[Stored]) -> None:
+    def forget(self, gone: Collection[QueueEntry]) -> None:
         """These are not for it, for now."""
         self.heap.leave_out(gone)
 
-    def has_in_hand(self, stored: Stored) -> bool:
+    def has_in_hand(self, stored: QueueEntry) -> bool:
         """Whether somebody is at it already: it, or the attempt of an app."""
         return stored in self.entrusted or any(stored is flying for flying, _ in self.flying.values())
 
@@ -187,7 +187,7 @@ class Scheduler:
         # Only for a message that is due: a reserved moment that is not used is lost for apps.
         return self.upstream.reserve_moment(now=now) if self.heap.due <= now else now
 
-    def _start(self, stored: Stored) -> None:
+    def _start(self, stored: QueueEntry) -> None:
         self.upstream.begin_spooled()
         attempt = Attempt(keep=_yes, received=stored.received, paced=True)
         task = asyncio.ensure_future(self._deliver(stored, attempt))
@@ -214,7 +214,7 @@ class Scheduler:
 
     # --- One message ------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, stored: Stored, attempt: Attempt) -> None:
+    async def _deliver(self, stored: QueueEntry, attempt: Attempt) -> None:
         try:
             if not await self.finisher.caught_up(stored):
                 raise StoreFailed
@@ -252,7 +252,7 @@ class Scheduler:
 
     async def settle(
         self,
-        stored: Stored,
+        stored: QueueEntry,
         envelope: Envelope,
         body: Body,
         result: Result,
@@ -287,7 +287,7 @@ class Scheduler:
         elif result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED:
             self.take(stored, after=wait)  # somebody else was in the way: it has not been tried yet
 
-    def _pause(self, stored: Stored, result: Result) -> float:
+    def _pause(self, stored: QueueEntry, result: Result) -> float:
         """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
         if not result.own:
             return max(result.until - self.clock.monotonic(), 0.0)

@@ -17,7 +17,7 @@ from o365mailer_sidecar.queue.accept import QueueAcceptor
 from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.scanner import SpoolScanner
 from o365mailer_sidecar.queue.scheduler import Scheduler
-from o365mailer_sidecar.spool.entry import SpoolLimits, Stored
+from o365mailer_sidecar.spool.entry import QueueEntry, SpoolLimits
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
@@ -138,7 +138,7 @@ class QueueService:
         """Try everything once more, so many seconds at most."""
         self.acceptor.scheduler.begin_last_round(within=within)
 
-    async def end(self) -> list[Stored]:
+    async def end(self) -> list[QueueEntry]:
         """What is left when the last round is over, oldest first: said in the log, and where kubelet looks."""
         await self.acceptor.scheduler.last_round_over()
         await self.acceptor.done()

@@ -21,21 +21,21 @@ from o365mailer_sidecar.errors import Damaged, WrongCommandLine
 from o365mailer_sidecar.spool import inspect
 from o365mailer_sidecar.spool.disk import Filesystem
 from o365mailer_sidecar.spool.entry import Event, EventName
-from o365mailer_sidecar.spool.inspect import Found, everything, named
+from o365mailer_sidecar.spool.inspect import SpoolFile, everything, named
 from o365mailer_sidecar.spool.partition import LOCK, Owner, namespace, started
 
 
-def holder(slot: Path) -> Owner | None:
+def holder(partition: Path) -> Owner | None:
     """Who wrote the lock file, whether it still lives or not."""
     try:
-        return msgspec.json.decode((slot / LOCK).read_bytes(), type=Owner)
+        return msgspec.json.decode((partition / LOCK).read_bytes(), type=Owner)
     except (OSError, msgspec.DecodeError):
         return None
 
 
-def locked(slot: Path) -> bool:
+def locked(partition: Path) -> bool:
     """Whether a process has it now. Raises OSError."""
-    with (slot / LOCK).open("rb") as file:
+    with (partition / LOCK).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,20 +43,23 @@ def locked(slot: Path) -> bool:
     return False
 
 
-def told(slot: Path) -> str:
+def told(partition: Path) -> str:
     """Send it the signal; what came of it, for a person. Nothing is lost either way: the files say what to do."""
-    owner, nobody = holder(slot), f"no process has slot {slot.name}: the next that starts on it sees the change"
+    owner, nobody = (
+        holder(partition),
+        f"no process has partition {partition.name}: the next that starts on it sees the change",
+    )
     if owner is None:
         return nobody
     if owner.namespace != namespace() or not owner.started or not started(os.getpid()):
         return (
-            f"slot {slot.name} belonged last to process {owner.pid} of '{owner.host}', which cannot be told from here: "
-            "it sees the change at the message's next attempt, or when it starts again"
+            f"partition {partition.name} belonged last to process {owner.pid} of '{owner.host}', which cannot be told "
+            "from here: it sees the change at the message's next attempt, or when it starts again"
         )
     if started(owner.pid) != owner.started:  # it has ended, and its pid may be another's by now
         return nobody
     try:
-        if not locked(slot):  # it has let go: it is ending, and SIGHUP is not for it any more
+        if not locked(partition):  # it has let go: it is ending, and SIGHUP is not for it any more
             return nobody
         os.kill(owner.pid, signal.SIGHUP)
     except ProcessLookupError:
@@ -162,7 +165,7 @@ def _directory(given: str | None, environment: Mapping[str, str]) -> Path:
     return Path(text)
 
 
-def _shown(found: Found, chosen: argparse.Namespace, now: datetime) -> str:
+def _shown(found: SpoolFile, chosen: argparse.Namespace, now: datetime) -> str:
     """All about it. Raises OSError when it is sent, or moved, in this moment."""
     if not chosen.json:
         return inspect.details(found, now, headers=chosen.headers)
@@ -172,12 +175,12 @@ def _shown(found: Found, chosen: argparse.Namespace, now: datetime) -> str:
     return inspect.as_json(facts)
 
 
-def _complain(found: Found, error: Exception) -> None:
+def _complain(found: SpoolFile, error: Exception) -> None:
     sys.stderr.write(f"o365mailer-sidecar spool: {inspect.plain(found.name)}: {_reason(error)}\n")
 
 
-def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> int:
-    changed: list[Found] = []
+def _change(verb: str, wanted: Sequence[SpoolFile], now: datetime, out: TextIO) -> int:
+    changed: list[SpoolFile] = []
     for each in wanted:
         try:
             CHANGES[verb](each, now)
@@ -189,7 +192,7 @@ def _change(verb: str, wanted: Sequence[Found], now: datetime, out: TextIO) -> i
         out.write(f"{len(changed)} waiting, {DONE[verb]}\n" if changed else "nothing waits\n")
     else:
         out.writelines(f"{inspect.plain(each.name)}: {DONE[verb]}\n" for each in changed)
-    out.writelines(f"{told(slot)}\n" for slot in sorted({each.slot for each in changed}))
+    out.writelines(f"{told(partition)}\n" for partition in sorted({each.partition for each in changed}))
     return 1 if len(changed) < len(wanted) else 0
 
 
@@ -201,20 +204,20 @@ def _reason(error: Exception) -> str:
     return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
-def _retry(found: Found, now: datetime) -> None:
+def _retry(found: SpoolFile, now: datetime) -> None:
     if found.entry is not None and found.place != "damaged":
         found.add(Event(at=now, event="retry"), disk=DISK)
     if found.place != "queue":
         found.requeue(disk=DISK)
 
 
-def _mark(found: Found, event: EventName, now: datetime, *, states: tuple[str, ...]) -> None:
+def _mark(found: SpoolFile, event: EventName, now: datetime, *, states: tuple[str, ...]) -> None:
     if found.state not in states:
         raise Refusal(f"it is {found.state}, not {' or '.join(states)}")
     found.add(Event(at=now, event=event), disk=DISK)
 
 
-def _flush(found: Found, now: datetime) -> None:
+def _flush(found: SpoolFile, now: datetime) -> None:
     # Not synced: there may be thousands, and after a crash everything is looked at anyway.
     found.add(Event(at=now, event="note", reason="flush", due=now), disk=DISK, durable=False)
 
@@ -227,7 +230,7 @@ DONE: Final = {
     "flush": "all to be tried now",
 }
 
-CHANGES: Final[dict[str, Callable[[Found, datetime], None]]] = {
+CHANGES: Final[dict[str, Callable[[SpoolFile, datetime], None]]] = {
     "retry": _retry,
     "hold": lambda found, now: _mark(found, "hold", now, states=("queued",)),
     "release": lambda found, now: _mark(found, "release", now, states=("held",)),

@@ -207,7 +207,7 @@ EVENTS: Final = msgspec.json.Decoder(Event)
 
 
 @dataclass(slots=True, eq=False)
-class Stored:
+class QueueEntry:
     """One message; about 400 octets of memory. The spool changes it in place."""
 
     queue_id: str
@@ -226,7 +226,7 @@ class Stored:
     held: bool = False
     """By hand: not to be attempted until it is released."""
 
-    def follow(self, fresh: "Stored") -> None:
+    def follow(self, fresh: "QueueEntry") -> None:
         """Stand as the other does."""
         self.octets, self.recipients, self.refused = fresh.octets, fresh.recipients, fresh.refused
         self.attempts, self.due, self.held = fresh.attempts, fresh.due, fresh.held
@@ -235,10 +235,10 @@ class Stored:
 class Changes(NamedTuple):
     """What was changed by hand."""
 
-    appeared: list[Stored]
-    changed: list[Stored]
+    appeared: list[QueueEntry]
+    changed: list[QueueEntry]
     """The same objects as before."""
-    gone: list[Stored]
+    gone: list[QueueEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ class SpoolLimits:
 
 
 @dataclass(slots=True)
-class Standing:
+class DeliveryState:
     """How a message stands after what happened to it."""
 
     attempts: int = 0
@@ -261,7 +261,7 @@ class Standing:
     last: Event | None = None
 
     @classmethod
-    def after(cls, events: Iterable[Event]) -> "Standing":
+    def after(cls, events: Iterable[Event]) -> "DeliveryState":
         """All of them, in the order of their lines."""
         standing = cls()
         for event in events:
@@ -287,9 +287,9 @@ class Standing:
         """Who is not due any more."""
         return self.accepted.union(self.refused)
 
-    def stored(self, header: Header, *, octets: int) -> Stored:
+    def stored(self, header: Header, *, octets: int) -> QueueEntry:
         """What is kept in memory of a message that stands so; `octets` of its file."""
-        return Stored(
+        return QueueEntry(
             queue_id=header.queue_id,
             received=header.received,
             size=header.size,
@@ -325,7 +325,7 @@ class Entry:
     """The header as it stands there."""
     octets: int
     """Of the file."""
-    standing: Standing
+    standing: DeliveryState
     unread: int
     """Lines behind the message that make no sense."""
 
@@ -334,7 +334,7 @@ class Entry:
         """Where the message begins."""
         return len(self.line)
 
-    def stored(self) -> Stored:
+    def stored(self) -> QueueEntry:
         """What is kept of it in memory."""
         return self.standing.stored(self.header, octets=self.octets)
 
@@ -386,4 +386,4 @@ def read(file: int) -> Entry:
         raise Damaged("it is shorter than its header says")
     behind = octets[end : status.st_size] if status.st_size <= len(octets) else os.pread(file, EVENTS_LIMIT, end)
     events, unread = read_events(behind)
-    return Entry(header, line, status.st_size, Standing.after(events), unread)
+    return Entry(header, line, status.st_size, DeliveryState.after(events), unread)

@@ -23,8 +23,8 @@ from o365mailer_sidecar.message.body import BLOCK, Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.disk import Disk
-from o365mailer_sidecar.spool.entry import Entry, Event, Stored
-from o365mailer_sidecar.spool.partition import DAMAGED, DEAD, QUEUE, Slot
+from o365mailer_sidecar.spool.entry import Entry, Event, QueueEntry
+from o365mailer_sidecar.spool.partition import DAMAGED, DEAD, QUEUE, Partition
 
 PREFIX: Final = ".spare."
 """What stands under such a name is a message only if it is whole."""
@@ -33,24 +33,24 @@ BATCH: Final = 32
 """Entries made at once."""
 
 
-class Spare(NamedTuple):
+class PreallocatedFile(NamedTuple):
     """An empty file that will be found after a crash."""
 
     path: str
     file: int
 
 
-class Spares:
+class PreallocatedFiles:
     """Hands them out, to any thread."""
 
     def __init__(self, *, disk: Disk, directory: str) -> None:
         self.disk, self.directory, self.descriptor = disk, directory, disk.open_directory(directory)
-        self.ready: deque[Spare] = deque()
+        self.ready: deque[PreallocatedFile] = deque()
         self.turn = threading.Lock()
         # A name is never used twice, not even after a restart: a crash may bring back an entry that was removed.
         self.series, self.made = os.urandom(6).hex(), 0
 
-    def take(self) -> Spare:
+    def take(self) -> PreallocatedFile:
         """One of them; makes more when there is none. Raises OSError."""
         while True:
             try:
@@ -62,12 +62,12 @@ class Spares:
                     self._make()
 
     def _make(self) -> None:
-        fresh: list[Spare] = []
+        fresh: list[PreallocatedFile] = []
         try:
             for _ in range(BATCH):
                 self.made += 1
                 path = f"{self.directory}/{PREFIX}{self.series}.{self.made}"
-                fresh.append(Spare(path, self.disk.create(path)))
+                fresh.append(PreallocatedFile(path, self.disk.create(path)))
         except OSError:
             if not fresh:
                 raise  # a few are as good as many, and the disk may have room for no more
@@ -80,7 +80,7 @@ class Spares:
             raise
         self.ready.extend(fresh)
 
-    def discard(self, spare: Spare) -> None:
+    def discard(self, spare: PreallocatedFile) -> None:
         """Remove it, whatever it holds. A disk that cannot even do that has said so before."""
         with suppress(OSError):
             self.disk.close(spare.file)
@@ -116,20 +116,20 @@ def telling(failed: Failed, name: str) -> Iterator[None]:
         failed(name, error)
 
 
-class Shelf:
+class MessageFiles:
     """Where they stand. Everything raises OSError, and Damaged where a message is read."""
 
-    def __init__(self, slot: Slot, *, disk: Disk) -> None:
+    def __init__(self, partition: Partition, *, disk: Disk) -> None:
         self.disk = disk
-        self.queue, self.dead, self.damaged = (slot.directory(name) for name in (QUEUE, DEAD, DAMAGED))
+        self.queue, self.dead, self.damaged = (partition.directory(name) for name in (QUEUE, DEAD, DAMAGED))
         self.dead_descriptor = disk.open_directory(self.dead)
-        self.spares = Spares(disk=disk, directory=self.queue)
+        self.preallocated = PreallocatedFiles(disk=disk, directory=self.queue)
         self.doubted: set[str] = set()
         """Queue ids whose file could not be synced once: a second fsync of it would prove nothing."""
 
     def close(self) -> None:
         """Let go of the directories."""
-        self.spares.close()
+        self.preallocated.close()
         self.disk.close(self.dead_descriptor)
 
     def write(self, envelope: Envelope, body: Body, *, received: datetime) -> int:
@@ -138,7 +138,7 @@ class Shelf:
         Raises OSError, and Damaged or StoreFailed when the body's own file does not give back what it was given.
         """
         line = entry.header_line(envelope, body, received=received)
-        spare = self.spares.take()
+        spare = self.preallocated.take()
         try:
             if body.file is None:
                 self.disk.write(spare.file, [line, body.content])
@@ -148,7 +148,7 @@ class Shelf:
             self.disk.sync(spare.file)
             self.disk.rename(spare.path, f"{self.queue}/{envelope.queue_id}")
         except BaseException:
-            self.spares.discard(spare)  # never synced again: the kernel may call written what it has lost
+            self.preallocated.discard(spare)  # never synced again: the kernel may call written what it has lost
             raise
         self.disk.close(spare.file)
         return len(line) + len(body)
@@ -169,7 +169,7 @@ class Shelf:
             file.close()
             raise
 
-    def peek(self, queue_id: str) -> Stored:
+    def peek(self, queue_id: str) -> QueueEntry:
         """What is kept of it in memory; its checksum is not looked at."""
         with open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=opener) as file:
             return _named(entry.read(file.fileno()), queue_id).stored()
@@ -196,7 +196,7 @@ class Shelf:
 
     def _copy(self, queue_id: str) -> None:
         """Everything that can still be read of it, in a new file."""
-        path, spare = f"{self.queue}/{queue_id}", self.spares.take()
+        path, spare = f"{self.queue}/{queue_id}", self.preallocated.take()
         try:
             with open(path, "rb", buffering=0, opener=opener) as file:
                 while block := file.read(BLOCK):
@@ -204,7 +204,7 @@ class Shelf:
             self.disk.sync(spare.file)
             self.disk.rename(spare.path, path)
         except BaseException:
-            self.spares.discard(spare)
+            self.preallocated.discard(spare)
             raise
         self.disk.close(spare.file)
         self.doubted.discard(queue_id)
@@ -218,7 +218,7 @@ class Shelf:
         self.disk.rename(f"{self.queue}/{queue_id}", f"{self.dead}/{queue_id}")
         self.disk.sync(self.dead_descriptor)
 
-    def settle(self, stored: Stored) -> None:
+    def settle(self, stored: QueueEntry) -> None:
         """Nobody is due any more: a dead letter where somebody was refused, else nothing is left."""
         if stored.refused:
             self.bury(stored.queue_id)
@@ -253,7 +253,7 @@ class Shelf:
         else:
             self.disk.rename(path, str(target))
 
-    def take_from(self, other: "Shelf", *, failed: Failed) -> Iterator[str]:
+    def take_from(self, other: "MessageFiles", *, failed: Failed) -> Iterator[str]:
         """Move everything here from the shelf of a slot that was abandoned; each that has come into the queue.
 
         What cannot be moved stays there, and `failed` is told: the rest must not wait for it.
@@ -268,7 +268,7 @@ class Shelf:
                         self.disk.rename(f"{source}/{name}", f"{target}/{name}")
                     if target is self.queue:
                         yield name
-        self.disk.sync(self.spares.descriptor)
+        self.disk.sync(self.preallocated.descriptor)
         self.disk.sync(self.dead_descriptor)
 
     def by_age(self) -> Iterator[str]:

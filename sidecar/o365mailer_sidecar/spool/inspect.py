@@ -25,10 +25,10 @@ PLACES = (QUEUE, DEAD, DAMAGED)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SpoolFile:
     """One file."""
 
-    slot: Path
+    partition: Path
     place: str
     """`queue`, `dead` or `damaged`."""
     name: str
@@ -40,7 +40,7 @@ class Found:
     @property
     def path(self) -> Path:
         """Where it is."""
-        return self.slot / self.place / self.name
+        return self.partition / self.place / self.name
 
     @property
     def state(self) -> State:
@@ -84,7 +84,7 @@ class Found:
         with self.path.open("rb", buffering=0) as file:
             fresh = entry.read(file.fileno())
             entry.check(fresh.line, fresh.header, fresh.blocks(file.fileno()))
-        target = self.slot / QUEUE / fresh.header.queue_id
+        target = self.partition / QUEUE / fresh.header.queue_id
         if target.exists():
             raise Damaged("a message with its queue id is in the queue already")
         disk.rename(str(self.path), str(target))
@@ -104,7 +104,7 @@ class Found:
             disk.close(descriptor)
 
 
-def everything(directory: Path) -> list[Found]:
+def everything(directory: Path) -> list[SpoolFile]:
     """All files of all slots, oldest message first. Raises WrongCommandLine when there is no spool to read."""
     try:
         if (directory / LOCK).is_file() and (directory / QUEUE).is_dir():
@@ -112,10 +112,10 @@ def everything(directory: Path) -> list[Found]:
             raise WrongCommandLine(f"'{directory}' is one slot of a spool: name the directory above it, '{above}'")
         found = [
             each
-            for slot in slots(directory)
+            for partition in slots(directory)
             for place in PLACES
-            if (slot / place).is_dir()
-            for each in _in(slot, place)
+            if (partition / place).is_dir()
+            for each in _in(partition, place)
         ]
     except PermissionError as error:
         raise WrongCommandLine(
@@ -128,23 +128,23 @@ def everything(directory: Path) -> list[Found]:
     return sorted(found, key=lambda each: (each.entry.header.received.timestamp() if each.entry else 0.0, each.name))
 
 
-def _in(slot: Path, place: str) -> Iterator[Found]:
-    for name in sorted(os.listdir(slot / place)):  # noqa: PTH208  # names, not paths
+def _in(partition: Path, place: str) -> Iterator[SpoolFile]:
+    for name in sorted(os.listdir(partition / place)):  # noqa: PTH208  # names, not paths
         if name.startswith("."):
             continue
         try:
-            with open(slot / place / name, "rb", buffering=0, opener=opener) as file:
-                found = Found(slot, place, name, entry.read(file.fileno()))
+            with open(partition / place / name, "rb", buffering=0, opener=opener) as file:
+                found = SpoolFile(partition, place, name, entry.read(file.fileno()))
         except FileNotFoundError:
             continue  # sent, or moved, in this moment
         except Damaged as damage:
-            found = Found(slot, place, name, None, str(damage))
+            found = SpoolFile(partition, place, name, None, str(damage))
         except OSError as error:  # one file, and no reason to show none
-            found = Found(slot, place, name, None, f"it cannot be read: {error.strerror}")
+            found = SpoolFile(partition, place, name, None, f"it cannot be read: {error.strerror}")
         yield found
 
 
-def named(queue_id: str, found: Iterable[Found]) -> Found:
+def named(queue_id: str, found: Iterable[SpoolFile]) -> SpoolFile:
     """The one message whose id begins so. Raises WrongCommandLine, which says which there are."""
     wanted = queue_id.upper()
     if not wanted:  # an unset variable of a script: every name begins so, and `drop` is for good
@@ -154,7 +154,7 @@ def named(queue_id: str, found: Iterable[Found]) -> Found:
     if not exact:
         raise WrongCommandLine(f"no message '{queue_id}': it was sent, or never stored (`spool ls` says what there is)")
     if len(exact) > 1:
-        places = ", ".join(f"{each.name} ({each.state}, slot {each.slot.name})" for each in exact[:5])
+        places = ", ".join(f"{each.name} ({each.state}, slot {each.partition.name})" for each in exact[:5])
         raise WrongCommandLine(f"'{queue_id}' may be one of {len(exact)}: {places}")
     return exact[0]
 
@@ -199,7 +199,7 @@ def size(octets: int) -> str:
     return f"{octets}Gi"
 
 
-def next_attempt(found: Found, now: datetime) -> str:
+def next_attempt(found: SpoolFile, now: datetime) -> str:
     """When it is tried next."""
     if found.state != "queued" or found.entry is None:
         return "-"
@@ -207,7 +207,7 @@ def next_attempt(found: Found, now: datetime) -> str:
     return "now" if due is None or due <= now else f"in {span(due - now)}"
 
 
-def answer(found: Found) -> str:
+def answer(found: SpoolFile) -> str:
     """What is known of why it is still here."""
     if found.entry is None:
         return found.fault
@@ -219,7 +219,7 @@ def answer(found: Found) -> str:
     return (last.reply or last.reason or last.outcome or last.event) if last else ""
 
 
-def row(found: Found, now: datetime) -> tuple[str, ...]:
+def row(found: SpoolFile, now: datetime) -> tuple[str, ...]:
     """A line of the table."""
     if found.entry is None:
         return (plain(found.name), found.state, "?", "?", "?", "-", "?", "?", plain(found.fault))
@@ -238,7 +238,7 @@ def row(found: Found, now: datetime) -> tuple[str, ...]:
     )
 
 
-def table(found: Sequence[Found], now: datetime) -> str:
+def table(found: Sequence[SpoolFile], now: datetime) -> str:
     """All of them, and how many there are."""
     rows = [COLUMNS, *(row(each, now) for each in found)] if found else []
     widths = [max(len(line[column]) for line in rows) for column in range(len(COLUMNS))] if rows else []
@@ -246,7 +246,7 @@ def table(found: Sequence[Found], now: datetime) -> str:
     return "\n".join([*lines, summary(found)]) + "\n"
 
 
-def summary(found: Iterable[Found]) -> str:
+def summary(found: Iterable[SpoolFile]) -> str:
     """`2 queued (8Ki), 1 held, 1 dead`."""
     counts: Counter[str] = Counter()
     octets: Counter[str] = Counter()
@@ -262,9 +262,9 @@ def summary(found: Iterable[Found]) -> str:
     )
 
 
-def facts(found: Found) -> Json:
+def facts(found: SpoolFile) -> Json:
     """Everything but the message, for JSON."""
-    known: Json = {"queueId": found.name, "state": found.state, "slot": found.slot.name, "file": str(found.path)}
+    known: Json = {"queueId": found.name, "state": found.state, "slot": found.partition.name, "file": str(found.path)}
     if found.entry is None:
         return known | {"fault": found.fault}
     header, standing = found.entry.header, found.entry.standing
@@ -279,7 +279,7 @@ def facts(found: Found) -> Json:
     }
 
 
-def recipients(found: Found) -> list[Json]:
+def recipients(found: SpoolFile) -> list[Json]:
     """Each with how it stands."""
     if found.entry is None:
         return []
@@ -299,7 +299,7 @@ def as_json(value: object) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def details(found: Found, now: datetime, *, headers: bool) -> str:
+def details(found: SpoolFile, now: datetime, *, headers: bool) -> str:
     """All that is known of one message, and what happened to it."""
     lines = [f"Queue id:   {plain(found.name)}", f"State:      {found.state}", f"File:       {plain(str(found.path))}"]
     if found.entry is None:

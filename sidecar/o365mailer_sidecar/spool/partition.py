@@ -72,7 +72,7 @@ def namespace() -> str:
         return ""
 
 
-class Slot:
+class Partition:
     """A locked slot."""
 
     def __init__(self, path: Path, lock: int) -> None:
@@ -92,7 +92,7 @@ class Slot:
         os.close(self.lock)
 
 
-def locked(directory: Path, *, disk: Disk) -> Slot:
+def locked(directory: Path, *, disk: Disk) -> Partition:
     """A slot for this process. Raises SpoolUnusable."""
     try:
         _made(directory, disk=disk, ours=False)
@@ -102,8 +102,8 @@ def locked(directory: Path, *, disk: Disk) -> Slot:
                 "name a directory on a disk, in a pod a volume without medium: Memory"
             )
         for number in _candidates(directory):
-            if slot := _taken(directory / number, disk=disk):
-                return slot
+            if partition := _taken(directory / number, disk=disk):
+                return partition
     except OSError as error:
         raise SpoolUnusable(
             f"--spool-dir: '{directory}' is not a directory that can be written to and locked: {error.strerror}"
@@ -116,25 +116,25 @@ def slots(directory: Path) -> list[Path]:
     return sorted((entry for entry in directory.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
 
 
-def neighbours(own: Slot) -> list[Path]:
+def neighbours(own: Partition) -> list[Path]:
     """The other slots of its directory that hold something. Raises OSError."""
     return [path for path in slots(own.path.parent) if path != own.path and _holds_messages(path)]
 
 
-def abandoned(path: Path, *, disk: Disk) -> Slot | None:
+def abandoned(path: Path, *, disk: Disk) -> Partition | None:
     """A slot that nobody has locked, locked now. Raises OSError."""
-    return _furnished(slot, disk=disk) if (slot := _lock(path)) else None
+    return _furnished(partition, disk=disk) if (partition := _lock(path)) else None
 
 
 def _candidates(directory: Path) -> Iterator[str]:
     """First those with messages."""
-    yield from (slot.name for slot in slots(directory) if _holds_messages(slot))
+    yield from (partition.name for partition in slots(directory) if _holds_messages(partition))
     yield from map(str, range(SLOTS))
 
 
-def _holds_messages(slot: Path) -> bool:
+def _holds_messages(partition: Path) -> bool:
     for name in (QUEUE, DEAD):
-        with suppress(OSError), os.scandir(slot / name) as entries:
+        with suppress(OSError), os.scandir(partition / name) as entries:
             if next(entries, None) is not None:
                 return True
     return False
@@ -154,34 +154,34 @@ def _made(directory: Path, *, disk: Disk, ours: bool = True) -> None:
         disk.close(parent)
 
 
-def _taken(path: Path, *, disk: Disk) -> Slot | None:
+def _taken(path: Path, *, disk: Disk) -> Partition | None:
     """The slot, or None when it is another's."""
     try:
         _made(path, disk=disk)
-        slot = _lock(path)
+        partition = _lock(path)
     except PermissionError:
         if not path.exists():
             raise  # the volume itself cannot be written to
         return None  # a slot of another user
-    if not slot:
+    if not partition:
         return None
     with suppress(OSError):  # a full disk takes no word about us, and its mail must leave to make room
-        os.ftruncate(slot.lock, os.pwrite(slot.lock, msgspec.json.encode(owner()) + b"\n", 0))
-    return _furnished(slot, disk=disk)
+        os.ftruncate(partition.lock, os.pwrite(partition.lock, msgspec.json.encode(owner()) + b"\n", 0))
+    return _furnished(partition, disk=disk)
 
 
-def _furnished(slot: Slot, *, disk: Disk) -> Slot:
+def _furnished(partition: Partition, *, disk: Disk) -> Partition:
     """With all of its directories: a backup may have left out those that were empty."""
     try:
         for name in (QUEUE, DEAD, DAMAGED):
-            _made(slot.path / name, disk=disk)
+            _made(partition.path / name, disk=disk)
     except OSError:
-        slot.unlock()
+        partition.unlock()
         raise
-    return slot
+    return partition
 
 
-def _lock(path: Path) -> Slot | None:
+def _lock(path: Path) -> Partition | None:
     """A slot that exists; None when somebody has it."""
     lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -191,4 +191,4 @@ def _lock(path: Path) -> Slot | None:
         if isinstance(error, BlockingIOError):
             return None
         raise
-    return Slot(path, lock)
+    return Partition(path, lock)

@@ -13,17 +13,17 @@ from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.spool.disk import Disk, Filesystem
-from o365mailer_sidecar.spool.entry import Changes, Event, SpoolLimits, Stored
-from o365mailer_sidecar.spool.files import Shelf, telling
-from o365mailer_sidecar.spool.partition import Slot, abandoned, locked, neighbours
+from o365mailer_sidecar.spool.entry import Changes, Event, QueueEntry, SpoolLimits
+from o365mailer_sidecar.spool.files import MessageFiles, telling
+from o365mailer_sidecar.spool.partition import Partition, abandoned, locked, neighbours
 
 
-class Ledger:
+class QueueIndex:
     """Kept in the event loop's thread."""
 
     def __init__(self) -> None:
         self.limits = SpoolLimits(octets=2**29, messages=20_000)
-        self.messages: dict[str, Stored] = {}
+        self.messages: dict[str, QueueEntry] = {}
         self.octets = 0
         """Of all their files."""
         self.storing = self.reserved = 0
@@ -34,7 +34,7 @@ class Ledger:
         """When the oldest message was received."""
         return min((stored.received for stored in self.messages.values()), default=None)
 
-    def enter(self, stored: Stored) -> None:
+    def enter(self, stored: QueueEntry) -> None:
         """One more."""
         self.messages[stored.queue_id] = stored
         self.octets += stored.octets
@@ -44,7 +44,7 @@ class Ledger:
         if stored := self.messages.pop(queue_id, None):
             self.octets -= stored.octets
 
-    def correct(self, stored: Stored, fresh: Stored) -> None:
+    def correct(self, stored: QueueEntry, fresh: QueueEntry) -> None:
         """Make `stored` what its file says now."""
         if stored.queue_id in self.messages:
             self.octets += fresh.octets - stored.octets
@@ -83,58 +83,60 @@ class Report(Protocol):
 class Recovery:
     """Enters what it finds into the ledger."""
 
-    def __init__(self, slot: Slot, *, shelf: Shelf, ledger: Ledger, busy: set[str], report: Report) -> None:
-        self.slot, self.shelf, self.ledger, self.busy, self.report = slot, shelf, ledger, busy, report
+    def __init__(
+        self, partition: Partition, *, files: MessageFiles, index: QueueIndex, busy: set[str], report: Report
+    ) -> None:
+        self.partition, self.files, self.index, self.busy, self.report = partition, files, index, busy, report
         self.unreadable: set[str] = set()
         """Files that the disk did not give, and that were told of. It may give them later."""
 
     def begin(self) -> None:
         """See to what a crash has left half done, and to what others have left."""
-        if self.slot.ends_with_the_container:
+        if self.partition.ends_with_the_container:
             self.report(
                 "spool_in_container", level="warning", reason="it ends with the container: mount a volume there"
             )
-        for name in self.shelf.left_spares():
+        for name in self.files.left_spares():
             with telling(self._say_unreadable, name):
-                self.shelf.settle_spare(name)
+                self.files.settle_spare(name)
         self.take_abandoned()
 
-    def messages(self) -> Iterator[Stored]:
+    def messages(self) -> Iterator[QueueEntry]:
         """All in the queue but those that the ledger has or that a thread is at work on, longest untouched first."""
-        for name in self.shelf.by_age():
-            if name not in self.ledger.messages and name not in self.busy and (stored := self.recover(name)):
+        for name in self.files.by_age():
+            if name not in self.index.messages and name not in self.busy and (stored := self.recover(name)):
                 yield stored
 
     def take_abandoned(self) -> list[str]:
         """Move to our slot what processes have left that shared the directory and are gone; which messages."""
         taken: list[str] = []
         with telling(self._say_unreadable, ""):
-            for path in neighbours(self.slot):
+            for path in neighbours(self.partition):
                 with telling(self._say_unreadable, path.name):
                     self._take_over(path, taken)
         return taken
 
     def _take_over(self, path: Path, taken: list[str]) -> None:
         """What was moved is in `taken`, also when an error ends it: nobody else would look for it."""
-        slot = abandoned(path, disk=self.shelf.disk)
-        if not slot:
+        partition = abandoned(path, disk=self.files.disk)
+        if not partition:
             return
         try:
-            other = Shelf(slot, disk=self.shelf.disk)
+            other = MessageFiles(partition, disk=self.files.disk)
             try:
-                for name in self.shelf.take_from(other, failed=self._say_unreadable):
+                for name in self.files.take_from(other, failed=self._say_unreadable):
                     taken.append(name)  # noqa: PERF402  # one by one: an error in between takes none of them back
             finally:
                 other.close()
         finally:
-            slot.unlock()
+            partition.unlock()
 
-    def recover(self, name: str) -> Stored | None:
+    def recover(self, name: str) -> QueueEntry | None:
         """Enter one message; None when there is nothing to be sent."""
         try:
-            stored = self.shelf.peek(name)
+            stored = self.files.peek(name)
             if not stored.recipients:  # everybody was settled, and then the process died
-                self.shelf.settle(stored)
+                self.files.settle(stored)
                 return None
         except FileNotFoundError:
             self.unreadable.discard(name)
@@ -146,18 +148,18 @@ class Recovery:
             self.cannot_read(name, error)
             return None
         self.unreadable.discard(name)
-        self.ledger.enter(stored)
+        self.index.enter(stored)
         return stored
 
     def reread(self) -> Changes:
         """See what a person has done to the files since."""
         changes = Changes([], [], [])
-        sizes = self.shelf.sizes()
-        for name in self.ledger.messages.keys() - sizes.keys() - self.busy:
-            changes.gone.append(self.ledger.messages[name])
-            self.ledger.strike(name)
+        sizes = self.files.sizes()
+        for name in self.index.messages.keys() - sizes.keys() - self.busy:
+            changes.gone.append(self.index.messages[name])
+            self.index.strike(name)
         for name, octets in sizes.items():
-            known = self.ledger.messages.get(name)
+            known = self.index.messages.get(name)
             if name in self.busy or (known and known.octets == octets):
                 continue
             if not known:
@@ -167,18 +169,18 @@ class Recovery:
                 changes.changed.append(known)
         return changes
 
-    def _look_again(self, stored: Stored) -> bool:
+    def _look_again(self, stored: QueueEntry) -> bool:
         try:
-            self.ledger.correct(stored, self.shelf.peek(stored.queue_id))
+            self.index.correct(stored, self.files.peek(stored.queue_id))
         except (Damaged, OSError):
             return False  # `open` meets it again, and sets it aside
         return True
 
     def set_aside(self, queue_id: str, damage: Damaged) -> None:
         """Out of the way, and told."""
-        self.ledger.strike(queue_id)
+        self.index.strike(queue_id)
         with suppress(OSError):  # it stays where it is then, and is not sent from there either
-            self.shelf.set_aside(queue_id)
+            self.files.set_aside(queue_id)
         self.report("spool_damaged", level="error", queue_id=queue_id, reason=str(damage))
 
     def cannot_read(self, name: str, error: OSError) -> None:
@@ -194,7 +196,7 @@ class Recovery:
 # --- spool --------------------
 # The spool: what a 250 without Exchange's own stands on. A message is durable when `store` returns.
 #
-# What touches the disk (`shelf`) runs in a few threads; what counts runs in the event loop.
+# What touches the disk (`files`) runs in a few threads; what counts runs in the event loop.
 
 
 THREADS: Final = 10
@@ -211,16 +213,16 @@ T = TypeVar("T")
 class Spool:
     """The messages of one slot. Its methods are called in the event loop's thread."""
 
-    def __init__(self, slot: Slot, *, disk: Disk, now: Callable[[], datetime], report: Report) -> None:
-        self.slot, self.disk, self.now, self.report = slot, disk, now, report
-        self.shelf = Shelf(slot, disk=disk)
-        self.ledger = Ledger()
+    def __init__(self, partition: Partition, *, disk: Disk, now: Callable[[], datetime], report: Report) -> None:
+        self.partition, self.disk, self.now, self.report = partition, disk, now, report
+        self.files = MessageFiles(partition, disk=disk)
+        self.index = QueueIndex()
         self.busy: set[str] = set()
         """Queue ids that a thread is at work on: what the directory says of them is about to change."""
         self.served: dict[str, set[str]] = {}
         """Queue id → recipients that Exchange has taken a message for that is still here. A file can be edited by hand
         while the message is out, and must not have them served twice."""
-        self.recovery = Recovery(slot, shelf=self.shelf, ledger=self.ledger, busy=self.busy, report=report)
+        self.recovery = Recovery(partition, files=self.files, index=self.index, busy=self.busy, report=report)
         self.trouble = ""
         """With the disk, as it was told last; empty since a message was kept."""
         self.threads: Executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
@@ -238,58 +240,58 @@ class Spool:
     def close(self) -> None:
         """End the threads, and let another process have the slot."""
         self.threads.shutdown()
-        self.shelf.close()
-        self.slot.unlock()
+        self.files.close()
+        self.partition.unlock()
 
     # --- What there is -----------------------------------------------------------------------------------------------
 
     @property
     def limits(self) -> SpoolLimits:
         """What it may hold; more is refused, nothing is thrown away."""
-        return self.ledger.limits
+        return self.index.limits
 
     @limits.setter
     def limits(self, limits: SpoolLimits) -> None:
-        self.ledger.limits = limits
+        self.index.limits = limits
 
     @property
-    def messages(self) -> Mapping[str, Stored]:
+    def messages(self) -> Mapping[str, QueueEntry]:
         """By queue id."""
-        return self.ledger.messages
+        return self.index.messages
 
     @property
     def depth(self) -> int:
         """Messages."""
-        return len(self.ledger.messages)
+        return len(self.index.messages)
 
     @property
     def octets(self) -> int:
         """Of their files."""
-        return self.ledger.octets
+        return self.index.octets
 
     @property
     def oldest(self) -> datetime | None:
         """When the oldest of them was received."""
-        return self.ledger.oldest
+        return self.index.oldest
 
     @property
     def dead(self) -> int:
         """Dead letters; asks the disk."""
-        return self.shelf.count(self.shelf.dead)
+        return self.files.count(self.files.dead)
 
     @property
     def damaged(self) -> int:
         """Files that were set aside; asks the disk."""
-        return self.shelf.count(self.shelf.damaged)
+        return self.files.count(self.files.damaged)
 
-    def recovered(self) -> Iterator[Stored]:
+    def recovered(self) -> Iterator[QueueEntry]:
         """What an earlier process left, longest untouched first, without what `store` has taken meanwhile.
 
         Blocking, some 60 µs a message.
         """
         return self.recovery.messages()
 
-    async def adopted(self) -> list[Stored]:
+    async def adopted(self) -> list[QueueEntry]:
         """What others have left in this directory that are gone, in our slot now; and what can be read again.
 
         Cheap where there is none.
@@ -300,7 +302,7 @@ class Spool:
 
     # --- A message's life --------------------------------------------------------------------------------------------
 
-    async def store(self, envelope: Envelope, body: Body, *, received: datetime) -> Stored:
+    async def store(self, envelope: Envelope, body: Body, *, received: datetime) -> QueueEntry:
         """Durable when it returns. Raises StoreFailed, SpoolFull: then nothing was kept.
 
         When it is cancelled nobody relies on the message, and it is removed again.
@@ -312,12 +314,12 @@ class Spool:
             job.add_done_callback(self._unwanted)
             raise
 
-    async def _store(self, envelope: Envelope, body: Body, received: datetime) -> Stored:
+    async def _store(self, envelope: Envelope, body: Body, received: datetime) -> QueueEntry:
         queue_id, size = envelope.queue_id, len(body)
-        with self.ledger.room(size):
+        with self.index.room(size):
             self.busy.add(queue_id)
             try:
-                octets = await self._in_thread(lambda: self.shelf.write(envelope, body, received=received))
+                octets = await self._in_thread(lambda: self.files.write(envelope, body, received=received))
             except OSError as error:
                 raise self._failed(error) from None
             except Damaged as damage:  # the file in the scratch directory that it was read from
@@ -325,63 +327,63 @@ class Spool:
             finally:
                 self.busy.discard(queue_id)
         self.trouble = ""
-        stored = Stored(queue_id, received, size, octets, len(envelope.recipients))
-        self.ledger.enter(stored)
+        stored = QueueEntry(queue_id, received, size, octets, len(envelope.recipients))
+        self.index.enter(stored)
         return stored
 
-    def _unwanted(self, job: "asyncio.Future[Stored]") -> None:
+    def _unwanted(self, job: "asyncio.Future[QueueEntry]") -> None:
         if not job.cancelled() and not job.exception():
-            self.ledger.strike(job.result().queue_id)
+            self.index.strike(job.result().queue_id)
             with suppress(OSError):
-                self.shelf.remove(job.result().queue_id)
+                self.files.remove(job.result().queue_id)
 
-    async def open(self, stored: Stored) -> tuple[Envelope, Body]:
+    async def open(self, stored: QueueEntry) -> tuple[Envelope, Body]:
         """The message, for the recipients who are due; `Body.close` it. Raises Damaged, Gone, StoreFailed.
 
         The file is read anew: what was done to it by hand counts, whether the process was told or not.
         """
-        found, body = await self._at_work(stored, lambda: self.shelf.read(stored.queue_id), reading=True)
+        found, body = await self._at_work(stored, lambda: self.files.read(stored.queue_id), reading=True)
         self.recovery.unreadable.discard(stored.queue_id)
-        self.ledger.correct(stored, found.stored())
+        self.index.correct(stored, found.stored())
         if stored.held:
             body.close()
             raise Gone("it is on hold")
         settled = found.standing.settled | self.served.get(stored.queue_id, set())
         return found.header.envelope(settled=settled), body
 
-    async def record(self, stored: Stored, event: Event, *, durable: bool) -> None:
+    async def record(self, stored: QueueEntry, event: Event, *, durable: bool) -> None:
         """Append what happened; on disk when it returns if `durable`. Raises Gone, Damaged, StoreFailed.
 
         When it fails the message is as safe as before, but a crash may forget the event.
         """
         self.remember(stored, event.accepted)
-        found = await self._at_work(stored, lambda: self.shelf.append(stored.queue_id, event, durable=durable))
-        self.ledger.correct(stored, found.stored())
+        found = await self._at_work(stored, lambda: self.files.append(stored.queue_id, event, durable=durable))
+        self.index.correct(stored, found.stored())
 
-    def remember(self, stored: Stored, accepted: Collection[str]) -> None:
+    def remember(self, stored: QueueEntry, accepted: Collection[str]) -> None:
         """Exchange has taken it for these: whatever becomes of the file, this process sends it to others only."""
         if accepted:
             self.served.setdefault(stored.queue_id, set()).update(accepted)
 
-    async def remove(self, stored: Stored) -> None:
+    async def remove(self, stored: QueueEntry) -> None:
         """Nobody is due any more. Where somebody was refused it becomes a dead letter; else nothing is left of it."""
-        await self._at_work(stored, lambda: self.shelf.settle(stored))
-        self.ledger.strike(stored.queue_id)
+        await self._at_work(stored, lambda: self.files.settle(stored))
+        self.index.strike(stored.queue_id)
         self.served.pop(stored.queue_id, None)
 
-    async def bury(self, stored: Stored, event: Event | None = None) -> None:
+    async def bury(self, stored: QueueEntry, event: Event | None = None) -> None:
         """Append `event`, and make it a dead letter; on disk when it returns. Raises Gone, Damaged, StoreFailed."""
 
         def work() -> None:
             if event:
-                self.shelf.append(stored.queue_id, event, durable=True)
-            self.shelf.bury(stored.queue_id)
+                self.files.append(stored.queue_id, event, durable=True)
+            self.files.bury(stored.queue_id)
 
         await self._at_work(stored, work)
-        self.ledger.strike(stored.queue_id)
+        self.index.strike(stored.queue_id)
         self.served.pop(stored.queue_id, None)
 
-    def set_aside(self, stored: Stored, damage: Damaged) -> None:
+    def set_aside(self, stored: QueueEntry, damage: Damaged) -> None:
         """It is not what was stored: out of the way, for a person to look at. Blocking."""
         self.recovery.set_aside(stored.queue_id, damage)
 
@@ -393,17 +395,17 @@ class Spool:
 
     def expire_dead(self, *, keep: float) -> int:
         """Delete dead letters that nothing has happened to for so many seconds; how many there were."""
-        return self.shelf.expire(before=self.now().timestamp() - keep)
+        return self.files.expire(before=self.now().timestamp() - keep)
 
     # --- Threads -----------------------------------------------------------------------------------------------------
 
-    async def _at_work(self, stored: Stored, work: Callable[[], T], *, reading: bool = False) -> T:
+    async def _at_work(self, stored: QueueEntry, work: Callable[[], T], *, reading: bool = False) -> T:
         """`work` on the message's file. Raises Gone when there is none any more, Damaged, StoreFailed."""
         self.busy.add(stored.queue_id)
         try:
             return await self._in_thread(work)
         except FileNotFoundError:
-            self.ledger.strike(stored.queue_id)
+            self.index.strike(stored.queue_id)
             self.served.pop(stored.queue_id, None)
             raise Gone("it was removed") from None
         except Damaged as damage:
