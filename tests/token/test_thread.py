@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from o365mailer_operator.token.thread import in_daemon_thread
+from o365mailer_operator.token.entra import in_daemon_thread
 
 
 async def test_the_result_comes_back() -> None:
@@ -41,7 +41,7 @@ async def test_who_no_longer_waits_does_not_hear_the_end() -> None:
 def test_a_call_that_hangs_does_not_keep_the_process() -> None:
     program = """
 import asyncio, threading
-from o365mailer_operator.token.thread import in_daemon_thread
+from o365mailer_operator.token.entra import in_daemon_thread
 async def main():
     try:
         async with asyncio.timeout(0.1):

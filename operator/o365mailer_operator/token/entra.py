@@ -8,11 +8,13 @@ not worth a cache.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import re
+import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import msal
@@ -27,7 +29,6 @@ from o365mailer_operator.token.errors import (
     TokenError,
 )
 from o365mailer_operator.token.grant import Grant
-from o365mailer_operator.token.thread import in_daemon_thread
 from o365mailer_operator.token.wire import Wire
 
 READ_TIMEOUT: Final = 10.0
@@ -43,6 +44,7 @@ BEARER: Final = re.compile(r"[!-~]+")
 """One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
 
 Clock = Callable[[], datetime.datetime]
+Result = TypeVar("Result")
 
 
 def utc_now() -> datetime.datetime:
@@ -126,6 +128,37 @@ class Entra:
                 f"{grant.endpoints.authority} gave no whole answer within {self.limit:g} s. It is tried again."
             )
         return _token_in(result, asked_at=asked_at, ref=credential.ref)
+
+
+async def in_daemon_thread(call: Callable[[], Result], *, name: str) -> Result:
+    """What `call` returns or raises.
+
+    Not asyncio.to_thread: its pool has a handful of workers, which a few hanging tenants would fill, and the
+    interpreter waits for them when it ends. Cancelling this leaves the thread to end by itself, and its result is dropped.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type] # no error: it is the call's result
+
+    def run() -> None:
+        result: Result | None = None
+        failure: BaseException | None = None
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await future
 
 
 def _acquire(
