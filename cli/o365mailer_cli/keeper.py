@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import WrongSecret
 from o365mailer_cli.progress import Progress
 from o365mailer_cli.secret_source import SecretSource
@@ -13,7 +14,6 @@ from o365mailer_cli.swap import SwappedDirectory
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.directory import files_of, settings_of
-from o365mailer_operator.token.document import Mailer
 from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts, Endpoints
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import CredentialError, TokenError, TokenNotWritten
@@ -43,7 +43,7 @@ class Keeper:
 
     def __init__(
         self,
-        mailer: Mailer,
+        mailer: Document,
         *,
         source: SecretSource,
         entra: Entra,

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import yaml
 
+from o365mailer_cli.document import Document, decode_document
 from o365mailer_cli.errors import WrongFile
-from o365mailer_operator.token.document import Mailer, decode_document
 from o365mailer_operator.token.errors import InvalidSpec
 
 STANDARD_INPUT: Final = "-"
@@ -36,7 +36,7 @@ class WithoutAliases(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_mailer(name: str) -> Mailer:
+def load_mailer(name: str) -> Document:
     """The mailer in the file `name`, or on standard input for `-`.
 
     Raises WrongFile, whose text names the file and the line and column, or the member that is wrong.

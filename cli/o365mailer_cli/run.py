@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import CliError
 from o365mailer_cli.keeper import Keeper
 from o365mailer_cli.mailer_file import load_mailer
@@ -20,7 +21,6 @@ from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariab
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_cli.swap import SwappedDirectory, kept_directory, temporary_directory
 from o365mailer_operator.token.credential import secrets_needed
-from o365mailer_operator.token.document import Mailer
 from o365mailer_operator.token.entra import Entra, utc_now
 
 GRAVE: Final = frozenset({"warning", "error"})
@@ -79,7 +79,7 @@ def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
         asyncio.run(_serve(options, keeper, spool))
 
 
-def _source(options: RunOptions, mailer: Mailer, environment: Mapping[str, str]) -> SecretSource:
+def _source(options: RunOptions, mailer: Document, environment: Mapping[str, str]) -> SecretSource:
     if options.secrets_dir:
         return SecretFiles(options.secrets_dir)
     return SecretVariables(environment, secrets_needed(mailer.spec))

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import CliError, WrongFlag, WrongInput
 from o365mailer_contract.names import SPOOL_QUEUE
-from o365mailer_operator.token.document import Mailer
 
 STATE_HOME: Final = "XDG_STATE_HOME"
 """Absolute, or it does not count (XDG Base Directory Specification 0.8)."""
@@ -35,7 +35,7 @@ class SpoolDirectory:
         return sum(_entries(part / SPOOL_QUEUE) for part in parts)
 
 
-def usual_place(mailer: Mailer, environment: Mapping[str, str]) -> Path:
+def usual_place(mailer: Document, environment: Mapping[str, str]) -> Path:
     """The directory of this mailer, host and mailbox in the user's state. Raises WrongInput where there is no such."""
     state, home = environment.get(STATE_HOME, ""), environment.get("HOME", "")
     if Path(state).is_absolute():

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from support.spooled import RECEIVED, body, envelope, spool_in
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import RelayFailed, WrongFlag, WrongInput
 from o365mailer_cli.main import main
 from o365mailer_cli.relay import Relay
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
-from o365mailer_operator.token.document import Mailer
 from o365mailer_operator.token.spec import decode_spec
 
 WAY_OUT = "Name a directory on a disk with --spool-dir, or send without a spool: --no-spool."
@@ -32,7 +32,7 @@ def put(spool: Path, *names: str, part: str = "0") -> None:
         (spool / part / "queue" / name).write_bytes(b"")
 
 
-def mailer(name: str = "noreply", mailbox: str = "noreply@contoso.com", **submission: Any) -> Mailer:
+def mailer(name: str = "noreply", mailbox: str = "noreply@contoso.com", **submission: Any) -> Document:
     spec = {
         "tenantId": "contoso.com",
         "clientId": "22222222-2222-4222-8222-222222222222",
@@ -40,7 +40,7 @@ def mailer(name: str = "noreply", mailbox: str = "noreply@contoso.com", **submis
         "credential": {"clientSecret": {"secretRefs": [{"name": "noreply", "key": "secret"}]}},
         "submission": submission,
     }
-    return Mailer(name, None, decode_spec(spec))
+    return Document(name, None, decode_spec(spec))
 
 
 @pytest.mark.promise("run-without-kubernetes")

@@ -134,7 +134,7 @@ async def in_daemon_thread(call: Callable[[], Result], *, name: str) -> Result:
     """What `call` returns or raises.
 
     Not asyncio.to_thread: its pool has a handful of workers, which a few hanging tenants would fill, and the
-    interpreter waits for them when it ends. Cancelling this leaves the thread to end by itself, and its result is dropped.
+    interpreter waits for them when it ends. Cancelling this leaves the thread to end by itself; its result is dropped.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()

@@ -1,7 +1,7 @@
 """The O365Mailer's spec as typed data: what the token and the mailer directory need of it.
 
-Unknown members are ignored here, because the API server has already pruned or refused them; document.py refuses them
-for a file, which nobody has looked at before.
+Unknown members are ignored here, because the API server has already pruned or refused them. For a file,
+`o365mailer run` refuses them itself.
 """
 
 import datetime

@@ -1,11 +1,22 @@
-"""A document from a file is held to the letter: nobody has looked at it before."""
+"""A document from a file is read strictly, because no API server has validated it."""
 
 from typing import Any
 
 import pytest
 
-from o365mailer_operator.token.document import decode_document
+from o365mailer_cli.document import decode_document
 from o365mailer_operator.token.errors import InvalidSpec
+
+
+def spec_of(**members: Any) -> dict[str, Any]:
+    """A complete, valid spec as JSON would hold it, with members replaced."""
+    return {
+        "tenantId": "11111111-1111-4111-8111-111111111111",
+        "clientId": "22222222-2222-4222-8222-222222222222",
+        "mailbox": "noreply@contoso.com",
+        "credential": {"clientSecret": {"secretRefs": [{"name": "noreply", "key": "secret"}]}},
+        **members,
+    }
 
 
 def document_of(content: dict[str, Any], **members: Any) -> dict[str, Any]:
@@ -18,14 +29,14 @@ def document_of(content: dict[str, Any], **members: Any) -> dict[str, Any]:
     }
 
 
-def test_a_whole_document_is_a_named_mailer(spec_of: Any) -> None:
+def test_a_whole_document_is_a_named_mailer() -> None:
     mailer = decode_document(document_of(spec_of()))
 
     assert (mailer.name, mailer.namespace) == ("noreply", "web")
     assert mailer.spec.mailbox == "noreply@contoso.com"
 
 
-def test_what_kubectl_get_prints_can_be_run(spec_of: Any) -> None:
+def test_what_kubectl_get_prints_can_be_run() -> None:
     metadata = {"name": "noreply", "resourceVersion": "7", "annotations": {"a": "b"}}
 
     assert decode_document(document_of(spec_of(), metadata=metadata, status={"tokenRevision": 3})).namespace is None
@@ -59,7 +70,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_around_the_spec_is_named(spec_of: Any, case: str) -> None:
+def test_what_is_wrong_around_the_spec_is_named(case: str) -> None:
     members, expected = WRONG[case]
 
     with pytest.raises(InvalidSpec) as caught:
@@ -86,9 +97,7 @@ def test_what_is_wrong_around_the_spec_is_named(spec_of: Any, case: str) -> None
         ),
     ],
 )
-def test_an_unknown_member_is_refused_with_the_nearest_known_one(
-    spec_of: Any, members: dict[str, Any], expected: str
-) -> None:
+def test_an_unknown_member_is_refused_with_the_nearest_known_one(members: dict[str, Any], expected: str) -> None:
     with pytest.raises(InvalidSpec) as caught:
         decode_document(document_of(spec_of(**members)))
 
@@ -103,7 +112,7 @@ def test_something_that_is_no_object_is_refused(document: Any, found: str) -> No
         decode_document(document)
 
 
-def test_a_document_without_spec_says_so(spec_of: Any) -> None:
+def test_a_document_without_spec_says_so() -> None:
     document = document_of(spec_of())
     del document["spec"]
 
@@ -123,7 +132,7 @@ def test_a_document_without_spec_says_so(spec_of: Any) -> None:
         ),
     ],
 )
-def test_a_line_break_is_told_where_it_is(members: dict[str, Any], path: str, spec_of: Any) -> None:
+def test_a_line_break_is_told_where_it_is(members: dict[str, Any], path: str) -> None:
     decode_document(document_of(spec_of()))
     with pytest.raises(InvalidSpec) as told:
         decode_document(document_of(spec_of(**members)))

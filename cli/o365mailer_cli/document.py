@@ -1,4 +1,4 @@
-"""A whole O365Mailer document, as a user wrote it into a file: nobody has validated it before us."""
+"""A whole O365Mailer document, as a user wrote it into a file. No API server has validated it."""
 
 import difflib
 import re
@@ -20,7 +20,7 @@ _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 @dataclass(frozen=True)
-class Mailer:
+class Document:
     """One O365Mailer: who it is, and its spec."""
 
     name: str
@@ -28,7 +28,7 @@ class Mailer:
     spec: Spec
 
 
-def decode_document(document: Any) -> Mailer:
+def decode_document(document: Any) -> Document:
     """The mailer in a decoded document. Stricter than the API server: an unknown member is an error.
 
     Raises InvalidSpec, its text beginning with the path of what is wrong.
@@ -51,7 +51,7 @@ def decode_document(document: Any) -> Mailer:
         raise InvalidSpec(path)
     for path in broken_lines(spec, "spec"):
         raise InvalidSpec(path)
-    return Mailer(name, namespace, decode_spec(spec))
+    return Document(name, namespace, decode_spec(spec))
 
 
 def _check_head(document: Mapping[Any, Any]) -> None:
