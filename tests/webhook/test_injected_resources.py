@@ -7,9 +7,9 @@ import pytest
 from webhook.examples import SETTINGS, Manifest, app, denial, injected, pod, sidecar
 
 from o365mailer_contract import names
+from o365mailer_contract.quantities import InvalidQuantity
 from o365mailer_operator.webhook.objects import PodSpec
-from o365mailer_operator.webhook.quantity import InvalidQuantity, amount
-from o365mailer_operator.webhook.resources import LIMIT_RANGER_ANNOTATION, Amounts, qos_class
+from o365mailer_operator.webhook.resources import LIMIT_RANGER_ANNOTATION, Amounts, amount, qos_class
 from o365mailer_operator.webhook.settings import Settings
 
 GUARANTEED = app(resources={"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}})

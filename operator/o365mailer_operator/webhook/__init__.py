@@ -11,6 +11,5 @@ request and none needs a right in the cluster.
 
     Exception
     ├── Refused             a user's mistake, with its reason and the fix: becomes a denial
-    ├── MalformedReview     the body is not an AdmissionReview                                        ValueError
-    └── InvalidQuantity     not an amount of a resource                                               ValueError
+    └── MalformedReview     the body is not an AdmissionReview                                        ValueError
 """

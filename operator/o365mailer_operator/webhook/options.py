@@ -12,8 +12,7 @@ from o365mailer_contract import names, quantities
 from o365mailer_operator.flags import Reader, address, listed, one_of, text
 from o365mailer_operator.logs import LEVELS
 from o365mailer_operator.pki.leaf import service_names
-from o365mailer_operator.webhook.quantity import amount
-from o365mailer_operator.webhook.resources import DEFAULTS, Amounts
+from o365mailer_operator.webhook.resources import DEFAULTS, Amounts, amount
 from o365mailer_operator.webhook.settings import PULL_POLICIES, DefaultSpool, PullPolicy, Settings
 
 

@@ -13,6 +13,7 @@ The class decides who is evicted first and who may own whole processors, so an i
 An annotation is the user's own word and goes before all of this, except that it cannot take Guaranteed away.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,14 +21,23 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from o365mailer_contract import names
+from o365mailer_contract.quantities import InvalidQuantity
 from o365mailer_operator.webhook.objects import Pod, PodSpec, ResourceRequirements
-from o365mailer_operator.webhook.quantity import InvalidQuantity, amount
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
 LIMIT_RANGER_ANNOTATION: Final = "kubernetes.io/limit-ranger"
 """What a LimitRange gave the pod's containers, noted by the API server before it asks us."""
 QOS_RESOURCES: Final = ("cpu", "memory")
 QoS = Literal["Guaranteed", "Burstable", "BestEffort"]
+
+SUFFIXES: Final = {
+    "": Fraction(1),
+    **{suffix: Fraction(1, 1000**power) for power, suffix in enumerate(("m", "u", "n"), start=1)},
+    **{suffix: Fraction(1000**power) for power, suffix in enumerate("kMGTPE", start=1)},
+    **{suffix + "i": Fraction(1024**power) for power, suffix in enumerate("KMGTPE", start=1)},
+}
+QUANTITY: Final = re.compile(r"\+?(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})([A-Za-z]{0,2}|[eE][+-]?\d{1,2})", re.ASCII)
+"""The bounded repeats keep a hostile annotation from costing more than a few microseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +58,24 @@ DEFAULTS: Final = Amounts(
 )
 """Little is asked for, since a sidecar is idle nearly always; the limits leave room for a start within two seconds and
 for three large messages at once. No ephemeral-storage: one container's limit becomes the pod's reason for eviction."""
+
+
+def amount(text: str | int | float) -> Fraction:
+    """A Kubernetes quantity by its value: `"250m"` → 1/4. Never negative.
+
+    The grammar is that of k8s.io/apimachinery/pkg/api/resource: a decimal number and a suffix or an exponent.
+
+    Raises InvalidQuantity.
+    """
+    match = QUANTITY.fullmatch(str(text))
+    if match is None:
+        raise InvalidQuantity(f"{text!r} is not a quantity")
+    number, suffix = match.groups()
+    if suffix in SUFFIXES:
+        return Fraction(number.rstrip(".")) * SUFFIXES[suffix]
+    if re.fullmatch(r"[eE][+-]?\d{1,2}", suffix):
+        return Fraction(number.rstrip(".")) * Fraction(10) ** int(suffix[1:])
+    raise InvalidQuantity(f"{text!r} has an unknown unit")
 
 
 def qos_class(spec: PodSpec) -> QoS:

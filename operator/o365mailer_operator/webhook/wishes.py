@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.quantity import InvalidQuantity, amount
+from o365mailer_contract.quantities import InvalidQuantity
+from o365mailer_operator.webhook.resources import amount
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
 MAILER_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", re.ASCII)
