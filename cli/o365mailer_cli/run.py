@@ -20,8 +20,9 @@ from o365mailer_cli.relay import Relay
 from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_cli.swap import SwappedDirectory, kept_directory, temporary_directory
+from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.credential import secrets_needed
-from o365mailer_operator.token.entra import Entra, utc_now
+from o365mailer_operator.token.entra import Entra
 
 GRAVE: Final = frozenset({"warning", "error"})
 OWN_DIRECTORY: Final = frozenset({"mailer_directory_problem", "waiting_for_mailer"})

@@ -24,6 +24,7 @@ HOST_PATTERN: Final = r"^([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-F
 
 Duration = Annotated[str, msgspec.Meta(pattern=whole(DURATION_PATTERN), max_length=LONGEST)]
 Size = Annotated[str, msgspec.Meta(pattern=whole(SIZE_PATTERN), max_length=LONGEST)]
+Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 MAILBOX_PATTERN: Final = r"^[^\x00-\x20\x7f-\xa0@<>]+@[^\x00-\x20\x7f-\xa0@<>]+$"
 """No control characters: \x01 ends a field of the XOAUTH2 response that the address stands in."""
@@ -39,7 +40,7 @@ Notify = Annotated[str, msgspec.Meta(pattern=whole(NOTIFY_PATTERN), max_length=2
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part of the document: unknown members are ignored."""
+    """A part of a document: its members are in camelCase, and unknown ones are ignored."""
 
 
 class Submission(Part, frozen=True):
@@ -123,7 +124,7 @@ class Settings(Part, frozen=True):
     mailbox: Mailbox
     """Who the relay authenticates as."""
     submission: Submission
-    expires_at: Annotated[datetime.datetime, msgspec.Meta(tz=True)] | None = None
+    expires_at: Instant | None = None
     """When the token beside this document ends, UTC."""
     limits: Limits = Limits()
     delivery: Delivery = Delivery()

@@ -18,6 +18,7 @@ from o365mailer_contract import names
 from o365mailer_operator.controller.cluster import SECRETS, WEBHOOKS, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
 from o365mailer_operator.controller.mailer import Manifest
+from o365mailer_operator.controller.token_secret import is_ours
 from o365mailer_operator.pki import authority
 from o365mailer_operator.pki.authority import Authorities
 
@@ -86,7 +87,7 @@ class AuthorityKeeper:
 
     async def _step(self) -> None:
         secret = await self.cluster.find(SECRETS, name=names.CA_SECRET, namespace=self.namespace)
-        if secret is not None and not _ours(secret):
+        if secret is not None and not is_ours(secret, mailer=None):
             log.error(
                 "the Secret of the webhook's authority is not ours: delete it, it is then made anew",
                 extra={"secret": f"{self.namespace}/{names.CA_SECRET}"},
@@ -139,11 +140,6 @@ class AuthorityKeeper:
         change = {"metadata": version, "webhooks": webhooks}
         await self.cluster.patch(WEBHOOKS, change, name=self.configuration)
         log.info("the webhook configuration trusts", extra=_described(wanted))
-
-
-def _ours(secret: Manifest) -> bool:
-    labels = secret["metadata"].get("labels") or {}
-    return bool(labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY)
 
 
 def _described(authorities: Authorities) -> dict[str, object]:

@@ -1,18 +1,17 @@
 """An O365Mailer as the API server holds it: who it is, what is asked of it, and what we last said about it."""
 
-import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from o365mailer_contract import names
+from o365mailer_contract.settings import Instant, Part
 
 LARGEST_COUNT: Final = 2**53
 """What every reader of JSON still counts exactly. More than that was not counted by us."""
 
 Manifest = dict[str, Any]
 """An object as the API server writes it."""
-Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COUNT)]
 
 
@@ -26,11 +25,7 @@ class Key(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A part of the object; what we do not know in it is left out of sight."""
-
-
-class Condition(Part, frozen=True):
+class Condition(Part, frozen=True, omit_defaults=True):
     """One condition of the status (metav1.Condition)."""
 
     type: str
@@ -41,7 +36,7 @@ class Condition(Part, frozen=True):
     observed_generation: int = 0
 
 
-class Status(Part, frozen=True):
+class Status(Part, frozen=True, omit_defaults=True):
     """What the controller says about a mailer, read back as the memory of failed attempts.
 
     `conditions` holds those of other writers too.
@@ -69,7 +64,7 @@ class _Metadata(Part, frozen=True):
     uid: str
     resource_version: str
     generation: int = 1
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
     deletion_timestamp: str | None = None
 
 

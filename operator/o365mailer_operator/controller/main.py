@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from o365mailer_operator import health
+from o365mailer_operator.clock import utc_now
 from o365mailer_operator.connections import Connections, bind, serving, shown
 from o365mailer_operator.controller.agreement import Agreement
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
@@ -34,7 +35,7 @@ from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.controller.watch import Watch, WatchEnded
 from o365mailer_operator.logs import start_logging
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.entra import Entra, utc_now
+from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.schedule import FIRST_WAIT, GROWTH, JITTER, LONGEST_WAIT
 
 LEASE_NAME: Final = "o365mailer-controller"

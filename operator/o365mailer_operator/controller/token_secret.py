@@ -53,8 +53,8 @@ class Directory:
         return self.settings.expires_at or datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
-def is_ours(secret: Manifest, *, mailer: str) -> bool:
-    """Whether we may write this Secret: its labels say that it is this mailer's."""
+def is_ours(secret: Manifest, *, mailer: str | None) -> bool:
+    """Whether we may write this Secret: its labels say that it is this mailer's, or with None the controller's own."""
     labels = secret["metadata"].get("labels") or {}
     return bool(labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY and labels.get(names.MAILER_LABEL) == mailer)
 

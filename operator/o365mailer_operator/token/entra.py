@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 import msal
 
+from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.bearer import Token, claims_of, clock_warning, roles_in
 from o365mailer_operator.token.certificate import Certificate
 from o365mailer_operator.token.credential import ClientSecret, Refusal
@@ -45,11 +46,6 @@ BEARER: Final = re.compile(r"[!-~]+")
 
 Clock = Callable[[], datetime.datetime]
 Result = TypeVar("Result")
-
-
-def utc_now() -> datetime.datetime:
-    """The wall clock, aware."""
-    return datetime.datetime.now(datetime.UTC)
 
 
 class Entra:

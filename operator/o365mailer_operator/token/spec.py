@@ -4,7 +4,6 @@ Unknown members are ignored here, because the API server has already pruned or r
 `o365mailer run` refuses them itself.
 """
 
-import datetime
 import functools
 from typing import Annotated, Any, Final, Literal
 
@@ -17,8 +16,10 @@ from o365mailer_contract.settings import (
     NOTIFY_PATTERN,
     SENDER_PATTERN,
     Delivery,
+    Instant,
     Limits,
     Mailbox,
+    Part,
     Port,
     Recipients,
     Senders,
@@ -44,13 +45,8 @@ AuthorityUrl = Annotated[str, msgspec.Meta(pattern=whole(AUTHORITY_PATTERN), max
 Host = Annotated[str, msgspec.Meta(pattern=whole(HOST_PATTERN), max_length=253)]
 SecretName = Annotated[str, msgspec.Meta(pattern=whole(SECRET_NAME_PATTERN), max_length=253)]
 SecretKey = Annotated[str, msgspec.Meta(pattern=whole(SECRET_KEY_PATTERN), max_length=253)]
-Instant = Annotated[datetime.datetime, msgspec.Meta(tz=True)]
 CloudName = Literal["Global", "USGovernment", "USGovernmentDoD", "China"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part of the spec, members in camelCase."""
 
 
 class SecretKeyRef(Part, frozen=True):

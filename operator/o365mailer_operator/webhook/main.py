@@ -6,7 +6,6 @@ later: a Service's endpoints take a moment to follow.
 """
 
 import asyncio
-import datetime
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ import socket
 import sys
 from typing import Final
 
+from o365mailer_operator.clock import utc_now
 from o365mailer_operator.connections import bind, shown
 from o365mailer_operator.logs import start_logging
 from o365mailer_operator.pki.leaf_keeper import LeafKeeper
@@ -48,7 +48,7 @@ async def serve(options: Options, *, health: socket.socket, admission: socket.so
         directory=options.ca_directory,
         server_names=options.server_names,
         lifetime=options.leaf_lifetime,
-        clock=_utc_now,
+        clock=utc_now,
     )
     server = Server(settings=options.settings, keeper=keeper, metrics=Metrics())
     async with asyncio.TaskGroup() as tasks:
@@ -70,7 +70,3 @@ async def _start(server: Server, keeper: LeafKeeper, *, health: socket.socket, a
     await keeper.first.wait()
     await server.start_admission(admission)
     LOGGER.info("admission port open", extra={"address": shown(admission)})
-
-
-def _utc_now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

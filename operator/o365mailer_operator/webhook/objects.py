@@ -7,7 +7,7 @@ must know whether the array is there.
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
+from o365mailer_contract.settings import Part
 
 WINDOWS: Final = "windows"
 OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
@@ -15,10 +15,6 @@ OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
 
 WINDOWS_BUILD: Final = "node.kubernetes.io/windows-build"
 """A label that Windows nodes alone have, with the build of their Windows."""
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A part of an object; unknown fields are ignored."""
 
 
 class OwnerReference(Part, frozen=True):
