@@ -275,7 +275,7 @@ def _minutes(seconds: float) -> int:
     return int(-(-seconds // 60))
 
 
-def said(reply: Reply, *, end: str, begin: str = "MessageHandler 365 said") -> str:
+def said(reply: Reply, *, end: str, begin: str = "Office 365 said") -> str:
     """A text with Exchange's own words in it, cut where a line of SMTP has no room for them."""
     code = f"{reply.code} {reply.enhanced}".strip()
     room = TOLD_LIMIT - len(begin) - len(code) - len(end) - 4
