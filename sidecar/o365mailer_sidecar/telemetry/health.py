@@ -16,7 +16,7 @@ Page = tuple[int, str]
 """Status and text."""
 
 REASONS: Final = {
-    200: "OK", 400: "Bad Request", 404: "Not SpoolFile", 405: "Method Not Allowed", 503: "Service Unavailable",
+    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable",
 }  # fmt: skip
 
 
