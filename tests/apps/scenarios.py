@@ -1,4 +1,4 @@
-"""What each program is asked to send, and what it meets: data."""
+"""The mails that each program sends, and how the emulator answers. Data."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class Scenario:
 
     name: str
     heading: str
-    """Its column in docs/apps.md."""
+    """The heading of its column in docs/apps.md."""
     text: str = "A text.\n"
     """The body, with LF at the end of its lines."""
     recipients: tuple[str, ...] = (RECIPIENT,)
     attachment: int = 0
-    """Octets."""
+    """Bytes."""
     login: bool = False
     starttls: bool = False
-    """The program is set to insist on it."""
+    """The program is configured to require STARTTLS."""
     away: bool = False
-    """Nothing listens where Office 365 should be."""
+    """Nothing listens on the address of Office 365."""
     rule: Mapping[str, Any] = field(default_factory=dict)
     """What the emulator does (docs/emulator.md, "Make it fail")."""
     code: int = 250
-    """Of the reply that decides."""
+    """The code of the deciding reply."""
     words: str = ""
-    """Of that reply's text: whether a person who reads what the program reports learns the reason."""
+    """A part of the reply's text. A program's report that contains it tells the reason."""
     arrives: tuple[tuple[str, ...], ...] = ()
     """The recipients that one message may have arrived for; empty: nothing may arrive."""
 
@@ -43,11 +43,11 @@ DELIVERED: Final = (
         name="utf8-address", heading="UTF-8 address", recipients=("jörg@example.com",), arrives=(("jörg@example.com",),)
     ),
     Scenario(name="attachment", heading="10 MiB attached", attachment=10 * 2**20, arrives=((RECIPIENT,),)),
-    Scenario(name="long-line", heading="5,000-octet line", text="x" * 5000 + "\nend\n", arrives=((RECIPIENT,),)),
+    Scenario(name="long-line", heading="5,000-byte line", text="x" * 5000 + "\nend\n", arrives=((RECIPIENT,),)),
     Scenario(name="dots", heading="dot lines", text=".\n..\nbetween\n.x\n\n.\nend\n", arrives=((RECIPIENT,),)),
     Scenario(name="login", heading="with a login", login=True, arrives=((RECIPIENT,),)),
 )
-"""What must arrive as it was sent, unless the program itself declines to send it."""
+"""Mails that must arrive as they were sent, unless the program itself refuses to send them."""
 
 REFUSED: Final = (
     Scenario(
@@ -81,9 +81,9 @@ REFUSED: Final = (
         words="Corrupt message content",
     ),
     Scenario(name="away", heading="Office 365 away (451)", away=True, code=451, words="Office 365 cannot be reached"),
-    Scenario(name="starttls", heading="set to insist on STARTTLS", starttls=True, code=502, words="turn STARTTLS off"),
+    Scenario(name="starttls", heading="set to require STARTTLS", starttls=True, code=502, words="turn STARTTLS off"),
 )
-"""What must be told to the app."""
+"""Mails whose refusal the app must be told."""
 
 PLAIN: Final = Scenario(name="plain", heading="", arrives=((RECIPIENT,),))
 """Nothing of note."""
