@@ -16,7 +16,7 @@ from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.directory import files_of, settings_of
 from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts, Endpoints
 from o365mailer_operator.token.entra import Entra
-from o365mailer_operator.token.errors import CredentialError, TokenError, TokenNotWritten
+from o365mailer_operator.token.errors import TOKEN_NOT_WRITTEN, CredentialError, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
@@ -98,8 +98,9 @@ class Keeper:
         try:
             self.directory.replace(files, now=self.now())
         except OSError as error:
-            raise TokenNotWritten(
-                f"The token cannot be written to {self.directory.path}: {error.strerror}. It is tried again."
+            raise TokenError(
+                TOKEN_NOT_WRITTEN,
+                f"The token cannot be written to {self.directory.path}: {error.strerror}. It is tried again.",
             ) from None
         return token
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from o365mailer_operator.token.errors import SecretUnreadable
+from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError
 
 PREFIX: Final = "O365MAILER_SECRET_"
 LARGEST_SECRET: Final = 2**20
@@ -29,7 +29,7 @@ class SecretFiles:
         self.directory = directory
 
     def read(self, name: str) -> Mapping[str, bytes] | None:
-        """Raises SecretUnreadable."""
+        """Raises CredentialError."""
         folder = self.directory / name
         try:
             if not folder.is_dir():
@@ -38,8 +38,10 @@ class SecretFiles:
             files = [path for path in sorted(folder.iterdir()) if not path.name.startswith("..") and path.is_file()]
             return {path.name: _limited(path, secret=name) for path in files}
         except OSError as error:
-            raise SecretUnreadable(
-                f"{error.filename} cannot be read: {error.strerror}. Let the user who runs this read it.", secret=name
+            raise CredentialError(
+                SECRET_UNREADABLE,
+                f"{error.filename} cannot be read: {error.strerror}. Let the user who runs this read it.",
+                secret=name,
             ) from None
 
     def place(self, name: str, key: str) -> str:
@@ -75,5 +77,5 @@ def _limited(path: Path, *, secret: str) -> bytes:
     with path.open("rb") as file:
         content = file.read(LARGEST_SECRET + 1)
     if len(content) > LARGEST_SECRET:
-        raise SecretUnreadable(f"{path} is larger than 1 MiB; that is no Secret.", secret=secret)
+        raise CredentialError(SECRET_UNREADABLE, f"{path} is larger than 1 MiB; that is no Secret.", secret=secret)
     return content

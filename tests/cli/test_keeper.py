@@ -1,9 +1,8 @@
 """A mailer that a user runs may reach the hosts that it names, and no other."""
 
-import pytest
+from support.refused import refused
 
 from o365mailer_cli.keeper import named_hosts
-from o365mailer_operator.token.errors import HostNotAllowed
 from o365mailer_operator.token.spec import decode_spec
 
 
@@ -21,5 +20,5 @@ def test_run_allows_what_the_document_itself_names_and_nothing_else() -> None:
     allowed = named_hosts(endpoints)
 
     endpoints.check(allowed)
-    with pytest.raises(HostNotAllowed, match=r"not among the allowed hosts\. Check spec\.authority\.url\.$"):
+    with refused("HostNotAllowed", match=r"not among the allowed hosts\. Check spec\.authority\.url\.$"):
         allowed.check_url("https://evil.example/token", named_by="The authority's discovery document")

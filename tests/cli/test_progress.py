@@ -6,7 +6,7 @@ from pathlib import Path
 
 from o365mailer_cli.progress import Progress
 from o365mailer_operator.token.bearer import Token
-from o365mailer_operator.token.errors import EntraRefused, EntraUnreachable
+from o365mailer_operator.token.errors import ENTRA_UNREACHABLE, EntraError, EntraRefused
 
 NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
@@ -71,8 +71,8 @@ def test_the_same_failure_is_told_once_and_another_one_again() -> None:
     out = io.StringIO()
     told = progress(out)
 
-    told.failed(EntraUnreachable("away", correlation_id="1"), wait=5)
-    told.failed(EntraUnreachable("away", correlation_id="2"), wait=7.5)
+    told.failed(EntraError(ENTRA_UNREACHABLE, "away", correlation_id="1"), wait=5)
+    told.failed(EntraError(ENTRA_UNREACHABLE, "away", correlation_id="2"), wait=7.5)
     told.failed(EntraRefused("no", code=7000222), wait=900)
 
     assert out.getvalue().splitlines() == [
@@ -89,7 +89,7 @@ def test_with_a_spool_mail_waits_instead_of_being_sent_back() -> None:
     told = progress(out)
 
     told.spool(Path("/var/spool/x"), waiting=0)
-    told.failed(EntraUnreachable("away"), wait=5)
+    told.failed(EntraError(ENTRA_UNREACHABLE, "away"), wait=5)
     told.waits(2)
     assert str(told.tally) == "EntraUnreachable, trying again in 5 s, 2 mails waiting"
     told.token(token())
@@ -146,7 +146,7 @@ def test_a_failure_while_the_last_token_is_good_does_not_speak_of_451() -> None:
     told = progress(out)
 
     told.token(token())
-    told.failed(EntraUnreachable("away"), wait=5)
+    told.failed(EntraError(ENTRA_UNREACHABLE, "away"), wait=5)
 
     assert out.getvalue().splitlines()[1:] == ["no token (EntraUnreachable): away"]
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from support.refused import refused
 
 from o365mailer_cli.secret_source import SecretFiles, SecretVariables, variable_of
-from o365mailer_operator.token.errors import SecretUnreadable
 
 
 def test_a_secret_is_a_directory_of_files(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_something_far_too_large_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "noreply").mkdir()
     (tmp_path / "noreply" / "secret").write_bytes(b"x" * (2**20 + 1))
 
-    with pytest.raises(SecretUnreadable, match="larger than 1 MiB"):
+    with refused("SecretUnreadable", match="larger than 1 MiB"):
         SecretFiles(tmp_path).read("noreply")
 
 

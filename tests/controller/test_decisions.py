@@ -28,7 +28,7 @@ from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Condition, Mailer, decode_mailer, encode_status
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.errors import EntraRefused, EntraUnreachable
+from o365mailer_operator.token.errors import ENTRA_UNREACHABLE, EntraError, EntraRefused
 
 NOON = datetime.datetime(2026, 11, 23, 12, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)
@@ -149,7 +149,7 @@ def test_a_token_is_asked_for_once_it_is_due_and_not_a_second_before() -> None:
 @pytest.mark.promise("token-renewed-in-time")
 def test_a_failure_is_waited_out_by_the_status_alone_and_a_changed_secret_is_not() -> None:
     first = situation(mailer())
-    failed = settled(first, EntraUnreachable("away"))
+    failed = settled(first, EntraError(ENTRA_UNREACHABLE, "away"))
     status = written(failed)
     assert failed.status.next_refresh is not None
     assert datetime.timedelta(seconds=3) < failed.status.next_refresh - NOON < datetime.timedelta(seconds=7)
@@ -280,7 +280,7 @@ def test_whatever_asks_gets_one_attempt_in_ten_seconds() -> None:
 
 @pytest.mark.promise("token-requests-retried")
 def test_a_retry_and_a_refresh_that_are_due_are_paced_by_their_own_schedule() -> None:
-    away = mailer(status=written(settled(situation(mailer()), EntraUnreachable("away"))))
+    away = mailer(status=written(settled(situation(mailer()), EntraError(ENTRA_UNREACHABLE, "away"))))
     assert isinstance(step(situation(away, attempted=NOON, now=NOON + 7 * SECOND)), Mint)
     short = dataclasses.replace(token(), expires_at=NOON + 8 * SECOND)
     conclusion = settled(situation(mailer()), short)
@@ -292,7 +292,9 @@ def test_a_retry_and_a_refresh_that_are_due_are_paced_by_their_own_schedule() ->
 def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
     status: Object = {}
     for count in (1, 2, 3):
-        failed = settled(situation(mailer(status=status), now=NOON + count * HOUR), EntraUnreachable("away"))
+        failed = settled(
+            situation(mailer(status=status), now=NOON + count * HOUR), EntraError(ENTRA_UNREACHABLE, "away")
+        )
         status = written(failed)
         assert status["failures"] == count
     got = settled(situation(mailer(status=status), now=NOON + 4 * HOUR), token(issued_at=NOON + 4 * HOUR))
@@ -303,12 +305,13 @@ def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
 def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
     secret, status = issued()
     failing = settled(
-        situation(mailer(status=status), token_secret=secret, now=NOON + 55 * MINUTE), EntraUnreachable("away")
+        situation(mailer(status=status), token_secret=secret, now=NOON + 55 * MINUTE),
+        EntraError(ENTRA_UNREACHABLE, "away"),
     )
     assert failing.ready
     assert [c.reason for c in failing.status.conditions] == [REFRESH_FAILING, "EntraUnreachable"]
     over = situation(mailer(status=written(failing)), token_secret=secret, now=NOON + 61 * MINUTE)
-    ended = settled(over, EntraUnreachable("away"))
+    ended = settled(over, EntraError(ENTRA_UNREACHABLE, "away"))
     assert not ended.ready
     assert ended.secret is None
 
@@ -331,7 +334,7 @@ def test_a_token_of_another_application_is_not_passed_off_as_the_new_ones() -> N
     subject = mailer(status=status, tenantId="fabrikam.com", mailbox="a@fabrikam.com")
     changed = situation(subject, token_secret=secret, now=NOON + MINUTE)
     assert isinstance(step(changed), Mint)
-    failed = settled(changed, EntraUnreachable("away"))
+    failed = settled(changed, EntraError(ENTRA_UNREACHABLE, "away"))
     assert failed.secret is None
     assert not failed.ready
 
@@ -408,9 +411,9 @@ def test_a_status_that_somebody_spoilt_counts_as_none() -> None:
 
 
 def test_a_transition_time_moves_only_with_the_status() -> None:
-    failed = settled(situation(mailer()), EntraUnreachable("away"))
+    failed = settled(situation(mailer()), EntraError(ENTRA_UNREACHABLE, "away"))
     again = situation(mailer(status=written(failed)), now=NOON + MINUTE)
-    still = settled(again, EntraUnreachable("still away"))
+    still = settled(again, EntraError(ENTRA_UNREACHABLE, "still away"))
     assert still.status.conditions[0].message == "still away"
     assert still.status.conditions[0].last_transition_time == NOON
     assert changes(failed.status, still.status) == ()
@@ -471,7 +474,7 @@ def test_a_token_that_was_dated_by_a_clock_ahead_of_time_is_replaced() -> None:
 @pytest.mark.promise("token-requests-retried")
 def test_a_pause_that_was_counted_from_a_clock_ahead_of_time_is_not_waited_out() -> None:
     ahead = NOON + 24 * HOUR
-    failed = settled(situation(mailer(), now=ahead), EntraUnreachable("away"))
+    failed = settled(situation(mailer(), now=ahead), EntraError(ENTRA_UNREACHABLE, "away"))
     subject = mailer(status=written(failed))
     assert isinstance(step(situation(subject, now=ahead)), Keep)
     assert isinstance(step(situation(subject, now=NOON)), Mint)
@@ -479,7 +482,7 @@ def test_a_pause_that_was_counted_from_a_clock_ahead_of_time_is_not_waited_out()
 
 @pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_message_is_cut_to_what_a_status_and_an_event_take() -> None:
-    error = EntraUnreachable("ä" * 100_000)
+    error = EntraError(ENTRA_UNREACHABLE, "ä" * 100_000)
     ready = settled(situation(mailer()), error).status.condition(READY)
     assert ready is not None
     assert ready.message == "ä" * (MESSAGE_LIMIT - 1) + "…"

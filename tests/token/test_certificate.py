@@ -15,18 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs7,
     pkcs12,
 )
+from support.refused import refused
 
 from o365mailer_operator.token.certificate import Certificate, read_authorities, read_certificate
 from o365mailer_operator.token.credential import read_credential
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.errors import (
-    CABundleInvalid,
-    CertificateExpired,
-    CertificateInvalid,
-    CertificateKeyMismatch,
-    CertificateKeyNotRSA,
-    CertificateNotYetValid,
-)
 from o365mailer_operator.token.grant import grant_of
 from o365mailer_operator.token.spec import decode_spec
 
@@ -48,7 +41,7 @@ def test_a_pair_is_read_as_the_leaf_and_its_key(spec_of: Any, pair_of: Any, rsa_
 def test_an_elliptic_key_is_refused_with_the_way_to_an_rsa_key(pair_of: Any) -> None:
     pair = pair_of(ec.generate_private_key(ec.SECP256R1()))
 
-    with pytest.raises(CertificateKeyNotRSA) as caught:
+    with refused("CertificateKeyNotRSA") as caught:
         read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
 
     assert str(caught.value) == (
@@ -61,24 +54,24 @@ def test_an_elliptic_key_is_refused_with_the_way_to_an_rsa_key(pair_of: Any) -> 
 def test_a_short_rsa_key_is_refused(pair_of: Any) -> None:
     pair = pair_of(rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505 - it has to be refused
 
-    with pytest.raises(CertificateKeyNotRSA):
+    with refused("CertificateKeyNotRSA"):
         read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
 
 
 def test_the_key_of_another_certificate_is_refused(pair_of: Any, rsa_keys: Any) -> None:
-    with pytest.raises(CertificateKeyMismatch, match=r"tls\.key is not the key of the first certificate in tls\.crt"):
+    with refused("CertificateKeyMismatch", match=r"tls\.key is not the key of the first certificate in tls\.crt"):
         read_certificate(secret="pair", certificate=pair_of().crt, key=pair_of(rsa_keys[1]).key)
 
 
 def test_what_is_no_certificate_is_refused(pair_of: Any) -> None:
-    with pytest.raises(CertificateInvalid, match=r"tls\.crt of the Secret pair is not a PEM certificate"):
+    with refused("CertificateInvalid", match=r"tls\.crt of the Secret pair is not a PEM certificate"):
         read_certificate(secret="pair", certificate=b"canary", key=pair_of().key)
 
 
 def test_a_key_under_a_passphrase_is_refused(pair_of: Any) -> None:
     pair = pair_of()
 
-    with pytest.raises(CertificateInvalid, match="Take the passphrase off"):
+    with refused("CertificateInvalid", match="Take the passphrase off"):
         read_certificate(secret="pair", certificate=pair.crt, key=pair.locked_key)
 
 
@@ -87,7 +80,7 @@ def test_a_key_under_a_passphrase_in_the_older_form_is_refused(pair_of: Any) -> 
     lock = BestAvailableEncryption(b"not-a-secret")
     key = pair.private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, lock)
 
-    with pytest.raises(CertificateInvalid, match=r"Take the passphrase off: openssl pkey -in FILE -out tls\.key"):
+    with refused("CertificateInvalid", match=r"Take the passphrase off: openssl pkey -in FILE -out tls\.key"):
         read_certificate(secret="pair", certificate=pair.crt, key=key)
 
 
@@ -134,7 +127,7 @@ def test_another_file_than_pem_is_told_with_the_command_that_converts_it(
         content = base64.encodebytes(content)
     spec = decode_spec(spec_of(credential={"certificate": {"secretRef": {"name": "pair"}}}))
 
-    with pytest.raises(CertificateInvalid) as caught:
+    with refused("CertificateInvalid") as caught:
         read_credential(spec, {"pair": {**pair.secret, part: content}}.get)
 
     assert str(caught.value).startswith(f"The key {part} of the Secret pair {FORMS[part][form]}")
@@ -143,17 +136,17 @@ def test_another_file_than_pem_is_told_with_the_command_that_converts_it(
 
 
 @pytest.mark.parametrize(
-    ("valid", "error", "words"),
+    ("valid", "reason", "words"),
     [
-        ((-2 * DAY, -DAY), CertificateExpired, "expired at 20"),
-        ((DAY, 2 * DAY), CertificateNotYetValid, "is valid from 20"),
+        ((-2 * DAY, -DAY), "CertificateExpired", "expired at 20"),
+        ((DAY, 2 * DAY), "CertificateNotYetValid", "is valid from 20"),
     ],
 )
-def test_a_certificate_outside_its_validity_is_refused(pair_of: Any, valid: Any, error: Any, words: str) -> None:
+def test_a_certificate_outside_its_validity_is_refused(pair_of: Any, valid: Any, reason: str, words: str) -> None:
     pair = pair_of(valid=valid)
     credential = read_certificate(secret="pair", certificate=pair.crt, key=pair.key)
 
-    with pytest.raises(error, match=words):
+    with refused(reason, match=words):
         credential.check_validity(datetime.datetime.now(datetime.UTC))
 
 
@@ -163,7 +156,7 @@ def test_a_certificate_is_valid_until_its_end(pair_of: Any) -> None:
     end = x509.load_pem_x509_certificate(pair.crt).not_valid_after_utc
 
     credential.check_validity(end - datetime.timedelta(seconds=1))
-    with pytest.raises(CertificateExpired):
+    with refused("CertificateExpired"):
         credential.check_validity(end + datetime.timedelta(seconds=1))
 
 
@@ -179,7 +172,7 @@ def test_a_password_named_as_an_authority_is_not_copied_to_where_pods_read_it(sp
     spec = decode_spec(spec_of(submission={"caSecretRef": {"name": "database", "key": "password"}}))
     secrets = {"noreply": {"secret": b"not-a-secret"}, "database": {"password": b"canary-not-a-secret"}}
 
-    with pytest.raises(CABundleInvalid) as caught:
+    with refused("CABundleInvalid") as caught:
         grant_of(spec, secrets.get, allowed=AllowedHosts())
 
     assert str(caught.value) == (

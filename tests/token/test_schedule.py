@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from o365mailer_operator.token.errors import EntraRefused, EntraThrottled, EntraUnreachable
+from o365mailer_operator.token.errors import ENTRA_THROTTLED, ENTRA_UNREACHABLE, EntraError, EntraRefused
 from o365mailer_operator.token.schedule import refresh_due, share_of, wait_after_failure
 
 ISSUED = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
@@ -69,16 +69,19 @@ def test_no_wish_of_entra_makes_a_busy_loop() -> None:
 
 @pytest.mark.promise("token-requests-retried")
 def test_what_time_heals_is_retried_after_5_seconds_growing_by_half_up_to_60() -> None:
-    waits = [wait_after_failure(EntraUnreachable("away"), failures=n, random=0.5) for n in (1, 2, 3, 4, 7, 8, 10_000)]
+    waits = [
+        wait_after_failure(EntraError(ENTRA_UNREACHABLE, "away"), failures=n, random=0.5)
+        for n in (1, 2, 3, 4, 7, 8, 10_000)
+    ]
 
     assert waits == pytest.approx([5, 7.5, 11.25, 16.875, 56.953125, 60, 60])
 
 
 @pytest.mark.promise("token-requests-retried")
 def test_retry_after_is_honoured_up_to_an_hour() -> None:
-    assert wait_after_failure(EntraThrottled("busy", retry_after=120), failures=1, random=0.5) == 120
-    assert wait_after_failure(EntraThrottled("busy", retry_after=1), failures=1, random=0.5) == 5
-    assert wait_after_failure(EntraThrottled("busy", retry_after=10**6), failures=1, random=0.5) == 3600
+    assert wait_after_failure(EntraError(ENTRA_THROTTLED, "busy", retry_after=120), failures=1, random=0.5) == 120
+    assert wait_after_failure(EntraError(ENTRA_THROTTLED, "busy", retry_after=1), failures=1, random=0.5) == 5
+    assert wait_after_failure(EntraError(ENTRA_THROTTLED, "busy", retry_after=10**6), failures=1, random=0.5) == 3600
 
 
 @pytest.mark.promise("token-requests-retried")
@@ -99,7 +102,7 @@ def test_a_refusal_is_not_retried_before_retry_after_either() -> None:
 
 @given(random=st.floats(min_value=0, max_value=1, exclude_max=True), failures=st.integers(1, 10**9))
 def test_every_wait_is_jittered_by_a_fifth_at_most(random: float, failures: int) -> None:
-    wait = wait_after_failure(EntraUnreachable("away"), failures=failures, random=random)
-    middle = wait_after_failure(EntraUnreachable("away"), failures=failures, random=0.5)
+    wait = wait_after_failure(EntraError(ENTRA_UNREACHABLE, "away"), failures=failures, random=random)
+    middle = wait_after_failure(EntraError(ENTRA_UNREACHABLE, "away"), failures=failures, random=0.5)
 
     assert 0.8 * middle <= wait <= 1.2 * middle * 1.0000001

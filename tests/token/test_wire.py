@@ -18,14 +18,7 @@ from o365mailer_cli.keeper import named_hosts
 from o365mailer_operator.token.certificate import read_certificate
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
-from o365mailer_operator.token.errors import (
-    EntraAnswerInvalid,
-    EntraNotTrusted,
-    EntraThrottled,
-    EntraUnreachable,
-    HostNotAllowed,
-    TokenError,
-)
+from o365mailer_operator.token.errors import TokenError
 from o365mailer_operator.token.grant import Grant, grant_of
 from o365mailer_operator.token.spec import decode_spec
 
@@ -106,7 +99,7 @@ async def test_a_token_endpoint_on_another_host_gets_nothing(grant_at: Any) -> N
     ):
         error = await failure_of(grant_at(server.base, server.ca + thief.ca))
 
-        assert isinstance(error, HostNotAllowed)
+        assert error.reason == "HostNotAllowed"
         assert str(error).startswith("The authority's discovery document names 127.0.0.1:")
         assert thief.asked == []
 
@@ -126,7 +119,7 @@ async def test_a_redirect_is_not_followed(grant_at: Any, status: int) -> None:
     with foreign({"openid-configuration": discovery(), "token": away, "elsewhere": GOOD}) as server:
         error = await failure_of(grant_at(server.base, server.ca))
 
-        assert isinstance(error, EntraAnswerInvalid)
+        assert error.reason == "EntraAnswerInvalid"
         assert f"redirects (HTTP {status}), which is not followed" in str(error)
         assert [path.rsplit("/", 1)[-1] for _, path, _ in server.asked] == ["openid-configuration", "token"]
 
@@ -137,7 +130,7 @@ async def test_another_authoritys_certificate_is_not_trusted(grant_at: Any) -> N
     with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
         error = await failure_of(grant_at(server.base, other))
 
-        assert isinstance(error, EntraNotTrusted)
+        assert error.reason == "EntraNotTrusted"
         assert "unable to get local issuer certificate" in str(error)
         assert "spec.authority.caSecretRef" in str(error)
         assert server.asked == []
@@ -154,12 +147,12 @@ async def test_the_public_authorities_are_not_trusted_beside_the_named_ones(
         bundle.write_bytes(server.ca)
         monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(bundle))
 
-        assert isinstance(await failure_of(grant_at(server.base, other)), EntraNotTrusted)
+        assert (await failure_of(grant_at(server.base, other))).reason == "EntraNotTrusted"
 
 
 async def test_a_private_authority_is_not_trusted_unless_it_is_named(grant_at: Any) -> None:
     with foreign({"openid-configuration": discovery(), "token": GOOD}) as server:
-        assert isinstance(await failure_of(grant_at(server.base, None)), EntraNotTrusted)
+        assert (await failure_of(grant_at(server.base, None))).reason == "EntraNotTrusted"
 
 
 async def test_the_environment_replaces_neither_the_authorities_nor_the_proxy(
@@ -182,7 +175,7 @@ async def test_a_proxy_that_is_away_is_told(grant_at: Any) -> None:
         grant = grant_at(server.base, server.ca)
         error = await failure_of(grant, proxy=closed().replace("https", "http"))
 
-        assert isinstance(error, EntraUnreachable)
+        assert error.reason == "EntraUnreachable"
         assert "The HTTPS proxy did not lead to" in str(error)
         assert server.asked == []
 
@@ -191,7 +184,7 @@ async def test_a_proxy_that_is_away_is_told(grant_at: Any) -> None:
 async def test_nobody_listening_is_an_outage(grant_at: Any) -> None:
     error = await failure_of(grant_at(closed(), None))
 
-    assert isinstance(error, EntraUnreachable)
+    assert error.reason == "EntraUnreachable"
     assert "(Connection refused)" in str(error)
 
 
@@ -199,7 +192,7 @@ async def test_nobody_listening_is_an_outage(grant_at: Any) -> None:
 async def test_a_name_that_does_not_resolve_is_an_outage(grant_at: Any) -> None:
     error = await failure_of(grant_at("https://login.invalid", None))
 
-    assert isinstance(error, EntraUnreachable)
+    assert error.reason == "EntraUnreachable"
     assert str(error).startswith("No connection to login.invalid (")
 
 
@@ -208,7 +201,7 @@ async def test_a_silent_server_is_given_up(grant_at: Any) -> None:
     with silent() as base:
         error = await failure_of(grant_at(base, None), timeout=0.2)
 
-    assert isinstance(error, EntraUnreachable)
+    assert error.reason == "EntraUnreachable"
     assert "did not answer within 0.2 s" in str(error)
 
 
@@ -221,7 +214,7 @@ async def test_an_answer_that_takes_too_long_in_all_is_given_up_too(
     error = await failure_of(emulated(), timeout=30, limit=0.5)
     emulator.release()
 
-    assert isinstance(error, EntraUnreachable)
+    assert error.reason == "EntraUnreachable"
     assert "gave no whole answer within 0.5 s" in str(error)
 
 
@@ -232,7 +225,7 @@ async def test_a_retry_after_of_months_is_an_hour(grant_at: Any, asked: str) -> 
     with foreign({"openid-configuration": discovery(), "token": busy}) as server:
         error = await failure_of(grant_at(server.base, server.ca))
 
-    assert isinstance(error, EntraThrottled)
+    assert error.reason == "EntraThrottled"
     assert error.retry_after == 3600
 
 
@@ -254,14 +247,14 @@ async def test_an_answer_that_is_not_entras_is_told(grant_at: Any, case: str) ->
     with foreign({"openid-configuration": discovery(), "token": NONSENSE[case]}) as server:
         error = await failure_of(grant_at(server.base, server.ca))
 
-    assert isinstance(error, EntraAnswerInvalid)
+    assert error.reason == "EntraAnswerInvalid"
     assert error.transient
 
 
 @pytest.mark.parametrize("body", ["{}", '{"token_endpoint": 3, "authorization_endpoint": null}', "", "null"])
 async def test_a_discovery_document_that_makes_no_sense_is_told(grant_at: Any, body: str) -> None:
     with foreign({"openid-configuration": Reply(body=body)}) as server:
-        assert isinstance(await failure_of(grant_at(server.base, server.ca)), EntraAnswerInvalid)
+        assert (await failure_of(grant_at(server.base, server.ca))).reason == "EntraAnswerInvalid"
 
 
 def token_answer(**members: Any) -> Reply:
@@ -273,7 +266,7 @@ async def test_a_lifetime_that_cannot_be_is_told(grant_at: Any, lifetime: int) -
     with foreign({"openid-configuration": discovery(), "token": token_answer(expires_in=lifetime)}) as server:
         error = await failure_of(grant_at(server.base, server.ca))
 
-    assert isinstance(error, EntraAnswerInvalid)
+    assert error.reason == "EntraAnswerInvalid"
 
 
 @pytest.mark.parametrize("wish", [10**12, 10**30, -(10**12)])

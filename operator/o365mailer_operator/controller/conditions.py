@@ -16,7 +16,7 @@ import msgspec
 
 from o365mailer_operator.controller.mailer import Condition, Status
 from o365mailer_operator.token.errors import REASONS as TOKEN_REASONS
-from o365mailer_operator.token.errors import TokenError
+from o365mailer_operator.token.errors import Reason, TokenError
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
@@ -28,7 +28,8 @@ ISSUED: Final = "TokenIssued"
 REFRESH_FAILING: Final = "RefreshFailing"
 SUSPENDED: Final = "Suspended"
 SECRET_NAME_TAKEN: Final = "SecretNameTaken"
-SECRET_WRITE_REFUSED: Final = "SecretWriteRefused"
+SECRET_WRITE_REFUSED: Final = Reason("SecretWriteRefused", "a quota, a policy or a missing right", transient=True)
+"""Tried again soon: the token is there already, so no other is asked for."""
 
 REASONS: Final = TOKEN_REASONS | {
     TOKEN_VALID,
@@ -36,23 +37,13 @@ REASONS: Final = TOKEN_REASONS | {
     REFRESH_FAILING,
     SUSPENDED,
     SECRET_NAME_TAKEN,
-    SECRET_WRITE_REFUSED,
+    SECRET_WRITE_REFUSED.word,
 }
 """Every reason that a condition, an Event or a metric's label can have; docs/troubleshooting.md explains each."""
 
 
 MESSAGE_LIMIT: Final = 4096
 """Characters of a message: one that names a Secret's thousand keys would be refused, and the whole status with it."""
-
-
-class SecretWriteRefused(TokenError):
-    """The API server does not take the token Secret: a quota, a policy, a right that is missing.
-
-    Tried again soon: the token is there already, so no other is asked for.
-    """
-
-    reason = SECRET_WRITE_REFUSED
-    transient = True
 
 
 @dataclasses.dataclass(frozen=True)

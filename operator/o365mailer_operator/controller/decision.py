@@ -23,7 +23,7 @@ from o365mailer_operator.controller.mailer import Mailer, Manifest
 from o365mailer_operator.controller.token_secret import Directory, Origin, SecretFiles, is_ours, read_directory
 from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.errors import InvalidSpec, SecretUnreadable, TokenError
+from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of, token_identity
 from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 from o365mailer_operator.token.spec import Spec, decode_spec
@@ -227,7 +227,8 @@ def _last_failure(situation: Situation) -> Problem | None:
 
 def _read(situation: Situation, name: str) -> Mapping[str, bytes] | None:
     if name in situation.forbidden:
-        raise SecretUnreadable(
+        raise CredentialError(
+            SECRET_UNREADABLE,
             f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's value "
             "watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
             secret=name,

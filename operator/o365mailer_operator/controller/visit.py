@@ -21,7 +21,7 @@ from o365mailer_operator.controller import conditions
 from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster
 from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused
 from o365mailer_operator.controller.conclusion import Conclusion, Outcome, conclude
-from o365mailer_operator.controller.conditions import Problem, SecretWriteRefused
+from o365mailer_operator.controller.conditions import SECRET_WRITE_REFUSED, Problem
 from o365mailer_operator.controller.decision import Aim, Hold, Keep, Leave, Mint, Situation, decide, read_spec
 from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, decode_mailer, encode_status
@@ -241,9 +241,10 @@ class Visitor:
         return conclusion
 
     def _refused(self, situation: Situation, step: Hold | Keep | Mint, words: str) -> Conclusion:
-        refusal = SecretWriteRefused(
+        refusal = TokenError(
+            SECRET_WRITE_REFUSED,
             f"The API server does not take the token Secret ({words}). Check quotas, admission policies and the "
-            "controller's rights in this namespace; delete a Secret of this name that is immutable or of another type."
+            "controller's rights in this namespace; delete a Secret of this name that is immutable or of another type.",
         )
         log.warning("the token Secret is refused", extra={"mailer": str(situation.mailer.key), "error": words})
         if isinstance(step, Mint):

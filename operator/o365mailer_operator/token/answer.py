@@ -10,11 +10,11 @@ import msgspec
 
 from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.errors import (
-    EntraAnswerInvalid,
+    ENTRA_ANSWER_INVALID,
+    ENTRA_THROTTLED,
+    ENTRA_UNREACHABLE,
     EntraError,
     EntraRefused,
-    EntraThrottled,
-    EntraUnreachable,
 )
 from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 
@@ -46,18 +46,22 @@ def error_in(answer: Answer, *, presented: str) -> EntraError | None:
     status = answer.status_code
     if status == HTTPStatus.OK:
         if body is None:
-            return EntraAnswerInvalid(f"{answer.host} answered with something that is not JSON. {_ELSEWHERE}")
+            return EntraError(
+                ENTRA_ANSWER_INVALID, f"{answer.host} answered with something that is not JSON. {_ELSEWHERE}"
+            )
         return None
     retry_after = _retry_after_of(answer)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         asked = f" for {retry_after:.0f} s" if retry_after else ""
-        return EntraThrottled(
+        return EntraError(
+            ENTRA_THROTTLED,
             f"Entra asks to wait{asked} (HTTP 429). Nothing to do: it is tried again.",
             retry_after=retry_after,
             correlation_id=correlation,
         )
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        return EntraUnreachable(
+        return EntraError(
+            ENTRA_UNREACHABLE,
             f"{answer.host} has a fault (HTTP {status}). Nothing to do: it is tried again.",
             retry_after=retry_after,
             correlation_id=correlation,
@@ -65,8 +69,10 @@ def error_in(answer: Answer, *, presented: str) -> EntraError | None:
     if status >= HTTPStatus.BAD_REQUEST and body is not None and "error" in body:
         return _refusal(body, presented=presented, retry_after=retry_after, correlation=correlation)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return EntraAnswerInvalid(f"{answer.host} redirects (HTTP {status}), which is not followed. {_ELSEWHERE}")
-    return EntraAnswerInvalid(f"{answer.host} answered HTTP {status} and no OAuth error. {_ELSEWHERE}")
+        return EntraError(
+            ENTRA_ANSWER_INVALID, f"{answer.host} redirects (HTTP {status}), which is not followed. {_ELSEWHERE}"
+        )
+    return EntraError(ENTRA_ANSWER_INVALID, f"{answer.host} answered HTTP {status} and no OAuth error. {_ELSEWHERE}")
 
 
 _ELSEWHERE: Final = "Something else may answer in Entra's place: check spec.authority.url, and the proxy."

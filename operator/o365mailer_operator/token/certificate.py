@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from o365mailer_operator.token.errors import (
-    CABundleInvalid,
-    CertificateExpired,
-    CertificateInvalid,
-    CertificateKeyMismatch,
-    CertificateKeyNotRSA,
-    CertificateNotYetValid,
+    CA_BUNDLE_INVALID,
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_INVALID,
+    CERTIFICATE_KEY_MISMATCH,
+    CERTIFICATE_KEY_NOT_RSA,
+    CERTIFICATE_NOT_YET_VALID,
+    CredentialError,
 )
 
 SMALLEST_KEY: Final = 2048
@@ -107,15 +108,17 @@ class Certificate:
     """The key as it was read here: read by MSAL, its numbers would be validated at each token request."""
 
     def check_validity(self, now: datetime.datetime) -> None:
-        """Raises CertificateExpired or CertificateNotYetValid."""
+        """Raises CredentialError."""
         if now >= self.not_after:
-            raise CertificateExpired(
+            raise CredentialError(
+                CERTIFICATE_EXPIRED,
                 f"The certificate in the Secret {self.ref} expired at {self.not_after:%Y-%m-%dT%H:%M:%SZ}. "
                 "Renew it, and upload the new one to the app registration.",
                 secret=self.ref,
             )
         if now < self.not_before:
-            raise CertificateNotYetValid(
+            raise CredentialError(
+                CERTIFICATE_NOT_YET_VALID,
                 f"The certificate in the Secret {self.ref} is valid from {self.not_before:%Y-%m-%dT%H:%M:%SZ} on. "
                 "Wait, or set the clock of this node right.",
                 secret=self.ref,
@@ -126,13 +129,14 @@ class Certificate:
 def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certificate:
     """The credential in a kubernetes.io/tls Secret. The first certificate is the leaf; what follows is not needed.
 
-    Raises CertificateInvalid, CertificateKeyNotRSA, CertificateKeyMismatch.
+    Raises CredentialError.
     """
     leaf = _leaf(certificate, secret=secret)
     pem = _rsa_pem(key, secret=secret)
     private = _rsa_key(pem, secret=secret)
     if not _is_key_of(private, leaf):
-        raise CertificateKeyMismatch(
+        raise CredentialError(
+            CERTIFICATE_KEY_MISMATCH,
             f"In the Secret {secret}, tls.key is not the key of the first certificate in tls.crt. "
             "Put in the pair that was made together, the leaf certificate first.",
             secret=secret,
@@ -151,11 +155,13 @@ def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certific
 def read_authorities(pem: bytes, *, secret: str, key: str) -> str:
     """The certificates in a PEM file, and nothing else that may be in it: they are copied to where pods read them.
 
-    Raises CABundleInvalid.
+    Raises CredentialError.
     """
     problem = _bundle_problem(pem)
     if problem:
-        raise CABundleInvalid(f"The key {key} of the Secret {secret} {problem}.", secret=secret, key=key)
+        raise CredentialError(
+            CA_BUNDLE_INVALID, f"The key {key} of the Secret {secret} {problem}.", secret=secret, key=key
+        )
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in x509.load_pem_x509_certificates(pem))
 
 
@@ -200,13 +206,15 @@ def _leaf(pem: bytes, *, secret: str) -> x509.Certificate:
             return x509.load_pem_x509_certificates(pem)[0]
         except ValueError:
             problem = _other_form(pem) or f"is not a PEM certificate. Put in the file that begins with {_BEGIN}"
-    raise CertificateInvalid(f"The key tls.crt of the Secret {secret} {problem}.", secret=secret, key="tls.crt")
+    raise CredentialError(
+        CERTIFICATE_INVALID, f"The key tls.crt of the Secret {secret} {problem}.", secret=secret, key="tls.crt"
+    )
 
 
 def _rsa_pem(pem: bytes, *, secret: str) -> bytes:
     """The first private key of a PEM file, written anew, so that OpenSSL reads the very bytes that were checked here.
 
-    Raises CertificateInvalid, CertificateKeyNotRSA.
+    Raises CredentialError.
     """
     if len(pem) > LARGEST_PRIVATE_KEY:
         raise _key_invalid(
@@ -237,7 +245,7 @@ def _rsa_pem(pem: bytes, *, secret: str) -> bytes:
 
 
 def _rsa_key(pem: bytes, *, secret: str) -> rsa.RSAPrivateKey:
-    """Raises CertificateInvalid, CertificateKeyNotRSA."""
+    """Raises CredentialError."""
     try:
         key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -306,12 +314,15 @@ def _decoded(text: bytes) -> bytes | None:
         return None
 
 
-def _key_invalid(secret: str, problem: str) -> CertificateInvalid:
-    return CertificateInvalid(f"The key tls.key of the Secret {secret} {problem}.", secret=secret, key="tls.key")
+def _key_invalid(secret: str, problem: str) -> CredentialError:
+    return CredentialError(
+        CERTIFICATE_INVALID, f"The key tls.key of the Secret {secret} {problem}.", secret=secret, key="tls.key"
+    )
 
 
-def _not_rsa(secret: str) -> CertificateKeyNotRSA:
-    return CertificateKeyNotRSA(
+def _not_rsa(secret: str) -> CredentialError:
+    return CredentialError(
+        CERTIFICATE_KEY_NOT_RSA,
         f"The key tls.key of the Secret {secret} is not RSA with {SMALLEST_KEY} bits or more; Entra takes no "
         "other. With cert-manager, set privateKey: {algorithm: RSA, size: 2048} in the Certificate, and upload the "
         "new one.",

@@ -13,11 +13,11 @@ from typing import Final
 
 from o365mailer_operator.token.certificate import Certificate, read_certificate
 from o365mailer_operator.token.errors import (
+    SECRET_KEY_EMPTY,
+    SECRET_KEY_MISSING,
+    SECRET_KEY_NOT_TEXT,
+    SECRET_NOT_FOUND,
     CredentialError,
-    SecretKeyEmpty,
-    SecretKeyMissing,
-    SecretKeyNotText,
-    SecretNotFound,
 )
 from o365mailer_operator.token.spec import AuthoritiesRef, SecretKeyRef, Spec
 
@@ -147,7 +147,7 @@ def read_credential(spec: Spec, read: ReadSecret) -> Credential:
 def read_client_secret(ref: SecretKeyRef, read: ReadSecret) -> str:
     """The value of a client secret, without what editors and PowerShell add to it.
 
-    Raises SecretNotFound, SecretKeyMissing, SecretKeyEmpty, SecretKeyNotText.
+    Raises CredentialError.
     """
     content = read_file(ref.name, ref.key, read)
     problem = f"has {len(content)} bytes, and no client secret is longer than {LONGEST_SECRET}"
@@ -160,7 +160,8 @@ def read_client_secret(ref: SecretKeyRef, read: ReadSecret) -> str:
             if value.isprintable():
                 return value
             problem = "has line breaks, control or invisible characters in it"
-    raise SecretKeyNotText(
+    raise CredentialError(
+        SECRET_KEY_NOT_TEXT,
         f"The key {ref.key} of the Secret {ref.name} {problem}. Put in the client secret's Value as Entra shows it: "
         f"kubectl create secret generic {ref.name} --from-literal={ref.key}=VALUE encodes it by itself.",
         secret=ref.name,
@@ -174,13 +175,16 @@ def read_file(name: str, key: str, read: ReadSecret) -> bytes:
     PowerShell and Azure DevOps write a byte order mark, and Windows PowerShell UTF-16; editors and `echo` leave a line
     break at the end.
 
-    Raises SecretNotFound, SecretKeyMissing, SecretKeyEmpty.
+    Raises CredentialError.
     """
     content = read(name)
     if content is None:
-        raise SecretNotFound(f"There is no Secret {name}. Create it, with the key {key}.", secret=name, key=key)
+        raise CredentialError(
+            SECRET_NOT_FOUND, f"There is no Secret {name}. Create it, with the key {key}.", secret=name, key=key
+        )
     if key not in content:
-        raise SecretKeyMissing(
+        raise CredentialError(
+            SECRET_KEY_MISSING,
             f"The Secret {name} has no key {key}; it has {_instead(key, content)}. Add the key, or name another one in "
             "the spec.",
             secret=name,
@@ -188,7 +192,9 @@ def read_file(name: str, key: str, read: ReadSecret) -> bytes:
         )
     stripped = _stripped(content[key])
     if not stripped:
-        raise SecretKeyEmpty(f"The key {key} of the Secret {name} is empty. Put the value in.", secret=name, key=key)
+        raise CredentialError(
+            SECRET_KEY_EMPTY, f"The key {key} of the Secret {name} is empty. Put the value in.", secret=name, key=key
+        )
     return stripped
 
 

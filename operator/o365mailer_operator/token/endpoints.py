@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from o365mailer_operator.token.errors import HostNotAllowed
+from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, TokenError
 
 AUTHORITY_PORT: Final = 443
 SUBMISSION_PORT: Final = 587
@@ -82,16 +82,18 @@ class AllowedHosts:
         self.entries = frozenset(entry.strip().lower().rstrip(".") for entry in entries)
 
     def check(self, host: str, port: int, *, named_by: str) -> None:
-        """Raises HostNotAllowed unless the host is listed. `named_by`, such as `spec.cloud`, is for the message."""
+        """Raises TokenError unless the host is listed. `named_by`, such as `spec.cloud`, is for the message."""
         name = host.lower().rstrip(".")
         if not {name, f"{name}:{port}"} & self.entries:
-            raise HostNotAllowed(f"{named_by} names {name}:{port}, which is not among the allowed hosts. {self.remedy}")
+            raise TokenError(
+                HOST_NOT_ALLOWED, f"{named_by} names {name}:{port}, which is not among the allowed hosts. {self.remedy}"
+            )
 
     def check_url(self, url: str, *, named_by: str) -> None:
-        """The same for an `https://` address; any other scheme is refused too. Raises HostNotAllowed."""
+        """The same for an `https://` address; any other scheme is refused too. Raises TokenError."""
         parts = PLAIN_URL.fullmatch(url)
         if parts is None:
-            raise HostNotAllowed(f"{named_by} does not name a plain https address.")
+            raise TokenError(HOST_NOT_ALLOWED, f"{named_by} does not name a plain https address.")
         self.check(parts["host"], int(parts["port"] or AUTHORITY_PORT), named_by=named_by)
 
 
@@ -109,7 +111,7 @@ class Endpoints:
     submission_named_by: str
 
     def check(self, allowed: AllowedHosts) -> None:
-        """Raises HostNotAllowed unless both hosts are allowed, whether the cloud or an override names them.
+        """Raises TokenError unless both hosts are allowed, whether the cloud or an override names them.
 
         Discovery names the token endpoint later. It is checked against the same list when it is called.
         """

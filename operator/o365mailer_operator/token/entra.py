@@ -24,9 +24,10 @@ from o365mailer_operator.token.bearer import Token, claims_of, clock_warning, ro
 from o365mailer_operator.token.certificate import Certificate
 from o365mailer_operator.token.credential import ClientSecret, Refusal
 from o365mailer_operator.token.errors import (
-    EntraAnswerInvalid,
+    ENTRA_ANSWER_INVALID,
+    ENTRA_UNREACHABLE,
+    EntraError,
     EntraRefused,
-    EntraUnreachable,
     TokenError,
 )
 from o365mailer_operator.token.grant import Grant
@@ -74,7 +75,7 @@ class Entra:
 
         `check` is called before each request, which may have waited for another: what it raises ends the mint.
 
-        Raises CertificateExpired, CertificateNotYetValid, HostNotAllowed (discovery named the host), EntraError.
+        Raises TokenError: of an expired certificate, of a host that discovery named, of Entra.
         """
         key = (grant.endpoints.authority, grant.client_id, grant.endpoints.scope)
         flight = self.flights.setdefault(key, asyncio.Lock())
@@ -120,8 +121,9 @@ class Entra:
         else:
             late = False
         if late:
-            raise EntraUnreachable(
-                f"{grant.endpoints.authority} gave no whole answer within {self.limit:g} s. It is tried again."
+            raise EntraError(
+                ENTRA_UNREACHABLE,
+                f"{grant.endpoints.authority} gave no whole answer within {self.limit:g} s. It is tried again.",
             )
         return _token_in(result, asked_at=asked_at, ref=credential.ref)
 
@@ -192,8 +194,9 @@ def _acquire(
     finally:
         wire.close()
     # Raised here, unchained: see above.
-    raise EntraAnswerInvalid(
-        f"The answer of {grant.endpoints.authority} made no sense ({problem}). Check spec.authority.url."
+    raise EntraError(
+        ENTRA_ANSWER_INVALID,
+        f"The answer of {grant.endpoints.authority} made no sense ({problem}). Check spec.authority.url.",
     )
 
 
@@ -209,9 +212,11 @@ def _for_msal(credential: ClientSecret | Certificate) -> str | dict[str, Any]:
 def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) -> Token:
     value, lifetime, refresh_on = result.get("access_token"), result.get("expires_in"), result.get("refresh_on")
     if not isinstance(value, str) or not BEARER.fullmatch(value):
-        raise EntraAnswerInvalid("Entra's answer holds no token. It is tried again.")
+        raise EntraError(ENTRA_ANSWER_INVALID, "Entra's answer holds no token. It is tried again.")
     if not isinstance(lifetime, int) or not 0 < lifetime <= LONGEST_LIFETIME:
-        raise EntraAnswerInvalid("Entra's answer does not say how long the token lives. It is tried again.")
+        raise EntraError(
+            ENTRA_ANSWER_INVALID, "Entra's answer does not say how long the token lives. It is tried again."
+        )
     if not isinstance(refresh_on, int) or not 0 < refresh_on <= asked_at.timestamp() + LONGEST_LIFETIME:
         refresh_on = None
     claims = claims_of(value)

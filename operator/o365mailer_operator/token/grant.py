@@ -26,7 +26,7 @@ class Grant:
 def grant_of(spec: Spec, read: ReadSecret, *, allowed: AllowedHosts) -> Grant:
     """The grant of a spec. Hosts are checked before any Secret is read.
 
-    Raises HostNotAllowed, CredentialError.
+    Raises TokenError.
     """
     spec.endpoints.check(allowed)
     return Grant(

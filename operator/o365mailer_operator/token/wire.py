@@ -15,7 +15,13 @@ from requests.adapters import HTTPAdapter
 
 from o365mailer_operator.token.answer import Answer, error_in
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.errors import EntraAnswerInvalid, EntraNotTrusted, EntraUnreachable, TokenError
+from o365mailer_operator.token.errors import (
+    ENTRA_ANSWER_INVALID,
+    ENTRA_NOT_TRUSTED,
+    ENTRA_UNREACHABLE,
+    EntraError,
+    TokenError,
+)
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for TCP and TLS each."""
@@ -82,7 +88,7 @@ class Wire:
             for chunk in response.iter_content(2**14):
                 body += chunk
                 if len(body) > LONGEST_ANSWER:
-                    return EntraAnswerInvalid(f"{host} answers with more than 1 MiB: that is not Entra.")
+                    return EntraError(ENTRA_ANSWER_INVALID, f"{host} answers with more than 1 MiB: that is not Entra.")
             return Answer(
                 host=host,
                 status_code=response.status_code,
@@ -127,20 +133,24 @@ def trust_in(authorities: str | None) -> ssl.SSLContext:
 
 def _failure(error: requests.RequestException, *, host: str, timeout: float) -> TokenError:
     if isinstance(error, requests.exceptions.ProxyError):
-        return EntraUnreachable(
-            f"The HTTPS proxy did not lead to {host} ({_root(error)}). Check the proxy setting; it is tried again."
+        return EntraError(
+            ENTRA_UNREACHABLE,
+            f"The HTTPS proxy did not lead to {host} ({_root(error)}). Check the proxy setting; it is tried again.",
         )
     if isinstance(error, requests.exceptions.SSLError):
-        return EntraNotTrusted(
+        return EntraError(
+            ENTRA_NOT_TRUSTED,
             f"The TLS certificate of {host} is not trusted ({_root(error)}). If a proxy inspects TLS, or for a private "
-            "authority, name its CA in spec.authority.caSecretRef."
+            "authority, name its CA in spec.authority.caSecretRef.",
         )
     if isinstance(error, requests.exceptions.Timeout):
-        return EntraUnreachable(
-            f"{host} did not answer within {timeout:g} s. Check that this network reaches it; it is tried again."
+        return EntraError(
+            ENTRA_UNREACHABLE,
+            f"{host} did not answer within {timeout:g} s. Check that this network reaches it; it is tried again.",
         )
-    return EntraUnreachable(
-        f"No connection to {host} ({_root(error)}). Check DNS, egress rules and the proxy setting; it is tried again."
+    return EntraError(
+        ENTRA_UNREACHABLE,
+        f"No connection to {host} ({_root(error)}). Check DNS, egress rules and the proxy setting; it is tried again.",
     )
 
 
