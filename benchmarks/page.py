@@ -1,4 +1,4 @@
-"""docs/benchmarks.md, made from a run's results and nothing else, so that it can be compared with them."""
+"""Makes docs/benchmarks.md from a run's results and nothing else, so that a test can compare the two."""
 
 import difflib
 from collections import defaultdict
@@ -7,90 +7,99 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.results import FLEET, Results
-from benchmarks.table import table
+from benchmarks.table import gaps, table
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 TEXT: Final = """\
 # Benchmarks
 
-`make bench` measures the sidecar beside its rivals in one run, writes `benchmarks/results/latest.json` and makes this
-page from it; `make check` compares the two. Read the ratios (more than 1: the sidecar is better): the figures are those
-of one machine on one day.
+How fast is the sidecar, how much memory does it take, and how does it compare with other relays? One run measures all
+of them on one machine. Read the ratios: more than 1 means that the sidecar is better. The absolute figures depend on
+the machine.
 
 {table}
 
 Run of {date}, {python}, {system}, {cores} cores.
-
-Medians of interleaved rounds (peaks and round trips: the worst). The relay has a core for itself, apps and host share
-the others; policy, audit and metrics are on. Processor time is the relay's own, user and system, of all its threads.
-The host is a bare TLS sink (`benchmarks/sink.py`).
 {missing}
-## Who stands beside it
+## Repeat it
 
-- plain: aiosmtpd with a handler and three kept aiosmtplib clients on uvloop (`benchmarks/plain_relay.py`). It has none
-  of the sidecar's checks.
-- emailproxy: [email-oauth2-proxy](https://pypi.org/project/emailproxy/) as it comes, its token cached. It has a
-  connection to the host for each of an app's, ten here, where the sidecar keeps to a mailbox's three; a new one costs
-  it the decryption of its token.
-- raw client: sends the same messages to the host itself, over three connections, from the relay's core
+- `make bench` measures everything (12 minutes) and writes `benchmarks/results/latest.json` and this page.
+- `python -m benchmarks --only ROW` measures one row again and keeps the others. `--quick` only shows that everything
+  runs.
+- `python -m benchmarks.fleet --save` (seven minutes) measures many sidecars on one mailbox. Then
+  `python -m benchmarks --page` writes this page.
+
+## Where the sidecar misses its goals
+
+{gaps}
+
+## What the sidecar is compared with
+
+- **plain**: aiosmtpd with a handler and three kept aiosmtplib clients on uvloop (`benchmarks/plain_relay.py`). It has
+  none of the sidecar's checks.
+- **emailproxy**: [email-oauth2-proxy](https://pypi.org/project/emailproxy/) in its default configuration, with a
+  cached token. It opens one connection to the host for each connection of an app, ten in this run. The sidecar opens
+  at most three, as a mailbox allows. For each new connection, emailproxy decrypts its token.
+- **raw client**: a client that sends the same messages to the host over three connections, on the relay's core
   (`benchmarks/raw_client.py`).
-- bare: one mail with every command that the RFCs ask for and no other; round trips are counted on a wire of 30 ms
-  (`benchmarks/distance.py`), TCP's own handshake not among them.
-- postfix: Debian's, in a directory of its own, on the relay's core with all its processes, connections to the host
-  reused on demand with TLS (its configuration is in the results). It is not made to log in, which it could not.
+- **bare**: one mail with all commands that the RFCs require and no other. Round trips are counted on a connection
+  with a delay of 30 ms (`benchmarks/distance.py`), without TCP's own handshake. **bare, pipelined** sends MAIL, RCPT
+  and DATA in one write.
+- **postfix**: Debian's Postfix in a directory of its own, with all its processes on the relay's core. It reuses
+  connections to the host on demand, with TLS (the results contain its configuration). It does not log in to the host.
 
 ## How it is measured
 
-- 4 KiB messages: {messages:,} a round, {rounds} rounds, from {apps} apps that wait for every reply. On new connections
-  each message has one of its own on the app's side; those to the host are kept.
-- Time added: from the app's MAIL to its 250, less what the host says that it took ({delay:g} s). {timed} messages,
-  about five a second rather than one: what matters is that the relay is idle and its connection warm.
-- 1 MiB bodies: {large} a round.
-- Hostile headers: the 99 messages are up to 256 KiB each, most of it one field, or many (`benchmarks/rows/hostile.py`);
-  the last line of all of them is sent at once, with `senders.onMismatch: Rewrite`.
-- Memory is read after one mail (idle) and after three of 25 MiB at once (peak), each round in a fresh process; wake-ups
-  are the voluntary context switches of all threads in {silence:g} s without mail.
+The figures are medians of interleaved rounds; peaks and round trips are the worst round. The relay has one core, and
+the apps and the host share the others. The sidecar's policy, audit and metrics are on. Processor time is the relay's
+own, user and system, of all its threads. The host is a simple TLS server (`benchmarks/sink.py`).
+
+- 4 KiB messages: {messages:,} per round, {rounds} rounds, from {apps} apps that wait for every reply. With *new
+  connections*, each message has a connection of its own between app and relay; those to the host are kept.
+- Time added: from the app's MAIL to its 250, without the {delay:g} s that the host takes. {timed} messages, about
+  five per second. The relay is otherwise idle and its connection is open.
+- 1 MiB bodies: {large} per round.
+- Hostile headers: 99 messages of up to 256 KiB each, most of it one field or many fields
+  (`benchmarks/rows/hostile.py`). All send their last line at once, with `senders.onMismatch: Rewrite`.
+- Memory is read after one mail (idle) and after three of 25 MiB at once (peak), in a fresh process for each round.
+  Wake-ups are the voluntary context switches of all threads in {silence:g} s without mail.
 {spool}{node}
 ## Where the time of a small message goes
 
-Of a 4 KiB message on kept connections (perf and a sampling of the interpreter, 2026-11-26): a quarter is the kernel's,
-nearly all of it the five writes (four to the app; one to the host, two since messages go by DATA) with what TCP does
-after them on loopback; 4 % TLS, 5 % the event loop, and the rest CPython's interpreter. But for those writes no
-function of ours has more than 4 % to itself: it is some 500 calls. The session's side has a third of them; policy, our
-head of the message, pool and conversation another; the audit record with its metrics 9 % of all time.
+Measured on 2026-11-26, for a 4 KiB message on a kept connection (perf, and a sampling of the interpreter). The kernel
+takes a quarter, nearly all of it for the relay's writes to its sockets. TLS takes 4 %, the event loop 5 %, and
+CPython's interpreter the rest, in some 500 calls. No function of the relay takes more than 4 % by itself, apart from
+those writes. A third of the calls belong to the SMTP server, another third to policy, the header, the connection pool
+and the SMTP client. The audit record and its metrics take 9 % of all time.
 
-So four times less is not one change away: it needs half of the interpreter's work gone. Within reach are a session that
-answers where octets arrive, without a task to wake (a trial with MAIL and RCPT: 1 to 4 %), and no task and no timers of
-its own for each message (about 6 %); beyond that it is the interpreter itself, or a part of the path in a compiled
-language. On kept connections email-oauth2-proxy only copies lines between two sockets, which is why the factor there is
-smaller than on new ones.
-
-`python -m benchmarks --only ROW` measures one row again and keeps the others; `--quick` shows that all of it runs. The
-fleet is a run of its own: `python -m benchmarks.fleet --save`, seven minutes, then `python -m benchmarks --page`.
+So a much smaller processor time per message needs fewer calls everywhere, or a compiled language for a part of the
+way. On kept connections, emailproxy only copies lines between two sockets; so the ratio there is smaller than on new
+connections.
 """
 
 SPOOL: Final = """\
-- To disk: the host is away, and each message is synced with its directory entry before its 250, on both sides and on
-  one disk; {messages:,} messages a round, {rounds} rounds. Then the host comes back, and the queue is drained.
-- {backlog:,} messages in the spool: it is filled with the host away, and the process is killed; time runs from its next
-  start to the first message that the host has.
+- To disk: the host is away, and each message is synced with its directory entry before its 250, by both programs on
+  the same disk. {messages:,} messages per round, {rounds} rounds. Then the host comes back, and the queue is drained.
+- {backlog:,} messages in the spool: the spool is filled while the host is away, and the process is killed. The time
+  is from its next start to the first message that the host has.
 """
 
 NODE: Final = """\
-- A pod's start: {starts} pods with a sidecar and {starts} without, by turns, on a node of this machine
-  (`rig/`), from the pod's creation to the first line of its app, which connects to port 25 at once. The
-  images are on the node; the sidecar has its default resources.
+- A pod's start: {starts} pods with a sidecar and {starts} without, alternating, on a node of this machine (`rig/`).
+  The time is from the pod's creation to the first line of its app, which connects to port 25 at once. The images are
+  on the node, and the sidecar has its default resources.
 """
 
 
 def page(results: Results) -> str:
-    """All of it."""
+    """The whole page."""
     rows: dict[str, dict[str, Any]] = defaultdict(lambda: defaultdict(int))  # a row that was not measured: zeros
     rows.update(results.conditions)
     spooled = "spooled" in results.conditions and "backlog" in results.conditions
     return TEXT.format(
         table=table(with_fleet(results)),
+        gaps=gaps(with_fleet(results)),
         date=results.date[:10],
         python=results.machine.get("python"),
         system=results.machine.get("system"),
@@ -109,11 +118,11 @@ def page(results: Results) -> str:
 
 
 def with_fleet(results: Results) -> Results:
-    """With what 50 sidecars on one mailbox did, when that was measured."""
+    """The results with those of 50 sidecars on one mailbox, if they were measured."""
     return replace(results, figures=results.figures | Results.load(FLEET).figures)
 
 
 def differences(results: Results, document: str) -> str:
-    """What the page says otherwise than the results; empty when nothing."""
+    """A diff between the page and the results; empty if they agree."""
     ours, theirs = document.splitlines(), page(results).splitlines()
     return "\n".join(difflib.unified_diff(ours, theirs, PAGE.name, "benchmarks/results", lineterm="", n=0))
