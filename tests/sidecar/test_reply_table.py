@@ -2,8 +2,9 @@
 
 import pytest
 
+from o365mailer_contract.replies import REASONS, RULES, Outcome
 from o365mailer_sidecar.reply import upstream_reply
-from o365mailer_sidecar.upstream.classify import REASONS, RULES, Outcome, judged, outcome
+from o365mailer_sidecar.upstream.classify import judged, outcome
 
 TRAILER = "[AM0PR01CA0001.outlook.office365.com 2026-11-23T10:00:00.000Z 08DE2A6028D26C22]"
 CROWDED, HELD, SHUT = Outcome.CROWDED, Outcome.HELD, Outcome.SHUT
