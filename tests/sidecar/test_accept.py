@@ -1,4 +1,4 @@
-"""Who answers for a message, whatever the order of events: relay, courier and spool on an Exchange that throws dice.
+"""Who answers for a message, whatever the order of events: relay, scheduler and spool on an Exchange that throws dice.
 
 Apps send, lose patience and go; Exchange takes, defers, refuses, falls silent before and after the end of data. At the
 end everything is tried once more on an Exchange that takes it, and the books must agree.
@@ -55,7 +55,7 @@ class Exchange:
         self.lost_after: set[str] = set()
         """Messages that it has, though nobody was told."""
 
-    def obstacle(self) -> Any:
+    def blocked(self) -> Any:
         """Sometimes there is no point in asking."""
         if self.kind or self.dice.random() > 0.15:
             return None
@@ -124,7 +124,7 @@ class House:
         self.failures: list[BaseException] = []
         log.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
         self.spool = Spool.opened(folder, now=clock.now, report=lambda *_, **__: None)
-        settlement = Finisher(
+        finisher = Finisher(
             spool=self.spool,
             directory=directory,
             clock=clock,
@@ -132,20 +132,20 @@ class House:
             log=log,
             queue_id=lambda: "NOTICE",
         )
-        self.courier = Scheduler(
+        self.scheduler = Scheduler(
             spool=self.spool,
             upstream=self.exchange,
-            settlement=settlement,
+            finisher=finisher,
             clock=clock,
             dice=dice.random,
             log=log,
             connections=lambda: 3,
             apps=lambda: len(self.relay.running),
         )
-        self.courier.knows_all()
+        self.scheduler.knows_all()
         self.acceptor = QueueAcceptor(
             spool=self.spool,
-            courier=self.courier,
+            scheduler=self.scheduler,
             upstream=self.exchange,
             directory=directory,
             audit=self.audit,
@@ -165,8 +165,8 @@ class House:
         await self.relay.drain(within=5)
         await self.acceptor.done()
         self.exchange.kind = True
-        self.courier.begin_last_round(within=10)
-        await self.courier.last_round_over()
+        self.scheduler.begin_last_round(within=10)
+        await self.scheduler.last_round_over()
 
 
 async def app(house: House, dice: random.Random, number: int) -> tuple[str, tuple[str, ...], int, int]:
@@ -192,7 +192,7 @@ async def app(house: House, dice: random.Random, number: int) -> tuple[str, tupl
 async def test_whatever_happens_the_books_agree(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     house = House(tmp_path / "spool", dice)
-    running = asyncio.ensure_future(house.courier.run())
+    running = asyncio.ensure_future(house.scheduler.run())
     told = await asyncio.gather(*(app(house, dice, number) for number in range(MESSAGES)))
     await house.end()
     running.cancel()
@@ -230,8 +230,8 @@ async def test_a_defect_after_exchange_took_a_message_sends_it_to_nobody_again(t
     house.audit.ended = broken_once  # type: ignore[method-assign]
     sent = Envelope(queue_id="Q1", sender=Sender(address="a@b.c"), recipients=(Recipient(address="r@example.com"),))
     stored = await house.spool.store(sent, Body(b"Subject: x\r\n\r\n"), received=datetime.now(UTC))
-    house.courier.take(stored)
-    running = asyncio.ensure_future(house.courier.run())
+    house.scheduler.take(stored)
+    running = asyncio.ensure_future(house.scheduler.run())
     await told.wait()
     assert queued(tmp_path) == ["Q1"]
     await house.end()

@@ -84,7 +84,7 @@ async def recovery(directory: Path, disk: Disk) -> SpoolFile:
             with suppress(Damaged):  # which is reported
                 left, message = await spool.open(each)
                 found.queued[each.queue_id] = {to.address for to in left.recipients}, octets(message)
-        found.dead = dict(letters(spool.shelf.dead))
+        found.dead = dict(letters(spool.files.dead))
     return found
 
 
@@ -211,7 +211,7 @@ async def test_a_crash_during_the_recovery_from_a_crash_loses_nothing_either(tmp
 
 @pytest.mark.promise("spool-survives-crash")
 @pytest.mark.timeout(300)
-async def test_a_crash_while_another_slots_messages_are_taken_over_loses_none(tmp_path: Path, scratch: Path) -> None:
+async def test_a_crash_while_another_relays_messages_are_taken_over_loses_none(tmp_path: Path, scratch: Path) -> None:
     with spool_in(tmp_path / "spool") as first, spool_in(tmp_path / "spool") as second:
         for spool, queue_id in ((first, "A"), (second, "B"), (second, "C")):
             await spool.store(envelope(queue_id, *RECIPIENTS), body(CONTENTS[queue_id]), received=RECEIVED)

@@ -86,7 +86,7 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
     times, day = Times(), 86400.0
 
     def left() -> set[str]:
-        finder.sweep()
+        scanner.sweep()
         return set(files(tmp_path, "dead"))
 
     with spool_in(tmp_path) as spool:
@@ -97,9 +97,9 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
         os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))
         unused: Any = None
         log = EventLog(write=len, now=times.clock.now)
-        finder = SpoolScanner(
+        scanner = SpoolScanner(
             spool=spool,
-            courier=unused,
+            scheduler=unused,
             clock=times.clock,
             log=log,
             expiry=Expiry(times.clock),

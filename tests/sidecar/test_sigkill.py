@@ -119,7 +119,7 @@ def test_no_acknowledged_message_is_lost_and_none_comes_twice_as_another(
     emulator.control("DELETE", "/script")
     emulator.release()
     waiting = len(queued(tmp_path))
-    # SIGTERM tries everything once more, whatever its schedule; two, because there are two slots.
+    # SIGTERM tries everything once more, whatever its schedule; two, because there are two partitions.
     with (
         spooling(directory, tmp_path, arguments=GRACE) as first,
         spooling(directory, tmp_path, arguments=GRACE) as second,

@@ -311,14 +311,14 @@ async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> 
         spool.limits = SpoolLimits(octets=2**20, messages=2)
         jobs = [spool.store(envelope(f"A{number}"), body(), received=RECEIVED) for number in range(3)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
-        assert sorted(type(result).__name__ for result in results) == ["SpoolFull", "QueueEntry", "QueueEntry"]
+        assert sorted(type(result).__name__ for result in results) == ["QueueEntry", "QueueEntry", "SpoolFull"]
         first = next(result for result in results if isinstance(result, QueueEntry))
         await spool.remove(first)
         await spool.store(envelope("B"), body(), received=RECEIVED)
         spool.limits = SpoolLimits(octets=spool.octets + 100, messages=100)
         with pytest.raises(SpoolFull, match=r"octets \(delivery\.spool\.maxSize\)"):
             await spool.store(envelope("C"), body(b"x" * 99 + b"\r\n"), received=RECEIVED)
-        assert spool.ledger.reserved == spool.ledger.storing == 0
+        assert spool.index.reserved == spool.index.storing == 0
         await spool.store(envelope("D"), body(b"x" * 98 + b"\r\n"), received=RECEIVED)
 
 
@@ -358,7 +358,7 @@ def test_ten_thousand_messages_take_little_memory(tmp_path: Path) -> None:
         for number in range(10_000):
             given = envelope(f"{number:012X}")
             line = header_line(given, body(), received=RECEIVED + timedelta(seconds=number))
-            Path(spool.shelf.queue, given.queue_id).write_bytes(line + bytes(body().content))
+            Path(spool.files.queue, given.queue_id).write_bytes(line + bytes(body().content))
         tracemalloc.start()
         found = list(spool.recovered())
         taken = tracemalloc.get_traced_memory()[0]

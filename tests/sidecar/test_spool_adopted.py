@@ -11,7 +11,7 @@ from o365mailer_sidecar.spool.disk import Filesystem
 
 
 async def left(directory: Path, *queue_ids: str) -> None:
-    """Each in a slot of its own, behind the first that is free."""
+    """Each in a partition of its own, behind the first that is free."""
     with spool_in(directory) as spool:
         await spool.store(envelope(queue_ids[0]), body(), received=RECEIVED)
         if queue_ids[1:]:
@@ -24,12 +24,12 @@ def descriptors() -> int:
 
 
 @pytest.mark.promise("spool-survives-crash")
-async def test_a_slot_from_a_backup_that_left_empty_directories_out_is_taken_over_too(tmp_path: Path) -> None:
+async def test_a_partition_from_a_backup_that_left_empty_directories_out_is_taken_over_too(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         await left(tmp_path, "A", "B")
-        for slot in (tmp_path / "1", tmp_path / "2"):
-            (slot / "dead").rmdir()
-            (slot / "damaged").rmdir()
+        for partition in (tmp_path / "1", tmp_path / "2"):
+            (partition / "dead").rmdir()
+            (partition / "damaged").rmdir()
         before = descriptors()
         assert sorted(stored.queue_id for stored in await spool.adopted()) == ["A", "B"]
         assert descriptors() == before, "no lock is kept"

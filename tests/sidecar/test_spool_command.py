@@ -121,7 +121,7 @@ async def test_a_program_gets_the_same_as_json(tmp_path: Path) -> None:
     status, text, _ = ran(await filled(tmp_path), "ls", "--json", "--state", "queued")
     assert status == 0
     first, second = json.loads(text)
-    assert (first["queueId"], first["state"], first["slot"], first["attempts"]) == ("ABC1", "queued", "0", 0)
+    assert (first["queueId"], first["state"], first["partition"], first["attempts"]) == ("ABC1", "queued", "0", 0)
     assert second["recipients"] == [
         {"address": "b@example.com", "state": "due"},
         {"address": "c@example.com", "state": "accepted"},
@@ -162,7 +162,7 @@ async def test_what_is_decided_waits_for_the_next_process(tmp_path: Path) -> Non
     directory = await filled(tmp_path)
     assert ran(directory, "hold", "ABC1") == (
         0,
-        "ABC1: on hold\nno process has slot 0: the next that starts on it sees the change\n",
+        "ABC1: on hold\nno process has partition 0: the next that starts on it sees the change\n",
         "",
     )
     assert message(directory, "ABC1")["state"] == "held"
@@ -291,7 +291,7 @@ async def test_another_process_that_has_the_pid_by_now_is_left_alone(tmp_path: P
         lock = directory / "0" / "lock"
         owner = json.loads(lock.read_text()) | {"pid": innocent.pid}
         lock.write_text(json.dumps(owner))
-        assert "no process has slot 0" in ran(directory, "hold", "ABC1")[1]
+        assert "no process has partition 0" in ran(directory, "hold", "ABC1")[1]
         lock.write_text(json.dumps(owner | {"namespace": "pid:[1]", "host": "web-5d9"}))
         assert "of 'web-5d9', which cannot be told from here" in ran(directory, "release", "ABC1")[1]
         assert innocent.poll() is None
@@ -299,12 +299,12 @@ async def test_another_process_that_has_the_pid_by_now_is_left_alone(tmp_path: P
 
 
 @pytest.mark.promise("spool-commands")
-async def test_a_pid_in_the_lock_is_not_enough_though_the_slot_is_locked(tmp_path: Path) -> None:
+async def test_a_pid_in_the_lock_is_not_enough_though_the_partition_is_locked(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool, innocent_process() as innocent:
         await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)
         lock = tmp_path / "0" / "lock"
         lock.write_text(json.dumps(json.loads(lock.read_text()) | {"pid": innocent.pid}))
-        assert "no process has slot 0" in ran(tmp_path, "hold", "ABC1")[1]
+        assert "no process has partition 0" in ran(tmp_path, "hold", "ABC1")[1]
         lock.write_text(json.dumps(json.loads(lock.read_text()) | {"started": started(innocent.pid)}))
         assert f"process {innocent.pid} was told" in ran(tmp_path, "release", "ABC1")[1]
         assert innocent.wait(10) == -signal.SIGHUP, "the control: it is the start that told them apart"
@@ -314,7 +314,7 @@ async def test_a_pid_in_the_lock_is_not_enough_though_the_slot_is_locked(tmp_pat
     ("arguments", "complaint"),
     [
         (("show", "F00"), "no message 'F00': it was sent, or never stored (`spool ls` says what there is)"),
-        (("drop", "AB"), "'AB' may be one of 2: ABC1 (queued, slot 0), ABD2 (queued, slot 0)"),
+        (("drop", "AB"), "'AB' may be one of 2: ABC1 (queued, partition 0), ABD2 (queued, partition 0)"),
         (("drop", ""), "the queue id is empty: write one, or its beginning (`spool ls` says what there is)"),
         (("ls", "--spool-dir", "/dev/null"), "'/dev/null' is no spool directory: Not a directory"),
         (("ls", "--spool-dir", "/no/where"), "'/no/where' is no spool directory: No such file or directory"),
@@ -352,12 +352,12 @@ async def test_an_empty_id_is_no_message_where_there_is_only_one(tmp_path: Path)
     assert files(tmp_path).keys() == {"ABC1"}
 
 
-def test_a_slot_named_for_its_spool_is_told_which_directory_is_meant(tmp_path: Path) -> None:
+def test_a_partition_named_for_its_spool_is_told_which_directory_is_meant(tmp_path: Path) -> None:
     with spool_in(tmp_path):
         pass
     status, _, complaint = ran(tmp_path, "ls", "--spool-dir", str(tmp_path / "0"))
     assert status == 2
-    assert f"is one slot of a spool: name the directory above it, '{tmp_path}'" in complaint
+    assert f"is one partition of a spool: name the directory above it, '{tmp_path}'" in complaint
 
 
 def test_an_empty_spool_is_nothing(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def test_a_call_that_fails_means_not_kept_and_is_never_tried_again_on_the_
             await spool.store(envelope("A"), body(CONTENT), received=RECEIVED)
         assert isinstance(failure.value, SpoolFull) == (code != errno.EIO)
         assert reports.named("spool_failed")
-        assert (spool.depth, spool.octets, spool.ledger.reserved, files(tmp_path)) == (0, 0, 0, {})
+        assert (spool.depth, spool.octets, spool.index.reserved, files(tmp_path)) == (0, 0, 0, {})
         await spool.store(envelope("B"), body(CONTENT), received=RECEIVED)
         assert set(disk.synced_files().values()) <= {1}, "no file is synced twice"
     with spool_in(tmp_path) as spool:
@@ -121,7 +121,7 @@ async def test_entries_whose_directory_was_not_synced_are_never_used(tmp_path: P
             await spool.store(envelope("A"), body(), received=RECEIVED)
         assert list((tmp_path / "0" / "queue").iterdir()) == []
         await spool.store(envelope("A"), body(), received=RECEIVED)
-        assert len(spool.shelf.spares.ready) == BATCH - 1
+        assert len(spool.files.preallocated.ready) == BATCH - 1
 
 
 async def test_a_few_entries_are_used_where_there_is_room_for_no_more(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_one_client_pays_one_fsync_a_message_and_two_for_32_entries(tmp_pa
         disk.synced.clear()
         for number in range(2 * BATCH):
             await spool.store(envelope(f"A{number}"), body(), received=RECEIVED)
-        assert disk.synced.pop(spool.shelf.queue) == 2
+        assert disk.synced.pop(spool.files.queue) == 2
     assert set(disk.synced.values()) == {1}
     assert len(disk.synced) == 2 * BATCH
 
@@ -231,7 +231,7 @@ async def test_concurrent_stores_share_the_fsync_of_the_directory(tmp_path: Path
     with spool_in(tmp_path, disk=disk) as spool:
         disk.synced.clear()
         await asyncio.gather(*(client(name) for name in range(10)))
-        assert disk.synced[spool.shelf.queue] <= 200 // BATCH + 1
+        assert disk.synced[spool.files.queue] <= 200 // BATCH + 1
         assert len(disk.synced_files()) == 200
 
 

@@ -19,25 +19,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from o365mailer_sidecar.spool.spool import Spool
 spool = Spool.opened(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
-print(spool.slot.path.name, len(list(spool.recovered())), flush=True)
+print(spool.partition.path.name, len(list(spool.recovered())), flush=True)
 sys.stdin.read()
 """
 
 
 def another(directory: Path) -> "subprocess.Popen[str]":
-    """A process with a slot, until its standard input ends."""
+    """A process with a partition, until its standard input ends."""
     command = [sys.executable, "-c", HOLD, str(directory)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def said(process: "subprocess.Popen[str]") -> str:
-    """Its slot, and how many messages it found there."""
+    """Its partition, and how many messages it found there."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
 @pytest.mark.promise("spool-survives-crash")
-async def test_processes_that_share_a_directory_have_a_slot_each_and_take_over_what_the_dead_have_left(
+async def test_processes_that_share_a_directory_have_a_partition_each_and_take_over_what_the_dead_have_left(
     tmp_path: Path,
 ) -> None:
     with spool_in(tmp_path):
@@ -49,11 +49,11 @@ async def test_processes_that_share_a_directory_have_a_slot_each_and_take_over_w
         third.kill()
         third.communicate()
     with spool_in(tmp_path) as spool:
-        assert spool.slot.path.name == "0"
+        assert spool.partition.path.name == "0"
         with spool_in(tmp_path) as other:
             await other.store(envelope(), body(), received=RECEIVED)
     with spool_in(tmp_path) as spool:
-        assert spool.slot.path.name == "1", "the one with the message before the first"
+        assert spool.partition.path.name == "1", "the one with the message before the first"
         assert len(recovered(spool)) == 1
 
 
@@ -63,7 +63,7 @@ async def test_a_process_that_lives_takes_what_others_have_left(tmp_path: Path) 
         assert await spool.adopted() == []
         for queue_ids in (("A", "B"), ("C", "D")):
             with spool_in(tmp_path) as other:
-                assert other.slot.path.name == "1"
+                assert other.partition.path.name == "1"
                 for queue_id in queue_ids:
                     stored = await other.store(envelope(queue_id), body(), received=RECEIVED)
                 await other.bury(stored)
@@ -85,7 +85,7 @@ async def test_the_only_process_that_starts_again_takes_what_all_have_left(tmp_p
         assert recovered(spool).keys() == {"A", "B", "C"}
 
 
-async def test_a_killed_process_leaves_its_slot_and_its_messages_to_the_next(tmp_path: Path) -> None:
+async def test_a_killed_process_leaves_its_partition_and_its_messages_to_the_next(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         await spool.store(envelope(), body(), received=RECEIVED)
     first = another(tmp_path)
@@ -97,7 +97,7 @@ async def test_a_killed_process_leaves_its_slot_and_its_messages_to_the_next(tmp
     next_one.communicate()
 
 
-def test_the_lock_says_who_has_the_slot(tmp_path: Path) -> None:
+def test_the_lock_says_who_has_the_partition(tmp_path: Path) -> None:
     with spool_in(tmp_path):
         owner = json.loads((tmp_path / "0" / "lock").read_text())
     assert owner["pid"] == os.getpid()

@@ -38,7 +38,7 @@ def uids(pid: int) -> set[int]:
 
 
 @pytest.mark.promise("spool-commands")
-def test_every_verb_works_and_reaches_the_process_that_has_the_slot(emulator: EmulatorClient, folder: Path) -> None:
+def test_every_verb_works_and_reaches_the_process_that_has_the_spool(emulator: EmulatorClient, folder: Path) -> None:
     directory = MailerDirectory(folder / "mailer")
     nowhere(directory)
     with spooling(directory, folder, prefix=PREFIX) as sidecar:
@@ -85,7 +85,7 @@ def test_a_process_that_has_ended_is_not_told_though_nobody_has_collected_it(fol
         sidecar.process.kill()
         os.waitid(os.P_PID, sidecar.process.pid, os.WEXITED | os.WNOWAIT)
         assert spool(folder, "hold", queue_id).stdout == (
-            f"{queue_id}: on hold\nno process has slot 0: the next that starts on it sees the change\n"
+            f"{queue_id}: on hold\nno process has partition 0: the next that starts on it sees the change\n"
         )
         sidecar.ended()
 
@@ -99,5 +99,5 @@ def test_a_process_of_a_version_that_did_not_say_when_it_started_is_named(folder
         lock = folder / "spool" / "0" / "lock"
         lock.write_text(json.dumps({**json.loads(lock.read_text()), "started": 0}))
         said = spool(folder, "hold", queue_id).stdout
-        assert f"slot 0 belonged last to process {sidecar.process.pid} of " in said
+        assert f"partition 0 belonged last to process {sidecar.process.pid} of " in said
         assert "which cannot be told from here" in said

@@ -12,15 +12,15 @@ from support.spooling import number, spooling, submit
 BROKEN_ONCE = """
 import sys
 from o365mailer_sidecar.main import main
-from o365mailer_sidecar.queue.service import Backlog
+from o365mailer_sidecar.queue.service import QueueService
 
-look = Backlog.look
+look = QueueService.look
 
-def fail(backlog):
-    Backlog.look = look
+def fail(service):
+    QueueService.look = look
     raise RuntimeError("secret words")
 
-Backlog.look = fail
+QueueService.look = fail
 sys.exit(main(sys.argv[4:]))
 """
 

@@ -64,7 +64,7 @@ async def a_day(spool: Spool, disk: RecordingDisk) -> None:
     await settled(spool, disk, "D", "two@example.com", durable=False)
     await asyncio.gather(stored(spool, disk, "E"), stored(spool, disk, "F"))
     await removed(spool, disk, "E")
-    spool.shelf.doubted.add("F")  # as if an fsync of it had failed: it is copied
+    spool.files.doubted.add("F")  # as if an fsync of it had failed: it is copied
     await settled(spool, disk, "F", "one@example.com", durable=True)
 
 

@@ -37,7 +37,7 @@ def nowhere(directory: MailerDirectory, **members: Any) -> None:
 
 
 def queued(folder: Path) -> list[str]:
-    """The queue ids of what waits, in all slots."""
+    """The queue ids of what waits, in all partitions."""
     return sorted(file.name for file in folder.glob("spool/*/queue/[!.]*"))
 
 

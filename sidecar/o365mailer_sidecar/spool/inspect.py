@@ -109,7 +109,7 @@ def everything(directory: Path) -> list[SpoolFile]:
     try:
         if (directory / LOCK).is_file() and (directory / QUEUE).is_dir():
             above = directory.absolute().parent
-            raise WrongCommandLine(f"'{directory}' is one slot of a spool: name the directory above it, '{above}'")
+            raise WrongCommandLine(f"'{directory}' is one partition of a spool: name the directory above it, '{above}'")
         found = [
             each
             for partition in slots(directory)
@@ -154,7 +154,7 @@ def named(queue_id: str, found: Iterable[SpoolFile]) -> SpoolFile:
     if not exact:
         raise WrongCommandLine(f"no message '{queue_id}': it was sent, or never stored (`spool ls` says what there is)")
     if len(exact) > 1:
-        places = ", ".join(f"{each.name} ({each.state}, slot {each.partition.name})" for each in exact[:5])
+        places = ", ".join(f"{each.name} ({each.state}, partition {each.partition.name})" for each in exact[:5])
         raise WrongCommandLine(f"'{queue_id}' may be one of {len(exact)}: {places}")
     return exact[0]
 
@@ -264,7 +264,12 @@ def summary(found: Iterable[SpoolFile]) -> str:
 
 def facts(found: SpoolFile) -> Json:
     """Everything but the message, for JSON."""
-    known: Json = {"queueId": found.name, "state": found.state, "slot": found.partition.name, "file": str(found.path)}
+    known: Json = {
+        "queueId": found.name,
+        "state": found.state,
+        "partition": found.partition.name,
+        "file": str(found.path),
+    }
     if found.entry is None:
         return known | {"fault": found.fault}
     header, standing = found.entry.header, found.entry.standing

@@ -108,7 +108,7 @@ def locked(directory: Path, *, disk: Disk) -> Partition:
         raise SpoolUnusable(
             f"--spool-dir: '{directory}' is not a directory that can be written to and locked: {error.strerror}"
         ) from None
-    raise SpoolUnusable(f"--spool-dir: every slot in '{directory}' is locked by another process")
+    raise SpoolUnusable(f"--spool-dir: every partition in '{directory}' is locked by another process")
 
 
 def slots(directory: Path) -> list[Path]:
