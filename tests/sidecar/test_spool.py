@@ -99,9 +99,9 @@ async def test_a_file_that_could_not_be_read_is_tried_again_and_told_once(tmp_pa
     reports = Reports()
     with spool_in(tmp_path, reports=reports) as spool:
         assert recovered(spool) == {}
-        assert await spool.adopted() == []
+        assert await spool.take_over() == []
         away.rename(file)
-        (found,) = await spool.adopted()
+        (found,) = await spool.take_over()
         assert octets((await spool.open(found))[1]) == octets(body())
         file.rename(away)
         file.symlink_to(file)

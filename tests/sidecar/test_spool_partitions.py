@@ -60,18 +60,18 @@ async def test_processes_that_share_a_directory_have_a_partition_each_and_take_o
 @pytest.mark.promise("spool-survives-crash")
 async def test_a_process_that_lives_takes_what_others_have_left(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        assert await spool.adopted() == []
+        assert await spool.take_over() == []
         for queue_ids in (("A", "B"), ("C", "D")):
             with spool_in(tmp_path) as other:
                 assert other.partition.path.name == "1"
                 for queue_id in queue_ids:
                     stored = await other.store(envelope(queue_id), body(), received=RECEIVED)
                 await other.bury(stored)
-                assert await spool.adopted() == [], "it still runs"
-            (adopted,) = await spool.adopted()
-            assert adopted.queue_id == queue_ids[0]
-            assert await spool.adopted() == []
-            (await spool.open(adopted))[1].close()
+                assert await spool.take_over() == [], "it still runs"
+            (taken,) = await spool.take_over()
+            assert taken.queue_id == queue_ids[0]
+            assert await spool.take_over() == []
+            (await spool.open(taken))[1].close()
         assert spool.depth == 2
         assert files(tmp_path).keys() == {"A", "C"}
         assert files(tmp_path, "dead").keys() == {"B", "D"}

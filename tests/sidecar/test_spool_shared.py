@@ -21,7 +21,7 @@ def test_what_a_killed_sidecar_left_is_sent_by_one_that_was_there_before(
         new.ended()
         directory.write_for(emulator)
         old.process.send_signal(signal.SIGHUP)
-        assert old.event("spool_adopted")["messages"] == 1
+        assert old.event("spool_taken_over")["messages"] == 1
         (message,) = emulator.messages(atleast=1, wait=20)
         assert f"id {left};" in dict(message["headers"])["Received"]
     assert queued(tmp_path) == []

@@ -18,7 +18,7 @@ SLICE: Final = 50
 SWEEP_EVERY: Final = 3600.0
 """Seconds between looks for dead letters whose time is over."""
 
-ADOPT_EVERY: Final = 60.0
+TAKE_OVER_EVERY: Final = 60.0
 """Seconds between looks for what processes have left that shared the directory: a rolling update ends the old pod after
 the new one has started."""
 
@@ -63,19 +63,19 @@ class SpoolScanner:
         if gone:
             self.log.event("dead_letters_removed", messages=gone)
 
-    async def keep_adopting(self) -> None:
-        """`adopt` until cancelled."""
+    async def keep_taking_over(self) -> None:
+        """`take_over` until cancelled."""
         while True:
-            await asyncio.sleep(ADOPT_EVERY)
-            await self.adopt()
+            await asyncio.sleep(TAKE_OVER_EVERY)
+            await self.take_over()
 
-    async def adopt(self) -> None:
+    async def take_over(self) -> None:
         """Deliver also what processes have left that are gone and shared the directory."""
-        adopted = await self.spool.adopted()
-        for stored in adopted:
+        taken = await self.spool.take_over()
+        for stored in taken:
             self.scheduler.take(stored, after=self._wait_for(stored))
-        if adopted:
-            self.log.event("spool_adopted", messages=len(adopted))
+        if taken:
+            self.log.event("spool_taken_over", messages=len(taken))
 
     def reread(self) -> None:
         """Somebody has changed the spool by hand (SIGHUP)."""

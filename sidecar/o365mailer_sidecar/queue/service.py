@@ -104,13 +104,13 @@ class QueueService:
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 self.log.event("spool_unreadable", level="error", file=error.filename or "", reason=reason)
-            self.acceptor.do(self.scanner.adopt())
+            self.acceptor.do(self.scanner.take_over())
 
     def start(self) -> None:
         """Deliver from now on."""
         assert self.scanner  # noqa: S101  # for the type checker
         scanner = self.scanner
-        works = (self.acceptor.scheduler.run, scanner.recover, scanner.keep_sweeping, scanner.keep_adopting)
+        works = (self.acceptor.scheduler.run, scanner.recover, scanner.keep_sweeping, scanner.keep_taking_over)
         self.tasks = {asyncio.ensure_future(self._kept_up(work)) for work in works}
 
     async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

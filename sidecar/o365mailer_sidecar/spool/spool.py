@@ -291,7 +291,7 @@ class Spool:
         """
         return self.recovery.messages()
 
-    async def adopted(self) -> list[QueueEntry]:
+    async def take_over(self) -> list[QueueEntry]:
         """What others have left in this directory that are gone, in our slot now; and what can be read again.
 
         Cheap where there is none.

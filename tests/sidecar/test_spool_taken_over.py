@@ -31,7 +31,7 @@ async def test_a_partition_from_a_backup_that_left_empty_directories_out_is_take
             (partition / "dead").rmdir()
             (partition / "damaged").rmdir()
         before = descriptors()
-        assert sorted(stored.queue_id for stored in await spool.adopted()) == ["A", "B"]
+        assert sorted(stored.queue_id for stored in await spool.take_over()) == ["A", "B"]
         assert descriptors() == before, "no lock is kept"
 
 
@@ -53,6 +53,6 @@ async def test_a_file_that_cannot_be_moved_keeps_no_other_back(tmp_path: Path) -
             for queue_id in ("A", "B"):
                 await other.store(envelope(queue_id), body(), received=RECEIVED)
             await left(tmp_path, "C")
-        adopted = await spool.adopted()
-        assert sorted(stored.queue_id for stored in adopted) == ["A", "C"], "nobody would look for them again"
+        taken = await spool.take_over()
+        assert sorted(stored.queue_id for stored in taken) == ["A", "C"], "nobody would look for them again"
         assert reports.named("spool_unreadable") == [{"file": "B", "reason": "Input/output error"}]
