@@ -140,6 +140,7 @@ class Service:
             handler=self.relay,
             log=self.log,
             queue_id=new_queue_id,
+            now=now,
             sessions=self.sessions,
             session_limit=SESSION_LIMIT,
             loop=asyncio.get_running_loop(),

@@ -16,8 +16,8 @@ from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.mailer import MailerDirectory
-from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.commands import SessionLimits
@@ -78,38 +78,33 @@ class Relay:
         """The app went away before its message was complete enough to try."""
         self.audit.ended(envelope, outcome="dropped", reply=NOTHING, size=0, seconds=0.0)
 
-    async def submit(self, envelope: Envelope, body: Body) -> Reply:
+    async def submit(self, message: Message) -> Reply:
         """The reply for the app. When cancelled, the app has gone: nothing sent yet is sent any more."""
-        began = self.monotonic()
-        pending = self.acceptor.of(envelope, body) if self.acceptor else None
-        told = await self._unasked(envelope, body, pending, began) if pending else None
-        attempt = pending.attempt if pending else Attempt()
-        reply, reason = told or await self._asked(envelope, body, attempt, pending, began)
+        attempt = Attempt(began=self.monotonic())
+        pending = self.acceptor.of(message, attempt) if self.acceptor else None
+        told = await self._unasked(message, pending) if pending else None
+        reply, reason = told or await self._asked(message, attempt, pending)
         if reason:
-            self._audit(envelope, body, attempt, _word(reply), reply, reason=reason, since=began)
+            self._audit(message, attempt, _word(reply), reply, reason=reason)
         return reply
 
-    async def _unasked(
-        self, envelope: Envelope, body: Body, pending: "PendingMessage", began: float
-    ) -> "AppReply | None":
+    async def _unasked(self, message: Message, pending: "PendingMessage") -> "AppReply | None":
         try:
             return await pending.without_asking()
         except asyncio.CancelledError:
             pending.let_go()
-            self._audit(envelope, body, pending.attempt, "dropped", NOTHING, since=began)
+            self._audit(message, pending.attempt, "dropped", NOTHING)
             raise
 
-    async def _asked(
-        self, envelope: Envelope, body: Body, attempt: Attempt, pending: "PendingMessage | None", began: float
-    ) -> "AppReply":
+    async def _asked(self, message: Message, attempt: Attempt, pending: "PendingMessage | None") -> "AppReply":
         attempt.keep = pending.keep if pending else None
-        task = asyncio.ensure_future(result_of(self.upstream, envelope, body, attempt, failed=self.log.failure))
+        task = asyncio.ensure_future(result_of(self.upstream, message, attempt, failed=self.log.failure))
         self.running[task] = attempt
         task.add_done_callback(self._ran)
         try:
             return await self._within(task, attempt, pending)
         except asyncio.CancelledError:
-            self._gone(envelope, body, task, attempt, began)
+            self._gone(message, task, attempt)
             if pending:
                 pending.let_go()
             raise
@@ -142,15 +137,15 @@ class Relay:
             self.acceptor.scheduler.hear(result)
         return await pending.concluded(result) if pending else (result.reply, result.reason)
 
-    def _gone(self, envelope: Envelope, body: Body, task: asyncio.Task[Result], attempt: Attempt, began: float) -> None:
+    def _gone(self, message: Message, task: asyncio.Task[Result], attempt: Attempt) -> None:
         if attempt.withdraw():
             task.cancel()
-            self._audit(envelope, body, attempt, "dropped", NOTHING, since=began)
+            self._audit(message, attempt, "dropped", NOTHING)
             return
 
         def orphaned(done: asyncio.Task[Result]) -> None:
             reply = NOTHING if done.cancelled() else done.result().reply
-            self._audit(envelope, body, attempt, "orphaned", reply, since=began)
+            self._audit(message, attempt, "orphaned", reply)
 
         task.add_done_callback(orphaned)
 
@@ -164,24 +159,14 @@ class Relay:
             task.cancel()
         return unknown
 
-    def _audit(
-        self,
-        envelope: Envelope,
-        body: Body,
-        attempt: Attempt,
-        outcome: str,
-        reply: Reply,
-        *,
-        since: float,
-        reason: str = "",
-    ) -> None:
+    def _audit(self, message: Message, attempt: Attempt, outcome: str, reply: Reply, *, reason: str = "") -> None:
         self.audit.ended(
-            envelope,
+            message.envelope,
             outcome=outcome,
             reason=reason,
             reply=reply,
-            size=len(body),
-            seconds=self.monotonic() - since,
+            size=len(message.body),
+            seconds=self.monotonic() - attempt.began,
             upstream=attempt.upstream,
         )
 

@@ -15,6 +15,7 @@ from o365mailer_cli.main import main
 from o365mailer_cli.relay import Relay
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_operator.token.spec import decode_spec
+from o365mailer_sidecar.message.message import Message
 
 WAY_OUT = "Name a directory on a disk with --spool-dir, or send without a spool: --no-spool."
 
@@ -179,7 +180,7 @@ def test_a_spool_that_is_there_is_used_as_it_is(tmp_path: Path) -> None:
 async def test_what_a_relay_has_stored_counts_and_the_files_that_it_holds_ready_do_not(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for name in ("2990A37EA2F3", "2990A37EA2F4"):
-            await spool.store(envelope(name), body(), received=RECEIVED)
+            await spool.store(Message(envelope(name), body(), RECEIVED))
         assert len(list((tmp_path / "0" / "queue").iterdir())) > 2
         assert SpoolDirectory(tmp_path).waiting() == spool.depth == 2
 

@@ -9,6 +9,7 @@ from typing import Final
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.entry import Event, event_line, header_line
 
@@ -46,7 +47,7 @@ class SpoolJudge:
         """One file: read as the message that was stored, whole, or Damaged. Raises AssertionError otherwise."""
         self.inputs += 1
         content = self.die.choice(CONTENTS[:-1]) if self.die.random() < 0.98 else CONTENTS[-1]
-        line = header_line(ENVELOPE, Body(content, not content.isascii()), received=NOW)
+        line = header_line(Message(ENVELOPE, Body(content, not content.isascii()), NOW))
         events = b"".join(self._line() for _ in range(self.die.randrange(5)))
         octets = self._broken(line, content, events)
         if b"unchecked" in octets:

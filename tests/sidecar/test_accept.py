@@ -20,6 +20,7 @@ from o365mailer_contract.settings import Settings, decode
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue.accept import QueueAcceptor
 from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.scheduler import Scheduler
@@ -82,8 +83,9 @@ class Exchange:
         """A while."""
         await asyncio.sleep(self.dice.choice((0, 0, 0.001, 0.004, 0.012)))
 
-    async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> tuple[Envelope, Answers]:
+    async def transact(self, message: Message, attempt: Attempt) -> tuple[Envelope, Answers]:
         """As `Upstream` does."""
+        envelope = message.envelope
         async with self.turn:
             if attempt.withdrawn:
                 raise Withdrawn
@@ -178,7 +180,8 @@ async def app(house: House, dice: random.Random, number: int) -> tuple[str, tupl
         sender=Sender(address="a@b.c"),
         recipients=tuple(Recipient(address=address) for address in to),
     )
-    task = asyncio.ensure_future(house.relay.submit(envelope, Body(b"Subject: x\r\n\r\nbody\r\n")))
+    message = Message(envelope, Body(b"Subject: x\r\n\r\nbody\r\n"), datetime.now(UTC))
+    task = asyncio.ensure_future(house.relay.submit(message))
     await asyncio.wait({task}, timeout=dice.choice((0, 0.002, 0.006, 5, 5, 5, 5)))
     if task.done():
         return envelope.queue_id, to, task.result().code, 0
@@ -229,7 +232,7 @@ async def test_a_defect_after_exchange_took_a_message_sends_it_to_nobody_again(t
 
     house.audit.ended = broken_once  # type: ignore[method-assign]
     sent = Envelope(queue_id="Q1", sender=Sender(address="a@b.c"), recipients=(Recipient(address="r@example.com"),))
-    stored = await house.spool.store(sent, Body(b"Subject: x\r\n\r\n"), received=datetime.now(UTC))
+    stored = await house.spool.store(Message(sent, Body(b"Subject: x\r\n\r\n"), datetime.now(UTC)))
     house.scheduler.take(stored)
     running = asyncio.ensure_future(house.scheduler.run())
     await told.wait()

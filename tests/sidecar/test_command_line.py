@@ -19,6 +19,7 @@ from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
@@ -168,7 +169,7 @@ def test_a_spool_file_with_such_an_address_sends_nothing_and_stops_nothing(
     for name, address in (("AAAA", hostile), ("BBBB", "b@contoso.com")):
         to = (Recipient(address=address),)
         envelope = Envelope(queue_id=name, sender=Sender(address="noreply@contoso.com"), recipients=to)
-        (queue / name).write_bytes(header_line(envelope, body, received=datetime.now(UTC)) + body.content)
+        (queue / name).write_bytes(header_line(Message(envelope, body, datetime.now(UTC))) + body.content)
     with spooling(directory, tmp_path):
         until(lambda: queued(tmp_path) == [])
     assert [message["recipients"] for message in emulator.messages()] == [["b@contoso.com"]]

@@ -28,6 +28,7 @@ from support.spooled import RECEIVED, Reports, body, envelope, octets, spool_in
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message import body as body_module
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool import entry, files, partition
 from o365mailer_sidecar.spool.disk import Disk, Filesystem
 
@@ -82,7 +83,8 @@ async def recovery(directory: Path, disk: Disk) -> SpoolFile:
         spool.threads = AtOnce()
         for each in spool.recovered():
             with suppress(Damaged):  # which is reported
-                left, message = await spool.open(each)
+                opened = await spool.open(each)
+                left, message = opened.envelope, opened.body
                 found.queued[each.queue_id] = {to.address for to in left.recipients}, octets(message)
         found.dead = dict(letters(spool.files.dead))
     return found
@@ -214,7 +216,7 @@ async def test_a_crash_during_the_recovery_from_a_crash_loses_nothing_either(tmp
 async def test_a_crash_while_another_relays_messages_are_taken_over_loses_none(tmp_path: Path, scratch: Path) -> None:
     with spool_in(tmp_path / "spool") as first, spool_in(tmp_path / "spool") as second:
         for spool, queue_id in ((first, "A"), (second, "B"), (second, "C")):
-            await spool.store(envelope(queue_id, *RECIPIENTS), body(CONTENTS[queue_id]), received=RECEIVED)
+            await spool.store(Message(envelope(queue_id, *RECIPIENTS), body(CONTENTS[queue_id]), RECEIVED))
         await buried(second, RecordingDisk(tmp_path), "C")
     disk = RecordingDisk(tmp_path)
     with spool_in(tmp_path / "spool", disk=disk):

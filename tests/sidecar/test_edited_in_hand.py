@@ -13,6 +13,7 @@ from support.sidecar_process import MailerDirectory, Sidecar, document, until
 from support.spooled import RECEIVED, body, envelope, files, spool_in
 from support.spooling import dead, number, queued, spooling, submit
 
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.entry import Event
 
 RECIPIENTS = ("a@example.com", "b@example.com")
@@ -116,10 +117,11 @@ def test_a_message_of_the_spool_is_set_aside_and_nobody_is_served_twice(
 @pytest.mark.promise("spool-sets-damaged-files-aside")
 async def test_a_file_that_an_editor_saves_over_what_happened_meanwhile_serves_nobody_twice(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope("A", *RECIPIENTS), body(), received=RECEIVED)
+        stored = await spool.store(Message(envelope("A", *RECIPIENTS), body(), RECEIVED))
         before = files(tmp_path)["A"]
         await spool.record(stored, Event(at=RECEIVED, event="attempt", accepted=RECIPIENTS[:1]), durable=True)
         (tmp_path / "0" / "queue" / "A").write_bytes(before)
-        due, content = await spool.open(stored)
+        opened = await spool.open(stored)
+        due, content = opened.envelope, opened.body
         content.close()
     assert [to.address for to in due.recipients] == ["b@example.com"]

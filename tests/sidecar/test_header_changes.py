@@ -18,7 +18,8 @@ from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message import body as body_module
 from o365mailer_sidecar.message.body import Body, BodyReader
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.message.header import header_block, read
+from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.message.policy import Policy, applied
 from o365mailer_sidecar.queue import notice
@@ -198,9 +199,9 @@ def handled(content: bytes, senders: Members) -> None:
     """Everything that is done with a header: judged, written, and told of in a notice."""
     with suppress(Refused):
         b"".join(outgoing(content, senders).stuffed())
-    head = header_block(content)
-    notice.audience(ENVELOPE, head, [notice.Failure(Recipient(address="x@y.z"), "")], notify="sender")
-    notice.composed(ENVELOPE, head, [], mailbox=MAILBOX, to="x@y.z", received=datetime.now(UTC))
+    message = Message(ENVELOPE, Body(content), datetime.now(UTC))
+    notice.audience(message, [notice.Failure(Recipient(address="x@y.z"), "")], notify="sender")
+    notice.composed(message, [], mailbox=MAILBOX, to="x@y.z")
 
 
 @pytest.mark.promise("memory-and-disk-are-bounded")

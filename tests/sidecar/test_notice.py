@@ -5,16 +5,19 @@ from datetime import UTC, datetime
 
 import pytest
 
+from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue.notice import LISTED, Failure, audience, composed, envelope_for
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
-def envelope(sender: str = "app@contoso.com", *parameters: str) -> Envelope:
-    """To one."""
-    to = Recipient(address="a@example.com", parameters=parameters)
-    return Envelope(queue_id="Q1", sender=Sender(address=sender), recipients=(to,))
+def message(head: bytes, sender: str = "app@contoso.com") -> Message:
+    """To one recipient, with these header fields."""
+    to = (Recipient(address="a@example.com"),)
+    envelope = Envelope(queue_id="Q1", sender=Sender(address=sender), recipients=to)
+    return Message(envelope, Body(head + b"\r\n"), RECEIVED)
 
 
 def failures(*parameters: str) -> list[Failure]:
@@ -43,18 +46,16 @@ def failures(*parameters: str) -> list[Failure]:
 def test_who_is_told(
     sender: str, head: bytes, parameters: tuple[str, ...], notify: str | None, expected: str | None
 ) -> None:
-    assert audience(envelope(sender), head, failures(*parameters), notify=notify) == expected
+    assert audience(message(head, sender), failures(*parameters), notify=notify) == expected
 
 
 @pytest.mark.promise("failed-mail-is-reported")
 def test_nobody_is_told_of_a_notice() -> None:
     sent = envelope_for("ops@contoso.com", mailbox="noreply@contoso.com", queue_id="Q2")
-    content = composed(
-        envelope(), b"", failures(), mailbox="noreply@contoso.com", to="ops@contoso.com", received=RECEIVED
-    )
+    content = composed(message(b""), failures(), mailbox="noreply@contoso.com", to="ops@contoso.com")
     head = content.partition(b"\r\n\r\n")[0] + b"\r\n"
-    assert audience(sent, head, failures(), notify="ops@contoso.com") is None
-    assert audience(envelope(), head, failures(), notify="ops@contoso.com") is None, "nor if it had a sender"
+    assert audience(Message(sent, Body(head), RECEIVED), failures(), notify="ops@contoso.com") is None
+    assert audience(message(head), failures(), notify="ops@contoso.com") is None, "nor if it had a sender"
     assert sent.sender.address == ""
     assert sent.recipients[0].parameters == ("NOTIFY=NEVER",)
 
@@ -66,9 +67,7 @@ def test_headers_of_the_original_cannot_make_headers_of_the_notice() -> None:
         + b"t" * 2000
         + b"\r\nBcc: hidden@example.com\r\n"
     )
-    content = composed(
-        envelope(), head, failures(), mailbox="noreply@contoso.com", to="app@contoso.com", received=RECEIVED
-    )
+    content = composed(message(head), failures(), mailbox="noreply@contoso.com", to="app@contoso.com")
     headers, _, body = content.partition(b"\r\n\r\n")
     assert [line.partition(b":")[0] for line in headers.split(b"\r\n")] == [
         b"From", b"To", b"Subject", b"Auto-Submitted", b"MIME-Version", b"Content-Type", b"Content-Transfer-Encoding",
@@ -95,12 +94,11 @@ HOSTILE = {
 @pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_header_takes_little_memory_and_a_notice_stays_small(head: bytes) -> None:
     failed = [Failure(Recipient(address=f"{number}@example.com"), "550 " + "x" * 900) for number in range(1000)]
+    failing = message(head)
     tracemalloc.start()
     try:
-        to = audience(envelope(), head, failed, notify="ops@contoso.com")
-        content = composed(
-            envelope(), head, failed, mailbox="noreply@contoso.com", to="ops@contoso.com", received=RECEIVED
-        )
+        to = audience(failing, failed, notify="ops@contoso.com")
+        content = composed(failing, failed, mailbox="noreply@contoso.com", to="ops@contoso.com")
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -125,9 +123,7 @@ def test_a_notice_asks_for_smtputf8_when_an_address_of_it_needs_it(to: str, mail
 
 def test_a_subject_that_is_not_ascii_stays_in_the_text() -> None:
     head = "Subject: Grüße\r\n".encode()
-    content = composed(
-        envelope(), head, failures(), mailbox="noreply@contoso.com", to="app@contoso.com", received=RECEIVED
-    )
+    content = composed(message(head), failures(), mailbox="noreply@contoso.com", to="app@contoso.com")
     headers, _, body = content.partition(b"\r\n\r\n")
     assert b"Subject: Undelivered mail\r\n" in headers
     assert headers.isascii()

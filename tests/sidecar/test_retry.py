@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.spooled import RECEIVED, body, envelope, files, spool_in
 
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scanner import SpoolScanner
@@ -91,7 +92,7 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
 
     with spool_in(tmp_path) as spool:
         spool.now = times.clock.now
-        dead = await spool.store(envelope("DEAD1"), body(), received=RECEIVED)
+        dead = await spool.store(Message(envelope("DEAD1"), body(), RECEIVED))
         await spool.bury(dead, Event(at=RECEIVED, event="attempt", refused={"a@example.com": "550 no"}))
         buried = times.day.timestamp()
         os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))

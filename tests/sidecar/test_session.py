@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.sidecar_process import Sidecar, Wire
 
-from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.commands import SessionLimits
 from o365mailer_sidecar.smtp.session import TURN, Session
@@ -29,10 +29,10 @@ class Counter:
     def terms(self) -> SessionLimits:
         return SessionLimits(size_limit=10_000, line_endings="Normalize")
 
-    async def submit(self, envelope: Envelope, body: Body) -> Reply:
+    async def submit(self, message: Message) -> Reply:
         if self.failure:
             raise self.failure
-        self.taken.append((envelope, bytes(body.content)))
+        self.taken.append((message.envelope, bytes(message.body.content)))
         return Reply(250, "2.0.0", "taken")
 
     def refused(self, envelope: Envelope, reply: Reply, *, size: int, reason: str) -> None:
@@ -71,6 +71,7 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
             handler=handler,
             log=log,
             queue_id=lambda: "QUEUE",
+            now=lambda: datetime.now(UTC),
             sessions=sessions,
             session_limit=10,
             timeouts=Timeouts(idle=idle_limit, farewell=min(idle_limit, 10)),

@@ -14,6 +14,7 @@ from support.spooled import RECEIVED, Reports, body, envelope, files, octets, re
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.body import MEMORY, Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.disk import Filesystem
 from o365mailer_sidecar.spool.entry import Event, QueueEntry, SpoolLimits, header_line
 
@@ -30,10 +31,11 @@ BODIES = {
 @pytest.mark.parametrize("content", BODIES.values(), ids=BODIES)
 async def test_every_octet_is_the_same_after_a_restart(tmp_path: Path, content: bytes) -> None:
     with spool_in(tmp_path) as spool:
-        await spool.store(envelope(), body(content), received=RECEIVED)
+        await spool.store(Message(envelope(), body(content), RECEIVED))
     with spool_in(tmp_path) as spool:
         (stored,) = spool.recovered()
-        found, message = await spool.open(stored)
+        opened = await spool.open(stored)
+        found, message = opened.envelope, opened.body
         assert found == envelope()
         assert (stored.received, stored.size, stored.attempts) == (RECEIVED, len(content), 0)
         assert (len(message), message.eight_bit) == (len(content), not content.isascii())
@@ -62,19 +64,19 @@ async def test_a_large_message_that_changes_while_it_is_stored_is_not_acknowledg
 
     with spool_in(tmp_path, disk=Meddling()) as spool:
         with pytest.raises(StoreFailed, match="it cannot be read back: its checksum is wrong"):
-            await spool.store(envelope(), large, received=RECEIVED)
+            await spool.store(Message(envelope(), large, RECEIVED))
         assert (files(tmp_path), spool.depth) == ({}, 0)
-        await spool.store(envelope(), large, received=RECEIVED)
+        await spool.store(Message(envelope(), large, RECEIVED))
     with spool_in(tmp_path) as spool:
         (found,) = spool.recovered()
-        assert octets((await spool.open(found))[1]) == octets(large)
+        assert octets((await spool.open(found)).body) == octets(large)
 
 
 @pytest.mark.promise("spool-sets-damaged-files-aside")
 async def test_a_file_that_is_set_aside_replaces_no_other(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for _ in range(3):
-            stored = await spool.store(envelope("A"), body(), received=RECEIVED)
+            stored = await spool.store(Message(envelope("A"), body(), RECEIVED))
             (tmp_path / "0" / "queue" / "A").write_bytes(b"spoilt")
             with pytest.raises(Damaged):
                 await spool.open(stored)
@@ -92,7 +94,7 @@ async def test_a_directory_that_a_person_has_removed_is_empty_until_the_next_sta
 
 async def test_a_file_that_could_not_be_read_is_tried_again_and_told_once(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        await spool.store(envelope("A"), body(), received=RECEIVED)
+        await spool.store(Message(envelope("A"), body(), RECEIVED))
     file, away = tmp_path / "0" / "queue" / "A", tmp_path / "away"
     file.rename(away)
     file.symlink_to(file)
@@ -102,7 +104,7 @@ async def test_a_file_that_could_not_be_read_is_tried_again_and_told_once(tmp_pa
         assert await spool.take_over() == []
         away.rename(file)
         (found,) = await spool.take_over()
-        assert octets((await spool.open(found))[1]) == octets(body())
+        assert octets((await spool.open(found)).body) == octets(body())
         file.rename(away)
         file.symlink_to(file)
         for _ in range(2):
@@ -124,8 +126,9 @@ async def test_everything_of_the_envelope_comes_back(tmp_path: Path) -> None:
         protocol="ESMTPA",
     )
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(given, body(), received=RECEIVED)
-        found, message = await spool.open(stored)
+        stored = await spool.store(Message(given, body(), RECEIVED))
+        opened = await spool.open(stored)
+        found, message = opened.envelope, opened.body
         message.close()
     assert found == given
 
@@ -133,7 +136,7 @@ async def test_everything_of_the_envelope_comes_back(tmp_path: Path) -> None:
 async def test_what_happened_to_a_message_is_known_after_a_restart(tmp_path: Path) -> None:
     due = RECEIVED + timedelta(minutes=5)
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope("A", "a@x.y", "b@x.y", "c@x.y"), body(), received=RECEIVED)
+        stored = await spool.store(Message(envelope("A", "a@x.y", "b@x.y", "c@x.y"), body(), RECEIVED))
         await spool.record(stored, Event(at=RECEIVED, event="attempt", accepted=("b@x.y",)), durable=True)
         event = Event(at=RECEIVED, event="attempt", refused={"c@x.y": "550 no such user"}, due=due)
         await spool.record(stored, event, durable=False)
@@ -142,14 +145,15 @@ async def test_what_happened_to_a_message_is_known_after_a_restart(tmp_path: Pat
         (again,) = spool.recovered()
         assert (again.attempts, again.due, again.recipients, again.refused) == (2, due, 1, 1)
         assert again.octets == spool.octets == len(files(tmp_path)["A"])
-        left, message = await spool.open(again)
+        opened = await spool.open(again)
+        left, message = opened.envelope, opened.body
         message.close()
     assert [to.address for to in left.recipients] == ["a@x.y"]
 
 
 async def test_a_message_that_is_sent_leaves_nothing(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope(), body(), received=RECEIVED)
+        stored = await spool.store(Message(envelope(), body(), RECEIVED))
         assert (spool.depth, spool.oldest) == (1, RECEIVED)
         await spool.remove(stored)
         assert (spool.depth, spool.octets, spool.oldest) == (0, 0, None)
@@ -160,7 +164,7 @@ async def test_a_message_that_is_sent_leaves_nothing(tmp_path: Path) -> None:
 
 async def test_a_dead_letter_keeps_the_message_and_its_reason(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope(), body(BODIES["small"]), received=RECEIVED)
+        stored = await spool.store(Message(envelope(), body(BODIES["small"]), RECEIVED))
         refused = {"a@example.com": "550 5.1.1 unknown"}
         await spool.bury(stored, Event(at=RECEIVED, event="attempt", outcome="refused", refused=refused))
         assert (spool.depth, spool.octets, spool.dead) == (0, 0, 1)
@@ -173,10 +177,10 @@ async def test_a_dead_letter_keeps_the_message_and_its_reason(tmp_path: Path) ->
 
 async def test_a_message_that_was_refused_for_some_becomes_a_dead_letter_when_nobody_is_due(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope("A", "a@x.y", "b@x.y"), body(), received=RECEIVED)
+        stored = await spool.store(Message(envelope("A", "a@x.y", "b@x.y"), body(), RECEIVED))
         await spool.record(stored, Event(at=RECEIVED, event="attempt", refused={"a@x.y": "550 no"}), durable=True)
         await spool.record(stored, Event(at=RECEIVED, event="attempt", accepted=("b@x.y",)), durable=True)
-        other = await spool.store(envelope("B", "a@x.y", "b@x.y"), body(), received=RECEIVED)
+        other = await spool.store(Message(envelope("B", "a@x.y", "b@x.y"), body(), RECEIVED))
         await spool.record(
             other, Event(at=RECEIVED, event="attempt", accepted=("a@x.y",), refused={"b@x.y": "550 no"}), durable=True
         )
@@ -189,7 +193,7 @@ async def test_a_message_that_was_refused_for_some_becomes_a_dead_letter_when_no
 async def test_dead_letters_are_deleted_after_their_time(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for queue_id in ("OLD", "NEW"):
-            await spool.bury(await spool.store(envelope(queue_id), body(), received=RECEIVED))
+            await spool.bury(await spool.store(Message(envelope(queue_id), body(), RECEIVED)))
         os.utime(tmp_path / "0" / "dead" / "OLD", (0, 0))
         assert spool.expire_dead(keep=7 * 86400.0) == 1
     assert files(tmp_path, "dead").keys() == {"NEW"}
@@ -198,7 +202,7 @@ async def test_dead_letters_are_deleted_after_their_time(tmp_path: Path) -> None
 async def test_the_longest_untouched_message_comes_first(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for second, queue_id in enumerate(("C", "A", "B")):
-            await spool.store(envelope(queue_id), body(), received=RECEIVED)
+            await spool.store(Message(envelope(queue_id), body(), RECEIVED))
             os.utime(tmp_path / "0" / "queue" / queue_id, (second, second))  # a file system's clock is coarse
     with spool_in(tmp_path) as spool:
         assert [stored.queue_id for stored in spool.recovered()] == ["C", "A", "B"]
@@ -207,11 +211,11 @@ async def test_the_longest_untouched_message_comes_first(tmp_path: Path) -> None
 async def test_what_is_stored_while_the_rest_is_recovered_is_not_recovered_too(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for queue_id in ("A", "B"):
-            await spool.store(envelope(queue_id), body(), received=RECEIVED)
+            await spool.store(Message(envelope(queue_id), body(), RECEIVED))
     with spool_in(tmp_path) as spool:
         found = spool.recovered()
         assert next(found).queue_id == "A"
-        await spool.store(envelope("C"), body(), received=RECEIVED)
+        await spool.store(Message(envelope("C"), body(), RECEIVED))
         assert [stored.queue_id for stored in found] == ["B"]
         assert spool.depth == 3
 
@@ -238,8 +242,8 @@ async def test_what_is_stored_while_the_rest_is_recovered_is_not_recovered_too(t
 @pytest.mark.promise("spool-sets-damaged-files-aside")
 async def test_a_damaged_message_is_set_aside_and_never_sent(tmp_path: Path, damage: object, reason: str) -> None:
     with spool_in(tmp_path) as spool:
-        await spool.store(envelope(), body(), received=RECEIVED)
-        await spool.store(envelope("WHOLE"), body(), received=RECEIVED)
+        await spool.store(Message(envelope(), body(), RECEIVED))
+        await spool.store(Message(envelope("WHOLE"), body(), RECEIVED))
     file = tmp_path / "0" / "queue" / "2990A37EA2F3"
     damaged = damage(file.read_bytes())  # type: ignore[operator]
     file.write_bytes(damaged)
@@ -247,7 +251,7 @@ async def test_a_damaged_message_is_set_aside_and_never_sent(tmp_path: Path, dam
     with spool_in(tmp_path, reports=reports) as spool:
         for stored in spool.recovered():
             try:
-                (await spool.open(stored))[1].close()
+                (await spool.open(stored)).body.close()
             except Damaged:
                 assert stored.queue_id == "2990A37EA2F3"
             else:
@@ -261,7 +265,7 @@ async def test_a_damaged_message_is_set_aside_and_never_sent(tmp_path: Path, dam
 async def test_a_message_that_is_damaged_while_it_waits_is_set_aside_when_it_is_touched(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for queue_id in ("A", "B", "C"):
-            stored = await spool.store(envelope(queue_id), body(), received=RECEIVED)
+            stored = await spool.store(Message(envelope(queue_id), body(), RECEIVED))
             (tmp_path / "0" / "queue" / queue_id).write_bytes(b"overwritten")
             touch = {
                 "A": spool.open(stored),
@@ -278,21 +282,22 @@ async def test_a_message_that_is_damaged_while_it_waits_is_set_aside_when_it_is_
 
 async def test_a_message_repaired_by_hand_is_sent(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        await spool.store(envelope(), body(), received=RECEIVED)
+        await spool.store(Message(envelope(), body(), RECEIVED))
     file = tmp_path / "0" / "queue" / "2990A37EA2F3"
     text = file.read_bytes().replace(b"a@example.com", b"somebody@example.com")
     before, _, after = text.partition(b'"crc32":"')
     file.write_bytes(before + b'"crc32":"unchecked' + after[8:])
     with spool_in(tmp_path) as spool:
         (stored,) = spool.recovered()
-        found, message = await spool.open(stored)
+        opened = await spool.open(stored)
+        found, message = opened.envelope, opened.body
         message.close()
     assert [to.address for to in found.recipients] == ["somebody@example.com"]
 
 
 async def test_a_line_that_a_crash_tore_spoils_no_other(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope(), body(), received=RECEIVED)
+        stored = await spool.store(Message(envelope(), body(), RECEIVED))
         await spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=True)
     file = tmp_path / "0" / "queue" / "2990A37EA2F3"
     with file.open("ab") as torn:
@@ -309,17 +314,17 @@ async def test_a_line_that_a_crash_tore_spoils_no_other(tmp_path: Path) -> None:
 async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         spool.limits = SpoolLimits(octets=2**20, messages=2)
-        jobs = [spool.store(envelope(f"A{number}"), body(), received=RECEIVED) for number in range(3)]
+        jobs = [spool.store(Message(envelope(f"A{number}"), body(), RECEIVED)) for number in range(3)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == ["QueueEntry", "QueueEntry", "SpoolFull"]
         first = next(result for result in results if isinstance(result, QueueEntry))
         await spool.remove(first)
-        await spool.store(envelope("B"), body(), received=RECEIVED)
+        await spool.store(Message(envelope("B"), body(), RECEIVED))
         spool.limits = SpoolLimits(octets=spool.octets + 100, messages=100)
         with pytest.raises(SpoolFull, match=r"octets \(delivery\.spool\.maxSize\)"):
-            await spool.store(envelope("C"), body(b"x" * 99 + b"\r\n"), received=RECEIVED)
+            await spool.store(Message(envelope("C"), body(b"x" * 99 + b"\r\n"), RECEIVED))
         assert spool.index.reserved == spool.index.storing == 0
-        await spool.store(envelope("D"), body(b"x" * 98 + b"\r\n"), received=RECEIVED)
+        await spool.store(Message(envelope("D"), body(b"x" * 98 + b"\r\n"), RECEIVED))
 
 
 async def test_a_store_that_nobody_waits_for_any_more_leaves_nothing(tmp_path: Path) -> None:
@@ -338,9 +343,9 @@ async def test_a_store_that_nobody_waits_for_any_more_leaves_nothing(tmp_path: P
 
     disk = Slow()
     with spool_in(tmp_path, disk=disk) as spool:
-        await spool.store(envelope("A"), body(), received=RECEIVED)
+        await spool.store(Message(envelope("A"), body(), RECEIVED))
         disk.slow = True
-        waiting = asyncio.ensure_future(spool.store(envelope("B"), body(), received=RECEIVED))
+        waiting = asyncio.ensure_future(spool.store(Message(envelope("B"), body(), RECEIVED)))
         await asyncio.get_running_loop().run_in_executor(None, disk.reached.wait, 20)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -357,7 +362,7 @@ def test_ten_thousand_messages_take_little_memory(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for number in range(10_000):
             given = envelope(f"{number:012X}")
-            line = header_line(given, body(), received=RECEIVED + timedelta(seconds=number))
+            line = header_line(Message(given, body(), RECEIVED + timedelta(seconds=number)))
             Path(spool.files.queue, given.queue_id).write_bytes(line + bytes(body().content))
         tracemalloc.start()
         found = list(spool.recovered())

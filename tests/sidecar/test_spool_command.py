@@ -17,6 +17,7 @@ from support.spooled import RECEIVED, body, envelope, files, octets, recovered, 
 
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Gone
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool import command
 from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.spool.inspect import SpoolFile
@@ -55,11 +56,13 @@ def ran(directory: Path | None, *arguments: str, **environment: str) -> tuple[in
 async def filled(directory: Path) -> Path:
     """One of each state: ABC1 waits, ABD2 is tried again, DEAD3 is dead, and a file is no message."""
     with spool_in(directory) as spool:
-        await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)
+        await spool.store(Message(envelope("ABC1"), body(CONTENT), RECEIVED))
         tried = await spool.store(
-            envelope("ABD2", "b@example.com", "c@example.com", "d@example.com"),
-            body(CONTENT),
-            received=RECEIVED + timedelta(minutes=1),
+            Message(
+                envelope("ABD2", "b@example.com", "c@example.com", "d@example.com"),
+                body(CONTENT),
+                RECEIVED + timedelta(minutes=1),
+            )
         )
         event = Event(
             at=RECEIVED,
@@ -71,7 +74,7 @@ async def filled(directory: Path) -> Path:
             refused={"d@example.com": "550 5.1.1 no such user"},
         )
         await spool.record(tried, event, durable=True)
-        dead = await spool.store(envelope("DEAD3"), body(CONTENT), received=RECEIVED)
+        dead = await spool.store(Message(envelope("DEAD3"), body(CONTENT), RECEIVED))
         refused = {"a@example.com": "550 5.7.60 denied"}
         await spool.bury(
             dead,
@@ -111,7 +114,7 @@ async def test_a_message_that_some_recipients_have_says_why_it_is_still_here(
     tmp_path: Path, refused: dict[str, str], told: str
 ) -> None:
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope("ABC1", "a@example.com", "b@example.com"), body(CONTENT), received=RECEIVED)
+        stored = await spool.store(Message(envelope("ABC1", "a@example.com", "b@example.com"), body(CONTENT), RECEIVED))
         event = Event(at=RECEIVED, event="attempt", reply="250 2.0.0 OK", accepted=("a@example.com",), refused=refused)
         await spool.record(stored, event, durable=True)
     assert ran(tmp_path, "ls")[1].splitlines()[1].endswith(f"  {told}")
@@ -151,8 +154,8 @@ async def test_show_tells_everything_but_the_body_and_no_control_character(tmp_p
 
 async def test_a_message_without_headers_shows_nothing_of_its_body(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        await spool.store(envelope("A"), body(SECRET), received=RECEIVED)
-        await spool.store(envelope("B"), body(b"\r\n" + SECRET), received=RECEIVED)
+        await spool.store(Message(envelope("A"), body(SECRET), RECEIVED))
+        await spool.store(Message(envelope("B"), body(b"\r\n" + SECRET), RECEIVED))
     for queue_id in ("A", "B"):
         assert SECRET.decode().strip() not in ran(tmp_path, "show", queue_id, "--headers")[1]
 
@@ -173,7 +176,8 @@ async def test_what_is_decided_waits_for_the_next_process(tmp_path: Path) -> Non
         with pytest.raises(Gone, match="on hold"):
             await spool.open(found["ABC1"])
         assert found["ABD2"].due == found["DEAD3"].due == NOW
-        given, content = await spool.open(found["DEAD3"])
+        opened = await spool.open(found["DEAD3"])
+        given, content = opened.envelope, opened.body
         assert [to.address for to in given.recipients] == ["a@example.com"], "who was refused is due again"
         assert octets(content) == CONTENT
     assert ran(directory, "release", "ABC1")[0] == 0
@@ -211,7 +215,7 @@ async def test_a_repaired_file_goes_back_into_the_queue_and_one_that_is_not_does
     damaged.write_bytes(text[:crc] + b"unchecked" + text[crc + 8 :])
     assert ran(directory, "retry", "ABC1")[0] == 0
     with spool_in(directory) as spool:
-        assert b"INVOICE" in octets((await spool.open(recovered(spool)["ABC1"]))[1])
+        assert b"INVOICE" in octets((await spool.open(recovered(spool)["ABC1"])).body)
 
 
 @pytest.mark.promise("spool-commands")
@@ -301,7 +305,7 @@ async def test_another_process_that_has_the_pid_by_now_is_left_alone(tmp_path: P
 @pytest.mark.promise("spool-commands")
 async def test_a_pid_in_the_lock_is_not_enough_though_the_partition_is_locked(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool, innocent_process() as innocent:
-        await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)
+        await spool.store(Message(envelope("ABC1"), body(CONTENT), RECEIVED))
         lock = tmp_path / "0" / "lock"
         lock.write_text(json.dumps(json.loads(lock.read_text()) | {"pid": innocent.pid}))
         assert "no process has partition 0" in ran(tmp_path, "hold", "ABC1")[1]
@@ -347,7 +351,7 @@ def test_no_directory_is_said_with_where_to_name_one() -> None:
 
 async def test_an_empty_id_is_no_message_where_there_is_only_one(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        await spool.store(envelope("ABC1"), body(CONTENT), received=RECEIVED)
+        await spool.store(Message(envelope("ABC1"), body(CONTENT), RECEIVED))
     assert ran(tmp_path, "drop", "")[0] == 2
     assert files(tmp_path).keys() == {"ABC1"}
 

@@ -15,6 +15,7 @@ from support.completeness import lacking
 from support.spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolFull, StoreFailed
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.disk import Filesystem
 from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.spool.files import BATCH
@@ -88,11 +89,11 @@ async def test_a_call_that_fails_means_not_kept_and_is_never_tried_again_on_the_
     with spool_in(tmp_path, disk=disk, reports=reports) as spool:
         disk.fails = call, code
         with pytest.raises(SpoolFull if code != errno.EIO else StoreFailed) as failure:
-            await spool.store(envelope("A"), body(CONTENT), received=RECEIVED)
+            await spool.store(Message(envelope("A"), body(CONTENT), RECEIVED))
         assert isinstance(failure.value, SpoolFull) == (code != errno.EIO)
         assert reports.named("spool_failed")
         assert (spool.depth, spool.octets, spool.index.reserved, files(tmp_path)) == (0, 0, 0, {})
-        await spool.store(envelope("B"), body(CONTENT), received=RECEIVED)
+        await spool.store(Message(envelope("B"), body(CONTENT), RECEIVED))
         assert set(disk.synced_files().values()) <= {1}, "no file is synced twice"
     with spool_in(tmp_path) as spool:
         assert recovered(spool).keys() == {"B"}
@@ -104,7 +105,7 @@ async def test_trouble_with_the_disk_is_told_once_and_again_after_it_was_over(tm
         for queue_id, code in (("A", 28), ("B", 28), ("C", 5), ("D", 0), ("E", 5)):
             disk.fails = "write" if code else "", code
             with suppress(StoreFailed):
-                await spool.store(envelope(queue_id), body(), received=RECEIVED)
+                await spool.store(Message(envelope(queue_id), body(), RECEIVED))
     told = [fields["reason"] for fields in reports.named("spool_failed")]
     assert told == [
         "no room, or no inode, is left on the spool's file system",
@@ -118,9 +119,9 @@ async def test_entries_whose_directory_was_not_synced_are_never_used(tmp_path: P
     with spool_in(tmp_path, disk=disk) as spool:
         disk.fails = "sync directory", errno.EIO
         with pytest.raises(StoreFailed):
-            await spool.store(envelope("A"), body(), received=RECEIVED)
+            await spool.store(Message(envelope("A"), body(), RECEIVED))
         assert list((tmp_path / "0" / "queue").iterdir()) == []
-        await spool.store(envelope("A"), body(), received=RECEIVED)
+        await spool.store(Message(envelope("A"), body(), RECEIVED))
         assert len(spool.files.preallocated.ready) == BATCH - 1
 
 
@@ -139,22 +140,22 @@ async def test_a_few_entries_are_used_where_there_is_room_for_no_more(tmp_path: 
 
     with spool_in(tmp_path, disk=Three()) as spool:
         for queue_id in ("A", "B", "C"):
-            await spool.store(envelope(queue_id), body(), received=RECEIVED)
+            await spool.store(Message(envelope(queue_id), body(), RECEIVED))
         with pytest.raises(SpoolFull, match="no room, or no inode, is left"):
-            await spool.store(envelope("D"), body(), received=RECEIVED)
+            await spool.store(Message(envelope("D"), body(), RECEIVED))
     assert files(tmp_path).keys() == {"A", "B", "C"}
 
 
 async def test_an_event_that_cannot_be_kept_leaves_the_message_as_safe_as_it_was(tmp_path: Path) -> None:
     disk = Failing()
     with spool_in(tmp_path, disk=disk) as spool:
-        stored = await spool.store(envelope("A"), body(CONTENT), received=RECEIVED)
+        stored = await spool.store(Message(envelope("A"), body(CONTENT), RECEIVED))
         for call in ("write", "sync file"):
             disk.fails = call, errno.EIO
             with pytest.raises(StoreFailed):
                 await spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=True)
             disk.fails = "sync directory", errno.EIO
-            assert octets((await spool.open(stored))[1]) == CONTENT
+            assert octets((await spool.open(stored)).body) == CONTENT
     with spool_in(tmp_path) as spool:
         assert recovered(spool).keys() == {"A"}
 
@@ -163,7 +164,7 @@ async def test_an_event_that_cannot_be_kept_leaves_the_message_as_safe_as_it_was
 async def test_a_file_whose_sync_failed_for_an_event_is_copied_before_the_next(tmp_path: Path) -> None:
     disk = Failing()
     with spool_in(tmp_path, disk=disk) as spool:
-        stored = await spool.store(envelope("A", "a@x.y", "b@x.y"), body(CONTENT), received=RECEIVED)
+        stored = await spool.store(Message(envelope("A", "a@x.y", "b@x.y"), body(CONTENT), RECEIVED))
         file = tmp_path / "0" / "queue" / "A"
         doubted = file.stat().st_ino
         await spool.record(stored, Event(at=RECEIVED, event="attempt", accepted=("a@x.y",)), durable=True)
@@ -180,7 +181,7 @@ async def test_a_file_whose_sync_failed_for_an_event_is_copied_before_the_next(t
     with spool_in(tmp_path) as spool:
         (stored,) = spool.recovered()
         assert (stored.attempts, stored.recipients) == (2, 1)
-        assert octets((await spool.open(stored))[1]) == CONTENT
+        assert octets((await spool.open(stored)).body) == CONTENT
 
 
 @pytest.mark.parametrize("call", ["sync file", "rename"])
@@ -188,7 +189,7 @@ async def test_an_event_whose_try_failed_after_it_was_written_counts_once(tmp_pa
     disk = Failing()
     refused = Event(at=RECEIVED, event="attempt", refused={"a@example.com": "550 5.1.1 no"})
     with spool_in(tmp_path, disk=disk) as spool:
-        stored = await spool.store(envelope("A"), body(), received=RECEIVED)
+        stored = await spool.store(Message(envelope("A"), body(), RECEIVED))
         disk.fails = call, 5
         with pytest.raises(StoreFailed):
             await spool.bury(stored, refused)
@@ -201,7 +202,7 @@ async def test_an_event_whose_try_failed_after_it_was_written_counts_once(tmp_pa
 
 async def test_a_copy_that_a_crash_left_unfinished_does_not_replace_the_file(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        stored = await spool.store(envelope("A"), body(CONTENT), received=RECEIVED)
+        stored = await spool.store(Message(envelope("A"), body(CONTENT), RECEIVED))
         before = files(tmp_path)["A"]
         await spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=True)
     (tmp_path / "0" / "queue" / ".spare.x.1").write_bytes(before)
@@ -214,7 +215,7 @@ async def test_one_client_pays_one_fsync_a_message_and_two_for_32_entries(tmp_pa
     with spool_in(tmp_path, disk=disk) as spool:
         disk.synced.clear()
         for number in range(2 * BATCH):
-            await spool.store(envelope(f"A{number}"), body(), received=RECEIVED)
+            await spool.store(Message(envelope(f"A{number}"), body(), RECEIVED))
         assert disk.synced.pop(spool.files.queue) == 2
     assert set(disk.synced.values()) == {1}
     assert len(disk.synced) == 2 * BATCH
@@ -226,7 +227,7 @@ async def test_concurrent_stores_share_the_fsync_of_the_directory(tmp_path: Path
 
     async def client(name: int) -> None:
         for number in range(20):
-            await spool.store(envelope(f"A{name}x{number}"), body(), received=RECEIVED)
+            await spool.store(Message(envelope(f"A{name}x{number}"), body(), RECEIVED))
 
     with spool_in(tmp_path, disk=disk) as spool:
         disk.synced.clear()
@@ -265,7 +266,7 @@ async def filled(spool: Spool, content: bytes) -> tuple[dict[str, bytes], str]:
     kept: dict[str, bytes] = {}
     for number in range(1_000):
         try:
-            await spool.store(envelope(f"A{number}"), body(content), received=RECEIVED)
+            await spool.store(Message(envelope(f"A{number}"), body(content), RECEIVED))
         except SpoolFull as full:
             return kept, str(full)
         kept[f"A{number}"] = content
@@ -283,10 +284,10 @@ async def test_a_disk_that_is_really_full_loses_nothing_and_takes_mail_again_whe
         assert said.startswith("no room")
         await spool.remove(spool.messages["A0"])
         del kept["A0"]
-        await spool.store(envelope("B"), body(large), received=RECEIVED)
+        await spool.store(Message(envelope("B"), body(large), RECEIVED))
         kept["B"] = large
     with spool_in(small_disk) as spool:
-        assert {stored.queue_id: octets((await spool.open(stored))[1]) for stored in spool.recovered()} == kept
+        assert {stored.queue_id: octets((await spool.open(stored)).body) for stored in spool.recovered()} == kept
 
 
 @pytest.mark.promise("memory-and-disk-are-bounded")

@@ -15,6 +15,7 @@ from support.spooled import RECEIVED, body, envelope, octets
 from o365mailer_sidecar.errors import Damaged, Refused
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.smtp.commands import parse_recipient
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.entry import Entry, Event, event_line, header_line
@@ -24,7 +25,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "spool.md"
 CONTENT = b"Subject: test\r\n\r\nHello\r\n"
 GIVEN = envelope("2990A37EA2F3", "a@example.com", "b@example.com")
 EVENT = Event(at=RECEIVED, event="attempt", reply="432 4.3.2 \r\n\u2028 crowded", accepted=("b@example.com",))
-FILE = header_line(GIVEN, body(CONTENT), received=RECEIVED) + CONTENT + event_line(EVENT)
+FILE = header_line(Message(GIVEN, body(CONTENT), RECEIVED)) + CONTENT + event_line(EVENT)
 
 
 def read(text: bytes) -> tuple[Entry, bytes]:
@@ -117,7 +118,7 @@ def test_any_envelope_comes_back(address: str, to: list[str], words: list[str], 
         recipients=tuple(Recipient(address=each, parameters=tuple(words)) for each in to),
         protocol="SMTP",
     )
-    found, message = read(header_line(sent, Body(content), received=RECEIVED) + content)
+    found, message = read(header_line(Message(sent, Body(content), RECEIVED)) + content)
     assert (found.header.envelope(settled=()), message) == (sent, content)
     assert found.header.received == RECEIVED
 
@@ -132,7 +133,7 @@ def test_whatever_an_app_may_say_can_be_read_back(argument: bytes) -> None:
     except Refused:
         return
     sent = Envelope(queue_id="A1", sender=Sender(address=to.address), recipients=(to,), protocol="ESMTPA")
-    assert read(header_line(sent, Body(CONTENT), received=RECEIVED) + CONTENT)[0].header.envelope(settled=()) == sent
+    assert read(header_line(Message(sent, Body(CONTENT), RECEIVED)) + CONTENT)[0].header.envelope(settled=()) == sent
 
 
 def unchecked(**members: object) -> bytes:

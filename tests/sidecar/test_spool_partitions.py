@@ -11,6 +11,7 @@ import pytest
 from support.spooled import RECEIVED, body, envelope, files, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolUnusable, WrongCommandLine
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.disk import kind
 
 HOLD = """
@@ -51,7 +52,7 @@ async def test_processes_that_share_a_directory_have_a_partition_each_and_take_o
     with spool_in(tmp_path) as spool:
         assert spool.partition.path.name == "0"
         with spool_in(tmp_path) as other:
-            await other.store(envelope(), body(), received=RECEIVED)
+            await other.store(Message(envelope(), body(), RECEIVED))
     with spool_in(tmp_path) as spool:
         assert spool.partition.path.name == "1", "the one with the message before the first"
         assert len(recovered(spool)) == 1
@@ -65,13 +66,13 @@ async def test_a_process_that_lives_takes_what_others_have_left(tmp_path: Path) 
             with spool_in(tmp_path) as other:
                 assert other.partition.path.name == "1"
                 for queue_id in queue_ids:
-                    stored = await other.store(envelope(queue_id), body(), received=RECEIVED)
+                    stored = await other.store(Message(envelope(queue_id), body(), RECEIVED))
                 await other.bury(stored)
                 assert await spool.take_over() == [], "it still runs"
             (taken,) = await spool.take_over()
             assert taken.queue_id == queue_ids[0]
             assert await spool.take_over() == []
-            (await spool.open(taken))[1].close()
+            (await spool.open(taken)).body.close()
         assert spool.depth == 2
         assert files(tmp_path).keys() == {"A", "C"}
         assert files(tmp_path, "dead").keys() == {"B", "D"}
@@ -80,14 +81,14 @@ async def test_a_process_that_lives_takes_what_others_have_left(tmp_path: Path) 
 async def test_the_only_process_that_starts_again_takes_what_all_have_left(tmp_path: Path) -> None:
     with spool_in(tmp_path) as first, spool_in(tmp_path) as second, spool_in(tmp_path) as third:
         for spool, queue_id in ((first, "A"), (second, "B"), (third, "C")):
-            await spool.store(envelope(queue_id), body(), received=RECEIVED)
+            await spool.store(Message(envelope(queue_id), body(), RECEIVED))
     with spool_in(tmp_path) as spool:
         assert recovered(spool).keys() == {"A", "B", "C"}
 
 
 async def test_a_killed_process_leaves_its_partition_and_its_messages_to_the_next(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        await spool.store(envelope(), body(), received=RECEIVED)
+        await spool.store(Message(envelope(), body(), RECEIVED))
     first = another(tmp_path)
     assert said(first) == "0 1"
     first.kill()
@@ -108,7 +109,7 @@ async def test_nobody_else_can_read_what_is_stored(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with spool_in(tmp_path / "spool") as spool:
-            await spool.store(envelope(), body(), received=RECEIVED)
+            await spool.store(Message(envelope(), body(), RECEIVED))
     finally:
         os.umask(before)
     assert files(tmp_path / "spool")

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from support.spooled import RECEIVED, Reports, body, envelope, spool_in
 
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.disk import Filesystem
 
 
 async def left(directory: Path, *queue_ids: str) -> None:
     """Each in a partition of its own, behind the first that is free."""
     with spool_in(directory) as spool:
-        await spool.store(envelope(queue_ids[0]), body(), received=RECEIVED)
+        await spool.store(Message(envelope(queue_ids[0]), body(), RECEIVED))
         if queue_ids[1:]:
             await left(directory, *queue_ids[1:])
 
@@ -51,7 +52,7 @@ async def test_a_file_that_cannot_be_moved_keeps_no_other_back(tmp_path: Path) -
     with spool_in(tmp_path, disk=Stuck(), reports=reports) as spool:
         with spool_in(tmp_path) as other:
             for queue_id in ("A", "B"):
-                await other.store(envelope(queue_id), body(), received=RECEIVED)
+                await other.store(Message(envelope(queue_id), body(), RECEIVED))
             await left(tmp_path, "C")
         taken = await spool.take_over()
         assert sorted(stored.queue_id for stored in taken) == ["A", "C"], "nobody would look for them again"

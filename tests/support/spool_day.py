@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool import files
 from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.spool.spool import Spool
@@ -27,7 +28,7 @@ Script = Callable[[Spool, RecordingDisk], Awaitable[None]]
 
 async def stored(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
     """Acknowledged only once `store` has returned."""
-    await spool.store(envelope(queue_id, *RECIPIENTS), body(CONTENTS[queue_id]), received=RECEIVED)
+    await spool.store(Message(envelope(queue_id, *RECIPIENTS), body(CONTENTS[queue_id]), RECEIVED))
     disk.mark("acknowledged", queue_id)
 
 

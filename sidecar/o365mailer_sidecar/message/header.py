@@ -110,6 +110,10 @@ class Header:
         """Whether the empty line follows, or nothing at all."""
         return self.content[self.end : self.end + 2] == b"\r\n" or len(self.content) == self.end > self.start
 
+    def block(self) -> bytes:
+        """A copy of the fields with their CRLFs; empty when the message begins with its body."""
+        return bytes(self.content[self.start : self.end])
+
     def value(self, field: Field) -> bytes:
         """What stands after the field's colon."""
         return bytes(self.content[field.value])
@@ -164,12 +168,6 @@ def read(content: Content) -> Header:
         return Header(content, start, end, end, complete)
     empty_line = content.find(b"\r\n\r\n", end, limit)
     return Header(content, start, end, empty_line + 2 if empty_line >= 0 else min(len(content), limit), complete)
-
-
-def header_block(content: Content) -> bytes:
-    """A copy of the header's fields with their CRLFs; empty when the message begins with its body."""
-    header = read(content)
-    return bytes(content[header.start : header.end])
 
 
 def _start(content: Content) -> int:

@@ -6,15 +6,12 @@ A 250 for what is on disk never claims that Exchange has it.
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, Final
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
 from o365mailer_sidecar.mailer import MailerDirectory
-from o365mailer_sidecar.message.body import Body
-from o365mailer_sidecar.message.envelope import Envelope
-from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.reply import Reply, shortened
@@ -51,9 +48,9 @@ class QueueAcceptor:
         self.audit, self.clock = audit, clock
         self.chores: set[asyncio.Task[None]] = set()
 
-    def of(self, envelope: Envelope, body: Body) -> "PendingMessage | None":
+    def of(self, message: Message, attempt: Attempt) -> "PendingMessage | None":
         """The charge of a message; None while the mailbox is in doubt: then all is as without a spool."""
-        return None if self.in_doubt else PendingMessage(self, envelope, body)
+        return None if self.in_doubt else PendingMessage(self, message, attempt)
 
     @property
     def in_doubt(self) -> bool:
@@ -75,13 +72,10 @@ class QueueAcceptor:
 class PendingMessage:
     """One message of an app, and its place in the spool once it has one."""
 
-    __slots__ = ("acceptor", "attempt", "began", "body", "envelope", "received", "refusal", "storing")
+    __slots__ = ("acceptor", "attempt", "message", "refusal", "storing")
 
-    def __init__(self, acceptor: QueueAcceptor, envelope: Envelope, body: Body) -> None:
-        self.acceptor, self.envelope, self.body = acceptor, envelope, body
-        self.received: datetime = acceptor.clock.now()
-        self.began = acceptor.clock.monotonic()
-        self.attempt = Attempt(received=self.received)
+    def __init__(self, acceptor: QueueAcceptor, message: Message, attempt: Attempt) -> None:
+        self.acceptor, self.message, self.attempt = acceptor, message, attempt
         self.refusal = replies.BROKEN
         """What an app is told whose message found no room."""
         self.storing: asyncio.Task[QueueEntry] | None = None
@@ -93,7 +87,7 @@ class PendingMessage:
         (https://wiki.postgresql.org/wiki/Fsync_Errors).
         """
         if not self.storing:
-            store = self.acceptor.spool.store(self.envelope, self.body, received=self.received)
+            store = self.acceptor.spool.store(self.message)
             self.storing = asyncio.ensure_future(store)
             self.storing.add_done_callback(self._stored)
         return await asyncio.shield(self.storing)
@@ -133,7 +127,7 @@ class PendingMessage:
         settings = self.acceptor.directory.settings
         try:
             if settings:
-                applied(policy_of(settings), self.envelope, read(self.body.content))
+                applied(policy_of(settings), self.message.envelope, self.message.header)
             stored = await self.take()
         except Refused as refusal:
             return refusal.reply, "policy"
@@ -193,7 +187,7 @@ class PendingMessage:
 
     async def _settle(self, result: Result) -> None:
         stored = await self.take()
-        await self.acceptor.scheduler.settle(stored, self.envelope, self.body, result, self.attempt, began=self.began)
+        await self.acceptor.scheduler.settle(stored, self.message, result, self.attempt)
 
     async def _settle_unheard(self, result: Result) -> None:
         """The same when the app has read its 250 already."""

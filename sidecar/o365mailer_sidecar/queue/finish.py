@@ -12,8 +12,8 @@ from o365mailer_contract.settings import Delivery
 from o365mailer_sidecar.errors import Gone, StoreFailed
 from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.message.body import Body
-from o365mailer_sidecar.message.envelope import Envelope, Recipient
-from o365mailer_sidecar.message.header import header_block
+from o365mailer_sidecar.message.envelope import Recipient
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue import notice
 from o365mailer_sidecar.queue.notice import Failure
 from o365mailer_sidecar.queue.retry import Expiry
@@ -57,28 +57,18 @@ class Finisher:
         """The settings in use, or their defaults."""
         return self.directory.settings.delivery if self.directory.settings else Delivery()
 
-    async def of(
-        self,
-        stored: QueueEntry,
-        envelope: Envelope,
-        body: Body,
-        result: Result,
-        attempt: Attempt,
-        *,
-        began: float,
-        wait: float,
-    ) -> bool:
+    async def of(self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt, *, wait: float) -> bool:
         """Whether recipients are left to try again, in `wait` seconds.
 
         Raises Gone when the message was taken away by hand, Damaged when its file was changed and has been set aside.
         """
-        fates = result.of(envelope)
+        fates = result.of(message.envelope)
         self.spool.remember(stored, [fate.address for fate in fates if fate.outcome is Outcome.ACCEPTED])
         open_ = [fate for fate in fates if fate.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED)]
-        expired = bool(open_) and result.asked and self._expired(stored, began)
+        expired = bool(open_) and result.asked and self._expired(stored, attempt.began)
         lost = [fate for fate in fates if fate.outcome is Outcome.REFUSED or (expired and fate in open_)]
         if lost:
-            await self._notify(stored, envelope, body, lost)
+            await self._notify(message, lost)
         event = Event(
             at=self.clock.now(),
             event="attempt" if result.own else "note",
@@ -93,7 +83,7 @@ class Finisher:
             if result.own or event.accepted or event.refused:
                 await self._record(stored, event)
             return True
-        self._tell(stored, envelope, result, attempt, lost=len(lost), reason=event.reason)
+        self._tell(stored, message, result, attempt, lost=len(lost), reason=event.reason)
         return not await self._end(stored, event)
 
     def _expired(self, stored: QueueEntry, began: float) -> bool:
@@ -142,11 +132,11 @@ class Finisher:
         return True
 
     def _tell(
-        self, stored: QueueEntry, envelope: Envelope, result: Result, attempt: Attempt, *, lost: int, reason: str
+        self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt, *, lost: int, reason: str
     ) -> None:
         dead = lost or stored.refused
         self.audit.ended(
-            envelope,
+            message.envelope,
             outcome="dead" if dead else result.outcome.value,
             reason=reason,
             reply=result.reply,
@@ -159,21 +149,21 @@ class Finisher:
 
     # --- Notices ----------------------------------------------------------------------------------------------------
 
-    async def _notify(self, stored: QueueEntry, envelope: Envelope, body: Body, lost: list[RecipientVerdict]) -> None:
+    async def _notify(self, message: Message, lost: list[RecipientVerdict]) -> None:
         """On disk before the failure is: a crash in between tells it twice, not never."""
-        head = header_block(body.content)
-        by_address = {to.address: to for to in envelope.recipients}
+        by_address = {to.address: to for to in message.envelope.recipients}
         failures = [Failure(by_address.get(fate.address, _nobody(fate)), _line(fate.reply)) for fate in lost]
-        to = notice.audience(envelope, head, failures, notify=self.delivery.notify)
+        to = notice.audience(message, failures, notify=self.delivery.notify)
         settings = self.directory.settings
         if to is None or settings is None:
             return
-        content = notice.composed(envelope, head, failures, mailbox=settings.mailbox, to=to, received=stored.received)
-        sent = notice.envelope_for(to, mailbox=settings.mailbox, queue_id=self.queue_id())
+        content = notice.composed(message, failures, mailbox=settings.mailbox, to=to)
+        envelope = notice.envelope_for(to, mailbox=settings.mailbox, queue_id=self.queue_id())
+        sent = Message(envelope, Body(content, not content.isascii()), self.clock.now())
         try:
-            self.deliver(await self.spool.store(sent, Body(content, not content.isascii()), received=self.clock.now()))
+            self.deliver(await self.spool.store(sent))
         except StoreFailed as error:
-            self.log.event("notice_failed", level="warning", queue_id=envelope.queue_id, reason=str(error))
+            self.log.event("notice_failed", level="warning", queue_id=message.queue_id, reason=str(error))
 
 
 def _nobody(fate: RecipientVerdict) -> Recipient:

@@ -7,11 +7,11 @@ notice need not be who may read the mail.
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final, NamedTuple
 
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.header import FIELD_END
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import NEVER
 
 SENDER: Final = "sender"
@@ -43,15 +43,16 @@ class Failure(NamedTuple):
     reason: str
 
 
-def audience(envelope: Envelope, head: bytes, failures: Sequence[Failure], *, notify: str | None) -> str | None:
+def audience(message: Message, failures: Sequence[Failure], *, notify: str | None) -> str | None:
     """The address that is to be told; None: nobody.
 
     Nobody for `<>`, for what a program or a report has sent, which a notice is too, and for recipients whose NOTIFY
-    asks for no word of failure (RFC 3461 §4.1). `head` is the message's header block.
+    asks for no word of failure (RFC 3461 §4.1).
     """
-    if not notify or not envelope.sender.address or AUTOMATIC.search(head) or not wanted(failures):
+    sender = message.envelope.sender.address
+    if not notify or not sender or AUTOMATIC.search(message.header.block()) or not wanted(failures):
         return None
-    return envelope.sender.address if notify == SENDER else notify
+    return sender if notify == SENDER else notify
 
 
 def wanted(failures: Sequence[Failure]) -> list[Failure]:
@@ -74,20 +75,19 @@ def envelope_for(address: str, *, mailbox: str, queue_id: str) -> Envelope:
     )
 
 
-def composed(
-    envelope: Envelope, head: bytes, failures: Sequence[Failure], *, mailbox: str, to: str, received: datetime
-) -> bytes:
-    """The notice, every line ending CRLF. `received` is when the app handed the message over, UTC.
+def composed(message: Message, failures: Sequence[Failure], *, mailbox: str, to: str) -> bytes:
+    """The notice, every line ending CRLF.
 
     Its size is bounded, and so is what it takes to make it, whatever the message holds.
     """
+    head = message.header.block()
     shown, told = [(name, _value(head, name)) for name in SHOWN], wanted(failures)
-    more = [f"  and {len(told) - LISTED} more (`spool show {envelope.queue_id}` lists all)"]
+    more = [f"  and {len(told) - LISTED} more (`spool show {message.queue_id}` lists all)"]
     text = [
         "This is the mail relay. It took a message from your app, and Office 365 does not take it.",
         "",
-        f"Queue id:   {envelope.queue_id}",
-        f"Taken:      {received:%Y-%m-%d %H:%M:%S} UTC",
+        f"Queue id:   {message.queue_id}",
+        f"Taken:      {message.received:%Y-%m-%d %H:%M:%S} UTC",
         *(f"{name + ':':<11} {value}" for name, value in shown if value),
         "",
         "Not delivered to:",

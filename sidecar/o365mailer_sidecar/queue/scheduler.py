@@ -7,8 +7,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
-from o365mailer_sidecar.message.body import Body
-from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.mailbox_health import Prospect
@@ -189,7 +188,7 @@ class Scheduler:
 
     def _start(self, stored: QueueEntry) -> None:
         self.upstream.begin_spooled()
-        attempt = Attempt(keep=_yes, received=stored.received, paced=True)
+        attempt = Attempt(keep=_yes, paced=True)
         task = asyncio.ensure_future(self._deliver(stored, attempt))
         self.flying[task] = stored, attempt
         task.add_done_callback(self._landed)
@@ -218,9 +217,9 @@ class Scheduler:
         try:
             if not await self.finisher.caught_up(stored):
                 raise StoreFailed
-            envelope, body = await self.spool.open(stored)
-            if not envelope.recipients:  # all are settled, and only the file is left
-                body.close()
+            message = await self.spool.open(stored)
+            if not message.envelope.recipients:  # all are settled, and only the file is left
+                message.body.close()
                 await self.spool.remove(stored)
                 return
         except (Damaged, Gone):
@@ -229,8 +228,8 @@ class Scheduler:
             self.take(stored, after=retry.after_deferral(1, self.dice))
             return
         try:
-            began = self.clock.monotonic()
-            result = await result_of(self.upstream, envelope, body, attempt, failed=self.log.failure)
+            attempt.began = self.clock.monotonic()
+            result = await result_of(self.upstream, message, attempt, failed=self.log.failure)
             attempt.over = True
             self.hopeless = not self.prospect.learn(result) and self.last_round is not None
             self.log.event(
@@ -246,28 +245,19 @@ class Scheduler:
                 self.spool.set_aside(stored, Damaged("its file changed while it was sent; nothing was delivered"))
             else:
                 with suppress(Damaged):
-                    await self.settle(stored, envelope, body, result, attempt, began=began)
+                    await self.settle(stored, message, result, attempt)
         finally:
-            body.close()
+            message.body.close()
 
-    async def settle(
-        self,
-        stored: QueueEntry,
-        envelope: Envelope,
-        body: Body,
-        result: Result,
-        attempt: Attempt,
-        *,
-        began: float,
-    ) -> None:
-        """Write down what an attempt came to, that began at a time of the event loop, and plan the next if one is due.
+    async def settle(self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt) -> None:
+        """Write down what an attempt came to, and plan the next if one is due.
 
         When it returns, what is on disk is true: what was taken is not sent again. Raises Damaged when the file was
         changed by hand meanwhile: it has been set aside, and there is no next attempt.
         """
         wait = self._pause(stored, result)
         try:
-            again = await self.finisher.of(stored, envelope, body, result, attempt, began=began, wait=wait)
+            again = await self.finisher.of(stored, message, result, attempt, wait=wait)
         except Gone:
             return
         except Damaged:
@@ -282,7 +272,7 @@ class Scheduler:
             return
         if self.last_round is None:
             self.take(stored, after=wait)
-        elif began < self.last_round_began:
+        elif attempt.began < self.last_round_began:
             self.take(stored)
         elif result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED:
             self.take(stored, after=wait)  # somebody else was in the way: it has not been tried yet

@@ -8,14 +8,16 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.message.body import Body, BodyReader, LineEndings
+from o365mailer_sidecar.message.body import BodyReader, LineEndings
 from o365mailer_sidecar.message.envelope import PLAIN, QUOTED, Envelope, EnvelopeDraft, Recipient, Sender, domains
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import Policy
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.buffers import ReadBuffer, WriteBuffer
@@ -161,7 +163,7 @@ class MessageHandler(Protocol):
     def terms(self) -> SessionLimits:
         """As they are now."""
 
-    async def submit(self, envelope: Envelope, body: Body) -> Reply:
+    async def submit(self, message: Message) -> Reply:
         """The final reply. Cancelled when the app has gone."""
 
     def refused(self, envelope: Envelope, reply: Reply, *, size: int, reason: str) -> None:
@@ -178,10 +180,15 @@ class Commands:
     write_buffer: WriteBuffer
 
     def __init__(
-        self, *, handler: MessageHandler, queue_id: Callable[[], str], loop: asyncio.AbstractEventLoop
+        self,
+        *,
+        handler: MessageHandler,
+        queue_id: Callable[[], str],
+        now: Callable[[], datetime],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.loop = loop
-        self.handler, self.new_queue_id = handler, queue_id
+        self.handler, self.new_queue_id, self.now = handler, queue_id, now
         self.greeted = self.authenticated = False
         self.protocol_name = ""
         self.transaction: EnvelopeDraft | None = None
@@ -264,7 +271,7 @@ class Commands:
                 raise Refused(replies.PIPELINED_DATA, close=True)
             self.say(replies.START_DATA)
             await self._read_body(reader, limit=terms.size_limit)
-            body = reader.body()
+            message = Message(envelope, reader.body(), self.now())
         except Refused as refusal:
             self.transaction = None
             self.handler.refused(envelope, refusal.reply, size=reader.size, reason="content")
@@ -277,7 +284,7 @@ class Commands:
             raise
         else:
             self.transaction = None
-            self.say(await self._verdict(envelope, body), transaction.queue_id)
+            self.say(await self._verdict(message), transaction.queue_id)
         await self.write_buffer.drain()
 
     async def _read_body(self, reader: BodyReader, *, limit: int) -> None:
@@ -290,10 +297,10 @@ class Commands:
         if self.has_gone():
             raise EOFError
 
-    async def _verdict(self, envelope: Envelope, body: Body) -> Reply:
+    async def _verdict(self, message: Message) -> Reply:
         self.relaying = True
         try:
-            return await self.handler.submit(envelope, body)
+            return await self.handler.submit(message)
         finally:
             self.relaying, self.heard_at = False, self.loop.time()
 

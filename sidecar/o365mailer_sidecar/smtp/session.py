@@ -11,6 +11,7 @@ that begins like HTTP or TLS, talks before the greeting, or sends a message befo
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final, cast
 
 from o365mailer_sidecar import replies
@@ -53,12 +54,13 @@ class Session(Commands, asyncio.Protocol):
         handler: MessageHandler,
         log: EventLog,
         queue_id: Callable[[], str],
+        now: Callable[[], datetime],
         sessions: set["Session"],
         session_limit: int,
         timeouts: Timeouts = TIMEOUTS,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(handler=handler, queue_id=queue_id, loop=loop)
+        super().__init__(handler=handler, queue_id=queue_id, now=now, loop=loop)
         self.log = log
         self.sessions, self.session_limit, self.timeouts = sessions, session_limit, timeouts
         self.stopping = self.waiting_for_command = False

@@ -22,6 +22,7 @@ import msgspec
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message.body import BLOCK, MEMORY, Body
 from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
+from o365mailer_sidecar.message.message import Message
 
 VERSION: Final = 1
 """Within a version members are only added, and unknown ones are ignored."""
@@ -109,12 +110,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Recipients who are refused for good, with the reply."""
 
 
-def header_line(envelope: Envelope, body: Body, *, received: datetime) -> bytes:
+def header_line(message: Message) -> bytes:
     """The first line, with its line end. Reads the whole body, for the checksum."""
+    envelope, body = message.envelope, message.body
     header = Header(
         version=VERSION,
         queue_id=envelope.queue_id,
-        received=received,
+        received=message.received,
         protocol=envelope.protocol,
         sender=HeaderSender(
             address=envelope.sender.address,

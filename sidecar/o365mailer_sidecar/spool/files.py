@@ -14,13 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message.body import BLOCK, Body
-from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Entry, Event, QueueEntry
@@ -132,12 +131,12 @@ class MessageFiles:
         self.preallocated.close()
         self.disk.close(self.dead_descriptor)
 
-    def write(self, envelope: Envelope, body: Body, *, received: datetime) -> int:
+    def write(self, message: Message) -> int:
         """A new message, durable when it returns; how many bytes its file has. After an error nothing is left.
 
         Raises OSError, and Damaged or StoreFailed when the body's own file does not give back what it was given.
         """
-        line = entry.header_line(envelope, body, received=received)
+        line, body = entry.header_line(message), message.body
         spare = self.preallocated.take()
         try:
             if body.file is None:
@@ -146,7 +145,7 @@ class MessageFiles:
                 self.disk.write(spare.file, [line])
                 entry.check(line, entry.read_header(line), self._written(spare.file, body))
             self.disk.sync(spare.file)
-            self.disk.rename(spare.path, f"{self.queue}/{envelope.queue_id}")
+            self.disk.rename(spare.path, f"{self.queue}/{message.queue_id}")
         except BaseException:
             self.preallocated.discard(spare)  # never synced again: the kernel may call written what it has lost
             raise

@@ -12,7 +12,7 @@ import msgspec
 
 from o365mailer_sidecar.errors import Damaged, WrongCommandLine
 from o365mailer_sidecar.message.body import MEMORY
-from o365mailer_sidecar.message.header import header_block
+from o365mailer_sidecar.message.header import read as read_header
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Entry, Event, read_events
@@ -65,7 +65,7 @@ class SpoolFile:
             return b""
         with self.path.open("rb") as file:
             file.seek(self.entry.start)
-            return header_block(file.read(min(MEMORY, self.entry.header.size)))
+            return read_header(file.read(min(MEMORY, self.entry.header.size))).block()
 
     # --- Changes, on disk when they return unless told otherwise; all raise OSError ----------------------------------
 

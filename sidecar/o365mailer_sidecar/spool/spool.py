@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
-from o365mailer_sidecar.message.body import Body
-from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.disk import Disk, Filesystem
 from o365mailer_sidecar.spool.entry import Changes, Event, QueueEntry, SpoolLimits
 from o365mailer_sidecar.spool.files import MessageFiles, telling
@@ -302,24 +301,24 @@ class Spool:
 
     # --- A message's life --------------------------------------------------------------------------------------------
 
-    async def store(self, envelope: Envelope, body: Body, *, received: datetime) -> QueueEntry:
+    async def store(self, message: Message) -> QueueEntry:
         """Durable when it returns. Raises StoreFailed, SpoolFull: then nothing was kept.
 
         When it is cancelled nobody relies on the message, and it is removed again.
         """
-        job = asyncio.ensure_future(self._store(envelope, body, received))
+        job = asyncio.ensure_future(self._store(message))
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
             job.add_done_callback(self._unwanted)
             raise
 
-    async def _store(self, envelope: Envelope, body: Body, received: datetime) -> QueueEntry:
-        queue_id, size = envelope.queue_id, len(body)
+    async def _store(self, message: Message) -> QueueEntry:
+        queue_id, size = message.queue_id, len(message.body)
         with self.index.room(size):
             self.busy.add(queue_id)
             try:
-                octets = await self._in_thread(lambda: self.files.write(envelope, body, received=received))
+                octets = await self._in_thread(lambda: self.files.write(message))
             except OSError as error:
                 raise self._failed(error) from None
             except Damaged as damage:  # the file in the scratch directory that it was read from
@@ -327,7 +326,7 @@ class Spool:
             finally:
                 self.busy.discard(queue_id)
         self.trouble = ""
-        stored = QueueEntry(queue_id, received, size, octets, len(envelope.recipients))
+        stored = QueueEntry(queue_id, message.received, size, octets, len(message.envelope.recipients))
         self.index.enter(stored)
         return stored
 
@@ -337,8 +336,8 @@ class Spool:
             with suppress(OSError):
                 self.files.remove(job.result().queue_id)
 
-    async def open(self, stored: QueueEntry) -> tuple[Envelope, Body]:
-        """The message, for the recipients who are due; `Body.close` it. Raises Damaged, Gone, StoreFailed.
+    async def open(self, stored: QueueEntry) -> Message:
+        """The message, for the recipients who are due; close its body. Raises Damaged, Gone, StoreFailed.
 
         The file is read anew: what was done to it by hand counts, whether the process was told or not.
         """
@@ -349,7 +348,7 @@ class Spool:
             body.close()
             raise Gone("it is on hold")
         settled = found.standing.settled | self.served.get(stored.queue_id, set())
-        return found.header.envelope(settled=settled), body
+        return Message(found.header.envelope(settled=settled), body, found.header.received)
 
     async def record(self, stored: QueueEntry, event: Event, *, durable: bool) -> None:
         """Append what happened; on disk when it returns if `durable`. Raises Gone, Damaged, StoreFailed.

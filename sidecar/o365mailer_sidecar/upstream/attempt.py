@@ -5,7 +5,6 @@ Both run on one event loop, so a flag that is set is seen: a message is either w
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from o365mailer_sidecar.errors import Withdrawn
 
@@ -29,8 +28,8 @@ class Attempt:
     """Some of its recipients were not taken, and it may go to the others."""
     paced: bool = False
     """It has its moment by the mailer's pace already (`Upstream.begin_spooled`)."""
-    received: datetime | None = None
-    """When the app handed it over: its Date and Message-ID are the same in every attempt. None: now."""
+    began: float = 0.0
+    """When it began, a time of the event loop."""
     upstream: float = 0.0
     """Seconds that Exchange had a part in."""
 

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from o365mailer_contract.settings import Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Away, Damaged, Held, Lost, NotReady, Refused, StoreFailed, TokenRefused, Withdrawn
-from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.upstream.attempt import Attempt
@@ -61,13 +61,13 @@ Failed = Callable[[str, BaseException], None]
 """Told of a defect of ours."""
 
 
-async def result_of(upstream: Upstream, envelope: Envelope, body: Body, attempt: Attempt, *, failed: Failed) -> Result:
+async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, failed: Failed) -> Result:
     """Ask Exchange once. Raises nothing but CancelledError."""
     try:
-        sent, answers = await upstream.transact(envelope, body, attempt)
-        return concluded(envelope, sent, answers)._replace(asked=True)
+        sent, answers = await upstream.transact(message, attempt)
+        return concluded(message.envelope, sent, answers)._replace(asked=True)
     except Refused as refusal:
-        return _refused(envelope, refusal.reply, upstream.directory.settings)
+        return _refused(message.envelope, refusal.reply, upstream.directory.settings)
     except NotReady as error:
         reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
         return Result(reply, Outcome.DEFERRED, NOT_READY, own=False)

@@ -20,9 +20,8 @@ from o365mailer_sidecar.errors import (
     Withdrawn,
 )
 from o365mailer_sidecar.mailer import Authorities, Mailer, MailerDirectory
-from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
-from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.reply import Reply, shortened
@@ -79,7 +78,7 @@ class Upstream:
         metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
         metrics.watch("breaker_open", self.gate.open_for)
 
-    async def transact(self, envelope: Envelope, body: Body, attempt: Attempt) -> Submitted:
+    async def transact(self, message: Message, attempt: Attempt) -> Submitted:
         """The envelope as it was sent, policy applied, and Exchange's answers.
 
         A token that is refused is replaced once, if the directory has another by then; a connection that turns out to
@@ -90,7 +89,7 @@ class Upstream:
         while True:
             tries += 1
             try:
-                submitted = await self._with_newest_token(envelope, body, attempt, pace=tries == 1)
+                submitted = await self._with_newest_token(message, attempt, pace=tries == 1)
             except NotAdmitted as error:
                 if outcome(error.reply) is not Outcome.CROWDED:
                     raise
@@ -109,29 +108,27 @@ class Upstream:
         patience = seconds(settings.delivery.confirm_within) if settings else 0.0
         return tries == CROWDED_TRIES or self.pool.window.resume_at > began + patience
 
-    async def _with_newest_token(self, envelope: Envelope, body: Body, attempt: Attempt, *, pace: bool) -> Submitted:
+    async def _with_newest_token(self, message: Message, attempt: Attempt, *, pace: bool) -> Submitted:
         mailer = self.directory.mailer()
         try:
-            return await self._on_live_connection(mailer, envelope, body, attempt, pace=pace)
+            return await self._on_live_connection(mailer, message, attempt, pace=pace)
         except TokenRefused:
             self.directory.look()
             newer = self.directory.mailer()
             if newer.token.value == mailer.token.value:
                 raise
-            return await self._on_live_connection(newer, envelope, body, attempt, pace=False)
+            return await self._on_live_connection(newer, message, attempt, pace=False)
 
-    async def _on_live_connection(
-        self, mailer: Mailer, envelope: Envelope, body: Body, attempt: Attempt, *, pace: bool
-    ) -> Submitted:
+    async def _on_live_connection(self, mailer: Mailer, message: Message, attempt: Attempt, *, pace: bool) -> Submitted:
         # By the settings that it is sent with, whatever was said at MAIL and RCPT; before asking whether Exchange is
         # there, because what is not allowed now will not be when it is back.
-        permitted = applied(policy_of(mailer.settings), envelope, read(body.content))
+        permitted = applied(policy_of(mailer.settings), message.envelope, message.header)
         envelope, traveller = permitted.envelope, Traveller(permitted.envelope, permitted.author)
         self._check_worth_asking(mailer, traveller)
         if pace and not attempt.paced:
             await self._paced(mailer)
-        mailbox, now = mailer.settings.mailbox, attempt.received or self.clock.now()
-        outgoing = Outgoing(body, envelope=envelope, mailbox=mailbox, now=now, applied=permitted)
+        mailbox, now = mailer.settings.mailbox, message.received
+        outgoing = Outgoing(message.body, envelope=envelope, mailbox=mailbox, now=now, applied=permitted)
         try:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0
