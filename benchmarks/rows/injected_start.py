@@ -20,7 +20,7 @@ from benchmarks.missing import NotMeasured
 from benchmarks.rig import Rig
 from o365mailer_contract import names
 from o365mailer_operator.webhook.injection import inject
-from o365mailer_operator.webhook.objects import Pod
+from o365mailer_operator.webhook.pod import Pod
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.verdict import Patch
 

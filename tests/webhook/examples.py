@@ -8,7 +8,7 @@ import msgspec
 
 from o365mailer_contract import names
 from o365mailer_operator.webhook.injection import inject
-from o365mailer_operator.webhook.objects import Pod
+from o365mailer_operator.webhook.pod import Pod
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.verdict import Denial, Patch, Verdict
 from o365mailer_operator.webhook.workload import Workload, decide

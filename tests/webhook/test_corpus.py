@@ -18,7 +18,7 @@ from webhook.test_injection_properties import kept
 
 from o365mailer_contract import names
 from o365mailer_operator.webhook.injection import inject
-from o365mailer_operator.webhook.objects import Pod, PodSpec
+from o365mailer_operator.webhook.pod import Pod, PodSpec
 from o365mailer_operator.webhook.resources import qos_class
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.verdict import Denial, Patch, Untouched, Verdict

@@ -8,7 +8,7 @@ from webhook.examples import SETTINGS, Manifest, app, denial, injected, pod, sid
 
 from o365mailer_contract import names
 from o365mailer_contract.quantities import InvalidQuantity
-from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.pod import PodSpec
 from o365mailer_operator.webhook.resources import LIMIT_RANGER_ANNOTATION, Amounts, amount, qos_class
 from o365mailer_operator.webhook.settings import Settings
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from webhook.examples import Manifest, applied, verdict
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.pod import PodSpec
 from o365mailer_operator.webhook.resources import qos_class
 from o365mailer_operator.webhook.verdict import Patch, Untouched, Verdict
 

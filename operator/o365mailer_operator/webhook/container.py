@@ -7,7 +7,7 @@ own pod-level settings are laxer (kubernetes.io, "Pod Security Standards").
 from typing import Any, Final
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.objects import PodSecurityContext, PodSpec
+from o365mailer_operator.webhook.pod import PodSecurityContext, PodSpec
 from o365mailer_operator.webhook.ports import Listening
 from o365mailer_operator.webhook.resources import Amounts
 from o365mailer_operator.webhook.settings import Settings

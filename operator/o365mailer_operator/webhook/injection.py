@@ -11,8 +11,8 @@ from typing import Any, Final
 from o365mailer_contract import names
 from o365mailer_operator.webhook import patch
 from o365mailer_operator.webhook.container import LOCAL_VOLUMES, container, volumes
-from o365mailer_operator.webhook.objects import Pod, PodSpec
 from o365mailer_operator.webhook.patch import Operation
+from o365mailer_operator.webhook.pod import Pod, PodSpec
 from o365mailer_operator.webhook.ports import SYSCTL, Listening, choose_ports
 from o365mailer_operator.webhook.resources import choose_resources, limit_range_gives
 from o365mailer_operator.webhook.settings import Settings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.pod import PodSpec
 from o365mailer_operator.webhook.verdict import Reason, Refused
 from o365mailer_operator.webhook.wishes import DEFAULT_PORTS, Wishes, shown
 

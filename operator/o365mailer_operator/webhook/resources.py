@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 from o365mailer_contract import names
 from o365mailer_contract.quantities import InvalidQuantity
-from o365mailer_operator.webhook.objects import Pod, PodSpec, ResourceRequirements
+from o365mailer_operator.webhook.pod import Pod, PodSpec, ResourceRequirements
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
 LIMIT_RANGER_ANNOTATION: Final = "kubernetes.io/limit-ranger"

@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from o365mailer_contract.settings import Part
-from o365mailer_operator.webhook.objects import Pod
+from o365mailer_operator.webhook.pod import Pod
 from o365mailer_operator.webhook.verdict import WARNING_LIMIT, Denial, Patch, Verdict
 from o365mailer_operator.webhook.workload import Workload
 

@@ -21,7 +21,7 @@ from o365mailer_operator.connections import Connections, serving
 from o365mailer_operator.pki.leaf_keeper import LeafKeeper
 from o365mailer_operator.webhook.injection import inject
 from o365mailer_operator.webhook.metrics import FAILED, MALFORMED, Metrics
-from o365mailer_operator.webhook.objects import Pod
+from o365mailer_operator.webhook.pod import Pod
 from o365mailer_operator.webhook.review import PODS, WORKLOADS, MalformedReview, Request, Review, decode, encode
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.verdict import Denial, Patch, Verdict

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from o365mailer_contract import names
-from o365mailer_operator.webhook.objects import PodSpec
+from o365mailer_operator.webhook.pod import PodSpec
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.verdict import fitted
 
