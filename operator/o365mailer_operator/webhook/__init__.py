@@ -2,9 +2,8 @@
 
 Read in the order of a request: `main`, `options` → `connections` (bounded in time and memory) → `server` (TLS,
 AdmissionReview in and out) → `review` (the typed request) → `workload` or `injection` (pure: object in, verdict out).
-`injection` asks `wishes` (what the annotations
-say), `ports`, `spool`, `resources` and `container`. `pki` keeps the
-server's certificate.
+`injection` uses `annotations` (read strictly), `ports`, `spool`, `resources` and `container`. `pki` keeps the server's
+certificate.
 
 Nothing here talks to the API server: a request holds everything that an answer needs, so any replica can answer any
 request and none needs a right in the cluster.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from o365mailer_contract import names
 from o365mailer_operator.webhook import patch
+from o365mailer_operator.webhook.annotations import read_annotations, shown, unknown_keys
 from o365mailer_operator.webhook.container import LOCAL_VOLUMES, container, volumes
 from o365mailer_operator.webhook.patch import Operation
 from o365mailer_operator.webhook.pod import Pod, PodSpec
@@ -28,7 +29,6 @@ from o365mailer_operator.webhook.verdict import (
     Verdict,
     fitted,
 )
-from o365mailer_operator.webhook.wishes import read_wishes, shown, unknown_keys
 
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 """On the API server's image of a static pod, which no admission can change on the node."""
@@ -77,12 +77,15 @@ def _has_container(pod: Pod) -> Untouched | Denial:
 
 
 def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
-    wishes = read_wishes(pod.metadata.annotations or {}, namespace=namespace)
-    spool = choose_spool(pod.spec, wishes.spool, settings=settings)
-    added = volumes(wishes.mailer, spool)
-    _refuse_impossible(pod, wishes.mailer, volumes={volume["name"] for volume in added})
-    listening = choose_ports(pod.spec, wishes)
-    amounts = choose_resources(pod.spec, wishes.resources, defaults=settings.resources, given=limit_range_gives(pod))
+    annotations = read_annotations(pod.metadata.annotations or {}, namespace=namespace)
+    mailer = annotations.mailer
+    spool = choose_spool(pod.spec, annotations.spool, settings=settings)
+    added = volumes(mailer, spool)
+    _refuse_impossible(pod, mailer, volumes={volume["name"] for volume in added})
+    listening = choose_ports(pod.spec, annotations)
+    amounts = choose_resources(
+        pod.spec, annotations.resources, defaults=settings.resources, given=limit_range_gives(pod)
+    )
     sidecar = container(pod.spec, listening=listening, spool=spool, amounts=amounts, settings=settings)
     notes = (*_unknown(pod), *listening.notes, *(spool.notes if spool else ()))
     operations = (
@@ -91,10 +94,10 @@ def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
         *_pull_secrets(pod.spec, settings),
         *_sysctl(pod.spec, listening.sysctl),
         *_grace(pod.spec, spool),
-        *_labels(pod, wishes.mailer),
-        *_annotations(pod, _status(wishes.mailer, listening, spool, notes), spool),
+        *_labels(pod, mailer),
+        *_annotations(pod, _status(mailer, listening, spool, notes), spool),
     )
-    return Patch(operations=operations, mailer=wishes.mailer, warnings=tuple(WARNING_PREFIX + note for note in notes))
+    return Patch(operations=operations, mailer=mailer, warnings=tuple(WARNING_PREFIX + note for note in notes))
 
 
 def _unknown(pod: Pod) -> Iterator[str]:

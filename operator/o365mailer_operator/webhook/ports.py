@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from o365mailer_contract import names
+from o365mailer_operator.webhook.annotations import DEFAULT_PORTS, Annotations, shown
 from o365mailer_operator.webhook.pod import PodSpec
 from o365mailer_operator.webhook.verdict import Reason, Refused
-from o365mailer_operator.webhook.wishes import DEFAULT_PORTS, Wishes, shown
 
 SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
 """Allowed by Pod Security from version 1.0, `restricted` included, and counted as safe by kubelet since 1.22
@@ -42,24 +42,25 @@ class Listening:
         return tuple(address for port in self.ports for address in (f"127.0.0.1:{port}", f"[::1]:{port}"))
 
 
-def choose_ports(spec: PodSpec, wishes: Wishes) -> Listening:
+def choose_ports(spec: PodSpec, annotations: Annotations) -> Listening:
     """The ports in this pod.
 
     Raises Refused.
     """
     taken = dict(_declared(spec))
-    ports, notes = _smtp_ports(wishes, taken)
-    if wishes.health_port in taken or wishes.health_port in ports:
-        owner = f"container {taken[wishes.health_port]}" if wishes.health_port in taken else "the mail port"
+    health = annotations.health_port
+    ports, notes = _smtp_ports(annotations, taken)
+    if health in taken or health in ports:
+        owner = f"container {taken[health]}" if health in taken else "the mail port"
         raise Refused(
             Reason.HEALTH_PORT_TAKEN,
-            f"port {wishes.health_port}, where the sidecar serves its health and metrics, is taken by {owner}: set "
+            f"port {health}, where the sidecar serves its health and metrics, is taken by {owner}: set "
             f"annotation {names.HEALTH_PORT_ANNOTATION} to a free port",
         )
     return Listening(
         ports=ports,
-        health_port=wishes.health_port,
-        sysctl=_sysctl(spec, wishes, ports),
+        health_port=health,
+        sysctl=_sysctl(spec, ports, health),
         notes=notes,
     )
 
@@ -71,10 +72,10 @@ def _declared(spec: PodSpec) -> Iterator[tuple[int, str]]:
                 yield port.container_port, container.name
 
 
-def _smtp_ports(wishes: Wishes, taken: dict[int, str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    wanted = wishes.ports or DEFAULT_PORTS
+def _smtp_ports(annotations: Annotations, taken: dict[int, str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    wanted = annotations.ports or DEFAULT_PORTS
     notes: tuple[str, ...] = ()
-    if wishes.ports is None and names.SUBMISSION_PORT in taken:
+    if annotations.ports is None and names.SUBMISSION_PORT in taken:
         wanted = (names.SMTP_PORT,)
         notes = (f"port {names.SUBMISSION_PORT} is left to container {taken[names.SUBMISSION_PORT]}",)
     for port in wanted:
@@ -88,11 +89,11 @@ def _smtp_ports(wishes: Wishes, taken: dict[int, str]) -> tuple[tuple[int, ...],
     return wanted, notes
 
 
-def _sysctl(spec: PodSpec, wishes: Wishes, ports: tuple[int, ...]) -> str | None:
+def _sysctl(spec: PodSpec, ports: tuple[int, ...], health: int) -> str | None:
     """0 where the pod has no value of its own: any other would take ports from the app's containers."""
     own = _own_floor(spec)
     if own is None:
-        return "0" if min(*ports, wishes.health_port) < PRIVILEGED_BELOW else None
+        return "0" if min(*ports, health) < PRIVILEGED_BELOW else None
     if not (FLOOR.fullmatch(own) and int(own) <= 65535):
         other = ", which Linux does not read as decimal" if own.startswith("0") else ""
         raise Refused(
@@ -100,15 +101,15 @@ def _sysctl(spec: PodSpec, wishes: Wishes, ports: tuple[int, ...]) -> str | None
             f"the pod sets sysctl {SYSCTL} to {shown(own)}{other}: write a number from 0 to 65535, or remove it",
         )
     below = [port for port in ports if port < int(own)]
-    annotations = [names.PORTS_ANNOTATION] if below else []
-    if wishes.health_port < int(own):
-        below.append(wishes.health_port)
-        annotations.append(names.HEALTH_PORT_ANNOTATION)
+    named = [names.PORTS_ANNOTATION] if below else []
+    if health < int(own):
+        below.append(health)
+        named.append(names.HEALTH_PORT_ANNOTATION)
     if below:
         raise Refused(
             Reason.SYSCTL_TOO_HIGH,
             f"the pod sets sysctl {SYSCTL} to {own!r}, which forbids the sidecar port {min(below)}: set it to "
-            f"{min(below)} or less, remove it, or set annotation {' and '.join(annotations)} to ports from "
+            f"{min(below)} or less, remove it, or set annotation {' and '.join(named)} to ports from "
             f"{int(own)} up",
         )
     return None

@@ -102,9 +102,11 @@ def limit_range_gives(pod: Pod) -> Collection[str]:
 
 
 def choose_resources(
-    spec: PodSpec, wished: Mapping[tuple[str, str], str], *, defaults: Amounts, given: Collection[str] = ()
+    spec: PodSpec, annotated: Mapping[tuple[str, str], str], *, defaults: Amounts, given: Collection[str] = ()
 ) -> Amounts:
-    """The sidecar's resources in this pod; `given` are those that a LimitRange gives it.
+    """The sidecar's resources in this pod.
+
+    `annotated` is what its annotations say, `given` the names of the resources that a LimitRange gives it.
 
     Raises Refused.
     """
@@ -119,8 +121,8 @@ def choose_resources(
         usual |= {name: _equal(usual.get(name, (None, None)), name) for name in QOS_RESOURCES}
     requests: dict[str, str] = {}
     limits: dict[str, str] = {}
-    for name in dict.fromkeys((*usual, *(name for _, name in wished))):
-        pair = (wished.get(("requests", name)), wished.get(("limits", name)))
+    for name in dict.fromkeys((*usual, *(name for _, name in annotated))):
+        pair = (annotated.get(("requests", name)), annotated.get(("limits", name)))
         guaranteed = qos == "Guaranteed" and not shares and name in QOS_RESOURCES
         request, limit = _merge(pair, usual.get(name, (None, None)), name, guaranteed=guaranteed)
         if request is not None:
@@ -139,13 +141,13 @@ def _equal(pair: Pair, name: str) -> Pair:
     return one, one
 
 
-def _merge(wished: Pair, usual: Pair, name: str, *, guaranteed: bool) -> Pair:
-    request, limit = wished
+def _merge(annotated: Pair, usual: Pair, name: str, *, guaranteed: bool) -> Pair:
+    request, limit = annotated
     if request is None and limit is None:
         return usual
     if request is not None and limit is not None:
         _check(request, limit, name, guaranteed=guaranteed)
-        return wished
+        return annotated
     if guaranteed:
         one = request or limit
         return one, one

@@ -43,14 +43,14 @@ class Spool:
         return {"volume": f"claim {self.claim}", "survives": CLAIM_SURVIVES}
 
 
-def choose_spool(spec: PodSpec, wished: str | None, *, settings: Settings) -> Spool | None:
-    """The spool of this pod, None for none. `wished` is the annotation, checked; None: as the installation says.
+def choose_spool(spec: PodSpec, annotated: str | None, *, settings: Settings) -> Spool | None:
+    """The spool of this pod, None for none. `annotated` is the annotation, checked, or None.
 
     A pod that ends by itself, as a Job's does, gets no emptyDir unasked: the 250 that it gave its app would end with
     it, where a 451 would have had the Job tried again.
     """
     usual = settings.spool if _stays(spec) else ""
-    chosen = usual if wished is None else wished
+    chosen = usual if annotated is None else annotated
     if chosen in ("", names.SPOOL_NONE):
         return None
     claim = None if chosen == names.SPOOL_EPHEMERAL else chosen

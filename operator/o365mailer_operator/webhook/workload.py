@@ -21,11 +21,11 @@ import msgspec
 from o365mailer_contract import names
 from o365mailer_contract.settings import Part
 from o365mailer_operator.webhook import patch
+from o365mailer_operator.webhook.annotations import shown, unknown_keys
 from o365mailer_operator.webhook.injection import inject
 from o365mailer_operator.webhook.pod import Metadata, Pod
 from o365mailer_operator.webhook.settings import Settings
 from o365mailer_operator.webhook.verdict import WARNING_PREFIX, Denial, Patch, Reason, Untouched, Verdict
-from o365mailer_operator.webhook.wishes import shown, unknown_keys
 
 IN_WORKLOAD = ("spec", "template")
 KEEPS_OLD_PODS = ("ReplicaSet", "ReplicationController")

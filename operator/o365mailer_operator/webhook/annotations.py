@@ -1,6 +1,6 @@
-"""What a pod's annotations ask for, read strictly: a typo is refused with its fix, or warned of, never ignored.
+"""A pod's annotations, read strictly: a typo is refused with its fix, or gets a warning, and is never ignored.
 
-An ignored annotation would be found weeks later, by a mail that did not go out.
+The user would notice an ignored annotation weeks later, when a mail does not go out.
 """
 
 import re
@@ -29,8 +29,8 @@ SHOWN: Final = 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """The annotations of one pod, checked each for itself."""
+class Annotations:
+    """The annotations of one pod, each checked by itself."""
 
     mailer: str
     ports: tuple[int, ...] | None
@@ -42,13 +42,13 @@ class Wishes:
     """`("limits", "memory")` → `"128Mi"`: only what an annotation says."""
 
 
-def read_wishes(annotations: Mapping[str, str], *, namespace: str) -> Wishes:
-    """The wishes of a pod in this namespace.
+def read_annotations(annotations: Mapping[str, str], *, namespace: str) -> Annotations:
+    """The annotations of a pod in this namespace.
 
     Raises Refused.
     """
     mailer = check_mailer(annotations[names.INJECT_ANNOTATION], namespace=namespace)
-    return Wishes(
+    return Annotations(
         mailer=mailer,
         ports=_ports(annotations.get(names.PORTS_ANNOTATION)),
         health_port=_health_port(annotations.get(names.HEALTH_PORT_ANNOTATION)),
