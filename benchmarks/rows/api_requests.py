@@ -21,8 +21,8 @@ from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import parse
 from o365mailer_operator.controller.queue import DueQueue
+from o365mailer_operator.controller.reconcile import Reconciler
 from o365mailer_operator.controller.secret_reader import SecretReader
-from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
@@ -102,7 +102,7 @@ class Simulated:
         self.random = random.Random(20261128)
         cluster = cast("Cluster", self.api)
         interval = parse([], {}).visit_interval
-        self.visitor = Visitor(
+        self.reconciler = Reconciler(
             cluster=cluster,
             entra=cast("Entra", self),
             allowed=AllowedHosts(),
@@ -143,7 +143,7 @@ class Simulated:
             self.api.put("secrets", {"metadata": {"name": f"{name}-entra", "namespace": "app"}, "data": data})
         self.cache.deliver(mailer, deleted=False)
         key = Key("app", name)
-        self.visitor.changed(key)
+        self.reconciler.changed(key)
         self.queue.put(key, lane="t", delay=self.random.random() * 10)
 
     async def until(self, end: float) -> None:
@@ -157,4 +157,4 @@ class Simulated:
                     return
                 self.now += due
             for key, lane in taken:
-                self.queue.done(key, lane, delay=await self.visitor.visit(key))
+                self.queue.done(key, lane, delay=await self.reconciler.reconcile(key))

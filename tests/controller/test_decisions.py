@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.conclusion import Conclusion, Outcome, conclude
 from o365mailer_operator.controller.conditions import (
     MESSAGE_LIMIT,
     READY,
@@ -23,9 +22,10 @@ from o365mailer_operator.controller.conditions import (
     changes,
     merged,
 )
-from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Situation, Step, decide, read_spec
+from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Observed, Step, decide, read_spec
 from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Condition, Mailer, decode_mailer, encode_status
+from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import ENTRA_UNREACHABLE, EntraError, EntraRefused
@@ -58,7 +58,7 @@ def credential(*, value: bytes = b"not-a-secret", version: str = "100", uid: str
     return {"metadata": {"name": "entra", "uid": uid, "resourceVersion": version}, "data": data}
 
 
-def situation(
+def observed(
     subject: Mailer,
     *,
     token_secret: Object | None = None,
@@ -66,9 +66,9 @@ def situation(
     secret: Object | None = None,
     attempted: datetime.datetime | None = None,
     salt: bytes = b"salt" * 4,
-) -> Situation:
+) -> Observed:
     """All that a decision rests on."""
-    return Situation(
+    return Observed(
         mailer=subject,
         spec=read_spec(subject),
         secrets={"entra": secret or credential()},
@@ -91,16 +91,16 @@ def token(*, issued_at: datetime.datetime = NOON) -> Token:
     )
 
 
-def step(subject: Situation) -> Step:
+def step(subject: Observed) -> Step:
     """The decision, with Microsoft's own hosts allowed."""
     return decide(subject, allowed=AllowedHosts())
 
 
-def settled(subject: Situation, outcome: Outcome = None) -> Conclusion:
-    """The conclusion of the decision."""
+def settled(subject: Observed, minted: Minted = None) -> Outcome:
+    """The outcome of the decision."""
     decided = step(subject)
     assert not isinstance(decided, Leave)
-    return conclude(subject, decided, outcome, random=0.5)
+    return outcome_of(subject, decided, minted, random=0.5)
 
 
 def stored(secret: Object | None, *, version: str = "200") -> Object:
@@ -109,30 +109,30 @@ def stored(secret: Object | None, *, version: str = "200") -> Object:
     return secret | {"metadata": secret["metadata"] | {"resourceVersion": version}}
 
 
-def written(conclusion: Conclusion) -> Object:
+def written(outcome: Outcome) -> Object:
     """The status as the API server holds it after the merge patch: null means absent."""
-    return {member: value for member, value in encode_status(conclusion.status).items() if value is not None}
+    return {member: value for member, value in encode_status(outcome.status).items() if value is not None}
 
 
 def issued(**spec: Any) -> tuple[Object, Object]:
     """The token Secret and the status of a mailer that got its first token at noon."""
-    conclusion = settled(situation(mailer(**spec)), token())
-    return stored(conclusion.secret), written(conclusion)
+    outcome = settled(observed(mailer(**spec)), token())
+    return stored(outcome.secret), written(outcome)
 
 
 @pytest.mark.promise("token-secret-restored")
 def test_without_a_token_secret_a_token_is_asked_for() -> None:
-    assert isinstance(step(situation(mailer())), Mint)
+    assert isinstance(step(observed(mailer())), Mint)
 
 
 @pytest.mark.promise("restart-mints-nothing")
 def test_with_a_token_in_time_nothing_is_asked_for_and_nothing_is_written() -> None:
     secret, status = issued()
-    later = situation(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
+    later = observed(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
     assert isinstance(step(later), Keep)
-    conclusion = settled(later)
-    assert conclusion.secret is None
-    assert conclusion.status == later.mailer.status
+    outcome = settled(later)
+    assert outcome.secret is None
+    assert outcome.status == later.mailer.status
 
 
 @pytest.mark.promise("token-renewed-in-time")
@@ -142,28 +142,28 @@ def test_a_token_is_asked_for_once_it_is_due_and_not_a_second_before() -> None:
     assert NOON + 0.6 * HOUR <= due <= NOON + 0.75 * HOUR
     second = datetime.timedelta(seconds=1)
     subject = mailer(status=status)
-    assert isinstance(step(situation(subject, token_secret=secret, now=due - second)), Keep)
-    assert isinstance(step(situation(subject, token_secret=secret, now=due)), Mint)
+    assert isinstance(step(observed(subject, token_secret=secret, now=due - second)), Keep)
+    assert isinstance(step(observed(subject, token_secret=secret, now=due)), Mint)
 
 
 @pytest.mark.promise("token-renewed-in-time")
 def test_a_failure_is_waited_out_by_the_status_alone_and_a_changed_secret_is_not() -> None:
-    first = situation(mailer())
+    first = observed(mailer())
     failed = settled(first, EntraError(ENTRA_UNREACHABLE, "away"))
     status = written(failed)
     assert failed.status.next_refresh is not None
     assert datetime.timedelta(seconds=3) < failed.status.next_refresh - NOON < datetime.timedelta(seconds=7)
     again = mailer(status=status)
-    waiting = step(situation(again, now=NOON + datetime.timedelta(seconds=1)))
+    waiting = step(observed(again, now=NOON + datetime.timedelta(seconds=1)))
     assert isinstance(waiting, Keep)
     assert waiting.problem is not None
-    assert isinstance(step(situation(again, now=NOON + MINUTE)), Mint)
+    assert isinstance(step(observed(again, now=NOON + MINUTE)), Mint)
     later = NOON + 10 * SECOND
     permanent = written(settled(first, REFUSED))
-    assert isinstance(step(situation(mailer(status=permanent), now=later)), Keep)
-    assert isinstance(step(situation(mailer(status=permanent), now=later, secret=credential(value=b"other"))), Mint)
+    assert isinstance(step(observed(mailer(status=permanent), now=later)), Keep)
+    assert isinstance(step(observed(mailer(status=permanent), now=later, secret=credential(value=b"other"))), Mint)
     asked = mailer(status=permanent, annotations={names.REFRESH_ANNOTATION: "now"})
-    assert isinstance(step(situation(asked, now=later)), Mint)
+    assert isinstance(step(observed(asked, now=later)), Mint)
 
 
 @pytest.mark.promise("restart-mints-nothing")
@@ -172,17 +172,17 @@ def test_what_is_written_on_a_secret_beside_its_content_mints_nothing_and_clears
     touched["metadata"]["labels"] = {"velero.io/backup": "daily"}
     secret, status = issued()
     later = NOON + MINUTE
-    kept = situation(mailer(status=status), token_secret=secret, secret=touched, now=later)
+    kept = observed(mailer(status=status), token_secret=secret, secret=touched, now=later)
     assert isinstance(step(kept), Keep)
     assert settled(kept).secret is None
-    other = situation(mailer(status=status), token_secret=secret, secret=credential(value=b"other"), now=later)
+    other = observed(mailer(status=status), token_secret=secret, secret=credential(value=b"other"), now=later)
     assert isinstance(step(other), Mint)
 
-    refused = mailer(status=written(settled(situation(mailer()), REFUSED)))
-    waiting = step(situation(refused, secret=touched, now=NOON + 20 * SECOND))
+    refused = mailer(status=written(settled(observed(mailer()), REFUSED)))
+    waiting = step(observed(refused, secret=touched, now=NOON + 20 * SECOND))
     assert isinstance(waiting, Keep)
     assert waiting.problem is not None
-    assert isinstance(step(situation(refused, secret=credential(value=b"other"), now=NOON + 20 * SECOND)), Mint)
+    assert isinstance(step(observed(refused, secret=credential(value=b"other"), now=NOON + 20 * SECOND)), Mint)
 
 
 @pytest.mark.promise("restart-mints-nothing")
@@ -191,7 +191,7 @@ def test_what_is_written_on_a_secret_beside_its_content_mints_nothing_and_clears
 )
 def test_white_space_around_a_secret_mints_nothing(content: bytes) -> None:
     secret, status = issued()
-    touched = situation(mailer(status=status), token_secret=secret, secret=credential(value=content), now=NOON + MINUTE)
+    touched = observed(mailer(status=status), token_secret=secret, secret=credential(value=content), now=NOON + MINUTE)
     assert isinstance(step(touched), Keep)
 
 
@@ -202,20 +202,20 @@ def test_neither_the_names_nor_the_order_of_two_secrets_decide_about_the_token()
         held = {"old": credential(value=b"one"), "new": credential(value=b"two"), "newest": credential(value=b"two")}
         return mailer(credential={"clientSecret": {"secretRefs": refs}}), {name: held[name] for name in references}
 
-    def of(*references: str, token_secret: Object | None = None) -> Situation:
+    def of(*references: str, token_secret: Object | None = None) -> Observed:
         subject, held = with_two(*references)
-        return dataclasses.replace(situation(subject, token_secret=token_secret, now=NOON + MINUTE), secrets=held)
+        return dataclasses.replace(observed(subject, token_secret=token_secret, now=NOON + MINUTE), secrets=held)
 
-    conclusion = settled(of("old", "new"), token())
-    assert isinstance(step(of("new", "old", token_secret=stored(conclusion.secret))), Keep)
-    assert isinstance(step(of("old", "newest", token_secret=stored(conclusion.secret))), Keep)
-    assert isinstance(step(of("new", token_secret=stored(conclusion.secret))), Mint)
+    outcome = settled(of("old", "new"), token())
+    assert isinstance(step(of("new", "old", token_secret=stored(outcome.secret))), Keep)
+    assert isinstance(step(of("old", "newest", token_secret=stored(outcome.secret))), Keep)
+    assert isinstance(step(of("new", token_secret=stored(outcome.secret))), Mint)
 
 
 @pytest.mark.promise("restart-mints-nothing")
 def test_a_fingerprint_tells_nothing_of_the_credential() -> None:
     def kept(salt: bytes, value: bytes = b"not-a-secret") -> str:
-        found = situation(mailer(), secret=credential(value=value), salt=salt)
+        found = observed(mailer(), secret=credential(value=value), salt=salt)
         secret = settled(found, token()).secret
         assert secret is not None
         return str(secret["metadata"]["annotations"]["o365mailer.dev/credential-fingerprint"])
@@ -234,7 +234,7 @@ def test_the_status_does_not_let_its_readers_try_passwords() -> None:
     """They know all of the mailer. Without the UID of the Secret, which they may not read, they cannot compute it."""
 
     def attempt(uid: str, value: bytes = b"hunter2") -> str | None:
-        return settled(situation(mailer(), secret=credential(uid=uid, value=value)), REFUSED).status.attempt
+        return settled(observed(mailer(), secret=credential(uid=uid, value=value)), REFUSED).status.attempt
 
     assert attempt("s-1") == attempt("s-1")
     assert len({attempt("s-1"), attempt("s-2"), attempt("s-1", b"hunter3")}) == 3
@@ -244,47 +244,47 @@ def test_the_status_does_not_let_its_readers_try_passwords() -> None:
 def test_a_mailer_whose_credential_was_restored_takes_its_token_over() -> None:
     secret, _ = issued()
     restored = credential(version="900", uid="s-2")
-    assert isinstance(step(situation(mailer(), token_secret=secret, secret=restored, now=NOON + MINUTE)), Keep)
+    assert isinstance(step(observed(mailer(), token_secret=secret, secret=restored, now=NOON + MINUTE)), Keep)
 
 
 @pytest.mark.promise("token-renewed-in-time")
 def test_whatever_asks_gets_one_attempt_in_ten_seconds() -> None:
     secret, status = issued()
     asked = mailer(status=status, annotations={names.REFRESH_ANNOTATION: "now"})
-    soon = situation(asked, token_secret=secret, now=NOON + 9 * SECOND)
+    soon = observed(asked, token_secret=secret, now=NOON + 9 * SECOND)
     waiting = step(soon)
     assert isinstance(waiting, Keep)
     assert waiting.until == NOON + 10 * SECOND
-    conclusion = settled(soon)
-    assert (conclusion.ready, conclusion.look_at) == (True, NOON + 10 * SECOND)
-    assert isinstance(step(situation(asked, token_secret=secret, now=NOON + 10 * SECOND)), Mint)
+    outcome = settled(soon)
+    assert (outcome.ready, outcome.look_at) == (True, NOON + 10 * SECOND)
+    assert isinstance(step(observed(asked, token_secret=secret, now=NOON + 10 * SECOND)), Mint)
 
-    refused = mailer(status=written(settled(situation(mailer()), REFUSED)))
+    refused = mailer(status=written(settled(observed(mailer()), REFUSED)))
     for touch in range(9):  # a Secret whose content is rewritten in a loop
         rewritten = credential(value=str(touch).encode())
-        held = step(situation(refused, secret=rewritten, now=NOON + touch * SECOND))
+        held = step(observed(refused, secret=rewritten, now=NOON + touch * SECOND))
         assert isinstance(held, Keep)
         assert held.problem is not None
         assert held.problem.reason == "AADSTS7000215"
-    assert isinstance(step(situation(refused, secret=rewritten, now=NOON + 10 * SECOND)), Mint)
+    assert isinstance(step(observed(refused, secret=rewritten, now=NOON + 10 * SECOND)), Mint)
 
     gone = mailer(status=status)  # the token Secret was deleted
-    assert isinstance(step(situation(gone, now=NOON + 9 * SECOND)), Keep)
-    assert isinstance(step(situation(gone, now=NOON + 10 * SECOND)), Mint)
+    assert isinstance(step(observed(gone, now=NOON + 9 * SECOND)), Keep)
+    assert isinstance(step(observed(gone, now=NOON + 10 * SECOND)), Mint)
 
     unwritten = mailer(annotations={names.REFRESH_ANNOTATION: "2"})  # the status could not be written
-    assert isinstance(step(situation(unwritten, attempted=NOON, now=NOON + 9 * SECOND)), Keep)
-    assert isinstance(step(situation(unwritten, attempted=NOON, now=NOON + 10 * SECOND)), Mint)
-    assert isinstance(step(situation(unwritten, attempted=NOON + HOUR, now=NOON)), Mint)  # by a clock ahead of time
+    assert isinstance(step(observed(unwritten, attempted=NOON, now=NOON + 9 * SECOND)), Keep)
+    assert isinstance(step(observed(unwritten, attempted=NOON, now=NOON + 10 * SECOND)), Mint)
+    assert isinstance(step(observed(unwritten, attempted=NOON + HOUR, now=NOON)), Mint)  # by a clock ahead of time
 
 
 @pytest.mark.promise("token-requests-retried")
 def test_a_retry_and_a_refresh_that_are_due_are_paced_by_their_own_schedule() -> None:
-    away = mailer(status=written(settled(situation(mailer()), EntraError(ENTRA_UNREACHABLE, "away"))))
-    assert isinstance(step(situation(away, attempted=NOON, now=NOON + 7 * SECOND)), Mint)
+    away = mailer(status=written(settled(observed(mailer()), EntraError(ENTRA_UNREACHABLE, "away"))))
+    assert isinstance(step(observed(away, attempted=NOON, now=NOON + 7 * SECOND)), Mint)
     short = dataclasses.replace(token(), expires_at=NOON + 8 * SECOND)
-    conclusion = settled(situation(mailer()), short)
-    due = situation(mailer(status=written(conclusion)), token_secret=stored(conclusion.secret), now=NOON + 7 * SECOND)
+    outcome = settled(observed(mailer()), short)
+    due = observed(mailer(status=written(outcome)), token_secret=stored(outcome.secret), now=NOON + 7 * SECOND)
     assert isinstance(step(due), Mint)
 
 
@@ -293,11 +293,11 @@ def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
     status: Object = {}
     for count in (1, 2, 3):
         failed = settled(
-            situation(mailer(status=status), now=NOON + count * HOUR), EntraError(ENTRA_UNREACHABLE, "away")
+            observed(mailer(status=status), now=NOON + count * HOUR), EntraError(ENTRA_UNREACHABLE, "away")
         )
         status = written(failed)
         assert status["failures"] == count
-    got = settled(situation(mailer(status=status), now=NOON + 4 * HOUR), token(issued_at=NOON + 4 * HOUR))
+    got = settled(observed(mailer(status=status), now=NOON + 4 * HOUR), token(issued_at=NOON + 4 * HOUR))
     assert (got.status.failures, got.status.attempt) == (0, None)
 
 
@@ -305,12 +305,12 @@ def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
 def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
     secret, status = issued()
     failing = settled(
-        situation(mailer(status=status), token_secret=secret, now=NOON + 55 * MINUTE),
+        observed(mailer(status=status), token_secret=secret, now=NOON + 55 * MINUTE),
         EntraError(ENTRA_UNREACHABLE, "away"),
     )
     assert failing.ready
     assert [c.reason for c in failing.status.conditions] == [REFRESH_FAILING, "EntraUnreachable"]
-    over = situation(mailer(status=written(failing)), token_secret=secret, now=NOON + 61 * MINUTE)
+    over = observed(mailer(status=written(failing)), token_secret=secret, now=NOON + 61 * MINUTE)
     ended = settled(over, EntraError(ENTRA_UNREACHABLE, "away"))
     assert not ended.ready
     assert ended.secret is None
@@ -319,20 +319,20 @@ def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
 @pytest.mark.promise("ready-after-its-secret")
 def test_what_needs_no_token_is_written_beside_the_old_one() -> None:
     secret, status = issued()
-    changed = situation(mailer(status=status, mailbox="other@contoso.com"), token_secret=secret)
-    conclusion = settled(changed)
-    assert conclusion.secret is not None
-    assert conclusion.secret["data"]["access_token"] == secret["data"]["access_token"]
-    assert conclusion.secret["data"]["mailer.json"] != secret["data"]["mailer.json"]
-    assert conclusion.secret["metadata"]["resourceVersion"] == "200"
-    assert conclusion.status.token_revision == 2
+    changed = observed(mailer(status=status, mailbox="other@contoso.com"), token_secret=secret)
+    outcome = settled(changed)
+    assert outcome.secret is not None
+    assert outcome.secret["data"]["access_token"] == secret["data"]["access_token"]
+    assert outcome.secret["data"]["mailer.json"] != secret["data"]["mailer.json"]
+    assert outcome.secret["metadata"]["resourceVersion"] == "200"
+    assert outcome.status.token_revision == 2
 
 
 @pytest.mark.promise("ready-after-its-secret")
 def test_a_token_of_another_application_is_not_passed_off_as_the_new_ones() -> None:
     secret, status = issued()
     subject = mailer(status=status, tenantId="fabrikam.com", mailbox="a@fabrikam.com")
-    changed = situation(subject, token_secret=secret, now=NOON + MINUTE)
+    changed = observed(subject, token_secret=secret, now=NOON + MINUTE)
     assert isinstance(step(changed), Mint)
     failed = settled(changed, EntraError(ENTRA_UNREACHABLE, "away"))
     assert failed.secret is None
@@ -342,29 +342,29 @@ def test_a_token_of_another_application_is_not_passed_off_as_the_new_ones() -> N
 @pytest.mark.promise("ready-after-its-secret")
 def test_a_submission_host_that_is_not_allowed_leaves_the_directory_alone() -> None:
     secret, status = issued()
-    changed = situation(mailer(status=status, submission={"host": "evil.example"}), token_secret=secret)
-    conclusion = settled(changed)
-    assert conclusion.secret is None
-    assert not conclusion.ready
-    assert conclusion.status.conditions[0].reason == "HostNotAllowed"
+    changed = observed(mailer(status=status, submission={"host": "evil.example"}), token_secret=secret)
+    outcome = settled(changed)
+    assert outcome.secret is None
+    assert not outcome.ready
+    assert outcome.status.conditions[0].reason == "HostNotAllowed"
 
 
 @pytest.mark.promise("token-secret-restored")
 def test_the_revision_counts_on_when_the_secret_is_gone() -> None:
     _, status = issued()
     status["tokenRevision"] = 41
-    conclusion = settled(situation(mailer(status=status)), token())
-    assert conclusion.status.token_revision == 42
+    outcome = settled(observed(mailer(status=status)), token())
+    assert outcome.status.token_revision == 42
 
 
 @pytest.mark.promise("token-secret-restored")
 def test_a_secret_of_an_earlier_mailer_changes_its_owner_and_keeps_its_token() -> None:
     secret, status = issued()
     secret["metadata"]["ownerReferences"][0]["uid"] = "u-0"
-    conclusion = settled(situation(mailer(status=status), token_secret=secret))
-    assert conclusion.secret is not None
-    assert conclusion.secret["data"] == secret["data"]
-    assert conclusion.secret["metadata"]["ownerReferences"][0]["uid"] == "u-1"
+    outcome = settled(observed(mailer(status=status), token_secret=secret))
+    assert outcome.secret is not None
+    assert outcome.secret["data"] == secret["data"]
+    assert outcome.secret["metadata"]["ownerReferences"][0]["uid"] == "u-1"
 
 
 @pytest.mark.promise("foreign-secret-untouched")
@@ -372,10 +372,10 @@ def test_a_secret_of_an_earlier_mailer_changes_its_owner_and_keeps_its_token() -
 def test_a_secret_without_our_labels_is_somebody_elses(labels: dict[str, str]) -> None:
     secret, _ = issued()
     secret["metadata"]["labels"] = labels
-    decided = step(situation(mailer(), token_secret=secret))
+    decided = step(observed(mailer(), token_secret=secret))
     assert isinstance(decided, Hold)
     assert decided.problem.reason == SECRET_NAME_TAKEN
-    assert settled(situation(mailer(), token_secret=secret)).secret is None
+    assert settled(observed(mailer(), token_secret=secret)).secret is None
 
 
 def test_a_mailer_that_is_being_deleted_is_left_alone() -> None:
@@ -389,21 +389,21 @@ def test_a_mailer_that_is_being_deleted_is_left_alone() -> None:
         },
         "spec": {},
     }
-    assert isinstance(step(situation(decode_mailer(manifest))), Leave)
+    assert isinstance(step(observed(decode_mailer(manifest))), Leave)
 
 
 def test_suspension_holds_everything_but_says_that_mail_flows() -> None:
     secret, status = issued()
-    conclusion = settled(situation(mailer(status=status, suspend=True), token_secret=secret))
-    assert conclusion.ready
-    assert {condition.reason for condition in conclusion.status.conditions} == {SUSPENDED}
-    assert conclusion.secret is None
+    outcome = settled(observed(mailer(status=status, suspend=True), token_secret=secret))
+    assert outcome.ready
+    assert {condition.reason for condition in outcome.status.conditions} == {SUSPENDED}
+    assert outcome.secret is None
 
 
 def test_a_spec_that_only_an_older_crd_took_is_reported_by_its_member() -> None:
-    conclusion = settled(situation(mailer(mailbox="nobody")))
-    assert conclusion.status.conditions[0].reason == "InvalidSpec"
-    assert conclusion.status.conditions[0].message.startswith("spec.mailbox:")
+    outcome = settled(observed(mailer(mailbox="nobody")))
+    assert outcome.status.conditions[0].reason == "InvalidSpec"
+    assert outcome.status.conditions[0].message.startswith("spec.mailbox:")
 
 
 def test_a_status_that_somebody_spoilt_counts_as_none() -> None:
@@ -411,13 +411,13 @@ def test_a_status_that_somebody_spoilt_counts_as_none() -> None:
 
 
 def test_a_transition_time_moves_only_with_the_status() -> None:
-    failed = settled(situation(mailer()), EntraError(ENTRA_UNREACHABLE, "away"))
-    again = situation(mailer(status=written(failed)), now=NOON + MINUTE)
+    failed = settled(observed(mailer()), EntraError(ENTRA_UNREACHABLE, "away"))
+    again = observed(mailer(status=written(failed)), now=NOON + MINUTE)
     still = settled(again, EntraError(ENTRA_UNREACHABLE, "still away"))
     assert still.status.conditions[0].message == "still away"
     assert still.status.conditions[0].last_transition_time == NOON
     assert changes(failed.status, still.status) == ()
-    got = settled(situation(mailer(status=written(still)), now=NOON + HOUR), token(issued_at=NOON + HOUR))
+    got = settled(observed(mailer(status=written(still)), now=NOON + HOUR), token(issued_at=NOON + HOUR))
     assert got.status.conditions[0].last_transition_time == NOON + HOUR
     assert len(changes(still.status, got.status)) == 2
 
@@ -446,11 +446,11 @@ def with_document(secret: Object, document: str) -> Object:
 )
 def test_a_document_that_we_cannot_have_written_is_replaced(spoil: Callable[[Object], Object]) -> None:
     secret, status = issued()
-    decided = situation(mailer(status=status), token_secret=spoil(secret), now=NOON + MINUTE)
+    decided = observed(mailer(status=status), token_secret=spoil(secret), now=NOON + MINUTE)
     assert isinstance(step(decided), Mint)
-    conclusion = settled(decided, token(issued_at=NOON + MINUTE))
-    assert conclusion.ready
-    assert conclusion.status.token_revision == 2
+    outcome = settled(decided, token(issued_at=NOON + MINUTE))
+    assert outcome.ready
+    assert outcome.status.token_revision == 2
 
 
 @pytest.mark.promise("token-secret-restored")
@@ -458,32 +458,32 @@ def test_a_document_that_we_cannot_have_written_is_replaced(spoil: Callable[[Obj
 @pytest.mark.parametrize("value", [2**63 - 1, -1])
 def test_a_count_that_nobody_counted_is_not_counted_on(member: str, value: int) -> None:
     _, status = issued()
-    conclusion = settled(situation(mailer(status=status | {member: value})), token())
-    assert (conclusion.status.token_revision, conclusion.status.failures) == (1, 0)
+    outcome = settled(observed(mailer(status=status | {member: value})), token())
+    assert (outcome.status.token_revision, outcome.status.failures) == (1, 0)
 
 
 @pytest.mark.promise("token-renewed-in-time")
 def test_a_token_that_was_dated_by_a_clock_ahead_of_time_is_replaced() -> None:
     ahead = NOON + 24 * HOUR
-    conclusion = settled(situation(mailer(), now=ahead), token(issued_at=ahead))
-    subject, secret = mailer(status=written(conclusion)), stored(conclusion.secret)
-    assert isinstance(step(situation(subject, token_secret=secret, now=NOON)), Mint)
-    assert isinstance(step(situation(subject, token_secret=secret, now=ahead - MINUTE)), Keep)  # clocks do differ
+    outcome = settled(observed(mailer(), now=ahead), token(issued_at=ahead))
+    subject, secret = mailer(status=written(outcome)), stored(outcome.secret)
+    assert isinstance(step(observed(subject, token_secret=secret, now=NOON)), Mint)
+    assert isinstance(step(observed(subject, token_secret=secret, now=ahead - MINUTE)), Keep)  # clocks do differ
 
 
 @pytest.mark.promise("token-requests-retried")
 def test_a_pause_that_was_counted_from_a_clock_ahead_of_time_is_not_waited_out() -> None:
     ahead = NOON + 24 * HOUR
-    failed = settled(situation(mailer(), now=ahead), EntraError(ENTRA_UNREACHABLE, "away"))
+    failed = settled(observed(mailer(), now=ahead), EntraError(ENTRA_UNREACHABLE, "away"))
     subject = mailer(status=written(failed))
-    assert isinstance(step(situation(subject, now=ahead)), Keep)
-    assert isinstance(step(situation(subject, now=NOON)), Mint)
+    assert isinstance(step(observed(subject, now=ahead)), Keep)
+    assert isinstance(step(observed(subject, now=NOON)), Mint)
 
 
 @pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_message_is_cut_to_what_a_status_and_an_event_take() -> None:
     error = EntraError(ENTRA_UNREACHABLE, "ä" * 100_000)
-    ready = settled(situation(mailer()), error).status.condition(READY)
+    ready = settled(observed(mailer()), error).status.condition(READY)
     assert ready is not None
     assert ready.message == "ä" * (MESSAGE_LIMIT - 1) + "…"
     assert MESSAGE_LIMIT <= 32768  # the CRD's
@@ -510,5 +510,5 @@ def test_a_condition_of_another_writer_is_no_reason_to_write() -> None:
     secret, status = issued()
     ready, issued_condition = status["conditions"]
     status["conditions"] = [ready, msgspec.to_builtins(told("Audited", "ByHand")), issued_condition]
-    later = situation(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
+    later = observed(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
     assert settled(later).status == later.mailer.status

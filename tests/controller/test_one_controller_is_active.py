@@ -46,8 +46,8 @@ def minted(namespace: Namespace) -> int:
     return int(namespace.emulator.counters()["tokensIssued"])
 
 
-def visits(process: ControllerProcess) -> float:
-    """Visits that the process has made."""
+def reconciles(process: ControllerProcess) -> float:
+    """Reconciles that the process has made."""
     return process.metric('o365mailer_reconciles_total{result="success"}') or 0.0
 
 
@@ -68,7 +68,7 @@ def test_a_restart_mints_nothing_again(own_namespace: Namespace, start_controlle
     assert first.stop() == 0
     second = start_controller(name="second")
     # By the third, no attempt of the first controller holds a new one back: there is one in ten seconds at most.
-    eventually(lambda: visits(second) >= 9, within=40, what="three visits to each")
+    eventually(lambda: reconciles(second) >= 9, within=40, what="three reconciles of each")
     assert minted(own_namespace) == 3
     assert [own_namespace.files(name) for name in ("a", "b", "c")] == before
 
@@ -82,7 +82,7 @@ def test_a_restart_does_not_shorten_a_backoff(own_namespace: Namespace, start_co
     own_namespace.await_condition("EntraThrottled")
     first.kill()
     second = start_controller(name="second")
-    eventually(lambda: visits(second) >= 3, what="three visits")
+    eventually(lambda: reconciles(second) >= 3, what="three reconciles")
     assert own_namespace.emulator.counters()["requests"]["token"] == 1
 
 
@@ -120,7 +120,7 @@ def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_
     line = second.said("leading")
     assert line is not None
     assert time.monotonic() - killed < LEASE_DURATION + 3
-    eventually(lambda: visits(second) >= 12, what="two visits to each")
+    eventually(lambda: reconciles(second) >= 12, what="two reconciles of each")
     assert minted(own_namespace) == 6
     assert holder(own_namespace) == "second"
 

@@ -16,9 +16,9 @@ from o365mailer_operator.controller.cluster import Cluster
 from o365mailer_operator.controller.cluster_errors import Unavailable
 from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache
-from o365mailer_operator.controller.main import VISIT_LIMIT, Controller, pause_after_failed_looks
+from o365mailer_operator.controller.main import RECONCILE_LIMIT, Controller, pause_after_failed_looks
 from o365mailer_operator.controller.options import parse
-from o365mailer_operator.controller.visit import UNREADY_JITTER, Visitor, unready_pause
+from o365mailer_operator.controller.reconcile import UNREADY_JITTER, Reconciler, unready_pause
 from o365mailer_operator.controller.watch import WatchEnded
 
 INTERVAL_OF_LOOKS = 60.0
@@ -53,9 +53,9 @@ def test_failed_looks_are_repeated_ever_more_rarely_and_not_in_step() -> None:
 class Looked:
     """A controller of whose looks the test decides how they end."""
 
-    def __init__(self, visit: Callable[[Key], Awaitable[float | None]]) -> None:
+    def __init__(self, reconcile: Callable[[Key], Awaitable[float | None]]) -> None:
         self.controller = Controller(parse([], {}), cast("Cluster", Api()))
-        self.controller.visitor = cast("Visitor", SimpleNamespace(visit=visit))
+        self.controller.reconciler = cast("Reconciler", SimpleNamespace(reconcile=reconcile))
 
     def counted(self, result: str) -> bool:
         """Whether one look ended so, and no other in any other way."""
@@ -73,7 +73,7 @@ def test_a_look_that_does_not_end_is_no_defect_of_the_controller(caplog: pytest.
     async def play() -> None:
         looked = Looked(forever)
         pause = await looked.controller.look(Key("app", "noreply"))
-        assert asyncio.get_running_loop().time() == pytest.approx(VISIT_LIMIT)
+        assert asyncio.get_running_loop().time() == pytest.approx(RECONCILE_LIMIT)
         assert pause == pytest.approx(5, rel=0.2)
         assert looked.counted("timeout")
 

@@ -38,7 +38,7 @@ LONGEST_PAUSE: Final = datetime.timedelta(seconds=LONGEST_RETRY_AFTER) + CLOCK_T
 
 
 @dataclasses.dataclass(frozen=True)
-class Situation:
+class Observed:
     """All that a decision rests on."""
 
     mailer: Mailer
@@ -141,38 +141,38 @@ def read_spec(mailer: Mailer) -> Spec | InvalidSpec:
         return error
 
 
-def decide(situation: Situation, *, allowed: AllowedHosts) -> Step:
+def decide(observed: Observed, *, allowed: AllowedHosts) -> Step:
     """The next step for a mailer."""
-    mailer, spec = situation.mailer, situation.spec
+    mailer, spec = observed.mailer, observed.spec
     if mailer.deleting:
         return Leave()
     if isinstance(spec, InvalidSpec):
         return Hold(Problem.of(spec))
-    if not situation.ours:
-        return Hold(_not_ours(situation))
+    if not observed.ours:
+        return Hold(_not_ours(observed))
     if spec.suspend:
         return Hold(_SUSPENSION)
     try:
-        grant = grant_of(spec, lambda name: _read(situation, name), allowed=allowed)
+        grant = grant_of(spec, lambda name: _read(observed, name), allowed=allowed)
     except TokenError as error:
         return Hold(Problem.of(error))
-    aim = aim_of(situation, spec, grant)
-    if not _token_wanted(situation.directory, aim, situation.now):
+    aim = aim_of(observed, spec, grant)
+    if not _token_wanted(observed.directory, aim, observed.now):
         return Keep(spec, grant, aim)
-    if failure := _failure_to_wait_out(situation, aim):
+    if failure := _failure_to_wait_out(observed, aim):
         return Keep(spec, grant, aim, failure)
-    until = _too_soon_until(situation, aim)
-    return Keep(spec, grant, aim, _last_failure(situation), until) if until else Mint(spec, grant, aim)
+    until = _too_soon_until(observed, aim)
+    return Keep(spec, grant, aim, _last_failure(observed), until) if until else Mint(spec, grant, aim)
 
 
-def aim_of(situation: Situation, spec: Spec, grant: Grant) -> Aim:
+def aim_of(observed: Observed, spec: Spec, grant: Grant) -> Aim:
     """What a token for this spec and these Secrets is for."""
-    held = (situation.secrets.get(name) for name in sorted(_credential_secrets(spec)))
+    held = (observed.secrets.get(name) for name in sorted(_credential_secrets(spec)))
     return Aim(
         identity=token_identity(spec),
         credential=grant.credential,
         authorities=grant.authorities,
-        refresh_request=situation.mailer.refresh_request,
+        refresh_request=observed.mailer.refresh_request,
         key=" ".join(str(secret["metadata"].get("uid")) for secret in held if secret).encode(),
     )
 
@@ -193,52 +193,52 @@ def _due(directory: Directory, now: datetime.datetime) -> bool:
     return now >= directory.origin.refresh_at or now >= directory.expires_at
 
 
-def _too_soon_until(situation: Situation, aim: Aim) -> datetime.datetime | None:
+def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
     """When a token may be asked for that was wanted by a change so soon after the last attempt.
 
     A retry after a failure and a refresh that is due are paced by schedule.py, and not by this.
     """
-    status, directory, now = situation.mailer.status, situation.directory, situation.now
+    status, directory, now = observed.mailer.status, observed.directory, observed.now
     if status.attempt == aim.digest or (
         directory is not None and aim.met_by(directory.origin) and _due(directory, now)
     ):
         return None
-    known = (status.last_attempt_time, situation.attempted, directory.origin.issued_at if directory else None)
+    known = (status.last_attempt_time, observed.attempted, directory.origin.issued_at if directory else None)
     until = max((each for each in known if each and each <= now), default=None)
     return until + ATTEMPTS_APART if until and now < until + ATTEMPTS_APART else None
 
 
-def _failure_to_wait_out(situation: Situation, aim: Aim) -> Problem | None:
+def _failure_to_wait_out(observed: Observed, aim: Aim) -> Problem | None:
     """The failure of an earlier attempt with this very aim, while its pause lasts."""
-    status = situation.mailer.status
+    status = observed.mailer.status
     if status.attempt != aim.digest or status.next_refresh is None:
         return None
-    if not situation.now < status.next_refresh <= situation.now + LONGEST_PAUSE:
+    if not observed.now < status.next_refresh <= observed.now + LONGEST_PAUSE:
         return None
-    return _last_failure(situation)
+    return _last_failure(observed)
 
 
-def _last_failure(situation: Situation) -> Problem | None:
-    failed = situation.mailer.status.condition(TOKEN_ISSUED)
+def _last_failure(observed: Observed) -> Problem | None:
+    failed = observed.mailer.status.condition(TOKEN_ISSUED)
     if failed is None or failed.status == "True":
         return None
     return Problem(reason=failed.reason, message=failed.message)
 
 
-def _read(situation: Situation, name: str) -> Mapping[str, bytes] | None:
-    if name in situation.forbidden:
+def _read(observed: Observed, name: str) -> Mapping[str, bytes] | None:
+    if name in observed.forbidden:
         raise CredentialError(
             SECRET_UNREADABLE,
             f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's value "
             "watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
             secret=name,
         )
-    secret = situation.secrets.get(name)
+    secret = observed.secrets.get(name)
     return SecretFiles(secret) if secret else None
 
 
-def _not_ours(situation: Situation) -> Problem:
-    name = situation.token_secret["metadata"]["name"] if situation.token_secret else ""
+def _not_ours(observed: Observed) -> Problem:
+    name = observed.token_secret["metadata"]["name"] if observed.token_secret else ""
     return Problem(
         reason=SECRET_NAME_TAKEN,
         message=f"There is a Secret {name} that this mailer did not make; it is left alone. "

@@ -30,8 +30,8 @@ from o365mailer_operator.controller.mailer_cache import MailerCache, key_of
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
 from o365mailer_operator.controller.queue import DueQueue, work
+from o365mailer_operator.controller.reconcile import Reconciler
 from o365mailer_operator.controller.secret_reader import SecretReader
-from o365mailer_operator.controller.visit import Visitor
 from o365mailer_operator.controller.watch import Watch, WatchEnded
 from o365mailer_operator.logs import start_logging
 from o365mailer_operator.token.endpoints import AllowedHosts
@@ -41,8 +41,8 @@ from o365mailer_operator.token.schedule import FIRST_WAIT, GROWTH, JITTER, LONGE
 LEASE_NAME: Final = "o365mailer-controller"
 CRD_PAUSE: Final = 5.0
 """Seconds between two looks whether the API server knows O365Mailers yet."""
-VISIT_LIMIT: Final = 120.0
-"""Seconds for one visit: more than all its time-outs together, so that no fault of ours holds a mailer for ever."""
+RECONCILE_LIMIT: Final = 120.0
+"""Seconds for one reconcile: more than all its time-outs together, so that no fault of ours holds a mailer for ever."""
 DRAIN_LIMIT: Final = 5.0
 """Seconds for what is under way at SIGTERM; Kubernetes gives 30 in all."""
 STOPPED: Final = 0
@@ -111,7 +111,7 @@ class Controller:
         self.metrics = Metrics(self.queue, leading=lambda: self.lease.held, agreed_at=lambda: self.agreement.last_wall)
         self.failed_looks: dict[Key, int] = {}
         """Looks at a mailer in a row that the API server did not answer."""
-        self.visitor = Visitor(
+        self.reconciler = Reconciler(
             cluster=cluster,
             entra=Entra(proxy=options.entra_proxy),
             allowed=AllowedHosts(options.allowed_hosts),
@@ -163,7 +163,7 @@ class Controller:
         return ""
 
     async def _drain(self) -> None:
-        """Let visits end that have begun, for a moment: a token that was minted should be written."""
+        """Let reconciles that have begun end, for a moment: a token that was minted should be written."""
         self.queue.workers = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT):
@@ -220,7 +220,7 @@ class Controller:
     def _deliver(self, manifest: Manifest, deleted: bool) -> None:
         key = key_of(manifest["metadata"])
         if self.cache.deliver(manifest, deleted=deleted):
-            self.visitor.changed(key)
+            self.reconciler.changed(key)
             self._notice(key, lane=str((manifest.get("spec") or {}).get("tenantId", "")))
 
     def _notice(self, key: Key, lane: str) -> None:
@@ -229,11 +229,11 @@ class Controller:
         self.changed.set()
 
     async def look(self, key: Key) -> float | None:
-        """One visit. A mailer's failure is its own: it is logged, counted and tried again."""
+        """One reconcile. A mailer's failure is its own: it is logged, counted and tried again."""
         result = "internal_error"
         try:
-            async with asyncio.timeout(VISIT_LIMIT) as limit:
-                delay = await self.visitor.visit(key)
+            async with asyncio.timeout(RECONCILE_LIMIT) as limit:
+                delay = await self.reconciler.reconcile(key)
             result = "success"
             self.failed_looks.pop(key, None)
             return delay
@@ -246,11 +246,11 @@ class Controller:
         except Exception:
             if limit.expired():
                 result = "timeout"
-                return self._wait_after_failure(key, f"no end within {VISIT_LIMIT:g} s")
+                return self._wait_after_failure(key, f"no end within {RECONCILE_LIMIT:g} s")
             log.exception("a look failed by a defect of the controller", extra={"mailer": str(key)})
             return LONGEST_WAIT
         finally:
-            self.metrics.visits.labels(result).inc()
+            self.metrics.reconciles.labels(result).inc()
 
     def _wait_after_failure(self, key: Key, error: str) -> float:
         """Seconds until the next look. Only the first of a row is a warning: an outage concerns all mailers."""

@@ -37,7 +37,7 @@ class Metrics:
         self.mint_seconds = Histogram(
             "o365mailer_token_request_duration_seconds", "Duration of a token request.", registry=self.registry
         )
-        self.visits = Counter("o365mailer_reconciles", "Looks at a mailer.", ["result"], registry=self.registry)
+        self.reconciles = Counter("o365mailer_reconciles", "Looks at a mailer.", ["result"], registry=self.registry)
         self.closed = Counter(
             "o365mailer_controller_connections_closed",
             "Connections to the health port that were closed because they kept the controller waiting, by what ran "

@@ -4,7 +4,7 @@ A Secret may have 1 MiB, and who may make Secrets and mailers in one namespace m
 decision needs is kept, and of all together at most KEPT bytes.
 
 A read with `resourceVersion=0` costs the API server no request to etcd, and may be old by as much as its watch cache
-lags. A look that decides to write or to ask for a token reads everything anew from etcd first (visit.py).
+lags. A look that decides to write or to ask for a token reads everything anew from etcd first (reconcile.py).
 https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list, read 2026-11-28.
 """
 

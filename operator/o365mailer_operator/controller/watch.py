@@ -2,7 +2,7 @@
 
 kopf lists and watches, reconnects and relists; each event only says which mailer to look at. None of kopf's timers,
 daemons, indices or change detection is used: they write annotations and finalizers, keep their times in memory, and
-visit everything at once after a restart. It runs in a thread with an event loop of its own, because it takes over the
+handle everything at once after a restart. It runs in a thread with an event loop of its own, because it takes over the
 signal handlers of a main thread and, when it ends, cancels every task that began after it.
 """
 

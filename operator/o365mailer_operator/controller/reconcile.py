@@ -1,4 +1,4 @@
-"""A visit to one mailer: look, decide, mint, conclude, write. The thin half; what decides is pure and elsewhere.
+"""One reconcile of a mailer: read, decide, mint, write. The thin half; the pure modules decide.
 
 A look costs the API server little: the watch has delivered the mailer, and Secrets come from the API server's cache.
 What such a look sees may be old, so it may only end in doing nothing. When it calls for a write or a token, and when it
@@ -20,13 +20,13 @@ from o365mailer_contract import names
 from o365mailer_operator.controller import conditions
 from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster
 from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused
-from o365mailer_operator.controller.conclusion import Conclusion, Outcome, conclude
 from o365mailer_operator.controller.conditions import SECRET_WRITE_REFUSED, Problem
-from o365mailer_operator.controller.decision import Aim, Hold, Keep, Leave, Mint, Situation, decide, read_spec
+from o365mailer_operator.controller.decision import Aim, Hold, Keep, Leave, Mint, Observed, decide, read_spec
 from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, decode_mailer, encode_status
 from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.metrics import Metrics
+from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed
@@ -45,7 +45,7 @@ AT_ONCE: Final = 1.0
 LOOKS_AT_ONCE: Final = 8
 """At Secrets, of all mailers: a look takes milliseconds, and may hold five Secrets of 1 MiB."""
 LOOKS: Final = 4
-"""At one mailer in one visit, while others write to it."""
+"""At one mailer in one reconcile, while others write to it."""
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ class Unconfirmed(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Visitor:
-    """Visits mailers. `interval` seconds pass between two visits at most.
+class Reconciler:
+    """Reconciles mailers. At most `interval` seconds pass between two reconciles of one.
 
     `check` raises NotLeading while another replica may be at work; it is asked before each act.
     """
@@ -101,7 +101,7 @@ class Visitor:
     unwritten: dict[Key, tuple[Aim, Token]] = dataclasses.field(default_factory=dict, repr=False)
     """Tokens that the API server did not take, or was away for: written later, rather than minted again."""
     looking: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(LOOKS_AT_ONCE))
-    """Held while Secrets are read and decided about: one may have 1 MiB, and a visit may last as long as Entra does."""
+    """Held while Secrets are in memory: one may have 1 MiB, and a reconcile may last as long as Entra does."""
     attempted: dict[Key, datetime.datetime] = dataclasses.field(default_factory=dict)
     """When Entra was last asked for a mailer: the status, which says it too, may be refused or written in between."""
 
@@ -109,8 +109,8 @@ class Visitor:
         """The watch has delivered another mailer than before: it is looked at often for a while."""
         self.changed_at[key] = self.monotonic()
 
-    async def visit(self, key: Key) -> float | None:
-        """Seconds until the next visit, or None where the mailer is gone. Raises ClusterError, NotLeading."""
+    async def reconcile(self, key: Key) -> float | None:
+        """Seconds until the next one, or None where the mailer is gone. Raises ClusterError, NotLeading."""
         term = self.term()
         anew = self.confirmed.get(key) != term
         for _ in range(LOOKS):
@@ -146,30 +146,28 @@ class Visitor:
 
     async def _settle(self, key: Key, mailer: Mailer, *, anew: bool) -> float | None:
         async with self.looking:
-            situation = await self._look(mailer, anew=anew)
-            step = decide(situation, allowed=self.allowed)
-            situation = dataclasses.replace(situation, secrets={})  # the step has what it needs of them
+            observed = await self._look(mailer, anew=anew)
+            step = decide(observed, allowed=self.allowed)
+            observed = dataclasses.replace(observed, secrets={})  # the step has what it needs of them
         if isinstance(step, Leave):
             self.forget(key)
             return None
         if isinstance(step, Mint) and not anew:
             raise Unconfirmed
-        outcome = await self._mint(key, step) if isinstance(step, Mint) else None
-        conclusion = conclude(situation, step, outcome, random=self.random())
-        if not anew and (conclusion.secret is not None or conclusion.status != mailer.status):
+        minted = await self._mint(key, step) if isinstance(step, Mint) else None
+        outcome = outcome_of(observed, step, minted, random=self.random())
+        if not anew and (outcome.secret is not None or outcome.status != mailer.status):
             raise Unconfirmed
-        conclusion = await self._write_secret(situation, step, conclusion)
+        outcome = await self._write_secret(observed, step, outcome)
         try:
-            await self._write_status(mailer, conclusion.status)
+            await self._write_status(mailer, outcome.status)
         except (Forbidden, Refused) as error:
             log.error("the status is refused", extra={"mailer": str(key), "error": str(error)})
-            return self._pause_unwritten(key, conclusion)
-        self.metrics.tell(
-            mailer, conclusion.status, ready=conclusion.ready, secret_expires_at=_secret_end(situation.spec)
-        )
-        return self._pause(key, conclusion)
+            return self._pause_unwritten(key, outcome)
+        self.metrics.tell(mailer, outcome.status, ready=outcome.ready, secret_expires_at=_secret_end(observed.spec))
+        return self._pause(key, outcome)
 
-    async def _look(self, mailer: Mailer, *, anew: bool) -> Situation:
+    async def _look(self, mailer: Mailer, *, anew: bool) -> Observed:
         spec = read_spec(mailer)
         wanted = () if isinstance(spec, InvalidSpec) or spec.suspend or mailer.deleting else secrets_needed(spec)
         found: dict[str, Manifest | None] = {}
@@ -182,7 +180,7 @@ class Visitor:
             except Forbidden:
                 forbidden.add(name)
         token_secret = names.token_secret_name(mailer.metadata.name)
-        return Situation(
+        return Observed(
             mailer=mailer,
             spec=spec,
             secrets=found,
@@ -206,7 +204,7 @@ class Visitor:
             age = min(age, max(0.0, (self.clock() - ready.last_transition_time).total_seconds()))
         return unready_pause(age, interval=self.interval)
 
-    async def _mint(self, key: Key, step: Mint) -> Outcome:
+    async def _mint(self, key: Key, step: Mint) -> Minted:
         aim, token = self.unwritten.get(key, (None, None))
         if token is not None and aim == step.aim and self.clock() < token.expires_at:
             return token
@@ -222,34 +220,34 @@ class Visitor:
         self.unwritten[key] = (step.aim, token)
         return token
 
-    async def _write_secret(self, situation: Situation, step: Hold | Keep | Mint, conclusion: Conclusion) -> Conclusion:
-        """The conclusion that holds after the Secret was written, or was refused."""
-        if conclusion.secret is None:
-            return conclusion
+    async def _write_secret(self, observed: Observed, step: Hold | Keep | Mint, outcome: Outcome) -> Outcome:
+        """The outcome that holds after the Secret was written, or was refused."""
+        if outcome.secret is None:
+            return outcome
         self.check()
-        namespace = situation.mailer.metadata.namespace
-        write = self.cluster.create if situation.token_secret is None else self.cluster.replace
+        namespace = observed.mailer.metadata.namespace
+        write = self.cluster.create if observed.token_secret is None else self.cluster.replace
         try:
-            await write(SECRETS, conclusion.secret, namespace=namespace)
+            await write(SECRETS, outcome.secret, namespace=namespace)
         except (Forbidden, Refused) as error:
-            return self._refused(situation, step, str(error))
-        self.unwritten.pop(situation.mailer.key, None)
+            return self._refused(observed, step, str(error))
+        self.unwritten.pop(observed.mailer.key, None)
         log.info(
             "the token Secret is written",
-            extra={"mailer": str(situation.mailer.key), "revision": conclusion.status.token_revision},
+            extra={"mailer": str(observed.mailer.key), "revision": outcome.status.token_revision},
         )
-        return conclusion
+        return outcome
 
-    def _refused(self, situation: Situation, step: Hold | Keep | Mint, words: str) -> Conclusion:
+    def _refused(self, observed: Observed, step: Hold | Keep | Mint, words: str) -> Outcome:
         refusal = TokenError(
             SECRET_WRITE_REFUSED,
             f"The API server does not take the token Secret ({words}). Check quotas, admission policies and the "
             "controller's rights in this namespace; delete a Secret of this name that is immutable or of another type.",
         )
-        log.warning("the token Secret is refused", extra={"mailer": str(situation.mailer.key), "error": words})
+        log.warning("the token Secret is refused", extra={"mailer": str(observed.mailer.key), "error": words})
         if isinstance(step, Mint):
-            return conclude(situation, step, refusal, random=self.random())
-        return conclude(situation, Hold(Problem.of(refusal)), None, random=self.random())
+            return outcome_of(observed, step, refusal, random=self.random())
+        return outcome_of(observed, Hold(Problem.of(refusal)), None, random=self.random())
 
     async def _write_status(self, mailer: Mailer, status: Status) -> None:
         if status == mailer.status:
@@ -274,18 +272,18 @@ class Visitor:
             )
             await self.recorder.record(mailer, condition)
 
-    def _pause(self, key: Key, conclusion: Conclusion) -> float:
-        if conclusion.ready:
+    def _pause(self, key: Key, outcome: Outcome) -> float:
+        if outcome.ready:
             pause = self.interval * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * self.random())
         else:
-            pause = self._unready_pause(key, conclusion.status.condition(conditions.READY))
+            pause = self._unready_pause(key, outcome.status.condition(conditions.READY))
             pause *= 1 - UNREADY_JITTER + 2 * UNREADY_JITTER * self.random()
-        due = [each for each in (conclusion.status.next_refresh, conclusion.look_at) if each]
+        due = [each for each in (outcome.status.next_refresh, outcome.look_at) if each]
         return min(pause, *(max(AT_ONCE, (each - self.clock()).total_seconds()) for each in due)) if due else pause
 
-    def _pause_unwritten(self, key: Key, conclusion: Conclusion) -> float:
+    def _pause_unwritten(self, key: Key, outcome: Outcome) -> float:
         """The status is where failed attempts are remembered; without it, their pause is kept by not looking."""
-        due = conclusion.status.next_refresh if conclusion.status.failures else None
+        due = outcome.status.next_refresh if outcome.status.failures else None
         wait = (due - self.clock()).total_seconds() if due is not None else 0.0
         return max(self._unready_pause(key, None), wait)
 
