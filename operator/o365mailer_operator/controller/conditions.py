@@ -20,11 +20,11 @@ from o365mailer_operator.token.errors import Reason, TokenError
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
+"""The type of a condition, and its reason while it is True."""
 OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED})
 """Every type that this controller sets, or has set in an earlier version. The conditions of all others are theirs."""
 
 TOKEN_VALID: Final = "TokenValid"
-ISSUED: Final = "TokenIssued"
 REFRESH_FAILING: Final = "RefreshFailing"
 SUSPENDED: Final = "Suspended"
 SECRET_NAME_TAKEN: Final = "SecretNameTaken"
@@ -33,7 +33,7 @@ SECRET_WRITE_REFUSED: Final = Reason("SecretWriteRefused", "a quota, a policy or
 
 REASONS: Final = TOKEN_REASONS | {
     TOKEN_VALID,
-    ISSUED,
+    TOKEN_ISSUED,
     REFRESH_FAILING,
     SUSPENDED,
     SECRET_NAME_TAKEN,
@@ -62,14 +62,16 @@ class Problem:
 def token_issued(problem: Problem | None, *, note: str) -> Condition:
     """TokenIssued; `note` is said when there is no problem."""
     if problem is None:
-        return _condition(TOKEN_ISSUED, "True", ISSUED, note)
+        return _condition(TOKEN_ISSUED, "True", TOKEN_ISSUED, note)
     return _condition(TOKEN_ISSUED, "False", problem.reason, problem.message)
 
 
 def ready(problem: Problem | None, *, usable: bool, expires_at: datetime.datetime | None) -> Condition:
     """Ready; `usable`: the Secret holds a live token for what the spec asks."""
     if not usable:
-        reason, message = (problem.reason, problem.message) if problem else (ISSUED, "The token is being written.")
+        reason, message = (
+            (problem.reason, problem.message) if problem else (TOKEN_ISSUED, "The token is being written.")
+        )
         return _condition(READY, "False", reason, message)
     if problem is None:
         return _condition(READY, "True", TOKEN_VALID, "Pods can submit mail.")

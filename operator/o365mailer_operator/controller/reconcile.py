@@ -216,7 +216,7 @@ class Reconciler:
                 self.metrics.mints.labels(error.reason).inc()
                 log.warning("no token", extra={"mailer": str(key), "reason": error.reason, "error": str(error)})
                 return error
-        self.metrics.mints.labels(conditions.ISSUED).inc()
+        self.metrics.mints.labels(conditions.TOKEN_ISSUED).inc()
         self.unwritten[key] = (step.aim, token)
         return token
 
