@@ -101,7 +101,7 @@ class Simulated:
         # Seeded: the same counts in each run.
         self.random = random.Random(20261128)
         cluster = cast("Cluster", self.api)
-        interval = parse([], {}).visit_interval
+        interval = parse([], {}).reconcile_interval
         self.reconciler = Reconciler(
             cluster=cluster,
             entra=cast("Entra", self),

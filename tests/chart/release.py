@@ -29,7 +29,7 @@ VALUES: Final = {
     "everything placed": (
         "controller.replicas=2",
         "controller.leaseDuration=1m",
-        "controller.visitInterval=2m",
+        "controller.reconcileInterval=2m",
         "controller.httpsProxy=http://proxy.example:3128",
         "controller.httpsProxySecret=proxy",
         "controller.nodeSelector.disk=ssd",

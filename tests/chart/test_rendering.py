@@ -172,15 +172,15 @@ def test_what_the_sidecar_gets_is_told_to_the_webhook(render: Render) -> None:
     ("values", "lease", "interval"),
     [
         ((), 15, 60),
-        (("controller.leaseDuration=1m", "controller.visitInterval=90s"), 60, 90),
-        (("controller.leaseDuration=null", "controller.visitInterval=null"), 15, 60),
+        (("controller.leaseDuration=1m", "controller.reconcileInterval=90s"), 60, 90),
+        (("controller.leaseDuration=null", "controller.reconcileInterval=null"), 15, 60),
     ],
 )
 def test_the_leases_duration_and_the_interval_of_looks_are_told_to_the_controller(
     render: Render, values: tuple[str, ...], lease: float, interval: float
 ) -> None:
     options = controller_options.parse([], environment_of(render(*values), "controller"))
-    assert (options.lease_duration, options.visit_interval) == (lease, interval)
+    assert (options.lease_duration, options.reconcile_interval) == (lease, interval)
 
 
 @pytest.mark.promise("spool-in-the-pod")

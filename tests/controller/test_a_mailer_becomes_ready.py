@@ -56,7 +56,7 @@ def test_a_mailer_applied_before_its_secret_is_ready_soon_after_it(
     own_namespace: Namespace, start_controller: Callable[..., ControllerProcess]
 ) -> None:
     own_namespace.kubectl("delete", "secret", "entra", "-n", own_namespace.name)
-    start_controller("--visit-interval", "60s").wait_until_leading()
+    start_controller("--reconcile-interval", "60s").wait_until_leading()
     own_namespace.apply_mailer()
     own_namespace.await_condition("SecretNotFound")
     own_namespace.credentials()

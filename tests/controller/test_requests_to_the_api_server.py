@@ -89,7 +89,7 @@ def test_a_missing_secret_is_asked_for_at_every_look(
 def test_a_watch_cache_that_lags_causes_no_second_token_and_no_second_write(
     own_namespace: Namespace, start_controller: Start, front: ApiFront
 ) -> None:
-    process = start_controller("--visit-interval", "3s", kubeconfig=front.kubeconfig, name="first")
+    process = start_controller("--reconcile-interval", "3s", kubeconfig=front.kubeconfig, name="first")
     own_namespace.apply_mailer()
     own_namespace.await_ready()
     await_looks(process, 2)
@@ -103,7 +103,7 @@ def test_a_watch_cache_that_lags_causes_no_second_token_and_no_second_write(
         assert (minted(own_namespace), own_namespace.settings()["revision"]) == (2, 3)
         assert process.stop() == 0
         front.requests.clear()
-        second = start_controller("--visit-interval", "3s", kubeconfig=front.kubeconfig, name="second")
+        second = start_controller("--reconcile-interval", "3s", kubeconfig=front.kubeconfig, name="second")
         eventually(lambda: looks(second) >= 1)
         for name in ("entra", "o365mailer.noreply", "noreply"):
             assert not reads(front, name)[0].cached, "the first look reads from etcd"

@@ -55,7 +55,7 @@ class ControllerProcess:
         self.log_path = directory / f"{name}.log"
         self.log_file = self.log_path.open("ab")
         command = [sys.executable, "-m", "o365mailer_operator.controller", "--health", "127.0.0.1:0"]
-        command += ["--identity", name, "--lease-duration", "5s", "--visit-interval", "6s", *arguments]
+        command += ["--identity", name, "--lease-duration", "5s", "--reconcile-interval", "6s", *arguments]
         environ = {**os.environ, "KUBECONFIG": str(kubeconfig), **(environment or {})}
         self.process = subprocess.Popen(command, stderr=self.log_file, stdout=self.log_file, env=environ)
 

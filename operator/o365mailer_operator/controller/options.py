@@ -27,7 +27,7 @@ class Options:
     entra_proxy: str | None
     health: tuple[str, int]
     lease_duration: float
-    visit_interval: float
+    reconcile_interval: float
     webhook_configuration: str | None
     log_level: str
 
@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.e
         entra_proxy=reader.value("entra-proxy", str) or None,
         health=reader.value("health", address),
         lease_duration=reader.value("lease-duration", _lease),
-        visit_interval=reader.value("visit-interval", seconds),
+        reconcile_interval=reader.value("reconcile-interval", seconds),
         webhook_configuration=reader.value("webhook-configuration", str) or None,
         log_level=reader.value("log-level", one_of(LEVELS)),
     )
@@ -81,8 +81,8 @@ def _declare(reader: Reader) -> None:
         default="15s",
     )
     flag(
-        "visit-interval",
-        "O365MAILER_VISIT_INTERVAL",
+        "reconcile-interval",
+        "O365MAILER_RECONCILE_INTERVAL",
         "the longest time between two looks at a mailer's Secrets; a sixth of it at first while it is not Ready",
         default="60s",
     )
