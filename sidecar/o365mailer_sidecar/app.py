@@ -8,10 +8,13 @@ import asyncio
 import os
 import signal
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract import names
+from o365mailer_sidecar.backoff import uniform
 from o365mailer_sidecar.config import Address, Options, bind, bind_health, bound_address
+from o365mailer_sidecar.context import Clock, Context
 from o365mailer_sidecar.errors import CannotListen, NotReady
 from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.relay import Relay
@@ -21,7 +24,7 @@ from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.health import REQUEST_LIMIT, Health, Page
 from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.timeouts import TIMEOUTS
-from o365mailer_sidecar.upstream.submit import Clock, Upstream
+from o365mailer_sidecar.upstream.submit import Upstream
 
 if TYPE_CHECKING:
     from o365mailer_sidecar.queue.service import QueueService
@@ -46,38 +49,27 @@ class Service:
         self.sessions: set[Session] = set()
         self.stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
-        clock = Clock(now=now, monotonic=loop.time)
         self.directory = MailerDirectory(options.mailer_dir, now=now, report=log.event, monotonic=loop.time)
-        self.audit = Audit(log=log, metrics=self.metrics, addresses=self._log_addresses)
-        self.upstream = Upstream(directory=self.directory, clock=clock, log=log, metrics=self.metrics)
-        self.queue = self._backlog(clock) if options.spool_dir else None
-        self.relay = Relay(
-            directory=self.directory,
-            upstream=self.upstream,
+        context = Context(
+            clock=Clock(now=now, monotonic=loop.time),
+            dice=uniform,
             log=log,
-            audit=self.audit,
-            monotonic=loop.time,
-            scratch=options.scratch_dir,
-            acceptor=self.queue.acceptor if self.queue else None,
+            metrics=self.metrics,
+            audit=Audit(log=log, metrics=self.metrics, addresses=self._log_addresses),
+            directory=self.directory,
         )
+        self.upstream = Upstream(context)
+        self.queue = self._queue_service(context, options.spool_dir) if options.spool_dir else None
+        acceptor = self.queue.acceptor if self.queue else None
+        self.relay = Relay(context, self.upstream, scratch=options.scratch_dir, acceptor=acceptor)
         self.reminded_at = -REMIND_EVERY
         self._watch()
 
-    def _backlog(self, clock: Clock) -> "QueueService":
+    def _queue_service(self, context: Context, path: Path) -> "QueueService":
         """Raises SpoolUnusable."""
         from o365mailer_sidecar.queue.service import QueueService  # half a MiB that most pods have no use for
 
-        assert self.options.spool_dir  # noqa: S101  # for the type checker
-        return QueueService(
-            self.options.spool_dir,
-            directory=self.directory,
-            upstream=self.upstream,
-            audit=self.audit,
-            clock=clock,
-            log=self.log,
-            queue_id=new_queue_id,
-            apps=lambda: len(self.relay.running),
-        )
+        return QueueService(context, self.upstream, path, queue_id=new_queue_id, apps=lambda: len(self.relay.running))
 
     def _log_addresses(self) -> bool:
         return self.directory.settings is not None and self.directory.settings.log_addresses

@@ -8,21 +8,18 @@ when it defers, when `confirmWithin` is over, and before a body leaves for only 
 """
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract.quantities import octets, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.mailer import MailerDirectory
+from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.commands import SessionLimits
-from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result, result_of
@@ -40,17 +37,15 @@ class Relay:
 
     def __init__(
         self,
-        *,
-        directory: MailerDirectory,
+        context: Context,
         upstream: Upstream,
-        log: EventLog,
-        audit: Audit,
-        monotonic: Callable[[], float],
+        *,
         scratch: Path | None = None,
         acceptor: "QueueAcceptor | None" = None,
     ) -> None:
-        self.directory, self.upstream, self.log, self.audit = directory, upstream, log, audit
-        self.monotonic, self.scratch, self.acceptor = monotonic, scratch, acceptor
+        self.directory, self.log, self.audit = context.directory, context.log, context.audit
+        self.monotonic = context.clock.monotonic
+        self.upstream, self.scratch, self.acceptor = upstream, scratch, acceptor
         self.known: tuple[Settings | None, SessionLimits] | None = None
         self.running: dict[asyncio.Task[Result], Attempt] = {}
 

@@ -17,6 +17,7 @@ from support.spooling import dead as dead_letters
 from support.spooling import history, queued
 
 from o365mailer_contract.settings import Settings, decode
+from o365mailer_sidecar.context import Clock, Context
 from o365mailer_sidecar.errors import Away, Lost, Withdrawn
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
@@ -33,7 +34,6 @@ from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import AWAY, Blocked
 from o365mailer_sidecar.upstream.classify import Answers
-from o365mailer_sidecar.upstream.submit import Clock
 
 SETTINGS: Settings = decode(
     b'{"schemaVersion": 1, "revision": 1, "mailbox": "a@b.c", "submission": {"host": "h"},'
@@ -121,46 +121,23 @@ class House:
         log = EventLog(write=len, now=lambda: datetime.now(UTC), level="error")
         metrics, clock = Metrics(), Clock(now=lambda: datetime.now(UTC), monotonic=loop.time)
         self.exchange: Any = Exchange(dice)
-        directory: Any = self.exchange.directory
         self.audit = Audit(log=log, metrics=metrics, addresses=lambda: False)
+        context = Context(
+            clock=clock,
+            dice=dice.uniform,
+            log=log,
+            metrics=metrics,
+            audit=self.audit,
+            directory=self.exchange.directory,
+        )
         self.failures: list[BaseException] = []
         log.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
         self.spool = Spool.opened(folder, now=clock.now, report=lambda *_, **__: None)
-        finisher = Finisher(
-            spool=self.spool,
-            directory=directory,
-            clock=clock,
-            audit=self.audit,
-            log=log,
-            queue_id=lambda: "NOTICE",
-        )
-        self.scheduler = Scheduler(
-            spool=self.spool,
-            upstream=self.exchange,
-            finisher=finisher,
-            clock=clock,
-            dice=dice.random,
-            log=log,
-            connections=lambda: 3,
-            apps=lambda: len(self.relay.running),
-        )
+        finisher = Finisher(context, self.spool, queue_id=lambda: "NOTICE")
+        self.scheduler = Scheduler(context, self.spool, self.exchange, finisher, apps=lambda: len(self.relay.running))
         self.scheduler.knows_all()
-        self.acceptor = QueueAcceptor(
-            spool=self.spool,
-            scheduler=self.scheduler,
-            upstream=self.exchange,
-            directory=directory,
-            audit=self.audit,
-            clock=clock,
-        )
-        self.relay = Relay(
-            directory=directory,
-            upstream=self.exchange,
-            log=log,
-            audit=self.audit,
-            monotonic=loop.time,
-            acceptor=self.acceptor,
-        )
+        self.acceptor = QueueAcceptor(context, self.spool, self.scheduler, self.exchange)
+        self.relay = Relay(context, self.exchange, acceptor=self.acceptor)
 
     async def end(self) -> None:
         """Everything once more, on an Exchange that takes it."""

@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.spooled import RECEIVED, body, envelope, files, spool_in
 
+from o365mailer_sidecar.backoff import uniform
+from o365mailer_sidecar.context import Clock, Context
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scanner import SpoolScanner
 from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.telemetry.event_log import EventLog
-from o365mailer_sidecar.upstream.submit import Clock
 
 ATTEMPTS = st.integers(min_value=0, max_value=10_000)
 DICE = st.floats(min_value=0, max_value=1, exclude_max=True)
@@ -27,20 +29,23 @@ DICE = st.floats(min_value=0, max_value=1, exclude_max=True)
 def test_the_first_retry_comes_within_seconds_and_none_after_more_than_a_quarter_of_an_hour(
     attempts: int, number: float
 ) -> None:
-    wait = retry.after_deferral(attempts, lambda: number)
+    def dice(low: float, high: float) -> float:
+        return low + number * (high - low)
+
+    wait = retry.DEFERRED.pause(attempts, dice)
     assert 7.5 <= wait <= 900
     if attempts <= 1:
         assert wait <= 15
-    assert 2 <= retry.after_crowding(attempts, lambda: number) <= 30
-    assert 1 <= retry.after_outage(attempts, lambda: number) <= 60
+    assert 2 <= retry.THROTTLED.pause(attempts, dice) <= 30
+    assert 1 <= retry.OUTAGE.pause(attempts, dice) <= 60
 
 
 def test_waits_grow_and_are_spread() -> None:
-    waits = [retry.after_deferral(attempts, lambda: 0.5) for attempts in range(1, 12)]
+    waits = [retry.DEFERRED.pause(attempts, lambda low, high: (low + high) / 2) for attempts in range(1, 12)]
     assert waits == sorted(waits)
     assert waits[-1] == 675
-    assert retry.after_deferral(1, lambda: 0.0) == 7.5
-    assert retry.after_deferral(1, lambda: 0.99) > 14
+    assert retry.DEFERRED.pause(1, min) == 7.5
+    assert retry.DEFERRED.pause(1, max) == 15
 
 
 class Times:
@@ -98,14 +103,9 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
         os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))
         unused: Any = None
         log = EventLog(write=len, now=times.clock.now)
-        scanner = SpoolScanner(
-            spool=spool,
-            scheduler=unused,
-            clock=times.clock,
-            log=log,
-            expiry=Expiry(times.clock),
-            keep_dead=lambda: 7 * day,
-        )
+        directory: Any = SimpleNamespace(settings=None)  # the default of keepDead: 7 days
+        context = Context(clock=times.clock, dice=uniform, log=log, metrics=unused, audit=unused, directory=directory)
+        scanner = SpoolScanner(context, spool, unused, expiry=Expiry(times.clock))
         times.pass_(3600, jump=365 * day)
         assert left() == {"DEAD1"}, "only the clock says that it is old"
         times.pass_(3600)

@@ -9,20 +9,19 @@ from contextlib import suppress
 from typing import Any, Final
 
 from o365mailer_sidecar import replies
+from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
-from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import applied, policy_of
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import TOKEN_REFUSED
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result
-from o365mailer_sidecar.upstream.submit import Clock, Upstream
+from o365mailer_sidecar.upstream.submit import Upstream
 
 OURS: Final = ""
 """The reason of a reply behind which the message goes on: its record is written at its end."""
@@ -34,18 +33,9 @@ AppReply = tuple[Reply, str]
 class QueueAcceptor:
     """The spool, as far as an app's messages are concerned."""
 
-    def __init__(
-        self,
-        *,
-        spool: Spool,
-        scheduler: Scheduler,
-        upstream: Upstream,
-        directory: MailerDirectory,
-        audit: Audit,
-        clock: Clock,
-    ) -> None:
-        self.spool, self.scheduler, self.upstream, self.directory = spool, scheduler, upstream, directory
-        self.audit, self.clock = audit, clock
+    def __init__(self, context: Context, spool: Spool, scheduler: Scheduler, upstream: Upstream) -> None:
+        self.spool, self.scheduler, self.upstream = spool, scheduler, upstream
+        self.directory, self.audit, self.clock = context.directory, context.audit, context.clock
         self.chores: set[asyncio.Task[None]] = set()
 
     def of(self, message: Message, attempt: Attempt) -> "PendingMessage | None":

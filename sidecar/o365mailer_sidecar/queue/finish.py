@@ -9,8 +9,8 @@ from typing import Final
 
 from o365mailer_contract.quantities import seconds
 from o365mailer_contract.settings import Delivery
+from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import Gone, StoreFailed
-from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Recipient
 from o365mailer_sidecar.message.message import Message
@@ -20,12 +20,9 @@ from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.entry import Event, QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import RecipientVerdict, Result
-from o365mailer_sidecar.upstream.submit import Clock
 
 EXPIRED: Final = "expired"
 """The reason of a message that was tried for `delivery.spool.maxAge`."""
@@ -36,17 +33,14 @@ class Finisher:
 
     def __init__(
         self,
-        *,
+        context: Context,
         spool: Spool,
-        directory: MailerDirectory,
-        clock: Clock,
-        audit: Audit,
-        log: EventLog,
+        *,
         queue_id: Callable[[], str],
     ) -> None:
-        self.spool, self.directory, self.clock = spool, directory, clock
-        self.audit, self.log, self.queue_id = audit, log, queue_id
-        self.expiry = Expiry(clock)
+        self.spool, self.directory, self.clock = spool, context.directory, context.clock
+        self.audit, self.log, self.queue_id = context.audit, context.log, queue_id
+        self.expiry = Expiry(self.clock)
         self.owed: dict[QueueEntry, Event] = {}
         """What happened and could not be written down yet: until it is, the message does not leave again."""
         self.deliver: Callable[[QueueEntry], None] = lambda _: None

@@ -7,9 +7,8 @@ days would hide it; a 451 shows it to whoever looks at the app.
 from collections.abc import Callable
 from typing import Final
 
-from o365mailer_sidecar.mailer import MailerDirectory
+from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.queue import retry
-from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED, TOKEN_REFUSED
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result
@@ -54,17 +53,9 @@ again."""
 class Prospect:
     """Shared by the courier and by who takes messages of apps. `waiting` counts messages, for the log."""
 
-    def __init__(
-        self,
-        *,
-        directory: MailerDirectory,
-        monotonic: Callable[[], float],
-        dice: retry.Dice,
-        log: EventLog,
-        waiting: Callable[[], int],
-    ) -> None:
-        self.directory, self.monotonic, self.dice = directory, monotonic, dice
-        self.log, self.waiting = log, waiting
+    def __init__(self, context: Context, *, waiting: Callable[[], int]) -> None:
+        self.directory, self.monotonic, self.dice = context.directory, context.clock.monotonic, context.dice
+        self.log, self.waiting = context.log, waiting
         self.doubt = Doubt()
         self.failures = 0
         """In a row, of the way and not of a message."""
@@ -105,5 +96,5 @@ class Prospect:
         if result.own or result.reason == NOT_ASKED:
             return True
         self.failures += 1
-        self.rest_until = self.monotonic() + retry.after_outage(self.failures, self.dice)
+        self.rest_until = self.monotonic() + retry.OUTAGE.pause(self.failures, self.dice)
         return False

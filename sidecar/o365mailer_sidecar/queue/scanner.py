@@ -1,16 +1,16 @@
 """What the courier gets that no app has just brought: found at start, left by others, changed by hand."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
+from o365mailer_contract.quantities import seconds
+from o365mailer_contract.settings import Delivery
+from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.telemetry.event_log import EventLog
-from o365mailer_sidecar.upstream.submit import Clock
 
 SLICE: Final = 50
 """Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""
@@ -24,20 +24,11 @@ the new one has started."""
 
 
 class SpoolScanner:
-    """Looks into the spool. `keep_dead` is how long a dead letter is kept, in seconds."""
+    """Looks into the spool."""
 
-    def __init__(
-        self,
-        *,
-        spool: Spool,
-        scheduler: Scheduler,
-        clock: Clock,
-        log: EventLog,
-        expiry: Expiry,
-        keep_dead: Callable[[], float],
-    ) -> None:
-        self.spool, self.scheduler, self.clock, self.expiry = spool, scheduler, clock, expiry
-        self.log, self.keep_dead = log, keep_dead
+    def __init__(self, context: Context, spool: Spool, scheduler: Scheduler, *, expiry: Expiry) -> None:
+        self.spool, self.scheduler, self.expiry = spool, scheduler, expiry
+        self.directory, self.clock, self.log = context.directory, context.clock, context.log
 
     async def recover(self) -> None:
         """What was there at start: the first of it leaves while the rest is still being read."""
@@ -58,7 +49,8 @@ class SpoolScanner:
 
     def sweep(self) -> None:
         """Delete the dead letters whose time is over; none while the time of day has jumped too lately to tell."""
-        keep = self.keep_dead()
+        delivery = self.directory.settings.delivery if self.directory.settings else Delivery()
+        keep = seconds(delivery.spool.keep_dead)
         gone = self.spool.expire_dead(keep=keep) if self.expiry.steady(within=keep) else 0
         if gone:
             self.log.event("dead_letters_removed", messages=gone)

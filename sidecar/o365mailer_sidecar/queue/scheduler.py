@@ -6,6 +6,8 @@ from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from o365mailer_contract.settings import Limits
+from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue import retry
@@ -13,12 +15,11 @@ from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.mailbox_health import Prospect
 from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED
 from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import DAMAGED, Result, result_of
-from o365mailer_sidecar.upstream.submit import Clock, Upstream
+from o365mailer_sidecar.upstream.submit import Upstream
 
 NEVER: Final = float("inf")
 
@@ -76,27 +77,17 @@ class Scheduler:
 
     def __init__(
         self,
-        *,
+        context: Context,
         spool: Spool,
         upstream: Upstream,
         finisher: Finisher,
-        clock: Clock,
-        dice: retry.Dice,
-        log: EventLog,
-        connections: Callable[[], int],
+        *,
         apps: Callable[[], int],
     ) -> None:
-        self.spool, self.upstream, self.finisher = spool, upstream, finisher
-        self.clock, self.dice, self.log = clock, dice, log
-        self.connections, self.apps = connections, apps
+        self.spool, self.upstream, self.finisher, self.apps = spool, upstream, finisher, apps
+        self.directory, self.clock, self.dice, self.log = context.directory, context.clock, context.dice, context.log
         finisher.deliver = self.take
-        self.prospect = Prospect(
-            directory=upstream.directory,
-            monotonic=clock.monotonic,
-            dice=dice,
-            log=log,
-            waiting=lambda: spool.depth,
-        )
+        self.prospect = Prospect(context, waiting=lambda: spool.depth)
         self.heap = RetryHeap()
         self.flying: dict[asyncio.Task[None], tuple[QueueEntry, Attempt]] = {}
         self.entrusted: set[QueueEntry] = set()
@@ -175,7 +166,10 @@ class Scheduler:
 
     def _lanes(self) -> int:
         """As many at once as there are connections; less those that apps wait for; one where it is a probe."""
-        return 1 if self.prospect.failures else max(self.connections() - self.apps(), 1)
+        if self.prospect.failures:
+            return 1
+        limits = self.directory.settings.limits if self.directory.settings else Limits()
+        return max(limits.connections - self.apps(), 1)
 
     def _obstructed_until(self, now: float) -> float:
         """When it is worth asking Exchange; not after `now`: it is."""
@@ -225,7 +219,7 @@ class Scheduler:
         except (Damaged, Gone):
             return  # the spool has set it aside, counted it and said so
         except StoreFailed:
-            self.take(stored, after=retry.after_deferral(1, self.dice))
+            self.take(stored, after=retry.DEFERRED.pause(1, self.dice))
             return
         try:
             attempt.began = self.clock.monotonic()
@@ -281,8 +275,8 @@ class Scheduler:
         """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
         if not result.own:
             return max(result.until - self.clock.monotonic(), 0.0)
-        schedule = retry.after_crowding if result.outcome is Outcome.CROWDED else retry.after_deferral
-        return schedule(stored.attempts + 1, self.dice)
+        schedule = retry.THROTTLED if result.outcome is Outcome.CROWDED else retry.DEFERRED
+        return schedule.pause(stored.attempts + 1, self.dice)
 
     # --- The end ----------------------------------------------------------------------------------------------------
 

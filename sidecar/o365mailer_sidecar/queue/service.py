@@ -2,27 +2,24 @@
 
 import asyncio
 import os
-import random
 import signal
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from o365mailer_contract.quantities import octets, seconds
+from o365mailer_contract.quantities import octets
 from o365mailer_contract.settings import Delivery, Settings
-from o365mailer_contract.settings import Limits as SettingsLimits
-from o365mailer_sidecar.mailer import MailerDirectory, Token
+from o365mailer_sidecar.context import Context
+from o365mailer_sidecar.mailer import Token
 from o365mailer_sidecar.queue.accept import QueueAcceptor
 from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.scanner import SpoolScanner
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.spool.entry import QueueEntry, SpoolLimits
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.telemetry.audit import Audit
-from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.metrics import Metrics
-from o365mailer_sidecar.upstream.submit import Clock, Upstream
+from o365mailer_sidecar.upstream.submit import Upstream
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Where kubelet looks for a container's last words (terminationMessagePath); it is there in a cluster alone."""
@@ -39,50 +36,25 @@ class QueueService:
 
     def __init__(
         self,
+        context: Context,
+        upstream: Upstream,
         path: Path,
         *,
-        directory: MailerDirectory,
-        upstream: Upstream,
-        audit: Audit,
-        clock: Clock,
-        log: EventLog,
         queue_id: Callable[[], str],
         apps: Callable[[], int],
     ) -> None:
-        self.directory, self.clock, self.log = directory, clock, log
+        self.directory, self.clock, self.log = context.directory, context.clock, context.log
         # Before the spool is locked: from then on a person's command may send the signal.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         self.scanner: SpoolScanner | None = None
-        report: Callable[..., None] = log.event
-        self.spool = Spool.opened(path, now=clock.now, report=report)
-        finisher = Finisher(spool=self.spool, directory=directory, clock=clock, audit=audit, log=log, queue_id=queue_id)
-        scheduler = Scheduler(
-            spool=self.spool,
-            upstream=upstream,
-            finisher=finisher,
-            clock=clock,
-            dice=random.random,
-            log=log,
-            connections=lambda: (self._settings.limits if self._settings else SettingsLimits()).connections,
-            apps=apps,
-        )
-        self.scanner = SpoolScanner(
-            spool=self.spool,
-            scheduler=scheduler,
-            clock=clock,
-            log=log,
-            expiry=finisher.expiry,
-            keep_dead=lambda: seconds(finisher.delivery.spool.keep_dead),
-        )
-        self.acceptor = QueueAcceptor(
-            spool=self.spool, scheduler=scheduler, upstream=upstream, directory=directory, audit=audit, clock=clock
-        )
+        report: Callable[..., None] = context.log.event
+        self.spool = Spool.opened(path, now=self.clock.now, report=report)
+        finisher = Finisher(context, self.spool, queue_id=queue_id)
+        scheduler = Scheduler(context, self.spool, upstream, finisher, apps=apps)
+        self.scanner = SpoolScanner(context, self.spool, scheduler, expiry=finisher.expiry)
+        self.acceptor = QueueAcceptor(context, self.spool, scheduler, upstream)
         self.seen: tuple[Settings | None, Token | None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def _settings(self) -> Settings | None:
-        return self.directory.settings
 
     def watch(self, metrics: Metrics) -> None:
         """Show what is in it."""

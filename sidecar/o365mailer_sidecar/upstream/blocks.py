@@ -1,6 +1,5 @@
-"""Random numbers for whoever must not act at the same moment as the others. `random` would cost 0.5 MB of memory."""
+"""What keeps the relay from asking Exchange now."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -9,12 +8,6 @@ from o365mailer_sidecar.message.address_list import canonical
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.upstream.classify import Outcome, Verdict
-
-
-def uniform(low: float, high: float) -> float:
-    """One between the two."""
-    return low + (high - low) * int.from_bytes(os.urandom(7), "big") / 2**56
-
 
 # --- availability --------------------
 # Whether upstream is worth asking: what the last attempts said. Pure; the time is passed in, in seconds.

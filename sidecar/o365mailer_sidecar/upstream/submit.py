@@ -1,13 +1,11 @@
 """One message to Exchange and its answers, or why there are none: pool, fresh token, and when not even to ask."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from o365mailer_contract.quantities import seconds
 from o365mailer_sidecar import replies
+from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import (
     Away,
     Distrusted,
@@ -19,7 +17,7 @@ from o365mailer_sidecar.errors import (
     UpstreamError,
     Withdrawn,
 )
-from o365mailer_sidecar.mailer import Authorities, Mailer, MailerDirectory
+from o365mailer_sidecar.mailer import Authorities, Mailer
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
@@ -28,8 +26,7 @@ from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.smtp.connection import PATIENCE, Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import CLOSING
-from o365mailer_sidecar.telemetry.event_log import EventLog
-from o365mailer_sidecar.telemetry.metrics import Metrics, labels
+from o365mailer_sidecar.telemetry.metrics import labels
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import (
     AWAY,
@@ -40,7 +37,6 @@ from o365mailer_sidecar.upstream.blocks import (
     HostBackoff,
     RateLimit,
     TokenBackoff,
-    uniform,
 )
 from o365mailer_sidecar.upstream.classify import Answers, Outcome, decisive, judged, outcome, told
 from o365mailer_sidecar.upstream.fair_share import FairShare
@@ -53,30 +49,26 @@ CROWDED_TRIES: Final = 6
 Submitted = tuple[Envelope, Answers]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
-    """Two times: of day, and of the event loop in seconds."""
-
-    now: Callable[[], datetime]
-    monotonic: Callable[[], float]
-
-
 class Upstream:
     """Submits to what the mailer directory names."""
 
-    def __init__(
-        self, *, directory: MailerDirectory, clock: Clock, log: EventLog, metrics: Metrics, name: str = "localhost"
-    ) -> None:
-        self.directory, self.clock, self.log, self.metrics, self.name = directory, clock, log, metrics, name
+    def __init__(self, context: Context, *, name: str = "localhost") -> None:
+        self.directory, self.clock, self.log, self.metrics = (
+            context.directory,
+            context.clock,
+            context.log,
+            context.metrics,
+        )
+        self.name = name
         self.authorities = Authorities()
         self.availability = HostBackoff()
         self.refused_tokens = TokenBackoff()
         self.dialer = Dialer()
-        self.pool = Pool(connect=self._connect, window=FairShare(uniform=uniform))
+        self.pool = Pool(connect=self._connect, window=FairShare(uniform=context.dice))
         self.pace = RateLimit()
-        self.gate = SendGuard(monotonic=clock.monotonic, uniform=uniform, log=log)
-        metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
-        metrics.watch("breaker_open", self.gate.open_for)
+        self.gate = SendGuard(monotonic=self.clock.monotonic, uniform=context.dice, log=self.log)
+        self.metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
+        self.metrics.watch("breaker_open", self.gate.open_for)
 
     async def transact(self, message: Message, attempt: Attempt) -> Submitted:
         """The envelope as it was sent, policy applied, and Exchange's answers.
