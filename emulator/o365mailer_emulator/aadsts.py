@@ -1,7 +1,8 @@
-"""Entra's errors: code, OAuth error, HTTP status and words.
+"""Entra's errors: code, OAuth error, HTTP status and text.
 
 Source: learn.microsoft.com "Microsoft Entra authentication and authorization error codes" and public logs of the
-v2.0 token endpoint, collected 2026-11-23. The text is for people; clients decide by ``error`` and, as a hint, by code.
+v2.0 token endpoint, collected 2026-11-23. Clients decide by ``error`` and, as a hint, by the code. The text is for
+people.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Aadsts:
-    """One error of the token endpoint; ``message`` has ``{client}``, ``{tenant}`` and the like to fill in."""
+    """One error of the token endpoint. ``message`` has placeholders such as ``{client}`` and ``{tenant}``."""
 
     code: int
     error: str
@@ -155,7 +156,7 @@ AADSTS = {entry.code: entry for entry in ENTRIES}
 def error_document(
     entry: Aadsts, *, values: dict[str, str], now: float, correlation_id: str, trace_id: str, error_base: str
 ) -> dict[str, Any]:
-    """The JSON that Entra answers: members, order and the tail of the description as its own."""
+    """The JSON that Entra answers, with Entra's members, their order and the end of its description."""
     timestamp = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     words = entry.message.format_map(_Known(values))
     return {
@@ -172,7 +173,7 @@ def error_document(
 
 
 def correlation(header: str | None, *, fresh: str) -> str:
-    """The client's request id when it is a GUID (Entra echoes only those), else a fresh one."""
+    """The client's request id if it is a GUID (Entra repeats only those), else ``fresh``."""
     try:
         return str(uuid.UUID(header or ""))
     except ValueError:
@@ -180,7 +181,7 @@ def correlation(header: str | None, *, fresh: str) -> str:
 
 
 class _Known(dict[str, str]):
-    """Fills what a scripted error does not know with the word Entra's templates use in its place."""
+    """Leaves a placeholder, as ``<name>``, where a scripted error has no value for it."""
 
     def __missing__(self, key: str) -> str:
         return f"<{key}>"

@@ -1,4 +1,4 @@
-"""Exchange's look at what AUTH XOAUTH2 brings: the form, the token's signature and claims, the mailbox.
+"""How Exchange checks AUTH XOAUTH2: the form, the token's signature and claims, and the mailbox.
 
 Wire form: base64("user=" mailbox ^A "auth=Bearer " token ^A ^A), learn.microsoft.com "Authenticate an IMAP, POP or
 SMTP connection using OAuth".
@@ -20,7 +20,7 @@ from o365mailer_emulator.tenancy import SEND_AS_APP, Mailbox, Tenancy
 
 @dataclass(frozen=True)
 class Credentials:
-    """What XOAUTH2 carries; the token is left out of the representation."""
+    """The user and the token in XOAUTH2. The representation leaves the token out."""
 
     user: str
     token: str
@@ -31,7 +31,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Grant:
-    """A mailbox opened by a token, which is known from here on by its identifier only."""
+    """A mailbox that a token opened. From here on only the token's identifier is known."""
 
     mailbox: Mailbox
     uti: str
@@ -39,7 +39,7 @@ class Grant:
 
 
 def parse_xoauth2(encoded: str) -> Credentials:
-    """Takes the base64 text apart. Raises TokenRefused when it has another form."""
+    """Decodes the base64 text. Raises TokenRefused if it has another form."""
     try:
         text = base64.b64decode(encoded.encode("ascii"), validate=True).decode("utf-8")
     except (ValueError, binascii.Error) as wrong:
@@ -56,8 +56,8 @@ def parse_xoauth2(encoded: str) -> Credentials:
 def admit(credentials: Credentials, *, tenancy: Tenancy, key: RSAPublicKey, now: float) -> Grant:
     """The mailbox that these credentials open. Raises TokenRefused with the reason.
 
-    The order is signature, audience, time, application, mailbox. No leeway on time: a relay that needs it would fail
-    with the real service's clock one day.
+    The order is signature, audience, time, application, mailbox. There is no leeway on time, because a relay that needs
+    it would fail with the real service one day.
     """
     claims = _claims(credentials.token, key, tenancy.settings.audiences)
     if claims["exp"] <= now:
@@ -98,7 +98,7 @@ def _claims(token: str, key: RSAPublicKey, audiences: list[str]) -> dict[str, An
 
 
 def _may_open(mailbox: Mailbox, client_id: str, claims: dict[str, Any]) -> bool:
-    """Whether the mailbox lists the application, as an RBAC scope of Exchange does, or its list is open to the role.
+    """Whether the mailbox lists the application, like an RBAC scope of Exchange, or has no list and the role is enough.
 
     A token without roles opens no mailbox that does not list its application: learn.microsoft.com, "Role Based Access
     Control for Applications in Exchange Online".

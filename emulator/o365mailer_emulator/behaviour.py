@@ -1,7 +1,7 @@
-"""How the real service may behave where nobody outside Microsoft knows: each such axis with its values, and profiles.
+"""How the real service may behave where Microsoft documents nothing: each such axis with its values, and two profiles.
 
-``default`` is what transcripts and documents suggest, without latency. ``harsh`` takes the other side of every axis: a
-relay that passes in both does not rest on a guess.
+``default`` is what transcripts and documents suggest, without latency. ``harsh`` has the other value of every axis: a
+relay that works in both does not depend on a guess.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from o365mailer_emulator.tenancy import Settings
 class Behaviour(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Every axis with the value in force.
 
-    ``slots``: what a mailbox's three slots are taken by, an open connection or a submission in progress, that is from
-    the end of data to its reply. ``crowded_at``: where the one too many is told 432. ``submission_seconds``: how long a
-    submission takes; ``submission_jitter``: seconds more or less, evenly spread. ``pace``: messages a mailbox submits
-    in ``pace_seconds`` (a setting) before its replies are late; 0 for no such limit. ``expired_session``: what becomes
-    of a session when its token ends. ``null_sender``: what is said to ``MAIL FROM:<>``. ``bdat``: whether the announced
-    CHUNKING is true; a refused chunk is read all the same.
+    ``slots``: what uses one of a mailbox's three slots, an open connection or a submission in progress (from the end of
+    data to its reply). ``crowded_at``: when a client without a slot gets 432. ``submission_seconds``: how long a
+    submission takes; ``submission_jitter``: seconds added or subtracted, evenly distributed. ``pace``: messages that a
+    mailbox submits in ``pace_seconds`` (a setting) before its replies are late; 0 for no limit. ``expired_session``:
+    what happens to a session when its token expires. ``null_sender``: the reply to ``MAIL FROM:<>``. ``bdat``: whether
+    BDAT works although CHUNKING is announced; a refused chunk is still read.
     """
 
     slots: Literal["connection", "submission"]
@@ -41,7 +41,7 @@ PROFILES = {
         submission_seconds=0,
         submission_jitter=0,
         pace=0,  # a production log speaks of 660 a minute
-        expired_session="kept",  # undocumented; the token is looked at in AUTH
+        expired_session="kept",  # undocumented; AUTH checks the token
         null_sender="taken",
         bdat="taken",
     ),
@@ -59,7 +59,7 @@ PROFILES = {
 
 
 def behaviour(settings: Settings) -> Behaviour:
-    """The profile's values, save for the axes that the settings name themselves."""
+    """The profile's values, except for the axes that the settings name."""
     profile = PROFILES[settings.profile]
     own = {name: getattr(settings, name) for name in Behaviour.__struct_fields__}
     return msgspec.structs.replace(profile, **{name: value for name, value in own.items() if value is not None})

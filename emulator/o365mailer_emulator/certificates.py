@@ -1,6 +1,6 @@
-"""The emulator's own certificate authority, made at start or kept in a directory, and the leaf it signs.
+"""The emulator's certificate authority, created at start or kept in a directory, and the certificates that it signs.
 
-The extensions are those that Python ≥3.13 insists on (VERIFY_X509_STRICT): critical basicConstraints and keyUsage,
+The extensions are those that Python ≥3.13 requires (VERIFY_X509_STRICT): critical basicConstraints and keyUsage,
 subject and authority key identifiers.
 """
 
@@ -29,18 +29,18 @@ DAY = datetime.timedelta(days=1)
 
 @dataclass(frozen=True)
 class CertificateAuthority:
-    """A certificate with its private key; signs leaves for the emulator's two TLS services."""
+    """A certificate with its private key. It signs the certificates of the emulator's two TLS services."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @property
     def pem(self) -> bytes:
-        """The certificate that a client has to trust."""
+        """The certificate that a client must trust."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def server_context(self, names: Iterable[str], *, now: datetime.datetime) -> ssl.SSLContext:
-        """TLS 1.2 or newer with a leaf for ``names`` and the loopback names, good for a year."""
+        """TLS 1.2 or newer, with a certificate for ``names`` and the loopback names that is valid for a year."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self._leaf(key, list(dict.fromkeys([*ALWAYS, *names])), now)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -63,7 +63,7 @@ class CertificateAuthority:
 
 
 def create(*, now: datetime.datetime) -> CertificateAuthority:
-    """A new authority, good for ten years."""
+    """A new authority, valid for ten years."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("O365 Mailer emulator CA")
     certificate = (
@@ -76,9 +76,9 @@ def create(*, now: datetime.datetime) -> CertificateAuthority:
 
 
 def keep(folder: Path, *, now: datetime.datetime) -> CertificateAuthority:
-    """The authority in ``folder`` (ca.crt, ca.key); made there when neither is. The key is readable by its owner only.
+    """The authority in ``folder`` (ca.crt, ca.key), created if both are missing. Only the owner can read the key.
 
-    Raises ConfigurationError when only one of the two is there, or they cannot be read or written.
+    Raises ConfigurationError if only one of the two exists, or if they cannot be read or written.
     """
     certificate_file, key_file = folder / "ca.crt", folder / "ca.key"
     if certificate_file.exists() and key_file.exists():
@@ -109,19 +109,19 @@ def _load(certificate_file: Path, key_file: Path) -> CertificateAuthority:
 
 
 @contextlib.contextmanager
-def _as_file(octets: bytes) -> Iterator[str]:
-    """A path to read the octets from: Python's OpenSSL takes a key from files only.
+def _as_file(content: bytes) -> Iterator[str]:
+    """A path to read ``content`` from, because Python's ssl loads a key only from files.
 
-    In memory where the system can (Linux), because in a container nothing may be writable.
+    On Linux the file is in memory, because in a container no directory may be writable.
     """
     if hasattr(os, "memfd_create"):
         with os.fdopen(os.memfd_create("chain"), "wb") as file:
-            file.write(octets)
+            file.write(content)
             file.flush()
             yield f"/proc/self/fd/{file.fileno()}"
         return
     with tempfile.NamedTemporaryFile() as file:
-        file.write(octets)
+        file.write(content)
         file.flush()
         yield file.name
 

@@ -1,7 +1,7 @@
-"""The control API: JSON over plain HTTP, for tests and for the curious. docs/emulator.md is its reference.
+"""The control API: JSON over plain HTTP. docs/emulator.md is its reference.
 
-It has no authentication: whoever reaches it rules the emulator. It never shows a secret or a token, save the one that
-``POST /tokens`` was asked to make.
+It has no authentication: every client that reaches it controls the emulator. It never shows a secret or a token, except
+the token that ``POST /tokens`` creates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONGEST_WAIT = 300.0  # seconds that a long poll may ask for
 
 
 class TokenOrder(Document):
-    """``POST /tokens``: the token to make. ``started`` is seconds from now, negative for one that began earlier."""
+    """The body of ``POST /tokens``. ``started`` is seconds from now, negative for a token that was issued earlier."""
 
     client_id: str | None = None
     audience: str | None = None
@@ -40,7 +40,7 @@ class TokenOrder(Document):
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """The handlers of the control address. ``addresses`` is what the state file says; ``ca`` the CA's PEM."""
+    """The handlers of the control address. ``addresses`` returns the state file's document; ``ca`` is the CA in PEM."""
 
     service: Service
     addresses: Callable[[], dict[str, Any]]
@@ -95,7 +95,7 @@ class Control:
         return web.Response(body=self.ca, content_type="application/x-pem-file")
 
     async def messages(self, request: web.Request) -> web.Response:
-        """What arrived. ``atleast`` with ``wait`` waits; ``mailbox`` selects; ``content=0`` leaves the contents out."""
+        """The messages. ``atleast`` with ``wait`` waits, ``mailbox`` selects, ``content=0`` omits the contents."""
         mailbox = request.query.get("mailbox", "").lower()
 
         def arrived() -> list[Message]:
@@ -112,7 +112,7 @@ class Control:
         return web.json_response({_camel(name): value for name, value in vars(self.service.ledger.tally).items()})
 
     async def statistics(self, request: web.Request) -> web.Response:
-        """What each mailbox's slots did; with ``by``, a header's name, when each client of that name delivered."""
+        """The use of each mailbox's slots; with ``by``, a header's name, also delivery times by its value."""
         header = request.query.get("by", "")
         known = {box.address: self._statistics(box.address, header) for box in self.service.tenancy.mailboxes}
         return web.json_response({"mailboxes": known, "at": self.service.clock()})
@@ -139,7 +139,7 @@ class Control:
         return web.json_response({"tokens": [{_camel(k): v for k, v in token.items()} for token in listed]})
 
     async def make_token(self, request: web.Request) -> web.Response:
-        """Makes a token without asking for a credential: for tests of a relay that has no controller."""
+        """Issues a token without a credential, for tests of a relay that has no controller."""
         order = decode(await request.read() or b"{}", TokenOrder, source="the request")
         tenancy = self.service.tenancy
         if not tenancy.applications:
@@ -163,7 +163,7 @@ class Control:
         return web.json_response(body)
 
     async def events(self, request: web.Request) -> web.Response:
-        """Events with a number over ``after``, of ``kind`` if given; ``wait`` waits for ``atleast`` (1) of them."""
+        """Events with a number above ``after``, of ``kind`` if given; ``wait`` waits for ``atleast`` (1) of them."""
         after = int(_number(request, "after", 0))
         kind = request.query.get("kind")
 
@@ -191,12 +191,12 @@ class Control:
         return web.json_response({"id": number}, status=201)
 
     async def clear_rules(self, _request: web.Request) -> web.Response:
-        """Removes every rule and releases what stalls."""
+        """Removes every rule and ends every stall."""
         self.service.script.clear()
         return web.json_response({})
 
     async def release(self, _request: web.Request) -> web.Response:
-        """Lets what stalls go on; the rules stay."""
+        """Ends every stall; the rules stay."""
         self.service.script.release()
         return web.json_response({})
 
@@ -206,17 +206,17 @@ class Control:
         return web.json_response({})
 
     async def reset(self, _request: web.Request) -> web.Response:
-        """Everything as at the start."""
+        """Restores the state at the start."""
         await self.service.reset()
         return web.json_response({})
 
     async def behaviour(self, _request: web.Request) -> web.Response:
-        """The axes of what is unknown: the values in force, and the profiles."""
+        """The axes of undocumented behaviour: the values in force, and the profiles."""
         in_force = msgspec.to_builtins(self.service.submission.behaviour)
         return web.json_response({"behaviour": in_force, "profiles": msgspec.to_builtins(PROFILES)})
 
     async def configuration(self, _request: web.Request) -> web.Response:
-        """The configuration in force; secrets are left out."""
+        """The configuration in force, with masked secrets."""
         document = msgspec.to_builtins(self.service.tenancy)
         for application in document["applications"]:
             for secret in application["secrets"]:
@@ -224,12 +224,12 @@ class Control:
         return web.json_response(document)
 
     async def replace_configuration(self, request: web.Request) -> web.Response:
-        """Puts another configuration in force, until the next reset."""
-        self.service.adopt(read_tenancy(await request.read(), source="the request"))
+        """Replaces the configuration until the next reset."""
+        self.service.replace_tenancy(read_tenancy(await request.read(), source="the request"))
         return await self.configuration(request)
 
     async def change_settings(self, request: web.Request) -> web.Response:
-        """Changes the dials that the body names."""
+        """Changes the settings that the body names."""
         settings = patched(self.service.tenancy.settings, await request.read(), source="the request")
         self.service.tenancy.settings = settings
         return await self.configuration(request)
@@ -257,7 +257,7 @@ class Control:
             entry = {name: value} if kind == "tenants" else {name: value, "tenant": document["tenants"][0]["id"]}
             document[kind].append(entry)
         entry.update(changes)
-        self.service.adopt(read_tenancy(msgspec.json.encode(document), source="the request"))
+        self.service.replace_tenancy(read_tenancy(msgspec.json.encode(document), source="the request"))
         return await self.configuration(request)
 
 
@@ -265,7 +265,7 @@ class Control:
 async def _explained(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """A wrong request is answered with what is wrong in it."""
+    """Answers a wrong request with 400 and the reason."""
     try:
         return await handler(request)
     except ConfigurationError as wrong:

@@ -1,4 +1,4 @@
-"""Entra's judgement of what an application shows: a client secret or a signed assertion.
+"""How Entra checks an application's credential: a client secret or a signed assertion.
 
 Assertions: learn.microsoft.com "Microsoft identity platform application authentication certificate credentials" and
 RFC 7523 §3. The older form is RS256 with x5t (SHA-1), the newer PS256 with x5t#S256.
@@ -25,20 +25,20 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LEEWAY = 300  # seconds by which clocks may differ, as Entra allows
 
 
-def judge(form: Mapping[str, str], application: Application, *, audiences: list[str], now: float) -> str:
-    """Which kind of credential was accepted: ``secret`` or ``certificate``. Raises EntraRefusal otherwise."""
+def accepted(form: Mapping[str, str], application: Application, *, audiences: list[str], now: float) -> str:
+    """The kind of credential that was accepted, ``secret`` or ``certificate``. Raises EntraRefusal otherwise."""
     if form.get("client_assertion"):
         if form.get("client_assertion_type") != JWT_BEARER:
             raise EntraRefusal(AADSTS[900144], parameter="client_assertion_type")
-        _judge_assertion(form["client_assertion"], application, audiences=audiences, now=now)
+        _check_assertion(form["client_assertion"], application, audiences=audiences, now=now)
         return "certificate"
     if form.get("client_secret"):
-        _judge_secret(form["client_secret"], application, now=now)
+        _check_secret(form["client_secret"], application, now=now)
         return "secret"
     raise EntraRefusal(AADSTS[7000216])
 
 
-def _judge_secret(offered: str, application: Application, *, now: float) -> None:
+def _check_secret(offered: str, application: Application, *, now: float) -> None:
     matching = [secret for secret in application.secrets if secret.value == offered]
     if not matching:
         raise EntraRefusal(AADSTS[7000215], client=application.client_id)
@@ -46,7 +46,7 @@ def _judge_secret(offered: str, application: Application, *, now: float) -> None
         raise EntraRefusal(AADSTS[7000222], client=application.client_id)
 
 
-def _judge_assertion(assertion: str, application: Application, *, audiences: list[str], now: float) -> None:
+def _check_assertion(assertion: str, application: Application, *, audiences: list[str], now: float) -> None:
     header = _header(assertion)
     certificate = _registered(header, application)
     _within_validity(certificate, now)
@@ -70,12 +70,12 @@ def _header(assertion: str) -> dict[str, Any]:
 def _registered(header: dict[str, Any], application: Application) -> x509.Certificate:
     """The registered certificate that the header's thumbprint names."""
     for name, algorithm in (("x5t#S256", hashes.SHA256()), ("x5t", hashes.SHA1())):  # noqa: S303 - x5t is SHA-1
-        thumbprint = _octets(header.get(name))
+        thumbprint = _decoded(header.get(name))
         for pem in application.certificates:
             certificate = x509.load_pem_x509_certificate(pem.encode())
             if thumbprint is not None and certificate.fingerprint(algorithm) == thumbprint:
                 return certificate
-    shown = _octets(header.get("x5t#S256")) or _octets(header.get("x5t")) or b""
+    shown = _decoded(header.get("x5t#S256")) or _decoded(header.get("x5t")) or b""
     raise EntraRefusal(
         AADSTS[700027],
         reason="The key was not found.",
@@ -118,7 +118,7 @@ def _within_time(claims: dict[str, Any], now: float) -> None:
         raise EntraRefusal(AADSTS[700024], now=_stamp(now), valid_from=_stamp(begins), valid_to=_stamp(ends))
 
 
-def _octets(encoded: object) -> bytes | None:
+def _decoded(encoded: object) -> bytes | None:
     if not isinstance(encoded, str):
         return None
     try:

@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from o365mailer_emulator.tenancy import Application, Tenant
 
 DEFAULT_SCOPE = "/.default"
-STATUS_ERRORS = {429: 90055, 500: 50000, 503: 90033, 504: 90033}  # what a scripted bare status is worded as
+STATUS_ERRORS = {429: 90055, 500: 50000, 503: 90033, 504: 90033}  # the error for a scripted status without a code
 
 
 @dataclass(frozen=True)
 class Entra:
-    """The handlers. ``authority`` is asked for at each answer: the bound port is known only after listening."""
+    """The handlers. ``authority`` is called for each answer, because the bound port is known only after listening."""
 
     service: Service
     authority: Callable[[], str]
 
     def application(self) -> web.Application:
-        """The addresses, to be served over TLS."""
+        """The routes, which are served over TLS."""
         app = web.Application()
         app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self.discovery)
         app.router.add_get("/{tenant}/.well-known/openid-configuration", self.discovery)
@@ -46,11 +46,11 @@ class Entra:
         return app
 
     async def discovery(self, request: web.Request) -> web.StreamResponse:
-        """The discovery document; an unknown tenant is 400 with AADSTS90002."""
+        """The discovery document; an unknown tenant gets 400 with AADSTS90002."""
         return await self._answer(request, "discovery", self._discovery)
 
     async def keys(self, request: web.Request) -> web.StreamResponse:
-        """The key set that the tokens verify with."""
+        """The public keys of the tokens' signatures."""
         return await self._answer(request, "keys", self._keys)
 
     async def token(self, request: web.Request) -> web.StreamResponse:
@@ -58,7 +58,7 @@ class Entra:
         return await self._answer(request, "token", self._token)
 
     async def authorize(self, _request: web.Request) -> web.Response:
-        """No user signs in here: MSAL only wants discovery to name the address."""
+        """The emulator has no users. The route exists because discovery must name it for MSAL."""
         return web.Response(
             status=501, text="The emulator has no users: ask its token endpoint with client credentials instead.\n"
         )
@@ -80,7 +80,7 @@ class Entra:
             return self._refusal(request, refusal.aadsts, refusal.values)
 
     async def _scripted(self, request: web.Request, step: str, form: dict[str, str]) -> web.StreamResponse | None:
-        """What the script wants instead; None when it wants nothing or only a pause."""
+        """The scripted answer; None if there is no rule or only a pause."""
         rule = self.service.script.take(step, form.get("client_id", ""))
         if rule is None:
             return None
@@ -90,7 +90,7 @@ class Entra:
         if rule.close or rule.reset:
             if request.transport is not None:
                 request.transport.abort()
-            return web.Response(status=500)  # nobody reads it
+            return web.Response(status=500)  # the client never reads it
         if rule.aadsts is None and rule.status is None:
             return None
         entry = AADSTS[rule.aadsts or STATUS_ERRORS.get(rule.status or 500, 50000)]
@@ -153,7 +153,7 @@ class Entra:
         application = self._application(form["client_id"], tenant)
         base = f"{self.authority()}/{request.match_info['tenant']}"
         audiences = [f"{base}/oauth2/v2.0/token", f"{base}/v2.0", f"{self.authority()}/{tenant.id}/oauth2/v2.0/token"]
-        kind = credential.judge(form, application, audiences=audiences, now=self.service.clock())
+        kind = credential.accepted(form, application, audiences=audiences, now=self.service.clock())
         audience = _audience(form.get("scope", ""), tenant)
         settings = self.service.tenancy.settings
         minted = self.service.mint.mint(
@@ -186,7 +186,7 @@ class Entra:
 
 
 def _audience(scope: str, tenant: Tenant) -> str:
-    """The resource that ``scope`` names, which becomes the token's audience."""
+    """The resource in ``scope``, which becomes the token's audience."""
     if not scope:
         raise EntraRefusal(AADSTS[900144], parameter="scope")
     if not scope.endswith(DEFAULT_SCOPE) or " " in scope:

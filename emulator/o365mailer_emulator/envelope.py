@@ -17,7 +17,7 @@ class Path:
     parameters: list[str]
 
     def size(self) -> int | None:
-        """The value of SIZE= (RFC 1870); ValueError when it is no number."""
+        """The value of SIZE= (RFC 1870). Raises ValueError if it is not a number."""
         for parameter in self.parameters:
             keyword, _, value = parameter.partition("=")
             if keyword.upper() == "SIZE":
@@ -27,7 +27,7 @@ class Path:
 
 @dataclass
 class Transaction:
-    """A message in the making."""
+    """A message that is being received."""
 
     reverse_path: str
     parameters: list[str]
@@ -37,7 +37,7 @@ class Transaction:
 
 
 def parse_path(argument: str, keyword: str) -> Path | None:
-    """``FROM:<a@b> SIZE=1`` with ``keyword`` FROM; None when it is not of that form: brackets are required."""
+    """``FROM:<a@b> SIZE=1`` with ``keyword`` FROM; None if it has another form. Brackets are required."""
     head, colon, rest = argument.partition(":")
     found = _PATH.fullmatch(rest)
     if not colon or head.strip().upper() != keyword or found is None:
@@ -49,6 +49,6 @@ def parse_path(argument: str, keyword: str) -> Path | None:
 
 
 def parse_chunk(argument: str) -> tuple[int, bool] | None:
-    """Octets and whether it is the last chunk; None when it is neither ``n`` nor ``n LAST``."""
+    """The bytes of a chunk and whether it is the last; None if the argument is neither ``n`` nor ``n LAST``."""
     found = _CHUNK.fullmatch(argument.strip())
     return (int(found[1]), found[2] is not None) if found else None

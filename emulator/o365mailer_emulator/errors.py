@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class EmulatorError(Exception):
-    """Everything the emulator raises on purpose."""
+    """The base of the emulator's errors."""
 
 
 class ConfigurationError(EmulatorError, ValueError):
@@ -26,10 +26,10 @@ class EntraRefusal(EmulatorError):
 
 
 class TokenRefused(EmulatorError):
-    """Exchange does not take this bearer token for this mailbox.
+    """Exchange refuses this bearer token for this mailbox.
 
-    Exchange tells a client nothing but 535 5.7.3; ``reason`` is for the emulator's own events and page.
-    ``expired`` is counted apart, because a relay that offers an expired token has a defect.
+    Exchange tells a client only 535 5.7.3; ``reason`` is for the emulator's events.
+    Expired tokens are counted separately, because a relay that offers an expired token has a defect.
     """
 
     def __init__(self, reason: str, *, expired: bool = False) -> None:
@@ -39,7 +39,7 @@ class TokenRefused(EmulatorError):
 
 
 class LineTooLong(EmulatorError):
-    """A line or the data went over its limit."""
+    """A line or the data is over its limit."""
 
 
 class ConnectionEnded(EmulatorError, ConnectionError):

@@ -1,7 +1,7 @@
-"""The end of data: a slot of the mailbox, the time that the submission takes, the verdict, the message kept.
+"""What happens at the end of data: take a slot of the mailbox, wait, decide, keep the message.
 
-The message is kept before its 250 is sent, and also for a client that left while its submission ran: what Exchange has
-begun it ends.
+The message is kept before its 250 is sent, and also if the client left while its submission ran: Exchange finishes what
+it has begun.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from o365mailer_emulator.envelope import Transaction
     from o365mailer_emulator.submission import Submission
 
-DICE = 2**32  # as many as four octets of a fresh id can say
+DICE = 2**32  # the number of values of four bytes of a fresh id
 
 
 @contextmanager
 def slot(service: Submission, grant: Grant, *, crowded: bool) -> Iterator[None]:
-    """Held for one submission, and free again before its reply is on its way; nothing for one that is ``crowded``."""
+    """Holds a slot during one submission and frees it before the reply is sent. Does nothing if ``crowded``."""
     if crowded:
         yield
         return
@@ -36,8 +36,8 @@ def slot(service: Submission, grant: Grant, *, crowded: bool) -> Iterator[None]:
         service.traffic.end(address, ticket)
 
 
-async def judge(service: Submission, transaction: Transaction, grant: Grant, *, crowded: bool) -> str | None:
-    """The reply that refuses the message, or None, after the seconds that a submission takes."""
+async def refusal(service: Submission, transaction: Transaction, grant: Grant, *, crowded: bool) -> str | None:
+    """Waits as long as a submission takes, and returns the reply that refuses the message, or None."""
     if not crowded:
         await asyncio.sleep(_latency(service, grant))
     else:
@@ -52,7 +52,7 @@ async def judge(service: Submission, transaction: Transaction, grant: Grant, *, 
 
 
 def keep(service: Submission, transaction: Transaction, grant: Grant, *, session: int, tls: str) -> str:
-    """Puts the message into its mailbox; returns the words of its 250."""
+    """Puts the message into its mailbox and returns the text of its 250."""
     content = bytes(transaction.content)
     ledger = service.ledger
     ledger.keep(
@@ -76,7 +76,7 @@ def keep(service: Submission, transaction: Transaction, grant: Grant, *, session
 
 
 def _latency(service: Submission, grant: Grant) -> float:
-    """Seconds until this submission's reply: its own time, and its turn where the mailbox is paced."""
+    """Seconds until this submission's reply: its own time, and the delay if the mailbox has a pace."""
     axes = service.behaviour
     seconds = axes.submission_seconds
     if axes.submission_jitter:

@@ -1,7 +1,7 @@
 """What happened: messages that arrived, tokens issued, counters and a numbered list of events.
 
-Everything here may be read by anyone who reaches the control address, so no token and no secret ever enters it. A
-reader can wait for a change instead of sleeping (``until``).
+Every client of the control address can read all of it, so it never contains a token or a secret. A reader can wait for
+a change instead of sleeping (``until``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A message that a mailbox accepted, with what was known about the session that brought it."""
+    """A message that a mailbox accepted, with facts about its session."""
 
     number: int
     mailbox: str
@@ -33,7 +33,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class IssuedToken:
-    """An access token, by its unique identifier (the claim ``uti``); never the token. Times: epoch seconds."""
+    """An issued token by its identifier (the claim ``uti``), never the token itself. Times are epoch seconds."""
 
     uti: str
     client_id: str
@@ -46,7 +46,7 @@ class IssuedToken:
 
 @dataclass
 class Tally:
-    """The counters. ``open_now`` is the only one that falls."""
+    """The counters. Only ``open_now`` ever decreases."""
 
     connections: int = 0
     open_now: int = 0
@@ -66,7 +66,7 @@ class Tally:
 
 
 class Ledger:
-    """Keeps everything since the last reset; all of it in one event loop, so without locks."""
+    """Everything since the last reset. It is used in one event loop, so it needs no locks."""
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -75,7 +75,7 @@ class Ledger:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets everything; numbers start again at 1."""
+        """Forgets everything. Numbers start again at 1."""
         open_now = self.tally.open_now
         self.tally = Tally(open_now=open_now, open_peak=open_now)
         self.messages: deque[Message] = deque()
@@ -84,12 +84,12 @@ class Ledger:
         self._notify()
 
     def note(self, kind: str, **details: Any) -> None:
-        """Adds an event; ``details`` must be fit for JSON and free of secrets."""
+        """Adds an event. ``details`` must be JSON and contain no secrets."""
         self.events.append({"n": len(self.events) + 1, "at": self.clock(), "kind": kind, **details})
         self._notify()
 
     def keep(self, message: Message, *, kept: int) -> None:
-        """Puts a message into its mailbox; of all mailboxes' messages only the latest ``kept`` stay."""
+        """Adds a message. Of all mailboxes' messages, only the latest ``kept`` stay."""
         self.tally.messages += 1
         self.messages.append(message)
         while len(self.messages) > kept:
@@ -103,7 +103,7 @@ class Ledger:
         self.note("token", uti=token.uti, client=token.client_id, credential=token.credential)
 
     async def until(self, satisfied: Callable[[], bool], *, seconds: float) -> bool:
-        """Waits until ``satisfied``, at most ``seconds``; says whether it is."""
+        """Waits until ``satisfied`` is true, at most ``seconds``. Returns whether it is."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not satisfied():

@@ -1,4 +1,4 @@
-"""The three addresses: bound together, described by one document, closed together."""
+"""The three addresses: opened together, described by one document, closed together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Listeners:
         self._smtp: asyncio.Server | None = None
 
     async def open(self, *, entra: str, smtp: str, control: str) -> None:
-        """Binds all three (port 0: a free one). ConfigurationError names the flag that cannot be had."""
+        """Listens on all three (port 0: a free port). ConfigurationError names a flag that cannot be used."""
         entra_app = Entra(self._service, self.authority).application()
         control_app = Control(self._service, self.addresses, self._ca).application()
         await self._http("entra", entra, entra_app, self._service.tls_context)
@@ -40,7 +40,7 @@ class Listeners:
         await self._http("control", control, control_app, None)
 
     async def close(self) -> None:
-        """Stops listening, resets what is connected."""
+        """Stops listening and resets open connections."""
         if self._smtp is not None:
             self._smtp.close()
         await self._service.submission.drop()
@@ -48,11 +48,11 @@ class Listeners:
             await runner.cleanup()
 
     def authority(self) -> str:
-        """The URL that stands where https://login.microsoftonline.com would."""
+        """The URL in place of https://login.microsoftonline.com."""
         return self._public_authority or f"https://{_url_host(*self._bound['entra'])}"
 
     def addresses(self) -> dict[str, Any]:
-        """Where everything is, and what a client needs to know to use it; no secret."""
+        """All addresses, and what a client needs to use them. It contains no secret."""
         tenancy = self._service.tenancy
         first = {
             "tenant": tenancy.tenants[0].id if tenancy.tenants else None,
@@ -93,7 +93,7 @@ def _cannot(flag: str, address: str, wrong: OSError) -> ConfigurationError:
 
 
 def _reachable(host: str) -> str:
-    """An address to connect to where a wildcard was bound."""
+    """The address to connect to if a wildcard is bound."""
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 

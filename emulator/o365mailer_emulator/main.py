@@ -1,4 +1,4 @@
-"""The command ``o365mailer-emulator``: reads flags and environment, listens, says where, and stops when told to."""
+"""The command ``o365mailer-emulator``: reads its flags, listens, prints the addresses, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PREFIX = "O365EMULATOR_"
 
 
 def main() -> None:
-    """Runs until SIGTERM or Ctrl-C; exit status 2 when a flag, a file or an address is wrong."""
+    """Runs until SIGTERM or Ctrl-C. Exit status 2 if a flag, a file or an address is wrong."""
     arguments = parse(sys.argv[1:], os.environ)
     try:
         asyncio.run(serve(arguments))
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
-    """The flags; each may come from the environment, --ca-dir from O365EMULATOR_CA_DIR for example."""
+    """The flags. Each may come from the environment: --ca-dir from O365EMULATOR_CA_DIR, for example."""
     parser = argparse.ArgumentParser(
         prog="o365mailer-emulator",
         description="Emulates Entra's token endpoint and Exchange Online's SMTP submission.",
@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    """Listens until a signal. ConfigurationError when it cannot."""
+    """Listens until a signal. Raises ConfigurationError if it cannot."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,7 +98,7 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 
 def announce(addresses: dict[str, Any], state_file: str | None) -> None:
-    """Writes the state file, whole or not at all, then prints the one line that a person reads."""
+    """Writes the state file, whole or not at all, then prints one line for a person."""
     if state_file:
         _write(Path(state_file), json.dumps(addresses, indent=2).encode() + b"\n", flag="--state-file")
     smtp = addresses["smtp"]
@@ -132,14 +132,14 @@ def _ca_file(arguments: argparse.Namespace, pem: bytes) -> str | None:
     return str(Path(arguments.ca_dir, "ca.crt").absolute()) if arguments.ca_dir else None
 
 
-def _write(path: Path, octets: bytes, *, flag: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+def _write(path: Path, content: bytes, *, flag: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_bytes(octets)
-        beside.replace(path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except OSError as wrong:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise ConfigurationError(f"{flag} {path}: {wrong.strerror}; name a place that can be written") from wrong
 
 

@@ -1,8 +1,8 @@
-"""What Exchange Online says, word for word where its words are known.
+"""Exchange Online's replies, word for word if the words are known.
 
-Evidence: OBS, read in a public transcript of smtp.office365.com; MS, in Microsoft's documentation; OWN, Exchange's
-usual words from other front ends, or ours. Collected 2026-11-23. ``{trailer}`` is ``[host date id]``, which every
-refusal of authentication ends with; ``{host}`` the front end, ``{mailbox}`` and ``{sender}`` addresses.
+Sources: OBS, a public transcript of smtp.office365.com; MS, Microsoft's documentation; OWN, Exchange's usual text from
+other front ends, or a text of our own. Collected 2026-11-23. ``{trailer}`` is ``[host date id]``, the end of every
+refusal of authentication; ``{host}`` is the front end; ``{mailbox}`` and ``{sender}`` are addresses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DIAGNOSTICS = (
 
 @dataclass(frozen=True)
 class Known:
-    """A documented reply and where its words come from."""
+    """A documented reply and its source."""
 
     text: str
     source: str
@@ -41,7 +41,7 @@ SENDER_OK = "250 2.1.0 Sender OK"
 RECIPIENT_OK = "250 2.1.5 Recipient OK"
 GO_AHEAD = "354 Start mail input; end with <CRLF>.<CRLF>"
 ACCEPTED = "250 2.0.0 OK {message_id} [Hostname={backend}]"
-CHUNK_OK = "250 2.6.0 CHUNK received OK, {octets} octets"
+CHUNK_OK = "250 2.6.0 CHUNK received OK, {size} octets"
 RESETTING = "250 2.0.0 Resetting"
 NOOP_OK = "250 2.0.0 OK"
 VRFY = "252 2.1.5 Cannot VRFY user"
@@ -218,12 +218,12 @@ NAMED = {
 
 
 def capabilities(*, secured: bool, size: int) -> list[str]:
-    """The EHLO keywords in Exchange's order (capture of 2025-11-23): AUTH stands only behind TLS."""
+    """The EHLO keywords in Exchange's order (capture of 2025-11-23). AUTH is offered only after STARTTLS."""
     return (AFTER_TLS if secured else BEFORE_TLS).format(size=size).split(",")
 
 
 def fill(text: str, *, now: float, identifier: str, **values: str) -> str:
-    """A reply's text with host, date, trailer and ``values`` put in; other braces are left as they are."""
+    """A reply's text with host, date, trailer and ``values`` filled in. Other braces stay as they are."""
     moment = datetime.fromtimestamp(now, UTC)
     stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
     known = {

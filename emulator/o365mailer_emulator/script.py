@@ -1,7 +1,7 @@
-"""What shall go wrong: rules that a test sets through the control API, each for one step and the next n times.
+"""Scripted failures: rules that a test sets through the control API, each for one step and the next n times.
 
-A rule first waits (``delay``, then ``stall``), then decides. A ``reply`` of 4xx or 5xx stands in place of what the
-emulator would have done; one of 2xx or 3xx only changes its words. ``close`` ends the connection in order and
+A rule first waits (``delay``, then ``stall``), then acts. A ``reply`` of 4xx or 5xx replaces the normal action; one of
+2xx or 3xx only changes its text. ``close`` ends the connection in order and
 ``reset`` with a TCP reset, after the reply if there is one, otherwise without any.
 """
 
@@ -28,13 +28,13 @@ ENTRA_STEPS = frozenset({"discovery", "keys", "token"})
 
 
 class Rule(Document):
-    """One thing that shall happen at one step.
+    """What happens at one step.
 
-    ``times``: for the next n matching commands, null for ever. ``after``: let that many matching ones pass first.
+    ``times``: for the next n matching commands, null for ever. ``after``: lets so many matching ones pass first.
     ``match``: only for this address (mail, rcpt), mailbox (body) or client id (token); shell patterns allowed.
     ``delay``: seconds before going on. ``stall``: seconds, or true until ``POST /release``.
-    ``reply``: the reply's text; ``named``: one from ``GET /replies``. ``extra``: octets right behind the reply, as
-    Latin-1 text. ``record``: at ``body``, the message is kept although the reply says otherwise or is lost.
+    ``reply``: the reply's text; ``named``: one from ``GET /replies``. ``extra``: bytes right after the reply, as
+    Latin-1 text. ``record``: at ``body``, the message is kept although the reply refuses it or is lost.
     ``aadsts``: an error code for Entra's steps; ``status``: an HTTP status for them, with ``retryAfter`` seconds.
     """
 
@@ -62,7 +62,7 @@ class Rule(Document):
 
     @property
     def decides(self) -> bool:
-        """Whether the rule stands in place of what the emulator would have done."""
+        """Whether the rule replaces the normal action."""
         text = self.text
         if text is not None:
             return text[:1] in "45"
@@ -78,14 +78,14 @@ class Script:
         self._release = asyncio.Event()
 
     def add(self, rule: Rule) -> int:
-        """Takes a rule and returns its number. Raises ConfigurationError for one that cannot work."""
+        """Adds a rule and returns its number. Raises ConfigurationError if the rule cannot work."""
         check(rule)
         self._number += 1
         self.rules[self._number] = rule
         return self._number
 
     def take(self, step: str, subject: str = "") -> Rule | None:
-        """The rule that acts on this step now, used up by one."""
+        """The rule that acts on this step now. It is counted as used once."""
         for number, rule in list(self.rules.items()):
             if rule.step != step or not fnmatch.fnmatchcase(subject.lower(), rule.match.lower()):
                 continue
@@ -115,18 +115,18 @@ class Script:
             return
 
     def release(self) -> None:
-        """Lets everything that stalls now go on."""
+        """Ends every stall."""
         self._release.set()
         self._release = asyncio.Event()
 
     def clear(self) -> None:
-        """Removes every rule and releases what stalls."""
+        """Removes every rule and ends every stall."""
         self.rules.clear()
         self.release()
 
 
 def check(rule: Rule) -> None:
-    """Raises ConfigurationError when the rule names something that does not exist or decides nothing."""
+    """Raises ConfigurationError if the rule names something that does not exist, or does nothing."""
     if rule.step not in SMTP_STEPS | ENTRA_STEPS:
         known = ", ".join(sorted(SMTP_STEPS | ENTRA_STEPS))
         raise ConfigurationError(f"step: there is no step {rule.step!r}; the steps are {known}")

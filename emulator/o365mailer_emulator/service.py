@@ -1,4 +1,4 @@
-"""The emulator's parts put together, and the one place where its state is changed or brought back."""
+"""Puts the emulator's parts together. The only place that changes or resets its state."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from o365mailer_emulator.tenancy import Tenancy
 
 
 class Service:
-    """Everything behind the three addresses.
+    """Everything that the three addresses serve.
 
-    ``clock`` gives epoch seconds and ``fresh_id`` a random hexadecimal text of that many octets; both are passed in so
-    that a test can hold them.
+    ``clock`` returns epoch seconds and ``fresh_id`` a random hexadecimal text of so many bytes. Both are passed in, so
+    that a test can control them.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class Service:
             session=Session,
         )
 
-    def adopt(self, tenancy: Tenancy) -> None:
-        """Puts another configuration in force; what has happened stays in the ledger."""
+    def replace_tenancy(self, tenancy: Tenancy) -> None:
+        """Replaces the configuration. The ledger keeps what happened before."""
         self.tenancy = tenancy
         self.submission.tenancy = tenancy
         self.ledger.note("configuration")
 
     async def reset(self) -> None:
-        """As at the start: configuration, script, ledger; open connections are reset. Issued tokens stay valid."""
+        """Restores the state at the start and resets open connections. Issued tokens stay valid."""
         self.script.clear()
         await self.submission.drop()
-        self.adopt(self._initial.copy())
+        self.replace_tenancy(self._initial.copy())
         self.ledger.clear()
         self.submission.traffic.clear()

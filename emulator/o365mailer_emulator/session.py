@@ -1,7 +1,7 @@
 """One SMTP session as Exchange Online's client submission holds it (RFC 5321, 3207, 4954, 2920, 3030).
 
-Commands are answered strictly in order, so PIPELINING needs nothing more. Before each answer the script is asked
-whether something else shall happen.
+Commands are answered strictly in order, so PIPELINING needs no code. Before each answer, the session asks the script
+for a rule.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from o365mailer_emulator.script import Rule
     from o365mailer_emulator.submission import Submission
 
-AUTH_LINE = 12_288  # octets, RFC 4954 §4: a bearer token makes AUTH longer than any other command
-COMMAND_LINE = 2_048  # octets; RFC 5321 §4.5.3.1.4 asks for 512 and leaves more to extensions
+AUTH_LINE = 12_288  # bytes, RFC 4954 §4: a bearer token makes AUTH longer than any other command
+COMMAND_LINE = 2_048  # bytes; RFC 5321 §4.5.3.1.4 asks for 512 and leaves more to extensions
 STEPS = {"HELO": "ehlo"}  # the only verb whose step has another name
 
 
 class Session:
-    """From the greeting to the end of the connection."""
+    """One connection, from the greeting to its end."""
 
     def __init__(self, wire: Wire, service: Submission, number: int) -> None:
         self.wire = wire
@@ -56,7 +56,7 @@ class Session:
         }
 
     async def run(self) -> None:
-        """Speaks until one side ends the session. Raises ConnectionEnded when the client or a script cut it off."""
+        """Speaks until one side ends the session. Raises ConnectionEnded if a client or a script cuts it."""
         rule = await self._scripted("connect")
         await self._answer(rule, rule.text if rule and rule.text else replies.READY)
         while True:
@@ -72,7 +72,7 @@ class Session:
                 return
 
     async def _command(self) -> tuple[str, str]:
-        """The next verb, in capitals, and its argument; an empty verb when the line was refused."""
+        """The next verb, in capitals, and its argument; an empty verb if the line was refused."""
         try:
             async with asyncio.timeout(self.service.tenancy.settings.idle_timeout):
                 line = await self.wire.line(limit=AUTH_LINE)
@@ -93,7 +93,7 @@ class Session:
         return verb.upper(), argument
 
     async def _perform(self, verb: str, argument: str) -> str:
-        """Does what the verb asks, or what the script wants instead; returns the reply that was sent."""
+        """Performs the command, or the script's rule instead; returns the reply that was sent."""
         if verb == "BDAT":
             return await self._bdat(argument)
         rule = await self._scripted(STEPS.get(verb, verb.lower()), _subject(verb, argument))
@@ -110,7 +110,7 @@ class Session:
         return rule
 
     async def _hold(self, rule: Rule, step: str) -> None:
-        """Waits as the rule says, but not for a client that has gone."""
+        """Waits as the rule says. Raises ConnectionEnded if the client leaves meanwhile."""
         stalled = partial(self.service.ledger.note, "stalled", step=step, session=self.number)
         holding = asyncio.ensure_future(self.service.script.hold(rule, stalled=stalled))
         leaving = asyncio.ensure_future(self.wire.ended.wait())
@@ -123,7 +123,7 @@ class Session:
             raise ConnectionEnded("the client left while the script held it")
 
     async def _answer(self, rule: Rule | None, reply: str) -> str:
-        """Sends the reply with the rule's extra octets in one write, then ends the connection if the rule says so."""
+        """Sends the reply with the rule's extra bytes in one write, then ends the connection if the rule says so."""
         if reply:
             await self.say(reply, extra=rule.extra if rule else "")
         if rule and rule.close:
@@ -192,7 +192,7 @@ class Session:
         return self._admit(initial)
 
     async def _login(self, initial: str) -> str:
-        """Takes name and password, as Exchange does, and refuses: basic authentication is off. Nothing is kept."""
+        """Reads name and password, as Exchange does, and refuses: basic authentication is off. It stores neither."""
         for prompt in ("VXNlcm5hbWU6", "UGFzc3dvcmQ6")[1 if initial else 0 :]:
             await self.say(f"334 {prompt}")
             if await self._continuation() == "*":
@@ -232,7 +232,7 @@ class Session:
         return replies.AUTH_OK
 
     def _expire(self) -> None:
-        """The token has ended, and so does the session, but not while a submission runs."""
+        """The token has expired: ends the session, after the reply if a submission is running."""
         self._expired = True
         if not self._submitting:
             self.wire.close()
@@ -280,7 +280,7 @@ class Session:
         return replies.BAD_ARGUMENTS if argument.strip() else replies.GO_AHEAD
 
     async def _receive(self) -> str:
-        """The message behind 354, and the verdict on it."""
+        """Receives the message after 354 and answers with the verdict."""
         if self.transaction is None:
             raise ConnectionEnded("a scripted 354 has no transaction to fill")
         try:
@@ -291,13 +291,13 @@ class Session:
         return await self._conclude()
 
     async def _bdat(self, argument: str) -> str:
-        """A chunk is read whatever is said about it (RFC 3030 §2), or the next command would be lost in it."""
+        """Reads the chunk, also if it is refused (RFC 3030 §2); otherwise its bytes would be taken for commands."""
         chunk = parse_chunk(argument)
         if chunk is None:
             await self.say(replies.BAD_ARGUMENTS)
-            raise ConnectionEnded("where a malformed BDAT's chunk ends is unknown")
-        octets, last = chunk
-        content = await self._chunk(octets)
+            raise ConnectionEnded("a malformed BDAT: the end of its chunk is unknown")
+        size, last = chunk
+        content = await self._chunk(size)
         rule = await self._scripted("bdat")
         if rule and rule.decides:
             self.transaction = None
@@ -310,16 +310,16 @@ class Session:
         self.transaction.content += content
         if last:
             return await self._conclude()
-        return await self._answer(rule, replies.CHUNK_OK.replace("{octets}", str(octets)))
+        return await self._answer(rule, replies.CHUNK_OK.replace("{size}", str(size)))
 
-    async def _chunk(self, octets: int) -> bytes:
-        if octets > self.service.tenancy.settings.service_size:
+    async def _chunk(self, size: int) -> bytes:
+        if size > self.service.tenancy.settings.service_size:
             await self.say(replies.TOO_LARGE)
             raise ConnectionEnded("the chunk is over the service's limit")
-        return await self.wire.chunk(octets)
+        return await self.wire.chunk(size)
 
     async def _conclude(self) -> str:
-        """The end of data: the script's word or Exchange's verdict; the message is kept before its 250 is sent."""
+        """The end of data: the scripted reply or Exchange's verdict. The message is kept before its 250 is sent."""
         transaction, grant = self.transaction, self.grant
         assert transaction is not None  # noqa: S101 - for the type checker
         assert grant is not None  # noqa: S101 - MAIL needs AUTH
@@ -341,7 +341,7 @@ class Session:
             if rule.record:
                 keep()
             return rule.text or ""
-        refused = await intake.judge(self.service, transaction, grant, crowded=crowded)
+        refused = await intake.refusal(self.service, transaction, grant, crowded=crowded)
         if refused:
             return refused
         accepted = keep()

@@ -1,4 +1,4 @@
-"""The tokens: RSA-signed JWTs with the claims that Exchange looks at.
+"""The tokens: RSA-signed JWTs with the claims that Exchange checks.
 
 The claims are those of a v1.0 access token, which is what the Exchange resource gets from the v2.0 endpoint
 (learn.microsoft.com, "Access token claims reference").
@@ -22,14 +22,14 @@ from o365mailer_emulator.tenancy import Application, Tenant
 
 @dataclass(frozen=True, kw_only=True)
 class Minted:
-    """A signed token and its record; only the record may be kept."""
+    """A signed token and its record. Only the record may be stored."""
 
     access_token: str
     record: IssuedToken
 
 
 class SigningKey:
-    """One RSA key with its key id, as it stands in the key set that discovery points to."""
+    """One RSA key with its key id, as in the key set that discovery names."""
 
     def __init__(self) -> None:
         self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -51,7 +51,7 @@ class SigningKey:
 
 
 class Mint:
-    """Signs tokens. ``clock`` gives epoch seconds, ``fresh_id`` a random identifier of that many octets."""
+    """Signs tokens. ``clock`` gives epoch seconds, ``fresh_id`` a random identifier of so many bytes."""
 
     def __init__(self, *, clock: Callable[[], float], fresh_id: Callable[[int], str]) -> None:
         self.key = SigningKey()
@@ -70,9 +70,9 @@ class Mint:
         started: float = 0,
         foreign: bool = False,
     ) -> Minted:
-        """A token that lives ``lifetime`` seconds from ``started`` seconds from now (negative: it began earlier).
+        """A token that is valid for ``lifetime`` seconds, from ``started`` seconds after now (negative: before now).
 
-        ``foreign`` signs with a key that is not in the key set: what a forged token looks like.
+        ``foreign`` signs with a key that is not in the key set, like a forged token.
         """
         issued = self._clock() + started
         expires = issued + lifetime
@@ -101,7 +101,7 @@ class Mint:
 
 
 def _identity(application: Application, tenant: Tenant) -> dict[str, Any]:
-    """The claims that say who the token is for; without roles there is no such claim."""
+    """The claims that identify the application. Without roles, there is no claim ``roles``."""
     issuer = f"https://sts.windows.net/{tenant.id}/"
     return {
         "iss": issuer,
@@ -117,5 +117,5 @@ def _identity(application: Application, tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def _b64url(octets: bytes) -> str:
-    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+def _b64url(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""Exchange's submission service: listens, runs a session for each connection, gives out each mailbox's slots."""
+"""Exchange's submission service: listens, runs a session for each connection, assigns each mailbox's slots."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from o365mailer_emulator.wire import Wire
 
 
 class Session(Protocol):
-    """What is known here of a session; how it speaks is another module's."""
+    """What this module needs of a session. ``session`` has the dialogue."""
 
     wire: Wire
     number: int
     grant: Grant | None
 
     async def run(self) -> None:
-        """Speaks until one side ends it. Raises ConnectionEnded."""
+        """Speaks until one side ends the session. Raises ConnectionEnded."""
 
 
 class Submission:
-    """The service behind smtp.office365.com:587. ``tenancy`` is replaced as a whole when the configuration changes."""
+    """The service at smtp.office365.com:587. A change of the configuration replaces ``tenancy`` as a whole."""
 
     def __init__(
         self,
@@ -60,23 +60,23 @@ class Submission:
         self._number = 0
 
     async def listen(self, host: str | None, port: int) -> asyncio.Server:
-        """Binds; port 0 takes a free one. OSError when the address cannot be had."""
+        """Listens; port 0 takes a free port. Raises OSError if the address cannot be used."""
         loop = asyncio.get_running_loop()
         return await loop.create_server(self._connected, host, port, backlog=512)
 
     def enter(self, session: Session) -> None:
-        """A session has authenticated."""
+        """Registers a session that has authenticated."""
         self._authenticated.append(session)
         tally = self.ledger.tally
         tally.authenticated_peak = max(tally.authenticated_peak, len(self._authenticated))
 
     @property
     def behaviour(self) -> Behaviour:
-        """What is in force where the real service's behaviour is unknown."""
+        """The values in force for undocumented behaviour."""
         return behaviour(self.tenancy.settings)
 
     def full(self, mailbox: Mailbox) -> bool:
-        """Whether every slot of the mailbox is taken, so that AUTH is told 432."""
+        """Whether every slot of the mailbox is in use, so that AUTH gets 432."""
         if self.behaviour.slots == "connection":
             taken = len(self._open(mailbox))
         else:
@@ -84,7 +84,7 @@ class Submission:
         return taken >= self.tenancy.settings.connections_per_mailbox
 
     def crowded(self, session: Session) -> bool:
-        """Whether the session's message finds no slot: for connections, those that opened first have them."""
+        """Whether the session's message finds no slot. If connections use slots, the oldest connections have them."""
         if session.grant is None:
             return False
         if self.behaviour.slots == "submission":
@@ -110,7 +110,7 @@ class Submission:
         return _Accepted(self)
 
     def begin(self, wire: Wire) -> None:
-        """Starts the session of a connection that has just been made."""
+        """Starts the session of a new connection."""
         self._number += 1
         session = self._session(wire, self, self._number)
         task = asyncio.get_running_loop().create_task(self._serve(session))

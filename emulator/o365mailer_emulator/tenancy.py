@@ -1,7 +1,7 @@
-"""What exists: tenants, applications with their credentials, mailboxes, and the settings that a test may turn.
+"""The configuration: tenants, applications with their credentials, mailboxes, and settings.
 
-One document describes it all; it is read from ``--config``, replaced by ``PUT /config`` and shown by ``GET /config``.
-Every name in it is camelCase; unknown members are refused, so that a typing error is found where it is made.
+It is one document. ``--config`` names its file, ``PUT /config`` replaces it and ``GET /config`` shows it. Every name in
+it is camelCase. Unknown members are refused, so that a typo is found where it is made.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DEFAULT_CLIENT = "22222222-2222-4222-8222-222222222222"
 DEFAULT_SECRET = "emulator-client-secret-not-a-secret"
 DEFAULT_MAILBOX = "noreply@contoso.com"
 
-MASK = "…"  # what is shown in place of a secret
+MASK = "…"  # shown in place of a secret
 SEND_AS_APP = "SMTP.SendAsApp"
 AUDIENCES = ("https://outlook.office365.com", "https://outlook.office.com")
 
@@ -33,14 +33,14 @@ class Document(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_on
 
 
 class Tenant(Document):
-    """A directory; ``domains`` name it in URLs as well as its id does."""
+    """A directory. URLs name it by its id or by one of ``domains``."""
 
     id: str
     domains: list[str] = []
 
 
 class Secret(Document):
-    """A client secret; after ``expires_at`` (RFC 3339, with an offset) it is answered AADSTS7000222."""
+    """A client secret. After ``expires_at`` (RFC 3339, with an offset) it gets AADSTS7000222."""
 
     value: str
     expires_at: datetime | None = None
@@ -49,8 +49,8 @@ class Secret(Document):
 class Application(Document):
     """An app registration with its service principal.
 
-    ``secrets`` are all valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
-    token's claim of that name; empty leaves the claim out, as an application without API permissions has it: such a
+    All ``secrets`` are valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
+    token's claim ``roles``. Empty roles leave the claim out, as for an application without API permissions: such a
     token opens only the mailboxes that list the application.
     """
 
@@ -66,8 +66,8 @@ class Application(Document):
 class Mailbox(Document):
     """A mailbox that may submit mail.
 
-    ``send_as`` lists the further addresses it may send as. ``applications`` lists the client ids that may
-    authenticate as it; null stands for every application of its tenant whose token has the role SMTP.SendAsApp.
+    ``send_as`` lists other addresses that it may send as. ``applications`` lists the client ids that may authenticate
+    as it; null means every application of its tenant whose token has the role SMTP.SendAsApp.
     """
 
     address: str
@@ -77,13 +77,13 @@ class Mailbox(Document):
 
 
 class Settings(Document):
-    """The dials. Times are seconds, sizes octets; defaults are Exchange Online's documented ones.
+    """The settings. Times are seconds, sizes are bytes; defaults are Exchange Online's documented ones.
 
     Limits: learn.microsoft.com, "Exchange Online limits" (3 connections, 500 recipients, 35 MB) and
     "configurable token lifetimes" (60 to 90 minutes, 75 on average).
 
-    ``profile`` sets every axis of ``behaviour.Behaviour``, which are the members from ``slots`` on; null leaves an axis
-    to it. ``connections_per_mailbox`` is the number of slots, whatever takes one.
+    ``profile`` sets every axis of ``behaviour.Behaviour``, the members from ``slots`` on; an axis that is null uses the
+    profile's value. ``connections_per_mailbox`` is the number of slots, for connections or submissions.
     """
 
     token_lifetime: float = 4500
@@ -108,7 +108,7 @@ class Settings(Document):
 
 
 class Tenancy(Document):
-    """The whole document: who exists and how the service behaves."""
+    """The whole document."""
 
     tenants: list[Tenant] = []
     applications: list[Application] = []
@@ -116,7 +116,7 @@ class Tenancy(Document):
     settings: Settings = msgspec.field(default_factory=Settings)
 
     def tenant(self, name: str) -> Tenant | None:
-        """The tenant with this id or domain, whatever its case."""
+        """The tenant with this id or domain; case does not matter."""
         wanted = name.lower()
         for tenant in self.tenants:
             if wanted == tenant.id.lower() or wanted in [domain.lower() for domain in tenant.domains]:
@@ -128,11 +128,11 @@ class Tenancy(Document):
         return next((app for app in self.applications if app.client_id.lower() == client_id.lower()), None)
 
     def mailbox(self, address: str) -> Mailbox | None:
-        """The mailbox with this address, whatever its case."""
+        """The mailbox with this address; case does not matter."""
         return next((box for box in self.mailboxes if box.address.lower() == address.lower()), None)
 
     def copy(self) -> Tenancy:
-        """An independent copy, so that a reset can bring back what was there at the start."""
+        """An independent copy, so that a reset can restore the state at the start."""
         return msgspec.json.decode(msgspec.json.encode(self), type=Tenancy)
 
 

@@ -1,6 +1,6 @@
-"""What each mailbox's submissions are doing now and have done: its slots, their time, the 432s, the pace.
+"""The use of each mailbox: its slots, their busy time, the 432s, the pace.
 
-A fleet that shares a mailbox is measured by this: how long its slots were busy, how often it asked in vain.
+Tests measure a fleet that shares a mailbox by it: how long its slots were busy, how often a client found none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass
 class Use:
-    """One mailbox. Times are epoch seconds; ``busy`` is the sum of the ended submissions' seconds."""
+    """The use of one mailbox. Times are epoch seconds; ``busy`` is the sum of the finished submissions' seconds."""
 
     running: dict[int, float] = field(default_factory=dict)
     peak: int = 0
@@ -35,7 +35,7 @@ class Traffic:
         self._uses: defaultdict[str, Use] = defaultdict(Use)
 
     def clear(self) -> None:
-        """Forgets everything; a submission in progress ends uncounted."""
+        """Forgets everything. A submission in progress is not counted when it ends."""
         self._uses.clear()
 
     def running(self, mailbox: str) -> int:
@@ -43,7 +43,7 @@ class Traffic:
         return len(self._uses[mailbox.lower()].running)
 
     def refused(self, mailbox: str) -> None:
-        """One was told 432."""
+        """Counts a 432."""
         self._uses[mailbox.lower()].crowded += 1
 
     def begin(self, mailbox: str) -> int:
@@ -56,7 +56,7 @@ class Traffic:
         return ticket
 
     def end(self, mailbox: str, ticket: int) -> None:
-        """The slot is free, before the client can know."""
+        """Frees the slot, before the client gets its reply."""
         use, now = self._uses[mailbox.lower()], self._clock()
         began = use.running.pop(ticket, None)
         if began is not None:
@@ -64,7 +64,7 @@ class Traffic:
             use.last_ended = now
 
     def late(self, mailbox: str, *, pace: int, seconds: float) -> float:
-        """Seconds by which this message's reply is late when ``pace`` are allowed in so many ``seconds``."""
+        """Seconds by which this message's reply is late if ``pace`` messages are allowed in ``seconds``."""
         paced, now = self._uses[mailbox.lower()].paced, self._clock()
         turn = max(now, paced[-pace] + seconds) if len(paced) >= pace else now
         paced.append(turn)
@@ -73,7 +73,7 @@ class Traffic:
         return turn - now
 
     def shown(self, mailbox: str) -> dict[str, Any]:
-        """The figures of one mailbox, fit for JSON; what runs now is busy until now."""
+        """The figures of one mailbox for JSON. A running submission counts as busy until now."""
         use, now = self._uses[mailbox.lower()], self._clock()
         return {
             "slotBusySeconds": use.busy + sum(now - began for began in use.running.values()),

@@ -1,6 +1,6 @@
 """What Exchange says at the end of data, where it decides on the sender, the size and the concurrency.
 
-MAIL and RCPT are answered 250 before any of this is looked at; transcripts show the verdicts only here.
+MAIL and RCPT get 250 before that; transcripts show these verdicts only here.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _authors(content: bytes) -> tuple[list[str], str | None]:
 
 
 def _values(content: bytes, name: str) -> list[str]:
-    """The unfolded values of a header field. By pattern: a whole parser takes longer than all the rest of a mail."""
+    """The unfolded values of a header field. A pattern, because a whole parser takes longer than the rest of a mail."""
     end = content.find(b"\r\n\r\n")
     header = content[: end + 2] if end >= 0 else content
     return [" ".join(found.decode("utf-8", "replace").split()) for found in _FIELDS[name].findall(header)]

@@ -1,7 +1,7 @@
-"""One SMTP connection as octets: exact line ends, exact chunks, TLS in the middle, and cutting it off.
+"""One SMTP connection as bytes: exact line ends, exact chunks, STARTTLS, and a TCP reset.
 
-Not asyncio's streams: a reader there keeps octets that arrived in clear before STARTTLS and hands them out afterwards
-as if they had come through TLS, and a TCP reset cannot be asked for.
+It does not use asyncio's streams: their reader keeps bytes that arrived before TLS and returns them afterwards as if
+they had come through TLS, and they cannot send a TCP reset.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from o365mailer_emulator.errors import ConnectionEnded, LineTooLong
 
 CRLF = b"\r\n"
 END_OF_DATA = b"\r\n.\r\n"
-HIGH_WATER = 1 << 20  # octets kept unread before the client is made to wait
+HIGH_WATER = 1 << 20  # unread bytes after which the client has to wait
 
 
 class Wire(asyncio.Protocol):
-    """Reads lines, chunks and dot-terminated data; writes octets. Every wait ends with ConnectionEnded at the end."""
+    """Reads lines, chunks and dot-terminated data; writes bytes. A wait raises ConnectionEnded if the client leaves."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -58,13 +58,13 @@ class Wire(asyncio.Protocol):
         return str(name[0]) if name else "unknown"
 
     def pending(self) -> int:
-        """How many octets have arrived that nobody has read."""
+        """How many bytes have arrived that were not read yet."""
         return len(self._buffer)
 
     async def line(self, *, limit: int) -> bytes:
         """The next line without its CRLF. A lone LF or CR ends nothing.
 
-        Over ``limit`` octets it is thrown away to its end, and LineTooLong raised once.
+        A line over ``limit`` bytes is discarded to its end, and LineTooLong is raised once.
         """
         try:
             return await self._until(CRLF, limit=limit)
@@ -73,7 +73,7 @@ class Wire(asyncio.Protocol):
             raise
 
     async def data(self, *, limit: int) -> bytes:
-        """What follows 354 up to CRLF.CRLF, dots unstuffed (RFC 5321 §4.5.2). LineTooLong over ``limit`` octets."""
+        """What follows 354 up to CRLF.CRLF, dots unstuffed (RFC 5321 §4.5.2). LineTooLong over ``limit`` bytes."""
         while len(self._buffer) < 3:
             await self._more()
         if self._buffer.startswith(b".\r\n"):
@@ -84,24 +84,24 @@ class Wire(asyncio.Protocol):
             content = content[1:]
         return content.replace(b"\r\n.", b"\r\n")
 
-    async def chunk(self, octets: int) -> bytes:
-        """Exactly so many octets (RFC 3030 §2)."""
-        while len(self._buffer) < octets:
+    async def chunk(self, size: int) -> bytes:
+        """Exactly ``size`` bytes (RFC 3030 §2)."""
+        while len(self._buffer) < size:
             await self._more()
-        taken = bytes(self._buffer[:octets])
-        del self._buffer[:octets]
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return taken
 
-    async def write(self, octets: bytes) -> None:
-        """Sends; waits while the client does not read. Nothing happens on an ended connection."""
+    async def write(self, content: bytes) -> None:
+        """Sends; waits while the client does not read. Raises ConnectionEnded on an ended connection."""
         if self._transport is None or self.ended.is_set():
             raise ConnectionEnded("the client has gone")
-        self._transport.write(octets)
+        self._transport.write(content)
         if not self._writable.is_set():
             await self._writable.wait()
 
     async def secure(self, context: ssl.SSLContext) -> None:
-        """Server side of the handshake. What came in clear behind STARTTLS is thrown away (RFC 3207 §6)."""
+        """The server's side of the handshake. Discards what came in clear after STARTTLS (RFC 3207 §6)."""
         if self._transport is None:
             raise ConnectionEnded("the client has gone")
         self._buffer.clear()
@@ -122,7 +122,7 @@ class Wire(asyncio.Protocol):
             self._transport.close()
 
     def reset(self) -> None:
-        """Ends the connection with a TCP reset: what is under way is lost."""
+        """Ends the connection with a TCP reset. Data in flight is lost."""
         if self._transport is None:
             return
         connection: socket.socket | None = self._transport.get_extra_info("socket")
