@@ -10,7 +10,14 @@ from support.seeds import RANDOM, SEED, VARIABLE
 
 from o365mailer_sidecar.spool.disk import IN_MEMORY, kind, mounted
 
-pytest_plugins = ["support.completeness", "support.promises", "support.cluster_fixtures", "support.emulator_client"]
+pytest_plugins = [
+    "support.completeness",
+    "support.suite_times",
+    "support.parallel",
+    "support.promises",
+    "support.cluster_fixtures",
+    "support.emulator_client",
+]
 
 settings.register_profile("one a commit", derandomize=True)
 settings.register_profile(RANDOM, derandomize=False, print_blob=True)

@@ -87,6 +87,7 @@ def test_a_restart_does_not_shorten_a_backoff(own_namespace: Namespace, start_co
 
 
 @pytest.mark.promise("one-active-controller")
+@pytest.mark.serial
 def test_sigterm_hands_the_lease_over_at_once(own_namespace: Namespace, start_controller: Start) -> None:
     first = start_controller("--lease-duration", "60s", name="first")
     first.wait_until_leading()
@@ -101,6 +102,7 @@ def test_sigterm_hands_the_lease_over_at_once(own_namespace: Namespace, start_co
 
 
 @pytest.mark.promise("one-active-controller")
+@pytest.mark.serial
 def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_twice(
     own_namespace: Namespace, start_controller: Start
 ) -> None:

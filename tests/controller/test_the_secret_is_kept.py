@@ -153,6 +153,7 @@ def test_a_refresh_that_fails_keeps_the_token_to_its_end(namespace: Namespace) -
 
 
 @pytest.mark.promise("token-renewed-in-time")
+@pytest.mark.serial
 def test_a_token_is_refreshed_in_time_and_no_earlier(namespace: Namespace) -> None:
     namespace.emulator.settings(tokenLifetime=8)
     namespace.apply_mailer()

@@ -42,6 +42,7 @@ def test_a_loop_that_hangs_ends_the_process_and_its_last_words_say_where(
     assert "the body of the mail" not in said
 
 
+@pytest.mark.serial
 def test_a_relay_that_works_is_not_ended_and_neither_is_one_that_waits(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:

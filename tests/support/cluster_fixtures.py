@@ -1,7 +1,7 @@
 """Fixtures that give tests a real API server, and a real node; a pytest plugin registered by the root conftest.
 
-What they need is built before the first test begins, because a first build takes minutes and no test's time limit
-should have to allow for that. What the machine lacks is named in one place, `not_run`.
+What a test's fixtures need is built before its time limit begins, because a first build takes minutes. What the
+machine lacks is named in one place, `not_run`.
 """
 
 from __future__ import annotations
@@ -68,17 +68,20 @@ def need(fixture: str) -> object:
     return result
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Builds for the tests that were collected, before the clock of the first one runs."""
-    if session.config.option.collectonly:
-        return
-    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    capture = session.config.pluginmanager.getplugin("capturemanager")
-    # Minutes without a word would look like a hang.
-    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        for fixture in PREPARATIONS:
-            if fixture in wanted:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    """Builds what the test's fixtures need, or waits for another process that builds it, before the test's clock runs.
+
+    pytest-timeout starts that clock in the same hook, inside this wrapper.
+    """
+    wanted = [name for name in PREPARATIONS if name in getattr(item, "fixturenames", ())]
+    if wanted:
+        capture = item.config.pluginmanager.getplugin("capturemanager")
+        # Minutes without a word would look like a hang.
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            for fixture in wanted:
                 prepared(fixture)
+    return (yield)
 
 
 @pytest.fixture(scope="session")

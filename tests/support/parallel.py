@@ -1,0 +1,56 @@
+"""How `make test` shares the tests out: which of them run side by side, in which order, and which run alone.
+
+Most tests wait (for a process, a reply, a lease), so three workers keep two cores busy. A group is a set of tests that
+one worker runs in order. The groups are made from paths by a scheduler of our own, because xdist's `loadgroup` adds the
+group's name to each test's id, and then `--last-failed` does not find the test again.
+"""
+
+import pathlib
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+GROUPS = {
+    "cluster": "node",
+    "chart": "control plane",
+    "controller": "control plane",
+    "webhook": "control plane",
+    "mutations": "mutations",
+}
+"""The suites that stay together, because they share a cluster or (mutations) the processor; the longest come first."""
+
+
+def group(nodeid: str) -> str:
+    """`tests/cluster/test_x.py::test_y` → `node`; of a suite without a group, the file is the group."""
+    file = nodeid.split("::")[0]
+    parts = pathlib.PurePosixPath(file).parts
+    return GROUPS.get(parts[1], file) if len(parts) > 1 else file
+
+
+class Scheduler(LoadScopeScheduling):
+    """Hands out one group after another, in the order of collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """Takes the place of `--dist loadscope`; other ways to distribute stay what they are."""
+    return Scheduler(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "only the tests that may run side by side, or only those marked `serial` (tests/run.py runs both)"
+    parser.addoption("--phase", choices=("parallel", "serial"), help=text)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the other phase's tests out (that is no deselection: the other phase runs them), and sorts the groups."""
+    if not (phase := config.getoption("--phase")):
+        return
+    items[:] = [item for item in items if (item.get_closest_marker("serial") is not None) == (phase == "serial")]
+    order = list(dict.fromkeys(GROUPS.values()))
+    items.sort(key=lambda item: order.index(name) if (name := group(item.nodeid)) in order else len(order))
