@@ -8,7 +8,7 @@ RANDOM_TESTS = $(shell grep -rlE "from support.seeds import|from hypothesis impo
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
-.PHONY: help demo test check apps soak fuzz mutants setup-node cluster cluster-down images bench lock clean
+.PHONY: help demo test check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,10 +16,10 @@ help: ## print this list
 demo: $(RUNTIME) ## send three mails to an emulated Office 365, no cluster needed (KEEP=1 leaves it running)
 	@$(BIN)/python demo/demo.py
 
-test: .venv/.dev ## run everything that this machine can run, and name what it cannot
-	$(BIN)/python -m pytest
+test: .venv/.dev ## run everything that this machine can run, and name what it cannot (20 minutes)
+	$(BIN)/python tests/run.py
 
-check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
+check: .venv/.dev ## linters, types, architecture, promises, generated pages and links (1 minute)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -27,9 +27,11 @@ check: .venv/.dev ## linters, types, architecture, promises, chart and manifests
 	$(BIN)/python tests/support/promises.py
 	$(BIN)/python -m benchmarks --check
 	$(APPS) --check
-	$(RIG) build helm
-	$$($(RIG) path helm) lint --strict charts/o365mailer
-	$(BIN)/python -m pytest -q tests/chart/test_manifests.py
+	$(BIN)/python -m pytest -q tests/project/test_links.py
+
+fmt: .venv/.dev ## mend what ruff can mend, and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
 
 apps: .venv/.dev ## run the programs that apps send with once more, and write docs/apps.md (4 minutes)
 	$(APPS)
@@ -45,6 +47,9 @@ fuzz: .venv/.dev ## a million hostile inputs, 15 minutes at most; FUZZ="--inputs
 
 setup-node: .venv/.dev ## install what a real node and the tests' programs need (root, Debian)
 	@$(RIG) setup-node
+
+build: .venv/.dev ## build all that the tests need and keep it outside the tree (8 minutes, once)
+	@$(RIG) build --everything
 
 images: .venv/.dev ## build the images with docker, podman or buildah
 	@$(RIG) images

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster_rig import cache, images, programs, requirements, tryout
+from cluster_rig import cache, images, other_python, programs, requirements, tryout
 from cluster_rig.choice import choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import BuildError, MachineLacksError, RigError
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     build = verbs.add_parser("build", help="build the cluster's programs into the cache; prints where they are")
     build.add_argument("names", nargs="*", metavar="NAME", help="only these programs")
     build.add_argument("--control-plane", action="store_true", help="only what the tests without a node need")
+    build.add_argument("--everything", action="store_true", help="the images, and the images' Python, too")
     build.set_defaults(run=run_build)
     path = verbs.add_parser("path", help="print where a built program is")
     path.add_argument("name", choices=sorted(BY_NAME))
@@ -70,13 +71,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_build(chosen: argparse.Namespace) -> None:
-    """`build [--control-plane] [NAME…]`: one `NAME PATH` line for each program on stdout."""
+    """`build [--control-plane | --everything] [NAME…]`: one `NAME PATH` line for each program on stdout."""
     if unknown := set(chosen.names) - set(BY_NAME):
         raise BuildError(f"no such program: {', '.join(sorted(unknown))} (there are {', '.join(sorted(BY_NAME))})")
     all_of_them = programs.CONTROL_PLANE if chosen.control_plane else programs.NODE
     built = programs.build([BY_NAME[name] for name in chosen.names] or all_of_them)
     for name, path in built.items():
         print(name, path)
+    if chosen.everything:
+        images.build()
+        images.python_image()
+        other_python.build()
 
 
 def run_path(chosen: argparse.Namespace) -> None:
