@@ -20,11 +20,11 @@ class Outcome(Enum):
     """For good: this message would get the same reply again."""
     DEFERRED = "deferred"
     """Try this message again later."""
-    CROWDED = "crowded"
+    THROTTLED = "throttled"
     """Too many submissions at once: try again soon, with fewer at a time."""
-    HELD = "held"
+    QUOTA = "quota"
     """A quota of the mailbox is used up: nothing more is accepted until time heals it."""
-    SHUT = "shut"
+    LOCKED = "locked"
     """The mailbox or the tenant is blocked. Sending on may lengthen the block."""
     UNAUTHORIZED = "unauthorized"
     """The token, a right or the configuration is wrong: a person has to act."""
@@ -49,7 +49,7 @@ class Rule(NamedTuple):
         """Whether a negative reply is of this kind. A 4xx never refuses a message for good and never locks."""
         return (
             self.code in (None, code)
-            and (code >= 500 or self.outcome not in (Outcome.REFUSED, Outcome.SHUT))
+            and (code >= 500 or self.outcome not in (Outcome.REFUSED, Outcome.LOCKED))
             and (not self.enhanced or re.fullmatch(self.enhanced, enhanced) is not None)
             and self.text in text.lower()
         )
@@ -71,7 +71,7 @@ _MAILBOX: Final = "look at the mailbox in Exchange's admin center; it is tried a
 RULES: Final = (
     # Too many at once. The first row is about the recipient's mailbox, not the sender's.
     Rule(432, "", "storedrv.deliver", Outcome.DEFERRED, "recipient-busy"),
-    Rule(432, "", "", Outcome.CROWDED, "concurrency"),
+    Rule(432, "", "", Outcome.THROTTLED, "concurrency"),
     # The token, a right, the configuration.
     Rule(535, "", "smtpclientauthentication is disabled", Outcome.UNAUTHORIZED, "smtp-auth-disabled", _SMTP_AUTH),
     Rule(535, "", "basic authentication is disabled", Outcome.UNAUTHORIZED, "basic-auth", _BUG),
@@ -89,30 +89,30 @@ RULES: Final = (
     Rule(None, r"5\.7\.240", "", Outcome.UNAUTHORIZED, "app-not-allowed", "Add-HVEAppAccess for this app"),
     Rule(430, "", "logon failure", Outcome.UNAUTHORIZED, "no-right", _RIGHT),
     # A 5xx that time heals.
-    Rule(None, "", "submissionquotaexceeded", Outcome.HELD, "submission-quota", _LIMIT),
-    Rule(None, "", "submission quota exceeded", Outcome.HELD, "submission-quota", _LIMIT),
-    Rule(None, r"5\.1\.90", "", Outcome.HELD, "recipients-quota", _LIMIT),
-    Rule(None, r"5\.7\.23[23]", "", Outcome.HELD, "tenant-quota", _LIMIT),
-    Rule(None, r"5\.7\.236", "", Outcome.HELD, "tenant-quota", "send from a domain of your own, not onmicrosoft.com"),
-    Rule(None, r"5\.2\.2", "", Outcome.HELD, "mailbox-full", _FULL),
-    Rule(None, "", "quotaexceeded", Outcome.HELD, "mailbox-full", _FULL),
+    Rule(None, "", "submissionquotaexceeded", Outcome.QUOTA, "submission-quota", _LIMIT),
+    Rule(None, "", "submission quota exceeded", Outcome.QUOTA, "submission-quota", _LIMIT),
+    Rule(None, r"5\.1\.90", "", Outcome.QUOTA, "recipients-quota", _LIMIT),
+    Rule(None, r"5\.7\.23[23]", "", Outcome.QUOTA, "tenant-quota", _LIMIT),
+    Rule(None, r"5\.7\.236", "", Outcome.QUOTA, "tenant-quota", "send from a domain of your own, not onmicrosoft.com"),
+    Rule(None, r"5\.2\.2", "", Outcome.QUOTA, "mailbox-full", _FULL),
+    Rule(None, "", "quotaexceeded", Outcome.QUOTA, "mailbox-full", _FULL),
     # The text names a verdict (TransientError, RefuseQuota, Suspend, …). All are about the sender, and pass.
-    Rule(None, "", "outboundspamexception", Outcome.HELD, "outbound-spam", _SPAM),
+    Rule(None, "", "outboundspamexception", Outcome.QUOTA, "outbound-spam", _SPAM),
     # These lie within the tenant's ranges below, but are the recipient's (512 is the message's).
     Rule(None, r"5\.7\.50[457]|5\.7\.51[03]|5\.7\.520|5\.7\.703", "", Outcome.REFUSED, "recipient"),
     Rule(None, r"5\.7\.512", "", Outcome.REFUSED, "malformed"),
     # The mailbox or the tenant is locked. 554 5.2.252 is about one message, see below.
-    Rule(550, r"5\.2\.251", "", Outcome.SHUT, "throttled-mailbox-full", _FULL),
-    Rule(550, r"5\.2\.252", "", Outcome.SHUT, "throttled-send-as", _CAUSE),
-    Rule(550, r"5\.2\.253", "", Outcome.SHUT, "throttled-license", "give the mailbox a licence"),
-    Rule(550, r"5\.2\.254", "", Outcome.SHUT, "throttled-too-many-recipients", _CAUSE),
-    Rule(550, r"5\.2\.255", "", Outcome.SHUT, "throttled-recipients", _CAUSE),
-    Rule(None, r"5\.1\.8", "", Outcome.SHUT, "bad-sender", _BLOCKED),
-    Rule(None, r"5\.7\.5\d\d", "", Outcome.SHUT, "spam", _BLOCKED),
-    Rule(None, r"5\.7\.6\d\d", "", Outcome.SHUT, "banned-address", _ADDRESS),
-    Rule(None, r"5\.7\.708", "", Outcome.SHUT, "tenant-traffic", _TENANT),
-    Rule(None, r"5\.7\.750", "", Outcome.SHUT, "tenant-domains", "register the sender's domain in the tenant"),
-    Rule(None, r"5\.7\.7\d\d", "", Outcome.SHUT, "tenant-threshold", _TENANT),
+    Rule(550, r"5\.2\.251", "", Outcome.LOCKED, "throttled-mailbox-full", _FULL),
+    Rule(550, r"5\.2\.252", "", Outcome.LOCKED, "throttled-send-as", _CAUSE),
+    Rule(550, r"5\.2\.253", "", Outcome.LOCKED, "throttled-license", "give the mailbox a licence"),
+    Rule(550, r"5\.2\.254", "", Outcome.LOCKED, "throttled-too-many-recipients", _CAUSE),
+    Rule(550, r"5\.2\.255", "", Outcome.LOCKED, "throttled-recipients", _CAUSE),
+    Rule(None, r"5\.1\.8", "", Outcome.LOCKED, "bad-sender", _BLOCKED),
+    Rule(None, r"5\.7\.5\d\d", "", Outcome.LOCKED, "spam", _BLOCKED),
+    Rule(None, r"5\.7\.6\d\d", "", Outcome.LOCKED, "banned-address", _ADDRESS),
+    Rule(None, r"5\.7\.708", "", Outcome.LOCKED, "tenant-traffic", _TENANT),
+    Rule(None, r"5\.7\.750", "", Outcome.LOCKED, "tenant-domains", "register the sender's domain in the tenant"),
+    Rule(None, r"5\.7\.7\d\d", "", Outcome.LOCKED, "tenant-threshold", _TENANT),
     # About this message.
     Rule(None, r"5\.2\.252|5\.7\.60", "", Outcome.REFUSED, "send-as"),
     Rule(None, "", "sendasdenied", Outcome.REFUSED, "send-as"),
@@ -122,7 +122,7 @@ RULES: Final = (
     Rule(None, r"5\.1\.\d+|5\.4\.1|5\.7\.1\d{0,2}", "", Outcome.REFUSED, "recipient"),
     Rule(None, "", "invalidrecipientsexception", Outcome.REFUSED, "recipient"),
     # Any other exception of the store is more often about the mailbox than about the message.
-    Rule(None, r"5\.2\.0", "storedrv", Outcome.HELD, "mailbox-error", _MAILBOX),
+    Rule(None, r"5\.2\.0", "storedrv", Outcome.QUOTA, "mailbox-error", _MAILBOX),
     # Time heals these.
     Rule(503, "", "", Outcome.DEFERRED, "out-of-order"),  # the relay sent its commands in the wrong order
     Rule(None, "", "submission rate", Outcome.DEFERRED, "rate"),

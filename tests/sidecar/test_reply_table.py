@@ -7,16 +7,16 @@ from o365mailer_sidecar.reply import upstream_reply
 from o365mailer_sidecar.upstream.classify import judged, outcome
 
 TRAILER = "[AM0PR01CA0001.outlook.office365.com 2026-11-23T10:00:00.000Z 08DE2A6028D26C22]"
-CROWDED, HELD, SHUT = Outcome.CROWDED, Outcome.HELD, Outcome.SHUT
+THROTTLED, QUOTA, LOCKED = Outcome.THROTTLED, Outcome.QUOTA, Outcome.LOCKED
 DEFERRED, REFUSED, UNAUTHORIZED = Outcome.DEFERRED, Outcome.REFUSED, Outcome.UNAUTHORIZED
 DISABLED = "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the"
-QUOTA = "STOREDRV.Submission.Exception:SubmissionQuotaExceededException"
+QUOTA_TEXT = "STOREDRV.Submission.Exception:SubmissionQuotaExceededException"
 FULL = "STOREDRV.Submission.Exception:QuotaExceededException.MapiException(Shutoff)QuotaExceeded"
 SPAM = (
     "5.2.0 STOREDRV.Submission.Exception:OutboundSpamException; Failed to process message due to a permanent exception"
 )
 OTHER = "STOREDRV.Submission.Exception:StoragePermanentException.MapiExceptionCallFailed; Failed to process message"
-THROTTLED = "Sender throttled due to continuous"
+THROTTLED_TEXT = "Sender throttled due to continuous"
 
 AUTHENTICATION = [
     (535, f"5.7.3 Authentication unsuccessful {TRAILER}", UNAUTHORIZED, "token"),
@@ -49,9 +49,9 @@ AUTHENTICATION = [
 """Replies to AUTH and MAIL."""
 
 SUBMISSION = [
-    (432, "4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending", CROWDED,
+    (432, "4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending", THROTTLED,
      "concurrency"),
-    (432, "4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", CROWDED, "concurrency"),
+    (432, "4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", THROTTLED, "concurrency"),
     (432, "4.3.2 STOREDRV.Deliver; recipient thread limit exceeded", DEFERRED, "recipient-busy"),
     (421, "4.4.1 Connection timed out. Total session duration: 00:20:55", DEFERRED, "session-ended"),
     (421, "4.4.2 Connection dropped", DEFERRED, "session-ended"),
@@ -61,41 +61,41 @@ SUBMISSION = [
     (451, "4.7.500 Server busy. Please try again later", DEFERRED, "server-busy"),
     (451, "4.7.651 Access denied, please try again later", DEFERRED, "server-busy"),
     (451, "4.7.850 Access denied, please try again later", DEFERRED, "server-busy"),
-    (554, f"5.2.0 {QUOTA}", HELD, "submission-quota"),
-    (550, "5.2.2 Submission quota exceeded", HELD, "submission-quota"),
-    (550, "5.1.90 Your message can't be sent because you've reached your daily limit", HELD, "recipients-quota"),
-    (550, "5.7.232 Your message can't be sent because your trial tenant …", HELD, "tenant-quota"),
-    (550, "5.7.233 Your message can't be sent because your tenant …", HELD, "tenant-quota"),
-    (550, "5.7.236 Your message can't be sent", HELD, "tenant-quota"),
-    (554, f"5.2.2 mailbox full; {FULL}", HELD, "mailbox-full"),
-    (554, f"5.2.0 {FULL}", HELD, "mailbox-full"),
-    *((554, f"{SPAM} with message WASCL UserAction verdict is not None. Actual verdict is {word}", HELD,
+    (554, f"5.2.0 {QUOTA_TEXT}", QUOTA, "submission-quota"),
+    (550, "5.2.2 Submission quota exceeded", QUOTA, "submission-quota"),
+    (550, "5.1.90 Your message can't be sent because you've reached your daily limit", QUOTA, "recipients-quota"),
+    (550, "5.7.232 Your message can't be sent because your trial tenant …", QUOTA, "tenant-quota"),
+    (550, "5.7.233 Your message can't be sent because your tenant …", QUOTA, "tenant-quota"),
+    (550, "5.7.236 Your message can't be sent", QUOTA, "tenant-quota"),
+    (554, f"5.2.2 mailbox full; {FULL}", QUOTA, "mailbox-full"),
+    (554, f"5.2.0 {FULL}", QUOTA, "mailbox-full"),
+    *((554, f"{SPAM} with message WASCL UserAction verdict is not None. Actual verdict is {word}", QUOTA,
        "outbound-spam")
       for word in ("TransientError", "RefuseQuota, ShowTierUpgrade", "HipNotify, ShowTierUpgrade", "Suspend")),
-    (554, f"{SPAM} with message [BeginDiagnosticData]WASCL UserAction verdict", HELD, "outbound-spam"),
-    (554, f"5.2.0 {OTHER}", HELD, "mailbox-error"),
-    (550, "5.2.0 STOREDRV.Submission.Exception:AccountDisabledException", HELD, "mailbox-error"),
+    (554, f"{SPAM} with message [BeginDiagnosticData]WASCL UserAction verdict", QUOTA, "outbound-spam"),
+    (554, f"5.2.0 {OTHER}", QUOTA, "mailbox-error"),
+    (550, "5.2.0 STOREDRV.Submission.Exception:AccountDisabledException", QUOTA, "mailbox-error"),
     (554, "5.2.0 STOREDRV.Submission.Exception:InvalidRecipientsException; Failed to process", REFUSED, "recipient"),
     (554, "5.6.0 STOREDRV.Submission.Exception:InvalidRecipientsException; Failed to process", REFUSED, "malformed"),
     (554, "5.2.0 mailbox", REFUSED, "refused"),
-    (550, f"5.2.251 {THROTTLED} mailbox full errors.", SHUT, "throttled-mailbox-full"),
-    (550, f"5.2.252 {THROTTLED} send as denied errors.", SHUT, "throttled-send-as"),
-    (550, f"5.2.253 {THROTTLED} invalid license errors.", SHUT, "throttled-license"),
-    (550, f"5.2.254 {THROTTLED} too many recipients errors.", SHUT, "throttled-too-many-recipients"),
-    (550, f"5.2.255 {THROTTLED} invalid recipients errors.", SHUT, "throttled-recipients"),
+    (550, f"5.2.251 {THROTTLED_TEXT} mailbox full errors.", LOCKED, "throttled-mailbox-full"),
+    (550, f"5.2.252 {THROTTLED_TEXT} send as denied errors.", LOCKED, "throttled-send-as"),
+    (550, f"5.2.253 {THROTTLED_TEXT} invalid license errors.", LOCKED, "throttled-license"),
+    (550, f"5.2.254 {THROTTLED_TEXT} too many recipients errors.", LOCKED, "throttled-too-many-recipients"),
+    (550, f"5.2.255 {THROTTLED_TEXT} invalid recipients errors.", LOCKED, "throttled-recipients"),
     (554, "5.2.252 SendAsDenied; a@x not allowed to send as b@y", REFUSED, "send-as"),
     (554, "5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException", REFUSED, "send-as"),
     (550, "5.7.60 SMTP; Client does not have permissions to send as this sender", REFUSED, "send-as"),
     (554, "5.7.60 SMTP; Client does not have permissions to send as this sender", REFUSED, "send-as"),
     (554, "5.2.3 …MessageSubmissionExceededException.MapiExceptionMaxSubmissionExceeded", REFUSED, "size"),
     (552, "5.3.4 Message size exceeds fixed maximum message size", REFUSED, "size"),
-    (550, "5.1.8 Access denied, bad outbound sender", SHUT, "bad-sender"),
-    (550, "5.7.501 Access denied, spam abuse detected", SHUT, "spam"),
-    (550, "5.7.502 Access denied, banned sender", SHUT, "spam"),
-    (550, "5.7.503 Access denied, banned sender", SHUT, "spam"),
-    *((550, f"5.7.{detail} Access denied", SHUT, "spam") for detail in (500, 506, 508, 509, 511, 515, 599)),
-    *((550, f"5.7.{detail} Access denied, banned sending IP", SHUT, "banned-address") for detail in (600, 606, 649)),
-    *((550, f"5.7.{detail} Access denied", SHUT, "tenant-threshold") for detail in (700, 705, 709, 749, 799)),
+    (550, "5.1.8 Access denied, bad outbound sender", LOCKED, "bad-sender"),
+    (550, "5.7.501 Access denied, spam abuse detected", LOCKED, "spam"),
+    (550, "5.7.502 Access denied, banned sender", LOCKED, "spam"),
+    (550, "5.7.503 Access denied, banned sender", LOCKED, "spam"),
+    *((550, f"5.7.{detail} Access denied", LOCKED, "spam") for detail in (500, 506, 508, 509, 511, 515, 599)),
+    *((550, f"5.7.{detail} Access denied, banned sending IP", LOCKED, "banned-address") for detail in (600, 606, 649)),
+    *((550, f"5.7.{detail} Access denied", LOCKED, "tenant-threshold") for detail in (700, 705, 709, 749, 799)),
     (550, "5.7.504 [b@y]: Recipient address rejected: Access denied", REFUSED, "recipient"),
     (550, "5.7.505 Access denied, banned recipient", REFUSED, "recipient"),
     (550, "5.7.507 Access denied, rejected by recipient", REFUSED, "recipient"),
@@ -106,8 +106,8 @@ SUBMISSION = [
     (550, "5.7.50 too short", REFUSED, "refused"),
     (550, "5.7.800 beyond", REFUSED, "refused"),
     (450, "5.7.705 a temporary code is no lock", DEFERRED, "temporary"),
-    (550, "5.7.708 Access denied, traffic not accepted from this IP", SHUT, "tenant-traffic"),
-    (550, "5.7.750 Service unavailable. Client blocked from sending from unregistered domains", SHUT,
+    (550, "5.7.708 Access denied, traffic not accepted from this IP", LOCKED, "tenant-traffic"),
+    (550, "5.7.750 Service unavailable. Client blocked from sending from unregistered domains", LOCKED,
      "tenant-domains"),
     (550, "5.1.20 Multiple From addresses are not allowed without Sender address", REFUSED, "malformed"),
     (550, "5.7.512 Access denied, message must be RFC 5322 section 3.6.2 compliant", REFUSED, "malformed"),
@@ -153,5 +153,5 @@ def test_a_rule_can_match_and_what_somebody_can_do_is_said() -> None:
     for rule in RULES:
         assert rule.code or rule.enhanced or rule.text
         assert rule.text == rule.text.lower()
-        assert bool(rule.remedy) == (rule.outcome in (UNAUTHORIZED, HELD, SHUT))
+        assert bool(rule.remedy) == (rule.outcome in (UNAUTHORIZED, QUOTA, LOCKED))
         assert len(rule.remedy) <= 80

@@ -13,7 +13,7 @@ LATER = Reply(450, "4.2.1", "Try later")
 UNKNOWN = Reply(550, "5.1.10", "Recipient not found")
 FULL = Reply(554, "5.2.2", "mailbox full; STOREDRV.Submission.Exception:QuotaExceededException")
 BLOCKED = Reply(550, "5.7.501", "Access denied, spam abuse detected")
-A, D, R, H = Outcome.ACCEPTED, Outcome.DEFERRED, Outcome.REFUSED, Outcome.HELD
+A, D, R, H = Outcome.ACCEPTED, Outcome.DEFERRED, Outcome.REFUSED, Outcome.QUOTA
 
 
 def envelope(count: int) -> Envelope:

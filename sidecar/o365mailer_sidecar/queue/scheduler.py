@@ -268,14 +268,14 @@ class Scheduler:
             self.take(stored, after=wait)
         elif attempt.began < self.last_round_began:
             self.take(stored)
-        elif result.outcome is Outcome.CROWDED or result.reason == NOT_ASKED:
+        elif result.outcome is Outcome.THROTTLED or result.reason == NOT_ASKED:
             self.take(stored, after=wait)  # somebody else was in the way: it has not been tried yet
 
     def _pause(self, stored: QueueEntry, result: Result) -> float:
         """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
         if not result.own:
             return max(result.until - self.clock.monotonic(), 0.0)
-        schedule = retry.THROTTLED if result.outcome is Outcome.CROWDED else retry.DEFERRED
+        schedule = retry.THROTTLED if result.outcome is Outcome.THROTTLED else retry.DEFERRED
         return schedule.pause(stored.attempts + 1, self.dice)
 
     # --- The end ----------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ METRICS: Final = (
     Metric(
         "upstream_connections_total",
         "counter",
-        "Connections to Office 365 by result: opened, away, distrusted, token_refused, crowded (432), held, shut.",
+        "Connections to Office 365 by result: opened, away, distrusted, token_refused, throttled (432), quota, locked.",
         labels=("result",),
     ),
     Metric(

@@ -162,7 +162,7 @@ HELD: Final = (300.0, 1800.0)
 UNAUTHORIZED: Final = (300.0, 900.0)
 """A new right takes half an hour to two hours to be known everywhere."""
 
-LENGTHS: Final = {Outcome.SHUT: SHUT, Outcome.HELD: HELD, Outcome.UNAUTHORIZED: UNAUTHORIZED}
+LENGTHS: Final = {Outcome.LOCKED: SHUT, Outcome.QUOTA: HELD, Outcome.UNAUTHORIZED: UNAUTHORIZED}
 
 COOLDOWN_TRIES: Final = 3
 """430 "mailbox logon failure" and its like are said for a moment's trouble too: so many in a row are none."""

@@ -11,7 +11,7 @@ from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.blocks import Key, MailboxCooldown, RefusalCache, keys_of
 from o365mailer_sidecar.upstream.classify import Answers, Outcome, Verdict, judged, remembered, resting
 
-MAILBOX: Final = (Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED)
+MAILBOX: Final = (Outcome.QUOTA, Outcome.LOCKED, Outcome.UNAUTHORIZED)
 """What is said of the mailbox, not of the message."""
 
 SENDERS: Final = 0

@@ -76,7 +76,7 @@ async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, f
         reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=error)
         return Result(reply, Outcome.UNAUTHORIZED, TOKEN_REFUSED, own=False)
     except Held as error:
-        return Result(error.reply, Outcome.HELD, NOT_ASKED, own=False, until=error.until)
+        return Result(error.reply, Outcome.QUOTA, NOT_ASKED, own=False, until=error.until)
     except Away as error:
         return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, AWAY, own=False)
     except Lost as error:
@@ -122,7 +122,7 @@ def concluded(envelope: Envelope, sent: Envelope, answers: Answers) -> Result:
         return Result(reply, Outcome.ACCEPTED, "accepted")
     found = _found(sent, answers)
     outcomes = {verdict.outcome for _, verdict in found}
-    own = not outcomes & {Outcome.HELD, Outcome.SHUT, Outcome.UNAUTHORIZED}
+    own = not outcomes & {Outcome.QUOTA, Outcome.LOCKED, Outcome.UNAUTHORIZED}
     if len(outcomes) == 1:
         return Result(reply, found[0][1].outcome, found[0][1].reason, own=own)
     if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one

@@ -83,12 +83,12 @@ class Upstream:
             try:
                 submitted = await self._with_newest_token(message, attempt, pace=tries == 1)
             except NotAdmitted as error:
-                if outcome(error.reply) is not Outcome.CROWDED:
+                if outcome(error.reply) is not Outcome.THROTTLED:
                     raise
                 if self._gives_up(began, tries):
                     raise Held(told(error.reply), until=self.pool.window.resume_at) from None
                 continue
-            if outcome(decisive(submitted[1])) is not Outcome.CROWDED:
+            if outcome(decisive(submitted[1])) is not Outcome.THROTTLED:
                 return submitted
             attempt.refused()
             if attempt.withdrawn or self._gives_up(began, tries):
@@ -173,7 +173,7 @@ class Upstream:
             self.metrics.observe("upstream_seconds", spent)
         if answers.final and answers.final.code == 250:
             self.pool.accepted(connection, seconds=spent)
-        elif outcome(decisive(answers)) is Outcome.CROWDED:
+        elif outcome(decisive(answers)) is Outcome.THROTTLED:
             self.pool.crowded(connection)
         return answers
 
@@ -242,9 +242,9 @@ class Upstream:
     def _concerns_mailbox(self, reply: Reply) -> bool:
         """Whether the answer to AUTH speaks of the mailbox, so that the host is not away; it is taken note of."""
         verdict = judged(reply)
-        if verdict.outcome is Outcome.CROWDED:
+        if verdict.outcome is Outcome.THROTTLED:
             self.pool.crowded()
-        elif verdict.outcome in (Outcome.HELD, Outcome.SHUT):
+        elif verdict.outcome in (Outcome.QUOTA, Outcome.LOCKED):
             self.gate.rests(reply, verdict)
         else:
             return False
