@@ -32,7 +32,7 @@ def test_mail_goes_out_from_another_mailbox_while_the_first_is_shut(directory: M
         host.describe(directory)
         with spooling(directory, tmp_path) as sidecar:
             assert submit(sidecar).startswith("250 2.0.0 Queued here")
-            sidecar.event("mailbox_rests")
+            sidecar.event("mailbox_paused")
             senders = {"allowed": ["noreply@contoso.com"]}
             host.describe(directory, mailbox="second@contoso.com", senders=senders, revision=2)
             reply = submit(sidecar)

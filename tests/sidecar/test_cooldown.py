@@ -110,7 +110,7 @@ def test_a_quota_rests_minutes_and_grows_to_an_hour_at_most() -> None:
 
 
 @pytest.mark.promise("mailbox-not-locked")
-def test_a_right_that_is_missing_is_asked_for_three_times_before_the_mailbox_rests() -> None:
+def test_a_right_that_is_missing_is_asked_for_three_times_before_the_mailbox_paused() -> None:
     mailbox = rest()
     assert [refused(mailbox, NO_RIGHT, now=number) for number in range(COOLDOWN_TRIES)] == [False, False, True]
     assert mailbox.resting(now=COOLDOWN_TRIES)

@@ -69,9 +69,9 @@ def test_a_mailbox_that_is_shut_or_full_is_left_alone(emulator: EmulatorClient, 
         assert "Nothing is sent now: Office 365 said 55" in reply
         assert " asked again in " in reply
     assert submitted(emulator) == 1
-    rests = sidecar.event("mailbox_rests")
+    rests = sidecar.event("mailbox_paused")
     page = sidecar.get("/metrics")[1]
-    assert f'o365mailer_breaker_open{{reason="{rests["reason"]}"}} 1' in page
+    assert f'o365mailer_blocked{{reason="{rests["reason"]}"}} 1' in page
 
 
 @pytest.mark.promise("mailbox-not-locked")
@@ -94,7 +94,7 @@ def test_a_few_send_as_refusals_are_enough_and_other_mail_goes_on(
         assert max(len(answer) for answer in answers) <= 510
         assert submitted(emulator) == 3
         assert send(sidecar).startswith("250")
-        assert sidecar.event("breaker_opened", reason="send-as")
+        assert sidecar.event("refusal_cached", reason="send-as")
 
 
 @pytest.mark.promise("mailbox-not-locked")
@@ -125,7 +125,7 @@ def test_a_sender_that_is_refused_is_asked_for_a_few_times_wherever_exchange_say
         answers = [send(sidecar, AS_BOSS, sender="boss@contoso.com") for _ in range(6)]
         assert all(answer.startswith(reply) for answer in answers)
         assert submitted(emulator) == 3
-        assert sidecar.event("breaker_opened", reason="send-as")
+        assert sidecar.event("refusal_cached", reason="send-as")
 
 
 @pytest.mark.promise("mailbox-not-locked")
@@ -134,7 +134,7 @@ def test_a_refusal_of_mail_speaks_of_the_sender(emulator: EmulatorClient, sideca
     answers = [send(sidecar, to=(f"{number}@example.com",)) for number in range(6)]
     assert all(answer.startswith("550 5.7.1 you may not send") for answer in answers)
     assert submitted(emulator) == 3
-    assert sidecar.event("breaker_opened", reason="send-as")
+    assert sidecar.event("refusal_cached", reason="send-as")
 
 
 @pytest.mark.promise("mailbox-not-locked")

@@ -91,7 +91,7 @@ def test_what_exchange_was_not_asked_about_does_not_expire(
 
 
 @pytest.mark.promise("spool-expiry")
-def test_what_waits_while_the_mailbox_rests_does_not_expire(
+def test_what_waits_while_the_mailbox_paused_does_not_expire(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
     directory.write_for(emulator, delivery=OLD)

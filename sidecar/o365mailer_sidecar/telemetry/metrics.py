@@ -73,7 +73,12 @@ METRICS: Final = (
         "gauge",
         "Submissions at once that this sidecar allows itself; below 1 it pauses between them.",
     ),
-    Metric("breaker_open", "gauge", "1 while messages are held or refused here for this reason.", labels=("reason",)),
+    Metric(
+        "blocked",
+        "gauge",
+        "1 while the relay sends nothing, or refuses messages itself, for this reason.",
+        labels=("reason",),
+    ),
     # --- The mailer directory ---
     Metric("mailer_ready", "gauge", "1 when there is something to submit with."),
     Metric("token_expires_timestamp_seconds", "gauge", "When the token in use ends; 0 when unknown."),

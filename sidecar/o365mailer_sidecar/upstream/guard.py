@@ -85,7 +85,7 @@ class SendGuard:
 
     def _accepted(self, traveller: Traveller, answers: Answers) -> None:
         if self.rest.accepted():
-            self.log.event("mailbox_back")
+            self.log.event("mailbox_resumed")
         if self.refusals.records:
             keys = traveller.keys
             taken = [key for key, reply in zip(keys[1:], answers.recipients, strict=False) if reply.code < 400]
@@ -105,13 +105,13 @@ class SendGuard:
 
     def _refused(self, key: Key, reply: Reply) -> None:
         if self.refusals.refused(key, reply, now=self.monotonic()):
-            self.log.event("breaker_opened", level="warning", reason=key.reason, code=reply.code)
+            self.log.event("refusal_cached", level="warning", reason=key.reason, code=reply.code)
 
     def rests(self, reply: Reply, verdict: Verdict) -> None:
         """Exchange has said something of the mailbox."""
         if self.rest.refused(reply, verdict, now=self.monotonic()):
             lasting = round(self.rest.lasting)
-            self.log.event("mailbox_rests", level="error", reason=verdict.reason, code=reply.code, seconds=lasting)
+            self.log.event("mailbox_paused", level="error", reason=verdict.reason, code=reply.code, seconds=lasting)
 
     def open_for(self) -> dict[str, float]:
         """Reason → 1 for everything that is held or refused here, as the metric shows it."""

@@ -68,7 +68,7 @@ class Upstream:
         self.pace = RateLimit()
         self.gate = SendGuard(monotonic=self.clock.monotonic, uniform=context.dice, log=self.log)
         self.metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
-        self.metrics.watch("breaker_open", self.gate.open_for)
+        self.metrics.watch("blocked", self.gate.open_for)
 
     async def transact(self, message: Message, attempt: Attempt) -> Submitted:
         """The envelope as it was sent, policy applied, and Exchange's answers.
