@@ -10,21 +10,21 @@ import base64
 import datetime
 import random
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 from benchmarks.rig import Rig
+from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller import agreement, lease
 from o365mailer_operator.controller.cluster import MAILERS, Cluster, Resource
-from o365mailer_operator.controller.events import Recorder
+from o365mailer_operator.controller.lease import Lease
 from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import parse
 from o365mailer_operator.controller.queue import DueQueue
 from o365mailer_operator.controller.reconcile import Reconciler
-from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.token.bearer import Token
-from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.grant import Grant
 
@@ -100,23 +100,16 @@ class Simulated:
         self.queue = DueQueue(clock=lambda: self.now)
         # Seeded: the same counts in each run.
         self.random = random.Random(20261128)
-        cluster = cast("Cluster", self.api)
-        interval = parse([], {}).reconcile_interval
         self.reconciler = Reconciler(
-            cluster=cluster,
-            entra=cast("Entra", self),
-            allowed=AllowedHosts(),
-            recorder=Recorder(cluster, instance="benchmark", clock=self.wall),
-            metrics=Metrics(self.queue, leading=lambda: True, agreed_at=lambda: 0.0),
-            interval=interval,
+            parse([], {}),
+            cast("Cluster", self.api),
+            lease=cast("Lease", SimpleNamespace(terms=1, check=lambda: None)),
             cache=self.cache,
-            secrets=SecretReader(cluster, longest=interval, clock=lambda: self.now),
-            term=lambda: 1,
-            check=lambda: None,
-            clock=self.wall,
-            random=self.random.random,
-            monotonic=lambda: self.now,
+            metrics=Metrics(self.queue, leading=lambda: True, agreed_at=lambda: 0.0),
+            clock=Clock(now=self.wall, monotonic=lambda: self.now),
         )
+        self.reconciler.entra = cast("Entra", self)
+        self.reconciler.random = self.random.random
 
     def wall(self) -> datetime.datetime:
         """The time of day."""

@@ -1,6 +1,7 @@
 """The pauses between two looks, and what becomes of a watch that is silent: in virtual time."""
 
 import asyncio
+import datetime
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import cast
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import virtual_time
 
+from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller.agreement import INTERVAL, LONGEST_SILENCE, RESTART_AFTER, Agreement
 from o365mailer_operator.controller.cluster import Cluster
 from o365mailer_operator.controller.cluster_errors import Unavailable
@@ -150,8 +152,10 @@ class Compared:
             namespaces=(),
             notice=self.noticed.append,
             leading=lambda: True,
-            monotonic=lambda: asyncio.get_running_loop().time(),
-            wall=lambda: 1e9 + asyncio.get_running_loop().time(),
+            clock=Clock(
+                now=lambda: datetime.datetime.fromtimestamp(1e9 + asyncio.get_running_loop().time(), datetime.UTC),
+                monotonic=lambda: asyncio.get_running_loop().time(),
+            ),
         )
 
 

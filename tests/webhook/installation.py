@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import contextlib
-import datetime
 import json
 import ssl
 import tempfile
@@ -23,6 +22,7 @@ from support.rendered_chart import controller_account, controller_rights
 from webhook.process import MountedSecret, WebhookProcess, eventually
 
 from o365mailer_contract import names
+from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
 from o365mailer_operator.controller.cluster import SECRETS, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError
@@ -128,7 +128,7 @@ class KeptAuthority:
                 cluster=cluster,
                 namespace=self.namespace,
                 configuration=names.WEBHOOK_NAME,
-                clock=lambda: datetime.datetime.now(datetime.UTC),
+                clock=Clock(),
                 **self.options,
             )
             tasks = [asyncio.create_task(keeper.keep()), asyncio.create_task(self._mount(kubelet))]

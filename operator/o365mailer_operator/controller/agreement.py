@@ -8,11 +8,11 @@ log line. So a LIST of the mailers' metadata, from the API server's cache, is co
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller.cluster import MAILERS, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError
 from o365mailer_operator.controller.mailer import Key
@@ -34,30 +34,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Agreement:
-    """Compares for as long as it runs. `notice` asks for a look at a mailer; `monotonic` and `wall` are seconds."""
+    """Compares for as long as it runs. `notice` asks for a look at a mailer;"""
 
     cluster: Cluster
     cache: MailerCache
     namespaces: Sequence[str]
     notice: Callable[[Key], None]
     leading: Callable[[], bool]
-    monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], float] = time.time
+    clock: Clock
     last: float | None = None
-    """When they last agreed, of `monotonic`."""
+    """When they last agreed, on the monotonic clock."""
     last_wall: float = 0.0
     """The same in Unix time; 0 before the first time."""
 
     @property
     def stale(self) -> bool:
         """Whether they have never agreed, or not for LONGEST_SILENCE."""
-        return self.last is None or self.monotonic() - self.last > LONGEST_SILENCE
+        return self.last is None or self.clock.monotonic() - self.last > LONGEST_SILENCE
 
     async def run(self) -> None:
         """Compares until it is cancelled. Raises WatchEnded."""
         while True:
             await self._reach()
-            self.last, self.last_wall = self.monotonic(), self.wall()
+            self.last, self.last_wall = self.clock.monotonic(), self.clock.now().timestamp()
             await asyncio.sleep(INTERVAL if self.cache.delivered else EMPTY_INTERVAL)
 
     async def _reach(self) -> None:
@@ -68,7 +67,7 @@ class Agreement:
         pause = 1.0
         while True:
             found = await self._differences()
-            now = self.monotonic()
+            now = self.clock.monotonic()
             if found is None:
                 began = None
             else:

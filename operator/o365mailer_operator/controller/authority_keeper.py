@@ -9,12 +9,12 @@ import asyncio
 import base64
 import datetime
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from o365mailer_contract import names
+from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller.cluster import SECRETS, WEBHOOKS, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
 from o365mailer_operator.controller.mailer import Manifest
@@ -40,14 +40,12 @@ class AuthorityKeeper:
     """Of the Secret."""
     configuration: str
     """The MutatingWebhookConfiguration's name."""
-    clock: Callable[[], datetime.datetime]
-    """The wall clock, aware."""
+    clock: Clock
     leading: Callable[[], bool] = lambda: True
     """Whether this replica may write now. A write that began before it could not is stopped by its resourceVersion."""
     lifetime: datetime.timedelta = authority.LIFETIME
     publication: float = PUBLICATION
     pause: float = PAUSE
-    monotonic: Callable[[], float] = time.monotonic
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _published: bytes = field(default=b"", init=False)
     _published_since: float = field(default=0.0, init=False)
@@ -97,7 +95,7 @@ class AuthorityKeeper:
         present = authority.read(secret.get("data") or {}) if secret else None
         wanted = authority.advance(
             present,
-            now=self.clock(),
+            now=self.clock.now(),
             lifetime=self.lifetime,
             published=present is not None and self._is_published(configuration, present.bundle()),
             trusted=authority.trusted_by(configuration),
@@ -113,8 +111,8 @@ class AuthorityKeeper:
             self._published = b""
             return False
         if self._published != bundle:
-            self._published, self._published_since = bundle, self.monotonic()
-        return self.monotonic() - self._published_since >= self.publication
+            self._published, self._published_since = bundle, self.clock.monotonic()
+        return self.clock.monotonic() - self._published_since >= self.publication
 
     async def _store(self, secret: Manifest | None, wanted: Authorities) -> None:
         manifest: Manifest = {

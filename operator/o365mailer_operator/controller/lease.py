@@ -19,16 +19,16 @@ the wall clock, and lets a hung request outlive the Lease. Here:
 
 import asyncio
 import dataclasses
-import datetime
 import logging
-from collections.abc import Callable
 from typing import Any, Final
 
+from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller.cluster import LEASES, Cluster
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict, Unavailable
 from o365mailer_operator.controller.events import micro_time
 from o365mailer_operator.controller.mailer import Manifest
 
+LEASE_NAME: Final = "o365mailer-controller"
 RENEW_SHARE: Final = 2 / 3
 REQUEST_SHARE: Final = 1 / 3
 EXPIRY_SHARE: Final = 4 / 5
@@ -58,9 +58,9 @@ class _Sighting:
 
 
 class Lease:
-    """The Lease of one name, as one process sees it. `identity` is unique to the process, not to the pod.
+    """The controllers' Lease, as one process sees it. `identity` is unique to the process, not to the pod.
 
-    `duration` seconds; `clock` is monotonic, `wall` is only written for people to read.
+    `duration` is in seconds. The wall clock is only written into the record, for people to read.
     """
 
     def __init__(
@@ -68,19 +68,16 @@ class Lease:
         cluster: Cluster,
         *,
         namespace: str,
-        name: str,
         identity: str,
         duration: float,
-        clock: Callable[[], float],
-        wall: Callable[[], datetime.datetime],
+        clock: Clock,
     ) -> None:
         self.cluster = cluster
         self.namespace = namespace
-        self.name = name
+        self.name = LEASE_NAME
         self.identity = identity
         self.duration = duration
         self.clock = clock
-        self.wall = wall
         self.deadline = float("-inf")
         self.sighting: _Sighting | None = None
         self.looked = False
@@ -91,7 +88,7 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether we may act now. Ask again before each act that must not be done twice."""
-        return self.clock() < self.deadline
+        return self.clock.monotonic() < self.deadline
 
     def check(self) -> None:
         """Raises NotLeading while the Lease is not held."""
@@ -143,7 +140,7 @@ class Lease:
 
     async def _attempt(self) -> bool:
         """Take or renew the Lease. False where it is somebody else's; raises ClusterError where nobody knows."""
-        began = self.clock()
+        began = self.clock.monotonic()
         try:
             async with asyncio.timeout(self.duration * REQUEST_SHARE):
                 taken = await self._take()
@@ -175,7 +172,7 @@ class Lease:
         return True
 
     def _expired(self, lease: Manifest) -> bool:
-        version, now, before = lease["metadata"]["resourceVersion"], self.clock(), self.sighting
+        version, now, before = lease["metadata"]["resourceVersion"], self.clock.monotonic(), self.sighting
         if before is None or before.version != version:
             self.sighting = _Sighting(version=version, at=now)
         else:
@@ -184,7 +181,7 @@ class Lease:
         return self.sighting.unchanged >= (lease["spec"].get("leaseDurationSeconds") or self.duration)
 
     def _first(self) -> Manifest:
-        now = micro_time(self.wall())
+        now = micro_time(self.clock.now())
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -203,5 +200,5 @@ class Lease:
         return {
             "holderIdentity": self.identity,
             "leaseDurationSeconds": round(self.duration * EXPIRY_SHARE),
-            "renewTime": micro_time(self.wall()),
+            "renewTime": micro_time(self.clock.now()),
         }

@@ -11,19 +11,17 @@ import random
 import signal
 import socket
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from typing import Final
 
 from o365mailer_operator import health
-from o365mailer_operator.clock import utc_now
+from o365mailer_operator.clock import Clock
 from o365mailer_operator.connections import Connections, bind, serving, shown
 from o365mailer_operator.controller.agreement import Agreement
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
 from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
-from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.lease import Lease, LeaseLost, NotLeading
 from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache, key_of
@@ -31,14 +29,10 @@ from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
 from o365mailer_operator.controller.queue import DueQueue, work
 from o365mailer_operator.controller.reconcile import Reconciler
-from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.watch import Watch, WatchEnded
 from o365mailer_operator.logs import start_logging
-from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.schedule import FIRST_WAIT, GROWTH, JITTER, LONGEST_WAIT
 
-LEASE_NAME: Final = "o365mailer-controller"
 CRD_PAUSE: Final = 5.0
 """Seconds between two looks whether the API server knows O365Mailers yet."""
 RECONCILE_LIMIT: Final = 120.0
@@ -90,15 +84,14 @@ class Controller:
         self.options = options
         self.cluster = cluster
         self.changed = asyncio.Event()
-        self.queue = DueQueue(clock=time.monotonic)
+        self.clock = Clock()
+        self.queue = DueQueue(clock=self.clock.monotonic)
         self.lease = Lease(
             cluster,
             namespace=options.namespace,
-            name=LEASE_NAME,
             identity=f"{options.identity}_{uuid.uuid4()}",
             duration=options.lease_duration,
-            clock=time.monotonic,
-            wall=utc_now,
+            clock=self.clock,
         )
         self.cache = MailerCache()
         self.agreement = Agreement(
@@ -107,22 +100,13 @@ class Controller:
             namespaces=options.watch_namespaces,
             notice=lambda key: self._notice(key, lane=key.namespace),
             leading=lambda: self.lease.held,
+            clock=self.clock,
         )
         self.metrics = Metrics(self.queue, leading=lambda: self.lease.held, agreed_at=lambda: self.agreement.last_wall)
         self.failed_looks: dict[Key, int] = {}
         """Looks at a mailer in a row that the API server did not answer."""
         self.reconciler = Reconciler(
-            cluster=cluster,
-            entra=Entra(proxy=options.entra_proxy),
-            allowed=AllowedHosts(options.allowed_hosts),
-            recorder=Recorder(cluster, instance=options.identity, clock=utc_now),
-            metrics=self.metrics,
-            interval=options.reconcile_interval,
-            cache=self.cache,
-            secrets=SecretReader(cluster, longest=options.reconcile_interval, clock=time.monotonic),
-            term=lambda: self.lease.terms,
-            check=self.lease.check,
-            clock=utc_now,
+            options, cluster, lease=self.lease, cache=self.cache, metrics=self.metrics, clock=self.clock
         )
 
     async def run(self, stop: asyncio.Event, listener: socket.socket) -> int:
@@ -188,7 +172,7 @@ class Controller:
             cluster=self.cluster,
             namespace=self.options.namespace,
             configuration=configuration,
-            clock=utc_now,
+            clock=self.clock,
             leading=lambda: self.lease.held,
         )
         await keeper.keep()
