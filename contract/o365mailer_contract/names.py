@@ -1,7 +1,8 @@
 """Every name that crosses a process boundary, in one place.
 
-The controller writes the mailer directory, the webhook mounts it, the sidecar reads it; users write the annotations.
-A name here may be added; one that a released version has written is never changed, because pods live for months.
+The controller writes the mailer directory, the webhook mounts it, the relay reads it. Users write the annotations.
+`o365mailer run` starts the relay and reads its log. Names may be added here. A name that a released version has written
+never changes, because pods live for months.
 """
 
 from typing import Final
@@ -36,30 +37,31 @@ RESOURCE_ANNOTATIONS: Final = {
 """On a pod template: one resource of the injected container each, as Kubernetes quantities."""
 
 SPOOL_ANNOTATION: Final = f"{GROUP}/spool"
-"""On a pod template: `ephemeral`, the name of a PersistentVolumeClaim, or `none`: where the sidecar keeps mail that
-waits for Exchange, instead of what the installation says."""
+"""On a pod template: `ephemeral`, the name of a PersistentVolumeClaim, or `none`.
+
+It says where the sidecar queues mail, instead of the installation's default."""
 
 SPOOL_EPHEMERAL: Final = "ephemeral"
-"""An emptyDir: it survives every restart of container and node, and ends with the pod."""
+"""An emptyDir. It survives restarts of the container and the node, and ends with the pod."""
 SPOOL_NONE: Final = "none"
 """No spool: the app gets Exchange's verdict or a 451."""
 
 STATUS_ANNOTATION: Final = f"{GROUP}/status"
-"""Written on the pod by the webhook: what was done, as JSON."""
+"""The webhook writes it on the pod: what it did, as JSON."""
 
 MAILER_LABEL: Final = f"{GROUP}/mailer"
-"""On an injected pod and on a token Secret: the mailer's name. Makes a Secret ours (with MANAGED_BY)."""
+"""On an injected pod and on a token Secret: the mailer's name. With MANAGED_BY it marks the controller's Secrets."""
 
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "o365mailer"
 
 REFRESH_ANNOTATION: Final = f"{GROUP}/refresh"
-"""On an O365Mailer: any new value asks for a fresh token now, past every backoff."""
+"""On an O365Mailer: any new value requests a fresh token now, despite every backoff."""
 
 USER_ANNOTATIONS: Final = frozenset(
     {INJECT_ANNOTATION, PORTS_ANNOTATION, HEALTH_PORT_ANNOTATION, SPOOL_ANNOTATION, *RESOURCE_ANNOTATIONS}
 )
-"""What a user may write on a pod template; any other annotation of our group is a typing error, and refused."""
+"""What a user may write on a pod template. Any other annotation of this group is a typo."""
 
 # --- The mailer directory (a Secret's keys in a cluster) -------------------------------------------------------------
 
@@ -67,11 +69,11 @@ TOKEN_FILE: Final = "access_token"
 SETTINGS_FILE: Final = "mailer.json"
 CA_FILE: Final = "ca.crt"
 DATA_LINK: Final = "..data"
-"""The symbolic link that kubelet swaps to change all files of a volume at once."""
+"""The symbolic link that the kubelet replaces to change all files of a volume at once."""
 
 
 def token_secret_name(mailer: str) -> str:
-    """The name of the Secret that holds a mailer's directory."""
+    """The name of the Secret that contains a mailer's directory."""
     return f"o365mailer.{mailer}"
 
 
@@ -91,25 +93,38 @@ SCRATCH_MOUNT: Final = "/var/lib/o365mailer"
 SPOOL_VOLUME: Final = "o365mailer-spool"
 SPOOL_MOUNT: Final = "/var/spool/o365mailer"
 NO_API_VOLUME: Final = "o365mailer-no-api-access"
-"""An empty volume over the place where the pod's ServiceAccount token would be mounted: the sidecar has no API."""
+"""An empty volume in place of the pod's ServiceAccount token, so that the sidecar has no access to the API."""
 NO_API_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 SMTP_PORT: Final = 25
 SUBMISSION_PORT: Final = 587
 HEALTH_PORT: Final = 9025
 WEBHOOK_PORT: Final = 10250
-"""GKE private clusters let the control plane reach nodes on 443 and 10250 only."""
+"""GKE's private clusters let the control plane reach nodes only on 443 and 10250."""
 
-# --- The spool directory, as far as others than the sidecar look into it ----------------------------------------------
+# --- The relay as a process: how `o365mailer run` and Kubernetes see it ---------------------------------------------
+
+EXIT_WRONG_USAGE: Final = 2
+"""Exit status for a wrong command line or an unusable spool."""
+EXIT_MAIL_LEFT: Final = 75
+"""Exit status after a stop that left mail in the spool: EX_TEMPFAIL of sysexits.h, "try again later"."""
+EVENT_LISTENING: Final = "listening"
+"""The log event for each address: `protocol` (smtp, health), `host`, `port`."""
+EVENT_MESSAGE: Final = "message"
+"""The log event for each settled message: the audit record, with `outcome` and `queue_id` among others."""
+OUTCOME_FAILED: Final = "dead"
+"""The outcome of a spooled message that failed for good."""
+
+# --- The spool directory, as far as other processes look into it ------------------------------------------------------
 
 SPOOL_QUEUE: Final = "queue"
-"""`<spool>/<number>/queue/<queue id>`: one file a message that waits; names that begin with a dot are not messages."""
+"""`<spool>/<number>/queue/<queue id>`: one file per queued message. Names that begin with a dot are no messages."""
 
 LIVEZ: Final = "/livez"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
 
-# --- The sidecar's environment: each names the flag of `o365mailer-sidecar` that it stands for ------------------------
+# --- The relay's environment: each variable stands for the flag of that name ------------------------------------------
 
 ENV_MAILER_DIR: Final = "O365MAILER_MAILER_DIR"
 ENV_LISTEN: Final = "O365MAILER_LISTEN"
@@ -118,20 +133,20 @@ ENV_HEALTH: Final = "O365MAILER_HEALTH"
 ENV_GRACE: Final = "O365MAILER_GRACE"
 ENV_SCRATCH_DIR: Final = "O365MAILER_SCRATCH_DIR"
 ENV_SPOOL_DIR: Final = "O365MAILER_SPOOL_DIR"
-"""Not there: no spool."""
+"""Unset: no spool."""
 ENV_LOG_LEVEL: Final = "O365MAILER_LOG_LEVEL"
 
 # --- The webhook ----------------------------------------------------------------------------------------------------
 
 WEBHOOK_NAME: Final = "admission.o365mailer.dev"
-"""Sorts before the mesh injectors' names, so that they place themselves in front of us."""
+"""It sorts before the names of the meshes' webhooks, so that a mesh puts its container before the relay's."""
 PODS_WEBHOOK: Final = f"pods.{WEBHOOK_NAME}"
 WORKLOADS_WEBHOOK: Final = f"workloads.{WEBHOOK_NAME}"
 PODS_PATH: Final = "/pods"
 WORKLOADS_PATH: Final = "/workloads"
 CA_SECRET: Final = "o365mailer-webhook-ca"
-"""In the operator's namespace: made and renewed by the controller, mounted by the webhook."""
+"""In the operator's namespace. The controller creates and renews it, and the webhook mounts it."""
 CA_SECRET_CERTIFICATE: Final = "ca.crt"
-"""The certificates that the API server trusts: the signing one first, then the one before it while both are in use."""
+"""The certificates that the API server trusts: the signing one, then its predecessor while both are in use."""
 CA_SECRET_SIGNER: Final = "tls.crt"
 CA_SECRET_KEY: Final = "tls.key"

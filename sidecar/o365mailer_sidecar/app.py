@@ -155,7 +155,7 @@ class Service:
 
     def _say_listening(self, protocol: str, address: Address) -> None:
         # `o365mailer run` waits for this line: its event, protocol, host and port are an interface.
-        self.log.event("listening", always=True, protocol=protocol, host=address.host, port=address.port)
+        self.log.event(names.EVENT_LISTENING, always=True, protocol=protocol, host=address.host, port=address.port)
 
     async def _watch_directory(self) -> None:
         while True:

@@ -6,18 +6,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import uvloop
 
+from o365mailer_contract.names import EXIT_MAIL_LEFT, EXIT_WRONG_USAGE
 from o365mailer_sidecar import watchdog
 from o365mailer_sidecar.app import Service, now
 from o365mailer_sidecar.config import Options, options
 from o365mailer_sidecar.errors import CannotListen, SpoolUnusable, WrongCommandLine
 from o365mailer_sidecar.telemetry.event_log import EventLog, LogFile, capture
-
-LEFT_BEHIND: Final = 75
-"""Exit status when mail stays in the spool: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
@@ -35,15 +32,15 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
             raise WrongCommandLine(f"--scratch-dir: '{scratch}' is not a directory that can be written to")
     except WrongCommandLine as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
-        return 2
+        return EXIT_WRONG_USAGE
     log = EventLog(write=LogFile(sys.stderr.fileno()).write, now=now, level=chosen.log_level or "info")
     capture(log)
     try:
         left = uvloop.run(_serve(chosen, log))
     except (CannotListen, SpoolUnusable) as error:
         sys.stderr.write(f"o365mailer-sidecar: {error}\n")
-        return 2 if isinstance(error, SpoolUnusable) else 1
-    return LEFT_BEHIND if left else 0
+        return EXIT_WRONG_USAGE if isinstance(error, SpoolUnusable) else 1
+    return EXIT_MAIL_LEFT if left else 0
 
 
 async def _serve(chosen: Options, log: EventLog) -> int:

@@ -11,7 +11,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from o365mailer_contract.quantities import octets, seconds
+from o365mailer_contract.quantities import byte_count, seconds
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.context import Context
@@ -56,7 +56,7 @@ class Relay:
         if self.known is None or self.known[0] is not settings:
             limits, delivery = (settings.limits, settings.delivery) if settings else (Limits(), Delivery())
             terms = SessionLimits(
-                size_limit=octets(limits.message_size),
+                size_limit=byte_count(limits.message_size),
                 line_endings=delivery.line_endings,
                 offer_auth=delivery.offer_auth,
                 policy=policy_of(settings) if settings else None,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from o365mailer_contract.quantities import octets, seconds
+from o365mailer_contract.quantities import byte_count, seconds
 from o365mailer_contract.settings import InvalidSettings, Settings, UnknownRestriction, decode
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import NotReady
@@ -86,7 +86,7 @@ class Judge:
     @staticmethod
     def _use(settings: Settings) -> None:
         """What is taken can be used, and brings no line end into a line of SMTP."""
-        assert octets(settings.limits.message_size) >= 0
+        assert byte_count(settings.limits.message_size) >= 0
         assert seconds(settings.delivery.confirm_within) >= 0
         policy_of(settings)
         texts = (settings.mailbox, settings.recipients.redirect_to, settings.delivery.notify, settings.submission.host)

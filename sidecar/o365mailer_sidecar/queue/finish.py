@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from o365mailer_contract.names import OUTCOME_FAILED
 from o365mailer_contract.quantities import seconds
 from o365mailer_contract.settings import Delivery
 from o365mailer_sidecar.context import Context
@@ -131,7 +132,7 @@ class Finisher:
         dead = lost or stored.refused
         self.audit.ended(
             message.envelope,
-            outcome="dead" if dead else result.outcome.value,
+            outcome=OUTCOME_FAILED if dead else result.outcome.value,
             reason=reason,
             reply=result.reply,
             size=stored.size,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from o365mailer_contract.quantities import octets
+from o365mailer_contract.quantities import byte_count
 from o365mailer_contract.settings import Delivery, Settings
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.mailer import Token
@@ -103,7 +103,7 @@ class QueueService:
             return
         self.seen = seen
         spool = (seen[0].delivery if seen[0] else Delivery()).spool
-        self.spool.limits = SpoolLimits(octets=octets(spool.max_size), messages=spool.max_messages)
+        self.spool.limits = SpoolLimits(octets=byte_count(spool.max_size), messages=spool.max_messages)
         self.acceptor.scheduler.look_again()
 
     def begin_last_round(self, *, within: float) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from o365mailer_contract.names import EVENT_MESSAGE, OUTCOME_FAILED
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply, upstream_trace
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.metrics import Metrics
 
-SETTLED: Final = frozenset({"accepted", "refused", "dead"})
+SETTLED: Final = frozenset({"accepted", "refused", OUTCOME_FAILED})
 """Outcomes after which nobody tries the message again."""
 
 
@@ -48,7 +49,7 @@ class Audit:
         trace = upstream_trace(reply.text)
         record = partial(
             self.log.event,
-            "message",
+            EVENT_MESSAGE,
             queue_id=envelope.queue_id,
             outcome=outcome,
             reason=reason,
