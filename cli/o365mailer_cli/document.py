@@ -1,4 +1,4 @@
-"""A whole O365Mailer document, as a user wrote it into a file. No API server has validated it."""
+"""A whole O365Mailer document that a user wrote into a file. No API server has validated it."""
 
 import difflib
 import re
@@ -21,7 +21,7 @@ _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 
 @dataclass(frozen=True)
 class Document:
-    """One O365Mailer: who it is, and its spec."""
+    """One O365Mailer: its name, namespace and spec."""
 
     name: str
     namespace: str | None
@@ -31,7 +31,7 @@ class Document:
 def decode_document(document: Any) -> Document:
     """The mailer in a decoded document. Stricter than the API server: an unknown member is an error.
 
-    Raises InvalidSpec, its text beginning with the path of what is wrong.
+    Raises InvalidSpec. Its text begins with the path of the fault.
     """
     if not isinstance(document, Mapping):
         raise InvalidSpec(f"the document: expected one {KIND} object, got {_kind_of(document)}.")
@@ -81,9 +81,9 @@ def unknown_members(value: Any, kind: Any, path: str) -> Iterator[str]:
 
 
 def broken_lines(value: Any, path: str) -> Iterator[str]:
-    """One text for each text with a line break: Python's `$` takes one at the end, the API server's does not.
+    """One text for each value with a line break: Python's `$` allows one at the end, the API server's does not.
 
-    YAML makes them of `|` and `>`; one in a host or a mailbox would only fail much later, and with other words.
+    `|` and `>` in YAML produce them. One in a host or a mailbox would fail only much later, with a worse message.
     """
     if isinstance(value, str) and "\n" in value:
         yield f"{path}: there is a line break in it. Write it on one line, without | or >."
@@ -100,7 +100,7 @@ def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
 
 
 def _item_of(kind: Any) -> Any:
-    """The element type of an annotation such as `Annotated[tuple[X, ...], …]`; None where it has none."""
+    """The element type of an annotation such as `Annotated[tuple[X, ...], …]`; None if it has none."""
     if typing.get_origin(kind) is tuple:
         return typing.get_args(kind)[0]
     return next((found for part in typing.get_args(kind) if (found := _item_of(part)) is not None), None)

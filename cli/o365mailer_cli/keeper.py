@@ -1,4 +1,4 @@
-"""Keeps the mailer directory fresh: asks Entra, writes, waits until the next token is due, forever."""
+"""Keeps the mailer directory fresh: gets a token, writes it, waits until the next is due, forever."""
 
 import asyncio
 import datetime
@@ -21,11 +21,11 @@ from o365mailer_operator.token.grant import Grant, grant_of
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
 LOOK_EVERY: Final = 5.0
-"""Seconds between looks at the wall clock (a laptop that slept wakes up late) and, after a failure, at the Secrets."""
+"""Seconds between checks of the wall clock (a laptop may have slept) and, after a failure, of the Secrets."""
 
 
 def named_hosts(endpoints: Endpoints) -> AllowedHosts:
-    """Only the hosts that the mailer itself names: its user owns the spec and the secret alike."""
+    """Only the hosts that the mailer names, because its user owns both the spec and the secret."""
     authority = urlsplit(endpoints.authority)
     return AllowedHosts(
         frozenset(
@@ -39,7 +39,7 @@ def named_hosts(endpoints: Endpoints) -> AllowedHosts:
 
 
 class Keeper:
-    """One mailer's token, in one directory."""
+    """Keeps one mailer's token in one directory."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Keeper:
         self.now, self.random = now, random
 
     def grant(self) -> Grant:
-        """What would be sent to Entra now. Raises WrongSecret: with the place where the Secret would have to be."""
+        """What would be sent to Entra now. Raises WrongSecret, which says where the Secret would have to be."""
         try:
             return grant_of(self.mailer.spec, self.source.read, allowed=named_hosts(self.mailer.spec.endpoints))
         except CredentialError as error:
@@ -65,7 +65,7 @@ class Keeper:
             raise WrongSecret(f"{error} Here that is {place}." if place else str(error)) from error
 
     async def keep(self) -> None:
-        """Never returns. What fails is told and tried again."""
+        """Keep the token fresh. Never returns: it reports a failure and tries again."""
         failures = 0
         while True:
             before = self._secrets()
@@ -113,7 +113,7 @@ class Keeper:
                 return
 
     def _secrets(self) -> Mapping[str, Mapping[str, bytes] | None]:
-        """Everything that is read for a mint, to see whether it changes."""
+        """The Secrets that a token request reads, to see whether they change."""
         try:
             return {name: self.source.read(name) for name in secrets_needed(self.mailer.spec)}
         except CredentialError:

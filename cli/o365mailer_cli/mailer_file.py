@@ -12,11 +12,11 @@ from o365mailer_operator.token.errors import InvalidSpec
 
 STANDARD_INPUT: Final = "-"
 LARGEST_FILE: Final = 2**20
-"""Octets; what a Kubernetes object may have at most."""
+"""Bytes. A Kubernetes object may have no more."""
 
 
 class WithoutAliases(yaml.SafeLoader):
-    """YAML as people write it: an alias could make a small file endless, a key given twice would hide one of both."""
+    """YAML without aliases and repeated keys: an alias can make a small file huge, and a repeated key hides a value."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Raises ComposerError for an alias."""
@@ -42,9 +42,9 @@ def load_mailer(name: str) -> Document:
     Raises WrongFile, whose text names the file and the line and column, or the member that is wrong.
     """
     shown = "standard input" if name == STANDARD_INPUT else name
-    octets = _octets(name, shown)
+    content = _content(name, shown)
     try:
-        mailer = decode_document(_parsed(octets, shown))
+        mailer = decode_document(_parsed(content, shown))
     except RecursionError:
         raise WrongFile(f"{shown}: is nested too deeply; an O365Mailer has no more than five levels.") from None
     except InvalidSpec as error:
@@ -56,29 +56,29 @@ def load_mailer(name: str) -> Document:
     return mailer
 
 
-def _octets(name: str, shown: str) -> bytes:
+def _content(name: str, shown: str) -> bytes:
     try:
         if name == STANDARD_INPUT:
             if sys.stdin is None:
                 raise WrongFile(f"{shown}: is closed. Name the mailer's file with -f FILE.")
-            octets = sys.stdin.buffer.read(LARGEST_FILE + 1)
+            content = sys.stdin.buffer.read(LARGEST_FILE + 1)
         else:
             with Path(name).open("rb") as file:
-                octets = file.read(LARGEST_FILE + 1)
+                content = file.read(LARGEST_FILE + 1)
     except FileNotFoundError:
         raise WrongFile(
             f"{shown}: there is no such file. Write an O365Mailer into it (docs/run.md has one to start from)."
         ) from None
     except OSError as error:
         raise WrongFile(f"{shown}: cannot be read: {error.strerror}.") from None
-    if len(octets) > LARGEST_FILE:
+    if len(content) > LARGEST_FILE:
         raise WrongFile(f"{shown}: is larger than 1 MiB; that is no O365Mailer.")
-    return octets
+    return content
 
 
-def _parsed(octets: bytes, shown: str) -> Any:
+def _parsed(content: bytes, shown: str) -> Any:
     try:
-        documents = [document for document in yaml.load_all(octets.decode(), WithoutAliases) if document is not None]
+        documents = [document for document in yaml.load_all(content.decode(), WithoutAliases) if document is not None]
     except UnicodeDecodeError:
         raise WrongFile(f"{shown}: is not UTF-8 text.") from None
     except yaml.MarkedYAMLError as error:

@@ -1,6 +1,6 @@
 """The command `o365mailer`.
 
-Exit status of `run`: 0 after SIGINT or SIGTERM, 2 for a flag, a file or a Secret that cannot be used, 1 when the relay
+Exit status of `run`: 0 after SIGINT or SIGTERM; 2 for a flag, a file or a Secret that cannot be used; 1 if the relay
 could not start or ended by itself.
 """
 
@@ -20,7 +20,7 @@ DEFAULT_LISTEN: Final = "127.0.0.1:2525"
 
 
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
-    """Run a subcommand; what goes wrong is one line on standard error."""
+    """Run a subcommand. An error is one line on standard error."""
     known = os.environ if environment is None else environment
     given = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 
 def _finish(stream: TextIO) -> None:
-    """Flush. Where that fails, let go of it: Python would flush again as it exits, and fail with status 120."""
+    """Flush. If that fails, redirect it to nowhere: Python would flush again at exit, and fail with status 120."""
     try:
         stream.flush()
     except OSError:
@@ -49,7 +49,7 @@ def _finish(stream: TextIO) -> None:
 
 
 def folder(text: str) -> Path:
-    """A directory's path. Raises ArgumentTypeError for an empty text, which Path takes for the current directory."""
+    """A directory's path. Raises ArgumentTypeError for an empty text, which Path reads as the current directory."""
     if not text:
         raise argparse.ArgumentTypeError("is empty; is a variable unset? Name a directory")
     return Path(text)
@@ -73,12 +73,12 @@ def parser() -> argparse.ArgumentParser:
         "--listen",
         action="append",
         metavar="HOST:PORT",
-        help=f"where apps connect, may be repeated; port 0 takes a free one (default {DEFAULT_LISTEN})",
+        help=f"where apps connect; may be repeated; port 0 takes a free port (default {DEFAULT_LISTEN})",
     )
     flag(
         "--listen-anywhere",
         action="store_true",
-        help="allow --listen beyond loopback: whoever reaches the port can send as the mailbox, without a password",
+        help="allow --listen beyond loopback: every client that reaches the port can send as the mailbox",
     )
     flag(
         "--secrets-dir",
@@ -86,15 +86,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a file for each key: DIR/<secret>/<key> (default: variables O365MAILER_SECRET_<SECRET>_<KEY>)",
     )
-    flag("--directory", type=folder, metavar="DIR", help="where the token is kept (default: a private temporary one)")
+    flag("--directory", type=folder, metavar="DIR", help="keeps the token (default: a private temporary directory)")
     spool = subcommand.add_mutually_exclusive_group().add_argument
     spool(
         "--spool-dir",
         type=folder,
         metavar="DIR",
-        help="where mail waits that Office 365 does not take yet (default: ~/.local/state/o365mailer/…)",
+        help="keeps mail that Office 365 does not accept yet (default: ~/.local/state/o365mailer/…)",
     )
-    spool("--no-spool", action="store_true", help="keep no mail: what cannot be sent is answered with 451")
+    spool("--no-spool", action="store_true", help="keep no mail: the app gets 451 for mail that cannot be sent")
     flag(
         "--health",
         default="127.0.0.1:0",

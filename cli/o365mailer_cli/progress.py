@@ -1,4 +1,4 @@
-"""What a human sees: a few lines, and on a terminal one that keeps changing. Never a secret, never a mail's content."""
+"""What the user sees: a few lines, and on a terminal a status line. It never shows a secret or a mail's content."""
 
 import contextlib
 import datetime
@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from o365mailer_contract.names import OUTCOME_FAILED
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import TokenError
 
-DEAD: Final = "dead"
-"""The outcome of a spooled message that nobody will try again."""
 CLEAR_LINE: Final = "\r\x1b[K"
 
 
 @dataclass
 class Tally:
-    """What the status line tells."""
+    """The figures of the status line."""
 
     valid_until: datetime.datetime | None = None
     refreshed: int = 0
@@ -44,7 +43,7 @@ class Tally:
 
 
 class Progress:
-    """Writes to `out`; `now` is only used to tell whether a token is still valid."""
+    """Writes to `out`. `now` tells whether a token is still valid."""
 
     def __init__(self, out: TextIO, *, now: Callable[[], datetime.datetime]) -> None:
         self.out = out
@@ -55,25 +54,25 @@ class Progress:
         self.place: Path | None = None
 
     def line(self, text: str) -> None:
-        """One line that stays."""
+        """Write a line that stays."""
         self._write(f"{CLEAR_LINE if self.terminal else ''}{text}\n")
         self.status()
 
     def status(self) -> None:
-        """The line that changes; nothing where it could not."""
+        """Update the status line, on a terminal."""
         if self.terminal:
             width = shutil.get_terminal_size().columns - 1
             self._write(f"{CLEAR_LINE}{str(self.tally)[:width]}")
 
     def listening(self, protocol: str, address: str) -> None:
-        """The relay has bound an address."""
+        """The relay listens on an address."""
         if protocol == "smtp":
             self.line(f"listening on {address}: send mail there, without TLS and without a login")
         else:
             self.line(f"health and metrics on http://{address}/metrics")
 
     def spool(self, place: Path, *, waiting: int) -> None:
-        """There is a spool, and so much in it from before."""
+        """There is a spool, with `waiting` messages from before."""
         self.place, self.tally.spooled = place, waiting
         self.line(f"mail that Office 365 does not take yet waits in {place}")
         if waiting:
@@ -81,7 +80,7 @@ class Progress:
             self.line(f"{mails(waiting)} from before {verb} there: sent as soon as Office 365 takes {what}")
 
     def waits(self, count: int) -> None:
-        """So many messages are in the spool now."""
+        """There are `count` messages in the spool now."""
         if count != self.tally.spooled:
             self.tally.spooled = count
             self.status()
@@ -100,7 +99,7 @@ class Progress:
             self.status()
 
     def failed(self, error: TokenError, *, wait: float) -> None:
-        """No token; said once for each thing that is wrong."""
+        """There is no token. Each fault is reported once."""
         told = (error.reason, str(error).split(" [correlation id ")[0])
         lost = self.tally.valid_until is None or self.tally.valid_until <= self.now()
         if told != self.told:
@@ -116,8 +115,8 @@ class Progress:
         self.status()
 
     def message(self, outcome: str, *, queue_id: str = "") -> None:
-        """The relay is done with a message, or with asking for it."""
-        if outcome == DEAD:
+        """The relay has settled a message."""
+        if outcome == OUTCOME_FAILED:
             self.line(f"{queue_id} failed for good: it is kept as a dead letter in {self.place}")
         if outcome == "accepted":
             self.tally.relayed += 1
@@ -126,29 +125,29 @@ class Progress:
         self.status()
 
     def relay_event(self, event: Mapping[str, Any]) -> None:
-        """Something the relay warns of, in its own words."""
+        """A warning or an error of the relay."""
         told = ", ".join(f"{key} {value}" for key, value in event.items() if key not in {"time", "level", "event"})
         name = str(event.get("event", "message")).replace("_", " ")
         self.line(f"relay: {name}{': ' if told else ''}{told}")
 
     def stopping(self) -> None:
-        """A signal came."""
+        """The run is stopping."""
         more = ", and what waits is tried once more" if self.place else ""
         self.line(f"stopping: what is in flight is finished first{more} (again to stop at once)")
 
     def stopped(self) -> None:
-        """The last line."""
+        """Write the last line."""
         left = f", {self.tally.spooled} waiting in {self.place} for the next run" if self.tally.spooled else ""
         self._write(f"{CLEAR_LINE if self.terminal else ''}stopped: {mails(self.tally.relayed)} relayed{left}\n")
 
     def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # a full disk, or a reader that has gone (`| head`): mail goes on
+        with contextlib.suppress(OSError):  # a full disk, or a reader that has gone (`| head`): keep relaying mail
             self.out.write(text)
             self.out.flush()
 
 
 def moment(instant: datetime.datetime) -> str:
-    """To the second, in the machine's own zone, which it names."""
+    """The time to the second, with the machine's time zone."""
     return f"{instant.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 

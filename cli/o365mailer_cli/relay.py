@@ -1,54 +1,51 @@
-"""The relay as a process of its own: `o365mailer-sidecar`, started, listened to, stopped.
+"""The relay as a process: starts `o365mailer-sidecar`, reads its log, stops it.
 
-Its log comes as one JSON object a line on standard error. Two events are an interface: `listening` (protocol, host,
-port), and `message` (outcome).
+The log is one JSON object per line on the relay's standard error. The contract names the events and exit statuses that
+`o365mailer run` relies on.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from o365mailer_cli.death_signal import told_of_our_death
 from o365mailer_cli.errors import CliError, RelayFailed, WrongFlag
-from o365mailer_contract.names import ENV_SPOOL_DIR
+from o365mailer_contract.names import ENV_SPOOL_DIR, EXIT_MAIL_LEFT, EXIT_WRONG_USAGE
 
 MODULE: Final = "o365mailer_sidecar.main"
 PROGRAM: Final = "o365mailer-sidecar: "
-WRONG_COMMAND_LINE: Final = 2
-"""Its exit status for a flag that cannot be used, which is one that the user gave to us."""
-LEFT_BEHIND: Final = 75
-"""Its exit status when it was stopped and mail stays in the spool, for the next one: no failure of anything."""
 HUNG: Final = "Timeout ("
-"""How the relay's watchdog begins its last words, which say where the relay hung (`faulthandler`)."""
+"""The beginning of what the relay's watchdog writes about where the relay hung (`faulthandler`)."""
+PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 LONGEST_LINE: Final = 2**16
-"""Octets of one log line."""
+"""The most bytes of one log line."""
 
 
 class Relay:
-    """A running relay."""
+    """A running relay process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.last_words = ""
-        """The last line that is no event; of a relay that hung, all lines since its watchdog spoke."""
+        """The last line that is not an event. If the relay hung, all lines of its watchdog."""
         self.stopping = False
 
     @classmethod
     async def start(cls, *, directory: Path, spool: Path | None, flags: Sequence[str]) -> "Relay":
-        """Start it. It gets no secret: neither its command line nor its environment holds one."""
+        """Start it. Neither its command line nor its environment contains a secret."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("O365MAILER_")}
         if spool is not None:
             environment[ENV_SPOOL_DIR] = str(spool)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-P",  # the directory that the user happens to be in holds no module of ours
+            "-P",  # do not import modules from the user's current directory
             "-m",
             MODULE,
             "--mailer-dir",
@@ -58,14 +55,14 @@ class Relay:
             stderr=asyncio.subprocess.PIPE,
             env=environment,
             limit=LONGEST_LINE,
-            # A Ctrl-C in the terminal goes to the whole process group; the relay is told by us, with its grace.
+            # A Ctrl-C in the terminal goes to the whole process group. We stop the relay ourselves, with its grace.
             start_new_session=True,
-            preexec_fn=told_of_our_death(signal.SIGTERM),
+            preexec_fn=on_parents_death(signal.SIGTERM),
         )
         return cls(process)
 
     async def lines(self) -> AsyncIterator[tuple[bytes, Mapping[str, Any]]]:
-        """Each line of its log as it came, and as an event (empty for what is none); ends when the relay does."""
+        """Each line of its log, and the event in it (empty if the line is not an event). Ends with the relay."""
         reader = self.process.stderr
         while reader is not None:
             try:
@@ -81,9 +78,9 @@ class Relay:
             yield line, event
 
     async def ended(self) -> CliError | None:
-        """Wait for its end; what to tell about it, None when it was asked to stop and did."""
+        """Wait for its end. Returns what to tell the user, or None if it stopped because `stop` was called."""
         status = await self.process.wait()
-        if self.stopping and status in (0, LEFT_BEHIND, -signal.SIGTERM, -signal.SIGKILL):
+        if self.stopping and status in (0, EXIT_MAIL_LEFT, -signal.SIGTERM, -signal.SIGKILL):
             return None
         words = self.last_words.removeprefix(PROGRAM) or "it left no message"
         if words.startswith(HUNG):
@@ -91,7 +88,7 @@ class Relay:
                 "the relay did nothing for a minute, so it ended itself. Start it again: what waits in its spool is "
                 f"sent then. This is a fault of the relay: please report where it hung:\n{words}"
             )
-        if status == WRONG_COMMAND_LINE:
+        if status == EXIT_WRONG_USAGE:
             return WrongFlag(words)
         if status < 0:
             return RelayFailed(
@@ -101,10 +98,31 @@ class Relay:
         return RelayFailed(f"the relay ended with status {status}: {words}")
 
     def stop(self) -> None:
-        """Ask it to finish what is in flight and end; the second time, end it at once."""
+        """The first call lets it finish mail in flight and end. The second call ends it at once."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGKILL if self.stopping else signal.SIGTERM)
         self.stopping = True
+
+
+def on_parents_death(number: signal.Signals) -> Callable[[], None] | None:
+    """What the child runs between fork and exec, to get `number` when the calling thread ends. None off Linux.
+
+    Otherwise a SIGKILL of this process would leave the relay running (prctl(2), PR_SET_PDEATHSIG). The standard library
+    has no call for it, and a pipe whose end the relay watches would make the relay know of `o365mailer run`.
+    """
+    if sys.platform != "linux":
+        return None
+    # Look up everything here: between fork and exec of a program with threads, little is safe.
+    prctl = ctypes.CDLL(None).prctl
+    argument = ctypes.c_ulong(number)
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, argument)
+        if os.getppid() != parent:  # it died before the call, and the kernel signals only later deaths
+            os.kill(os.getpid(), number)
+
+    return ask
 
 
 def _signal(number: int) -> str:

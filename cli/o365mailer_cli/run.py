@@ -1,4 +1,4 @@
-"""`o365mailer run`: a keeper of the mailer directory, a relay that reads it, and a human who watches."""
+"""`o365mailer run`: a keeper that writes the mailer directory, a relay that reads it, and progress for the user."""
 
 import asyncio
 import contextlib
@@ -20,16 +20,17 @@ from o365mailer_cli.relay import Relay
 from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
 from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_cli.swap import SwappedDirectory, kept_directory, temporary_directory
+from o365mailer_contract import names
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.entra import Entra
 
 GRAVE: Final = frozenset({"warning", "error"})
 OWN_DIRECTORY: Final = frozenset({"mailer_directory_problem", "waiting_for_mailer"})
-"""What the relay says about the directory that we keep: why it has no token we tell better."""
+"""Events of the relay about the mailer directory. The keeper says better why there is no token."""
 
 COUNT_EVERY: Final = 2.0
-"""Seconds between two looks into the spool, on a terminal."""
+"""Seconds between two counts of the queued messages, on a terminal."""
 
 Signals = asyncio.Queue[int]
 
@@ -46,19 +47,19 @@ class RunOptions:
     secrets_dir: Path | None
     directory: Path | None
     spool_dir: Path | None
-    """None: the mailer's usual place."""
+    """None: the mailer's default directory."""
     no_spool: bool
     https_proxy: str | None
 
     def relay_flags(self) -> list[str]:
-        """What the relay is told of it."""
+        """The flags that the relay gets."""
         flags = [part for address in self.listen for part in ("--listen", address)]
         flags += ["--health", self.health, "--grace", self.grace]
         return [*flags, "--listen-anywhere"] if self.listen_anywhere else flags
 
 
 def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
-    """Until a signal. Raises CliError."""
+    """Run until a signal. Raises CliError."""
     mailer = load_mailer(options.file)
     source = _source(options, mailer, environment)
     progress = Progress(sys.stdout, now=utc_now)
@@ -75,7 +76,7 @@ def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
             now=utc_now,
             random=random.random,
         )
-        keeper.grant()  # what is missing now is told now, before anything listens
+        keeper.grant()  # report what is missing before anything listens
         spool = None if options.no_spool else open_spool(options.spool_dir or usual_place(mailer, environment))
         asyncio.run(_serve(options, keeper, spool))
 
@@ -106,7 +107,7 @@ async def _serve(options: RunOptions, keeper: Keeper, spool: SpoolDirectory | No
 
 
 async def _together(relay: Relay, keeper: Keeper, signals: Signals, spool: SpoolDirectory | None) -> CliError | None:
-    """Relay and keeper, until the relay has ended; what to tell about its end."""
+    """Run relay and keeper until the relay has ended. Returns what to tell the user about its end."""
     listening = asyncio.Event()
     telling = asyncio.create_task(_tell(relay, keeper.progress, listening))
     keeping = asyncio.create_task(_keep(keeper, listening))
@@ -115,7 +116,7 @@ async def _together(relay: Relay, keeper: Keeper, signals: Signals, spool: Spool
     ending = asyncio.create_task(relay.ended())
     try:
         await asyncio.wait({keeping, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if keeping.done():  # it never returns: a defect, which must not leave a relay without tokens behind
+        if keeping.done():  # it never returns, so this is a defect: do not leave a relay that gets no tokens
             relay.stop()
         await telling
         return await ending
@@ -129,7 +130,7 @@ async def _together(relay: Relay, keeper: Keeper, signals: Signals, spool: Spool
 
 @contextlib.contextmanager
 def _signals() -> Iterator[Signals]:
-    """Whatever asks us to stop, in order of arrival; taken before the relay starts, so that it is never left behind."""
+    """The signals that stop the run, in order. Handled from before the relay starts, so that it is always stopped."""
     loop = asyncio.get_running_loop()
     queue = Signals()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -138,7 +139,7 @@ def _signals() -> Iterator[Signals]:
 
 
 async def _stop(relay: Relay, progress: Progress, signals: Signals) -> None:
-    """The first signal stops the relay with its grace, the second at once."""
+    """Stop the relay with its grace at the first signal, and at once at the second."""
     while True:
         await signals.get()
         if not relay.stopping:
@@ -147,33 +148,33 @@ async def _stop(relay: Relay, progress: Progress, signals: Signals) -> None:
 
 
 async def _keep(keeper: Keeper, listening: asyncio.Event) -> None:
-    """No token is asked for a relay that cannot listen."""
+    """Keep the token fresh, from when the relay listens: a relay that cannot listen needs no token."""
     await listening.wait()
     await keeper.keep()
 
 
 async def _count(spool: SpoolDirectory | None, progress: Progress) -> None:
-    """What waits, for a human who watches. The directory is asked, not the relay, whose log is short in an outage."""
+    """Show on a terminal how many messages are queued. Counts files, because the relay's log does not say it."""
     while spool and progress.terminal:
         progress.waits(spool.waiting())
         await asyncio.sleep(COUNT_EVERY)
 
 
 async def _tell(relay: Relay, progress: Progress, listening: asyncio.Event) -> None:
-    """Everything that the relay logs: its events as progress, and the lines themselves where no human looks."""
+    """Show the relay's events as progress. If standard error is no terminal, copy the log to it."""
     readable = sys.stderr.isatty()
     async for line, event in relay.lines():
         name = event.get("event")
-        if name == "listening":
+        if name == names.EVENT_LISTENING:
             progress.listening(str(event.get("protocol")), _address(event))
             if event.get("protocol") == "smtp":
                 listening.set()
-        elif name == "message":
+        elif name == names.EVENT_MESSAGE:
             progress.message(str(event.get("outcome")), queue_id=str(event.get("queue_id", "")))
         elif readable and event.get("level") in GRAVE and name not in OWN_DIRECTORY:
             progress.relay_event(event)
         if event and not readable:
-            with contextlib.suppress(OSError):  # as in Progress: mail does not wait for a log
+            with contextlib.suppress(OSError):  # as in Progress: mail does not wait for the log
                 sys.stderr.buffer.write(line)
                 sys.stderr.buffer.flush()
 

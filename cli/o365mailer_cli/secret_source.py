@@ -9,17 +9,17 @@ from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError
 
 PREFIX: Final = "O365MAILER_SECRET_"
 LARGEST_SECRET: Final = 2**20
-"""Octets; what a Kubernetes Secret may have at most."""
+"""Bytes. A Kubernetes Secret may have no more."""
 
 
 class SecretSource(Protocol):
-    """Reads Secrets by name, and can say where one would have to be."""
+    """Reads Secrets by name."""
 
     def read(self, name: str) -> Mapping[str, bytes] | None:
-        """The Secret's keys; None where there is none of that name."""
+        """The Secret's keys and values; None if there is no such Secret."""
 
     def place(self, name: str, key: str) -> str:
-        """Where the key would be, for messages."""
+        """Where the key has to be, for messages."""
 
 
 class SecretFiles:
@@ -34,7 +34,7 @@ class SecretFiles:
         try:
             if not folder.is_dir():
                 return None
-            # Names in `..` are kubelet's own (the link that it swaps, and what it points to).
+            # Names that begin with `..` are the kubelet's own (the link that it replaces, and its targets).
             files = [path for path in sorted(folder.iterdir()) if not path.name.startswith("..") and path.is_file()]
             return {path.name: _limited(path, secret=name) for path in files}
         except OSError as error:
@@ -45,7 +45,7 @@ class SecretFiles:
             ) from None
 
     def place(self, name: str, key: str) -> str:
-        """The file."""
+        """The path of the key's file."""
         return f"the file {self.directory / name / key}"
 
 
@@ -55,7 +55,7 @@ class SecretVariables:
     def __init__(self, environment: Mapping[str, str], needed: Mapping[str, frozenset[str]]) -> None:
         self.environment = environment
         self.needed = needed
-        """The keys of each Secret that are looked for: a variable's name cannot be taken apart again."""
+        """The keys to look for in each Secret, because a variable's name cannot be split into Secret and key."""
 
     def read(self, name: str) -> Mapping[str, bytes] | None:
         """The keys whose variables are set."""
@@ -64,7 +64,7 @@ class SecretVariables:
         return {key: value.encode(errors="surrogateescape") for key, value in found.items()} or None
 
     def place(self, name: str, key: str) -> str:
-        """The variable."""
+        """The name of the key's variable."""
         return f"the environment variable {variable_of(name, key)}"
 
 

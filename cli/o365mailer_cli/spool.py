@@ -1,7 +1,7 @@
-"""Where `o365mailer run` keeps mail that waits for Office 365: beside what else this user's programs remember.
+"""Where `o365mailer run` queues mail: in the user's state directory.
 
-The place names mailer, host and mailbox: what waits for one mailbox must not be found, and sent, by the run of another
-that happens to have the same name, and a trial against an emulator must not reach the real host.
+The path names mailer, host and mailbox. Another mailer with the same name must not send this mail, and mail for an
+emulator must not reach the real host.
 """
 
 import errno
@@ -15,7 +15,7 @@ from o365mailer_cli.errors import CliError, WrongFlag, WrongInput
 from o365mailer_contract.names import SPOOL_QUEUE
 
 STATE_HOME: Final = "XDG_STATE_HOME"
-"""Absolute, or it does not count (XDG Base Directory Specification 0.8)."""
+"""A relative path is ignored (XDG Base Directory Specification 0.8)."""
 PRIVATE: Final = 0o700
 WAY_OUT: Final = "Name a directory on a disk with --spool-dir, or send without a spool: --no-spool."
 
@@ -49,7 +49,7 @@ def usual_place(mailer: Document, environment: Mapping[str, str]) -> Path:
 
 
 def open_spool(path: Path) -> SpoolDirectory:
-    """The spool in this directory, which is made, with those above it, and only for its owner. Raises WrongInput."""
+    """The spool in this directory, which is created with its parents, for its owner only. Raises WrongInput."""
     try:
         _make(path.absolute())
     except OSError as error:
@@ -58,14 +58,14 @@ def open_spool(path: Path) -> SpoolDirectory:
 
 
 def with_way_out(problem: CliError) -> CliError:
-    """The relay's refusal of the usual spool directory, which the user did not name, with what to do about it."""
+    """Adds the remedy to the relay's refusal of the default spool directory, which the user did not name."""
     if isinstance(problem, WrongFlag) and problem.flag == "--spool-dir":
         return WrongInput(f"{str(problem).rstrip('.')}. {WAY_OUT}")
     return problem
 
 
 def _make(path: Path) -> None:
-    """Each new entry is synced: a spool that a power cut takes the directory from has lost what it promised."""
+    """Creates the directory and syncs each new entry, so that a power cut does not remove a spool with mail in it."""
     if path.is_dir():
         return
     if path.exists():
@@ -88,5 +88,5 @@ def _entries(queue: Path) -> int:
 
 
 def _file_name(mailbox: str) -> str:
-    """A mailbox's address may hold a slash, a file's name may not."""
+    """The address as a file name: an address may contain a slash, a file name may not."""
     return mailbox.replace("%", "%25").replace("/", "%2F")

@@ -1,7 +1,7 @@
-"""The mailer directory on this machine, swapped the way kubelet swaps a volume: all files change at once.
+"""The mailer directory on this machine. All files change at once, as in a volume of the kubelet.
 
-The files are in a directory of their own, with the time in its name; `..data` is a symbolic link to it that is
-replaced by a rename; the names that readers use are links through it (Kubernetes, pkg/volume/util/atomic_writer.go).
+The files are in a subdirectory with the time in its name. `..data` is a symbolic link to it, which a rename replaces.
+The names that readers use are links through `..data` (Kubernetes, pkg/volume/util/atomic_writer.go).
 """
 
 import contextlib
@@ -20,27 +20,27 @@ from o365mailer_contract import settings
 from o365mailer_contract.names import DATA_LINK, SETTINGS_FILE
 
 VERSION: Final = re.compile(r"\.\.\d{4}(_\d\d){5}\..+")
-"""A directory with one version of the files, as `replace` and kubelet name it."""
+"""The name of a subdirectory with one version of the files, as `replace` and the kubelet choose it."""
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
 
 
 class SwappedDirectory:
-    """A directory whose files are replaced together. Only its owner can read them."""
+    """A directory whose files are replaced together. Only the owner can read them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def revision(self) -> int:
-        """The revision of the settings that are in it; 0 where there are none."""
+        """The revision of the settings in it; 0 if there are none."""
         try:
             return settings.decode((self.path / SETTINGS_FILE).read_bytes()).revision
         except (OSError, settings.InvalidSettings):
             return 0
 
     def replace(self, files: Mapping[str, bytes], *, now: datetime.datetime) -> None:
-        """Put `files` in place of all that is there. Raises OSError; then what was in use still is."""
+        """Replace all files by `files`. Raises OSError; then the old files stay in use."""
         fresh = Path(tempfile.mkdtemp(prefix=f"..{now:%Y_%m_%d_%H_%M_%S}.", dir=self.path))
         try:
             for name, content in files.items():
@@ -56,13 +56,13 @@ class SwappedDirectory:
         self._sweep(files, version=fresh.name)
 
     def _link(self, name: str, target: str) -> None:
-        beside = self.path / f"{DATA_LINK}_tmp"
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(target)
-        beside.replace(self.path / name)
+        temporary = self.path / f"{DATA_LINK}_tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(self.path / name)
 
     def _sweep(self, files: Mapping[str, bytes], *, version: str) -> None:
-        """Links to files that are no longer there, and all other versions: also those of a run that was killed."""
+        """Remove links to missing files and all other versions, also those of a run that was killed."""
         for entry in self.path.iterdir():
             if entry.is_symlink():
                 if str(entry.readlink()).startswith(f"{DATA_LINK}/") and entry.name not in files:
@@ -73,7 +73,7 @@ class SwappedDirectory:
 
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[SwappedDirectory]:
-    """A private directory that is gone afterwards. Raises WrongInput where none can be made."""
+    """A private directory that is removed afterwards. Raises WrongInput if none can be created."""
     try:
         made = tempfile.TemporaryDirectory(prefix="o365mailer-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -87,7 +87,7 @@ def temporary_directory() -> Iterator[SwappedDirectory]:
 
 @contextlib.contextmanager
 def kept_directory(path: Path) -> Iterator[SwappedDirectory]:
-    """The user's directory, made if need be, and ours alone meanwhile. Raises WrongInput."""
+    """The user's directory, created if necessary and locked meanwhile. Raises WrongInput."""
     try:
         path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
