@@ -1,7 +1,4 @@
-"""Which cluster is used: the one that was named, else kind's where that works, else our own.
-
-`O365MAILER_TEST_CLUSTER=own` (or `kind`) skips the choice.
-"""
+"""Which cluster is used: the one that `O365MAILER_TEST_KUBECONFIG` names, else our own."""
 
 from __future__ import annotations
 
@@ -11,12 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from cluster_rig import given, kind
+from cluster_rig import given
 from cluster_rig.clients import Client
-from cluster_rig.errors import MachineLacksError, RefusedError
+from cluster_rig.errors import RefusedError
 from cluster_rig.node import NodeCluster
-
-VARIABLE = "O365MAILER_TEST_CLUSTER"
 
 
 class Cluster(Protocol):
@@ -52,19 +47,11 @@ def choose(name: str, environ: Mapping[str, str] = os.environ) -> Cluster:
     """The cluster to use, not started yet; `name` is used for one of our making.
 
     Raises:
-        RefusedError: the environment names a cluster that is not there.
-        MachineLacksError: the environment asks for kind, and it does not work here.
+        RefusedError: the environment names a kubeconfig that is not there.
     """
-    if named := environ.get(given.VARIABLE):
-        if not Path(named).is_file():
-            raise RefusedError(f"{given.VARIABLE}={named} is not a file: give the path of one kubeconfig, or unset it")
-        return given.GivenCluster(kubeconfig=Path(named).absolute(), environ=environ)
-    wanted = environ.get(VARIABLE, "")
-    if wanted not in {"", "own", "kind"}:
-        raise RefusedError(f"{VARIABLE}={wanted} is neither own nor kind")
-    provider = "" if wanted == "own" else kind.engine()
-    if provider:
-        return kind.KindCluster(name=name, provider=provider)
-    if wanted == "kind":
-        raise MachineLacksError(f"{VARIABLE}=kind, but kind with a working docker or podman is not here")
-    return NodeCluster(name=name)
+    named = environ.get(given.VARIABLE)
+    if not named:
+        return NodeCluster(name=name)
+    if not Path(named).is_file():
+        raise RefusedError(f"{given.VARIABLE}={named} is not a file: give the path of one kubeconfig, or unset it")
+    return given.GivenCluster(kubeconfig=Path(named).absolute(), environ=environ)

@@ -1,7 +1,8 @@
 """A cluster that someone else runs, named by `O365MAILER_TEST_KUBECONFIG` and by nothing else.
 
 Never `KUBECONFIG` or `~/.kube`: the tests scale a webhook to zero and delete namespaces, and must not find a cluster by
-accident. One that has our CRDs already is refused, because its mailers are someone's.
+accident. One that has our CRDs already is refused, because its mailers are someone's; unless `make cluster` put them
+there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from cluster_rig.errors import BuildError, RefusedError
 VARIABLE = "O365MAILER_TEST_KUBECONFIG"
 LOAD_VARIABLE = "O365MAILER_TEST_LOAD"
 API_GROUP = "o365mailer.dev"
+OPERATOR = "o365mailer-system"
+LOADED = "example.com/loaded"
+"""On the operator's namespace: the archives that `make cluster` has loaded, so that it loads only what has changed."""
 
 
 def clients(kubeconfig: Path, helm_home: Path) -> tuple[Client, Client]:
@@ -53,9 +57,15 @@ class GivenCluster(Bound):
         found = self.kubectl.process("get", "customresourcedefinitions", "--output", "name")
         if found.returncode:
             raise RefusedError(f"the cluster of {VARIABLE}={self.kubeconfig} does not answer: {found.stderr.strip()}")
-        if ours := [name for name in found.stdout.split() if name.endswith(f".{API_GROUP}")]:
+        ours = [name for name in found.stdout.split() if name.endswith(f".{API_GROUP}")]
+        if ours and not self.is_tried_out():
             text = f"the cluster of {VARIABLE}={self.kubeconfig} (context {context}) has {', '.join(ours)} already"
             raise RefusedError(f"{text}: tests would delete what is someone's; name another cluster, or remove them")
+
+    def is_tried_out(self) -> bool:
+        """Whether `make cluster` has installed the product here."""
+        found = self.kubectl.process("get", "namespace", OPERATOR, "--output", "jsonpath={.metadata.annotations}")
+        return found.returncode == 0 and LOADED in found.stdout
 
     def down(self) -> None:
         """Leaves the cluster alone."""
@@ -65,7 +75,7 @@ class GivenCluster(Bound):
         return True
 
     def load(self, *archives: Path) -> None:
-        """Runs `$O365MAILER_TEST_LOAD ARCHIVE` for each, such as `minikube image load`; unset, the images are there.
+        """Runs `$O365MAILER_TEST_LOAD ARCHIVE` for each: `kind load image-archive`; unset, the images are there.
 
         Raises:
             BuildError: the command failed.

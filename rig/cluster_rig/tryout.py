@@ -15,10 +15,10 @@ from cluster_rig import cache, images
 from cluster_rig.choice import Cluster
 from cluster_rig.clients import ClientError
 from cluster_rig.errors import StartError
+from cluster_rig.given import LOADED, OPERATOR
 
 EXAMPLES = images.ROOT / "examples"
 CHART = images.ROOT / "charts" / "o365mailer"
-OPERATOR = "o365mailer-system"
 EMULATOR = "office365"
 EMULATOR_HOST = f"{EMULATOR}.{EMULATOR}.svc.cluster.local"
 APP = "shop"
@@ -26,8 +26,6 @@ MAILER = "noreply"
 APP_IMAGE = "docker.io/library/python:3.13-slim-bookworm"
 """What examples/app.yaml names; replaced where no registry is at hand."""
 
-LOADED = "example.com/loaded"
-"""On the operator's namespace: the archives that the cluster has, so that a second run loads what changed alone."""
 BUILT_FROM = "example.com/built-from"
 """On the chart's pods, and on Deployments: their image's content, because a rebuilt image keeps its name."""
 

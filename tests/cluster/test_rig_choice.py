@@ -9,7 +9,7 @@ import pytest
 from cluster_rig import given
 from cluster_rig.choice import choose
 from cluster_rig.control_plane import ControlPlane
-from cluster_rig.errors import BuildError, MachineLacksError, RefusedError
+from cluster_rig.errors import BuildError, RefusedError
 from cluster_rig.given import GivenCluster
 from cluster_rig.node import NodeCluster
 
@@ -65,23 +65,8 @@ def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_kubectls_own_variable_names_no_cluster(someones_cluster: ControlPlane) -> None:
     named = str(someones_cluster.kubeconfig)
-    assert not isinstance(choose("unused", {"KUBECONFIG": named}), GivenCluster)
+    assert isinstance(choose("unused", {"KUBECONFIG": named}), NodeCluster)
     assert isinstance(choose("unused", {given.VARIABLE: named}), GivenCluster)
-
-
-def test_our_own_cluster_can_be_asked_for() -> None:
-    assert isinstance(choose("unused", {"O365MAILER_TEST_CLUSTER": "own"}), NodeCluster)
-
-
-def test_another_word_than_own_or_kind_is_refused() -> None:
-    with pytest.raises(RefusedError, match="O365MAILER_TEST_CLUSTER=minikube is neither own nor kind"):
-        choose("unused", {"O365MAILER_TEST_CLUSTER": "minikube"})
-
-
-def test_kind_without_an_engine_is_named_as_lacking(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MachineLacksError, match="kind with a working docker or podman is not here"):
-        choose("unused", {"O365MAILER_TEST_CLUSTER": "kind"})
 
 
 def test_images_reach_a_named_cluster_by_the_users_command(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def eventually(question: Callable[[], bool], seconds: float) -> bool:
 def rig_of(cluster: Cluster) -> NodeCluster:
     """The cluster, where it is one of ours: a given one neither knows this machine's address nor leaves traces here."""
     if not isinstance(cluster, NodeCluster):
-        lacking("the rig's own node", "unset O365MAILER_TEST_KUBECONFIG and O365MAILER_TEST_CLUSTER")
+        lacking("the rig's own node", "unset O365MAILER_TEST_KUBECONFIG")
     return cluster
 
 

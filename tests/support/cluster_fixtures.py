@@ -99,7 +99,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 def node_cluster() -> Iterator[Cluster]:
     """A cluster that runs pods, shared by the whole session; `.load(archive)` gives it images.
 
-    It is the one that was named, kind's, or our own (cluster_rig.choice). A test that needs our own's abilities
+    It is the one that was named, or our own (cluster_rig.choice). A test that needs our own's abilities
     (`host_address`, `inside`) asks with isinstance(…, NodeCluster).
     """
     need("node_cluster")
