@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from o365mailer_contract.quantities import byte_count, seconds
+from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Delivery, Limits, Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.context import Context
@@ -21,7 +22,6 @@ from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.commands import SessionLimits
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
 

@@ -37,6 +37,11 @@ class Reply(NamedTuple):
     enhanced: str
     text: str
 
+    @property
+    def positive(self) -> bool:
+        """Whether it says yes (RFC 5321 §4.2.1)."""
+        return 200 <= self.code < 300
+
     def line(self, queue_id: str = "") -> bytes:
         """The reply on the wire, CRLF included; a final reply ends with the queue id of its message."""
         return _line(self, f"[{queue_id}]") if queue_id else _constant_line(self)

@@ -27,13 +27,14 @@ from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.smtp.transaction import Answers
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import AWAY, Blocked
-from o365mailer_sidecar.upstream.classify import Answers
+from o365mailer_sidecar.upstream.classify import Verdicts, classify_all
 
 SETTINGS: Settings = decode(
     b'{"schemaVersion": 1, "revision": 1, "mailbox": "a@b.c", "submission": {"host": "h"},'
@@ -83,7 +84,7 @@ class Exchange:
         """A while."""
         await asyncio.sleep(self.dice.choice((0, 0, 0.001, 0.004, 0.012)))
 
-    async def transact(self, message: Message, attempt: Attempt) -> tuple[Envelope, Answers]:
+    async def transact(self, message: Message, attempt: Attempt) -> tuple[Envelope, Verdicts]:
         """As `Upstream` does."""
         envelope = message.envelope
         async with self.turn:
@@ -97,7 +98,7 @@ class Exchange:
             replies = tuple(self.throw((0.12, LATER), (0.08, NEVER), (1.0, OK)) for _ in envelope.recipients)
             taken = [to.address for to, reply in zip(envelope.recipients, replies, strict=True) if reply is OK]
             if not taken or (len(taken) < len(replies) and not await attempt.divide()):
-                return envelope, Answers(sender=OK, recipients=replies)
+                return envelope, classify_all(envelope, Answers(sender=OK, recipients=replies))
             attempt.begin_body()
             await self.pause()
             if self.throw((0.08, True), (1.0, False)):
@@ -110,7 +111,7 @@ class Exchange:
             if final is None:
                 self.lost_after.add(envelope.queue_id)
                 raise Lost("after the end of data")
-            return envelope, Answers(sender=OK, recipients=replies, final=final)
+            return envelope, classify_all(envelope, Answers(sender=OK, recipients=replies, final=final))
 
 
 class House:

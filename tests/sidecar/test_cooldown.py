@@ -7,6 +7,7 @@ import pytest
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, upstream_reply
+from o365mailer_sidecar.smtp.transaction import Answers
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.blocks import (
     COOLDOWN_TRIES,
@@ -21,7 +22,7 @@ from o365mailer_sidecar.upstream.blocks import (
     RefusalCache,
     keys_of,
 )
-from o365mailer_sidecar.upstream.classify import Answers, judged
+from o365mailer_sidecar.upstream.classify import classify
 from o365mailer_sidecar.upstream.fair_share import FairShare
 from o365mailer_sidecar.upstream.guard import SendGuard, Traveller
 
@@ -39,7 +40,7 @@ def rest(share: float = 0.5) -> MailboxCooldown:
 
 def refused(mailbox: MailboxCooldown, reply: Reply, *, now: float) -> bool:
     """The reply comes in."""
-    return mailbox.refused(reply, judged(reply), now=now)
+    return mailbox.refused(reply, classify(reply), now=now)
 
 
 @pytest.mark.promise("mailbox-not-locked")

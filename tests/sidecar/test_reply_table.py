@@ -4,7 +4,7 @@ import pytest
 
 from o365mailer_contract.replies import REASONS, RULES, Outcome
 from o365mailer_sidecar.reply import upstream_reply
-from o365mailer_sidecar.upstream.classify import judged, outcome
+from o365mailer_sidecar.upstream.classify import classify
 
 TRAILER = "[AM0PR01CA0001.outlook.office365.com 2026-11-23T10:00:00.000Z 08DE2A6028D26C22]"
 THROTTLED, QUOTA, LOCKED = Outcome.THROTTLED, Outcome.QUOTA, Outcome.LOCKED
@@ -138,14 +138,13 @@ OTHERS = [
 @pytest.mark.promise("replies-name-the-remedy")
 @pytest.mark.parametrize(("code", "text", "expected", "reason"), AUTHENTICATION + SUBMISSION + OTHERS)
 def test_a_reply_is_weighed(code: int, text: str, expected: Outcome, reason: str) -> None:
-    judgement = judged(upstream_reply(code, text))
-    assert (judgement.outcome, judgement.reason) == (expected, reason)
-    assert outcome(upstream_reply(code, text)) is expected
+    verdict = classify(upstream_reply(code, text))
+    assert (verdict.outcome, verdict.reason) == (expected, reason)
     assert reason in REASONS
 
 
 def test_every_rule_is_the_first_to_match_some_reply() -> None:
-    seen = {judged(upstream_reply(code, text))[:2] for code, text, *_ in AUTHENTICATION + SUBMISSION + OTHERS}
+    seen = {classify(upstream_reply(code, text))[:2] for code, text, *_ in AUTHENTICATION + SUBMISSION + OTHERS}
     assert {(rule.outcome, rule.reason) for rule in RULES} <= seen
 
 

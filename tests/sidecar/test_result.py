@@ -2,10 +2,13 @@
 
 import pytest
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.upstream.classify import Answers, Outcome
-from o365mailer_sidecar.upstream.result import concluded
+from o365mailer_sidecar.smtp.transaction import Answers
+from o365mailer_sidecar.upstream.classify import classify_all
+from o365mailer_sidecar.upstream.result import Result
+from o365mailer_sidecar.upstream.result import concluded as concluded_from
 
 OK = Reply(250, "2.1.0", "OK")
 HAS_IT = Reply(250, "2.0.0", "OK <x@y> [Hostname=z]")
@@ -20,6 +23,21 @@ def envelope(count: int) -> Envelope:
     """To so many."""
     to = tuple(Recipient(address=f"r{number}@example.com") for number in range(count))
     return Envelope(queue_id="Q", sender=Sender(address="a@b.c"), recipients=to)
+
+
+def concluded(to: Envelope, sent: Envelope, answers: Answers) -> Result:
+    """The result of these replies to `sent`."""
+    return concluded_from(to, sent, classify_all(sent, answers))
+
+
+@pytest.mark.promise("accepted-means-kept")
+@pytest.mark.parametrize("start", [HAS_IT, Reply(251, "2.1.5", "no"), Reply(354, "", "go")])
+def test_a_positive_reply_to_data_accepts_no_message(start: Reply) -> None:
+    to = envelope(2)
+    result = concluded(to, to, Answers(sender=OK, recipients=(OK, OK), start=start))
+    assert (result.outcome, result.reason, result.reply.code) == (D, "no-smtp", 451)
+    final = Answers(sender=OK, recipients=(OK, OK), start=Reply(354, "", "go"), final=HAS_IT)
+    assert concluded(to, to, final).outcome is A, "the control"
 
 
 @pytest.mark.promise("all-recipients-or-none")

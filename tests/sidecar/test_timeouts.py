@@ -25,11 +25,11 @@ from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
+from o365mailer_sidecar.smtp.transaction import Answers
 from o365mailer_sidecar.telemetry.health import Health
 from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.classify import Answers
 
 SHORT, LONG = 0.2, 600.0
 GUARD = 20.0

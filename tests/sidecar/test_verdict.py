@@ -4,7 +4,9 @@ import pytest
 
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, Trace, shortened, upstream_reply, upstream_trace
-from o365mailer_sidecar.upstream.classify import Answers, told, verdict
+from o365mailer_sidecar.smtp.transaction import Answers
+from o365mailer_sidecar.upstream.classify import classify, classify_all, told
+from o365mailer_sidecar.upstream.result import concluded
 
 OK = Reply(250, "2.1.0", "OK")
 
@@ -13,6 +15,11 @@ def envelope(*recipients: str) -> Envelope:
     """To these."""
     to = tuple(Recipient(address=address) for address in recipients)
     return Envelope(queue_id="Q", sender=Sender(address="a@b.c"), recipients=to)
+
+
+def verdict(to: Envelope, answers: Answers) -> Reply:
+    """What the app is told."""
+    return concluded(to, to, classify_all(to, answers)).reply
 
 
 @pytest.mark.promise("all-recipients-or-none")
@@ -40,7 +47,7 @@ def test_a_recipient_whose_refusal_heals_is_451_and_named() -> None:
      ("550 5.1.10 not found", Reply(550, "5.1.10", "not found"))],
 )  # fmt: skip
 def test_what_somebody_can_heal_is_told_with_the_remedy(said: str, expected: Reply) -> None:
-    assert told(upstream_reply(int(said[:3]), said[4:])) == expected
+    assert told(classify(upstream_reply(int(said[:3]), said[4:]))) == expected
 
 
 @pytest.mark.parametrize(

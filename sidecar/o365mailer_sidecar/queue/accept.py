@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
@@ -19,7 +20,6 @@ from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import TOKEN_REFUSED
-from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result
 from o365mailer_sidecar.upstream.submit import Upstream
 

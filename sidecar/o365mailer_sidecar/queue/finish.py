@@ -9,6 +9,7 @@ from typing import Final
 
 from o365mailer_contract.names import OUTCOME_FAILED
 from o365mailer_contract.quantities import seconds
+from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Delivery
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import Gone, StoreFailed
@@ -22,7 +23,6 @@ from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.entry import Event, QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import RecipientVerdict, Result
 
 EXPIRED: Final = "expired"

@@ -7,10 +7,10 @@ days would hide it; a 451 shows it to whoever looks at the app.
 from collections.abc import Callable
 from typing import Final
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED, TOKEN_REFUSED
-from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import Result
 
 PROOF: Final = 2

@@ -6,6 +6,7 @@ from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Limits
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
@@ -17,7 +18,6 @@ from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED
-from o365mailer_sidecar.upstream.classify import Outcome
 from o365mailer_sidecar.upstream.result import DAMAGED, Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
 

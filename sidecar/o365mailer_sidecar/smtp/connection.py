@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Submission
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
 from o365mailer_sidecar.mailer import Mailer
@@ -31,10 +32,10 @@ from o365mailer_sidecar.smtp.protocol import (
     Talk,
     Unsaid,
 )
-from o365mailer_sidecar.smtp.transaction import Progress, Transaction
+from o365mailer_sidecar.smtp.transaction import Answers, Progress, Transaction
 from o365mailer_sidecar.telemetry.metrics import Metrics, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.upstream.classify import Answers, Outcome, judged
+from o365mailer_sidecar.upstream.classify import classify
 
 OUT_OF_TURN_IN_CLEAR: Final = "the submission host spoke out of turn before TLS"
 NOT_ONE_ANSWER: Final = "the submission host sent more than one answer, or none that is SMTP, before TLS"
@@ -199,7 +200,7 @@ async def _authenticate(talk: Talk, mailer: Mailer, metrics: Metrics, *, timeout
 
 def _unadmitted(reply: Reply) -> UpstreamError:
     """A refusal that no table knows speaks of the token too: offered again at once, it would be refused again."""
-    verdict = judged(reply)
+    verdict = classify(reply)
     if verdict.outcome in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
         words = f"{reply.code} {reply.enhanced} {reply.text}"
         return TokenRefused(f"{words}; {verdict.remedy}" if verdict.remedy else words)

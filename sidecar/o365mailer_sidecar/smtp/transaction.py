@@ -12,7 +12,6 @@ from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.protocol import OUT_OF_TURN, SmtpProtocol, line
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.upstream.classify import Answers, Outcome, outcome
 
 PATH: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"]++)*')
 """An address that stays within its angle brackets: spaces and brackets in quotes alone (RFC 5321 §4.1.2)."""
@@ -101,6 +100,18 @@ class Progress(Protocol):
         """The end of data leaves now: from here on Exchange may have the message. Raises Withdrawn."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """All replies of one transaction. What was not reached is None or missing."""
+
+    sender: Reply
+    recipients: tuple[Reply, ...] = ()
+    start: Reply | None = None
+    """To DATA; 354 if the message could follow."""
+    final: Reply | None = None
+    """To the end of data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Transaction:
     """One message, and the conversation that it goes into."""
@@ -131,7 +142,7 @@ class Transaction:
 
     async def may_follow(self, recipients: Collection[Reply]) -> bool:
         """Whether the message may be sent after these replies to RCPT: to all, or to some with the rest in safety."""
-        taken = sum(outcome(reply) is Outcome.ACCEPTED for reply in recipients)
+        taken = sum(reply.positive for reply in recipients)
         return taken > 0 and (taken == len(recipients) or await self.progress.divide())
 
     @property
@@ -146,7 +157,7 @@ class Transaction:
         for command in recipients:
             line(command)  # one that cannot be sent is found before MAIL has left
         (sender,) = await ask(mail, timeout=limits.mail)
-        if outcome(sender) is not Outcome.ACCEPTED:
+        if not sender.positive:
             return Answers(sender=sender)
         taken = [(await ask(rcpt, timeout=limits.rcpt))[0] for rcpt in recipients]
         return Answers(sender=sender, recipients=tuple(taken))
@@ -155,7 +166,7 @@ class Transaction:
         """The envelope in one write."""
         limit = max(self.timeouts.mail, self.timeouts.rcpt)
         sender, *recipients = await self.protocol.ask(self._mail(), *self._recipients(), timeout=limit)
-        if outcome(sender) is not Outcome.ACCEPTED:
+        if not sender.positive:
             return Answers(sender=sender)
         return Answers(sender=sender, recipients=tuple(recipients))
 
@@ -169,13 +180,13 @@ class Transaction:
         if protocol.fault == OUT_OF_TURN or not heard:
             raise Lost(protocol.fault)
         sender, *others = heard
-        taken = all(outcome(reply) is Outcome.ACCEPTED for reply in heard[:2])
-        answers = Answers(sender=sender, recipients=tuple(others[:1]) if outcome(sender) is Outcome.ACCEPTED else ())
+        taken = all(reply.positive for reply in heard[:2])
+        answers = Answers(sender=sender, recipients=tuple(others[:1]) if sender.positive else ())
         if any(reply.code >= 400 for reply in heard[:2]):
             if heard[-1].code == 354:
                 protocol.fault = OUT_OF_TURN  # it waits for a message that it has refused
             return answers
-        if len(heard) < 3 or not taken or outcome(heard[2]) is Outcome.ACCEPTED:
+        if len(heard) < 3 or not taken or heard[2].positive:
             raise Lost(protocol.fault or OUT_OF_TURN)
         return await self._started(answers, heard[2])
 
@@ -218,7 +229,7 @@ class Transaction:
         self.protocol.fault = fault or OUT_OF_TURN
         if not heard:
             raise Lost(fault)
-        if outcome(heard[0]) is Outcome.ACCEPTED:
+        if heard[0].positive:
             raise Lost("the message was accepted before it was sent")
         return heard[0]
 

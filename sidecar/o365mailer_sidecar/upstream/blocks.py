@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_sidecar.message.address_list import canonical
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.upstream.classify import Outcome, Verdict
+from o365mailer_sidecar.upstream.classify import Verdict
 
 # --- availability --------------------
 # Whether upstream is worth asking: what the last attempts said. Pure; the time is passed in, in seconds.

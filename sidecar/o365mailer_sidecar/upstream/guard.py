@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_sidecar.errors import Held, Refused
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
+from o365mailer_sidecar.smtp.transaction import Answers
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.upstream.blocks import Key, MailboxCooldown, RefusalCache, keys_of
-from o365mailer_sidecar.upstream.classify import Answers, Outcome, Verdict, judged, remembered, resting
+from o365mailer_sidecar.upstream.classify import Verdict, classify, remembered, resting
 
 MAILBOX: Final = (Outcome.QUOTA, Outcome.LOCKED, Outcome.UNAUTHORIZED)
 """What is said of the mailbox, not of the message."""
@@ -55,7 +57,7 @@ class SendGuard:
         now = self.monotonic()
         suspect = bool(traveller and self.rest.suspect and self.refusals.suspect(traveller.keys, self.rest.suspect))
         if why := self.rest.resting(now=now, suspect=suspect):
-            raise Held(resting(why.reply, why.verdict, seconds=why.until - now), until=why.until)
+            raise Held(resting(why.verdict, seconds=why.until - now), until=why.until)
         if traveller and (known := self.refusals.refusal(traveller.keys, now=now)):
             raise Refused(remembered(known.reply, seconds=known.until - now))
 
@@ -77,7 +79,7 @@ class SendGuard:
         if answers.final and answers.final.code == 250:
             self._accepted(traveller, answers)
         for number, reply in enumerate(answers.recipients, 1):
-            if judged(reply).reason != "mailbox-full":  # said to RCPT, it is the recipient's
+            if classify(reply).reason != "mailbox-full":  # said to RCPT, it is the recipient's
                 self._said(traveller, reply, about=number)
         self._said(traveller, answers.sender, about=SENDERS)
         for last in filter(None, (answers.start, answers.final)):
@@ -95,7 +97,7 @@ class SendGuard:
         """One reply. `about` is the place of the key that it speaks of, unless it speaks of the senders."""
         if reply.code < 400:
             return
-        verdict = judged(reply)
+        verdict = classify(reply)
         if verdict.outcome in MAILBOX:
             self.rests(reply, verdict)
         elif verdict.reason == "send-as":

@@ -6,6 +6,7 @@ The one place where "why is there no verdict" becomes a reply. The relay asks fo
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Settings
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Away, Damaged, Held, Lost, NotReady, Refused, StoreFailed, TokenRefused, Withdrawn
@@ -15,17 +16,15 @@ from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
-from o365mailer_sidecar.upstream.classify import Answers, Outcome, Verdict, judged, verdict
+from o365mailer_sidecar.upstream.classify import WITHHELD, Verdicts, accepted, told
 from o365mailer_sidecar.upstream.submit import Upstream
-
-ACCEPTED: Final = 250
-"""The one code that accepts a message; another 2xx in its place is none (RFC 5321 §4.3.2)."""
 
 DAMAGED: Final = "damaged"
 """The reason of a message whose file changed while it was sent: the connection was cut before the end of data."""
 
-WITHHELD: Final = "withheld"
-"""The reason of a recipient that was taken, and whose message was not sent because of another."""
+
+MAILBOX: Final = frozenset({Outcome.QUOTA, Outcome.LOCKED, Outcome.UNAUTHORIZED})
+"""Outcomes that are about the mailbox, not about one message."""
 
 
 class RecipientVerdict(NamedTuple):
@@ -64,8 +63,8 @@ Failed = Callable[[str, BaseException], None]
 async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, failed: Failed) -> Result:
     """Ask Exchange once. Raises nothing but CancelledError."""
     try:
-        sent, answers = await upstream.transact(message, attempt)
-        return concluded(message.envelope, sent, answers)._replace(asked=True)
+        sent, verdicts = await upstream.transact(message, attempt)
+        return concluded(message.envelope, sent, verdicts)
     except Refused as refusal:
         return _refused(message.envelope, refusal.reply, upstream.directory.settings)
     except NotReady as error:
@@ -115,49 +114,25 @@ def _barred(address: str, settings: Settings | None) -> Reply | None:
     return None
 
 
-def concluded(envelope: Envelope, sent: Envelope, answers: Answers) -> Result:
-    """What Exchange's answers mean. `sent` is the envelope that policy made of the app's."""
-    reply = verdict(sent, answers)
-    if answers.final and answers.final.code == ACCEPTED and all(200 <= to.code < 300 for to in answers.recipients):
-        return Result(reply, Outcome.ACCEPTED, "accepted")
-    found = _found(sent, answers)
-    outcomes = {verdict.outcome for _, verdict in found}
-    own = not outcomes & {Outcome.QUOTA, Outcome.LOCKED, Outcome.UNAUTHORIZED}
+def concluded(envelope: Envelope, sent: Envelope, verdicts: Verdicts) -> Result:
+    """The result of an attempt that Exchange has answered. `sent` is the envelope that policy made of the app's."""
+    decisive, found = verdicts
+    taken = decisive.outcome is Outcome.ACCEPTED
+    reply = accepted(decisive.reply) if taken else told(decisive)
+    outcomes = {verdict.outcome for verdict in found}
+    own = not outcomes & MAILBOX
     if len(outcomes) == 1:
-        return Result(reply, found[0][1].outcome, found[0][1].reason, own=own)
+        return Result(reply, found[0].outcome, found[0].reason, own=own, asked=True)
     if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one
         found = found[:1] * len(envelope.recipients)
-    fates = [
-        RecipientVerdict(to.address, verdict.outcome, said)
-        for to, (said, verdict) in zip(envelope.recipients, found, strict=True)
+    recipients = [
+        RecipientVerdict(to.address, verdict.outcome, verdict.reply)
+        for to, verdict in zip(envelope.recipients, found, strict=True)
     ]
-    served = {fate.address: fate for fate in fates if fate.outcome is Outcome.ACCEPTED}
-    fates = [served.get(fate.address, fate) for fate in fates]  # who was named twice, and taken once, has it
-    if all(fate.outcome is Outcome.ACCEPTED for fate in fates):
-        return Result(reply, Outcome.ACCEPTED, "accepted")
-    first = next(verdict for _, verdict in found if verdict.reason not in ("accepted", WITHHELD))
-    return Result(reply, first.outcome, first.reason, tuple(fates), own=own)
-
-
-def _found(sent: Envelope, answers: Answers) -> list[tuple[Reply, Verdict]]:
-    """For each recipient the reply that decides it: to MAIL, to its RCPT, or to the message."""
-    if judged(answers.sender).outcome is not Outcome.ACCEPTED:
-        return [(answers.sender, judged(answers.sender))] * len(sent.recipients)
-    end = answers.final or answers.start
-    found = []
-    for reply in answers.recipients:
-        verdict = judged(reply)
-        if verdict.reason == "mailbox-full":  # said to RCPT, it is the recipient's: this message waits, not all mail
-            verdict = verdict._replace(outcome=Outcome.DEFERRED)
-        if verdict.outcome is Outcome.ACCEPTED:
-            found.append((end, _of_end(end)) if end else (reply, Verdict(Outcome.DEFERRED, WITHHELD)))
-        else:
-            found.append((reply, verdict))
-    return found
-
-
-def _of_end(reply: Reply) -> Verdict:
-    """A 2xx that is not 250 is no acceptance of a message, nor is anything below it."""
-    if reply.code < 400 and reply.code != ACCEPTED:
-        return Verdict(Outcome.DEFERRED, "no-smtp")
-    return judged(reply)
+    # A recipient that the app named twice, and that Exchange accepted once, has the message.
+    served = {each.address: each for each in recipients if each.outcome is Outcome.ACCEPTED}
+    recipients = [served.get(each.address, each) for each in recipients]
+    if all(each.outcome is Outcome.ACCEPTED for each in recipients):
+        return Result(reply, Outcome.ACCEPTED, "accepted", asked=True)
+    first = next(verdict for verdict in found if verdict.reason not in ("accepted", WITHHELD))
+    return Result(reply, first.outcome, first.reason, tuple(recipients), own=own, asked=True)

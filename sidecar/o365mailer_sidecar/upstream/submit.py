@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from o365mailer_contract.quantities import seconds
+from o365mailer_contract.replies import Outcome
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import (
@@ -38,7 +39,7 @@ from o365mailer_sidecar.upstream.blocks import (
     RateLimit,
     TokenBackoff,
 )
-from o365mailer_sidecar.upstream.classify import Answers, Outcome, decisive, judged, outcome, told
+from o365mailer_sidecar.upstream.classify import Verdicts, classify, classify_all, told
 from o365mailer_sidecar.upstream.fair_share import FairShare
 from o365mailer_sidecar.upstream.guard import SendGuard, Traveller
 from o365mailer_sidecar.upstream.pool import Pool
@@ -46,7 +47,7 @@ from o365mailer_sidecar.upstream.pool import Pool
 CROWDED_TRIES: Final = 6
 """Times that one message is offered to a crowded mailbox before whoever keeps it is told; each waits for its turn."""
 
-Submitted = tuple[Envelope, Answers]
+Submitted = tuple[Envelope, Verdicts]
 
 
 class Upstream:
@@ -71,7 +72,7 @@ class Upstream:
         self.metrics.watch("blocked", self.gate.open_for)
 
     async def transact(self, message: Message, attempt: Attempt) -> Submitted:
-        """The envelope as it was sent, policy applied, and Exchange's answers.
+        """The envelope as it was sent, policy applied, and what Exchange's replies mean.
 
         A token that is refused is replaced once, if the directory has another by then; a connection that turns out to
         be dead is replaced once, while no octet of the message has left; a message for which the mailbox has no room
@@ -83,12 +84,13 @@ class Upstream:
             try:
                 submitted = await self._with_newest_token(message, attempt, pace=tries == 1)
             except NotAdmitted as error:
-                if outcome(error.reply) is not Outcome.THROTTLED:
+                verdict = classify(error.reply)
+                if verdict.outcome is not Outcome.THROTTLED:
                     raise
                 if self._gives_up(began, tries):
-                    raise Held(told(error.reply), until=self.pool.window.resume_at) from None
+                    raise Held(told(verdict), until=self.pool.window.resume_at) from None
                 continue
-            if outcome(decisive(submitted[1])) is not Outcome.THROTTLED:
+            if submitted[1].decisive.outcome is not Outcome.THROTTLED:
                 return submitted
             attempt.refused()
             if attempt.withdrawn or self._gives_up(began, tries):
@@ -124,10 +126,10 @@ class Upstream:
         try:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0
-                answers = await self._transact(connection, traveller, outgoing, attempt)
+                verdicts = await self._transact(connection, traveller, outgoing, attempt)
             # 421 on a connection that was idle is the host's right, and no verdict (RFC 5321 §3.8).
-            if attempt.begun or not (reused and decisive(answers).code == CLOSING):
-                return envelope, answers
+            if attempt.begun or not (reused and verdicts.decisive.reply.code == CLOSING):
+                return envelope, verdicts
         except Lost:
             if not reused or attempt.begun:
                 raise
@@ -161,7 +163,7 @@ class Upstream:
 
     async def _transact(
         self, connection: Connection, traveller: Traveller, outgoing: Outgoing, attempt: Attempt
-    ) -> Answers:
+    ) -> Verdicts:
         attempt.underway, began = True, self.clock.monotonic()
         try:
             with self.gate.passage(traveller):
@@ -171,11 +173,12 @@ class Upstream:
             spent = self.clock.monotonic() - began
             attempt.upstream += spent
             self.metrics.observe("upstream_seconds", spent)
-        if answers.final and answers.final.code == 250:
+        verdicts = classify_all(traveller.envelope, answers)
+        if verdicts.decisive.outcome is Outcome.ACCEPTED:
             self.pool.accepted(connection, seconds=spent)
-        elif outcome(decisive(answers)) is Outcome.THROTTLED:
+        elif verdicts.decisive.outcome is Outcome.THROTTLED:
             self.pool.crowded(connection)
-        return answers
+        return verdicts
 
     def blocked(self) -> Blocked | None:
         """Why asking now is pointless; None when an attempt is worth it."""
@@ -241,7 +244,7 @@ class Upstream:
 
     def _concerns_mailbox(self, reply: Reply) -> bool:
         """Whether the answer to AUTH speaks of the mailbox, so that the host is not away; it is taken note of."""
-        verdict = judged(reply)
+        verdict = classify(reply)
         if verdict.outcome is Outcome.THROTTLED:
             self.pool.crowded()
         elif verdict.outcome in (Outcome.QUOTA, Outcome.LOCKED):
