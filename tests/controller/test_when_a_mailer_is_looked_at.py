@@ -18,7 +18,7 @@ from o365mailer_operator.controller.cluster import Cluster
 from o365mailer_operator.controller.cluster_errors import Unavailable
 from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache
-from o365mailer_operator.controller.main import RECONCILE_LIMIT, Controller, pause_after_failed_looks
+from o365mailer_operator.controller.main import RECONCILE_LIMIT, Controller, pause_after_failures
 from o365mailer_operator.controller.options import parse
 from o365mailer_operator.controller.reconcile import UNREADY_JITTER, Reconciler, unready_pause
 from o365mailer_operator.controller.watch import WatchEnded
@@ -47,9 +47,9 @@ def test_a_mailer_that_is_not_ready_is_looked_at_often_at_first_and_every_interv
 
 
 def test_failed_looks_are_repeated_ever_more_rarely_and_not_in_step() -> None:
-    pauses = [pause_after_failed_looks(failures, random=0.5) for failures in (1, 2, 3, 20, 10**6)]
+    pauses = [pause_after_failures(failures, random=0.5) for failures in (1, 2, 3, 20, 10**6)]
     assert pauses == [5, 7.5, 11.25, 60, 60]
-    assert [pause_after_failed_looks(9, random=random) for random in (0, 1)] == pytest.approx([48, 72])
+    assert [pause_after_failures(9, random=random) for random in (0, 1)] == pytest.approx([48, 72])
 
 
 class Looked:
@@ -74,7 +74,7 @@ def test_a_look_that_does_not_end_is_no_defect_of_the_controller(caplog: pytest.
 
     async def play() -> None:
         looked = Looked(forever)
-        pause = await looked.controller.look(Key("app", "noreply"))
+        pause = await looked.controller.reconcile(Key("app", "noreply"))
         assert asyncio.get_running_loop().time() == pytest.approx(RECONCILE_LIMIT)
         assert pause == pytest.approx(5, rel=0.2)
         assert looked.counted("timeout")
@@ -90,7 +90,7 @@ def test_of_looks_that_the_api_server_does_not_answer_the_first_is_logged(caplog
 
     async def play() -> None:
         looked = Looked(away)
-        pauses = [await looked.controller.look(Key("app", "noreply")) or 0.0 for _ in range(12)]
+        pauses = [await looked.controller.reconcile(Key("app", "noreply")) or 0.0 for _ in range(12)]
         assert 4 <= pauses[0] <= 6
         assert 48 <= pauses[-1] <= 72
 
@@ -104,7 +104,7 @@ def test_a_defect_in_a_look_is_told_as_one(caplog: pytest.LogCaptureFixture) -> 
 
     async def play() -> None:
         looked = Looked(defective)
-        assert await looked.controller.look(Key("app", "noreply")) == 60
+        assert await looked.controller.reconcile(Key("app", "noreply")) == 60
         assert looked.counted("internal_error")
 
     virtual_time.run(play())

@@ -1,9 +1,9 @@
-"""Whether the watch delivers what a LIST shows. Readiness and a metric speak of the last time that they agreed.
+"""Whether the watch delivers what a LIST shows. Readiness and a metric follow from the last time that they agreed.
 
-On a quiet cluster a watch that has died looks like one in which nothing happens, and kopf can wait for ever without a
-log line. So a LIST of the mailers' metadata, from the API server's cache, is compared with what the watch delivered:
-- what differs for a while is looked at, so that a dead watch delays a mailer by minutes and loses none;
-- when they do not agree for RESTART_AFTER, WatchEnded ends the process, and Kubernetes starts it anew.
+On a quiet cluster a dead watch looks like one in which nothing happens, and kopf can wait for ever without a log line.
+So a LIST of the mailers' metadata, from the API server's cache, is compared with what the watch delivered:
+- A mailer that differs for a while is reconciled, so a dead watch delays a mailer by minutes and loses none.
+- After RESTART_AFTER without agreement WatchEnded ends the process, and Kubernetes starts it again.
 """
 
 import asyncio
@@ -24,8 +24,9 @@ INTERVAL: Final = 300.0
 EMPTY_INTERVAL: Final = 30.0
 """The same while there are no mailers: a watch that never began agrees with an empty list."""
 TOLERANCE: Final = 10.0
-"""Seconds that a difference may last: the watch and the LIST may come from caches that are not equally new."""
+"""Seconds that a difference may last: the watch and the LIST may come from caches of different age."""
 RESTART_AFTER: Final = 300.0
+"""Seconds of a difference after which the process ends."""
 LONGEST_SILENCE: Final = 2 * INTERVAL + 60
 """Seconds without agreement after which the replica is not ready."""
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Agreement:
-    """Compares for as long as it runs. `notice` asks for a look at a mailer;"""
+    """Compares for as long as it runs. `notice` asks for a reconcile of a mailer."""
 
     cluster: Cluster
     cache: MailerCache
@@ -45,7 +46,7 @@ class Agreement:
     last: float | None = None
     """When they last agreed, on the monotonic clock."""
     last_wall: float = 0.0
-    """The same in Unix time; 0 before the first time."""
+    """The same in Unix time; 0 until they have agreed once."""
 
     @property
     def stale(self) -> bool:
@@ -60,8 +61,8 @@ class Agreement:
             await asyncio.sleep(INTERVAL if self.cache.delivered else EMPTY_INTERVAL)
 
     async def _reach(self) -> None:
-        """Returns when LIST and watch agree, or differ only in what has just changed."""
-        began: float | None = None  # of comparisons without a gap; after one, a difference may be of any age
+        """Returns when the LIST and the watch agree, or differ only in what has just changed."""
+        began: float | None = None  # of comparisons without a gap; after a gap, a difference may be of any age
         told = False
         since: dict[tuple[Key, Difference], float] = {}
         pause = 1.0
@@ -87,7 +88,7 @@ class Agreement:
             pause = min(2 * pause, TOLERANCE)
 
     async def _differences(self) -> set[tuple[Key, Difference]] | None:
-        """What differs now; None where the API server does not say, or need not be asked."""
+        """What differs now; None where the API server does not answer, or this replica does not lead."""
         if not self.leading():
             return None
         try:

@@ -1,8 +1,8 @@
 """Keeps the webhook's authority Secret, and the `caBundle` of its one MutatingWebhookConfiguration.
 
-Level-triggered: each step reads both, decides (authority.advance) and writes what differs, the Secret first. A step is
-made after each change of the configuration, which is how a `caBundle` that `kubectl replace` wiped is back at once,
-and every few seconds for what time brings. Every write carries the resourceVersion that was read.
+Level-triggered: each step reads both, decides (authority.advance) and writes what differs, the Secret first. The keeper
+takes a step after each change of the configuration, so a `caBundle` that `kubectl replace` wiped is back at once, and
+every few seconds for what time brings. Every write carries the resourceVersion that was read.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from o365mailer_operator.pki import authority
 from o365mailer_operator.pki.authority import Authorities
 
 PUBLICATION: Final = 60.0
-"""Seconds that a bundle must have been carried before its newest authority signs: the API servers of a cluster learn of
-it from their watches, one after the other."""
+"""Seconds that the configuration must have carried a bundle before its newest authority signs: the API servers of a
+cluster learn of the bundle from their watches, one after the other."""
 PAUSE: Final = 15.0
-"""Seconds between two steps, and before a broken watch is opened anew."""
+"""Seconds between two steps, and before a broken watch is opened again."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class AuthorityKeeper:
-    """One keeper; two at once would not harm each other, since every write can lose with a Conflict."""
+    """Two keepers at once do not harm each other, since every write can lose with a Conflict."""
 
     cluster: Cluster
     namespace: str
@@ -42,7 +42,7 @@ class AuthorityKeeper:
     """The MutatingWebhookConfiguration's name."""
     clock: Clock
     leading: Callable[[], bool] = lambda: True
-    """Whether this replica may write now. A write that began before it could not is stopped by its resourceVersion."""
+    """Whether this replica may write now. Its resourceVersion stops a write that began while it could."""
     lifetime: datetime.timedelta = authority.LIFETIME
     publication: float = PUBLICATION
     pause: float = PAUSE
@@ -61,7 +61,7 @@ class AuthorityKeeper:
             try:
                 async for _ in self.cluster.watch(WEBHOOKS, name=self.configuration):
                     await self.attempt()
-                await asyncio.sleep(min(1.0, self.pause))  # an API server that ends every watch at once
+                await asyncio.sleep(min(1.0, self.pause))  # some API server may end every watch at once
             except ClusterError as error:
                 log.warning("the webhook configuration cannot be watched", extra={"error": str(error)})
                 await asyncio.sleep(self.pause)
@@ -72,7 +72,7 @@ class AuthorityKeeper:
             await asyncio.sleep(self.pause)
 
     async def attempt(self) -> None:
-        """One step; what fails is logged and tried again with the next."""
+        """One step. A failure is logged, and the next step tries again."""
         async with self._turn:
             if not self.leading():
                 return
@@ -106,7 +106,7 @@ class AuthorityKeeper:
             await self._publish(configuration, wanted)
 
     def _is_published(self, configuration: Manifest | None, bundle: bytes) -> bool:
-        """Whether the configuration was seen with this bundle, and no other, for `publication` seconds."""
+        """Whether the configuration has had this bundle, and no other, for `publication` seconds."""
         if not authority.carried(configuration, bundle):
             self._published = b""
             return False

@@ -1,7 +1,7 @@
 """The API server, through nine verbs. The only module that knows `kubernetes.aio`.
 
-Objects are the API's own JSON (`dict`), not the client's models: what we do not know in an object survives a
-read-modify-write, and the typed half of the client (most of its 84 MB) is never built. Every call has a time-out, and
+Objects are the API's own JSON (`dict`), not the client's models: unknown members of an object survive a
+read-modify-write, and the typed half of the client (most of its 84 MB) is never built. Every call has a timeout, and
 every failure is one of cluster_errors.
 """
 
@@ -22,15 +22,15 @@ from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, 
 from o365mailer_operator.controller.mailer import Manifest
 
 REQUEST_TIMEOUT: Final = 10.0
-"""Seconds for one request, the connection included. Less than a Lease lives, so that a hung call cannot outlive it."""
+"""Seconds for one request, the connection included. Shorter than a Lease, so that a hung call cannot outlive it."""
 WATCH_SECONDS: Final = 300
-"""How long one watch lasts before it is opened anew, which notices a connection that a middlebox dropped."""
+"""Seconds until a watch is opened again, which notices a connection that a middlebox dropped."""
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 METADATA: Final = f"{JSON};as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,{JSON}"
-"""A list without specs and status."""
+"""A list of metadata alone."""
 FROM_CACHE: Final = ("resourceVersion", "0")
-"""Whatever version the API server has in memory, without a question to etcd."""
+"""Any version that the API server has in memory, without a request to etcd."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Resource:
     namespaced: bool = True
 
     def path(self, *, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-        """The path of one object, or of the collection; of all namespaces' where none is given."""
+        """The path of one object, or of the collection; without a namespace, of all namespaces' collection."""
         parts = [self.root]
         if self.namespaced and namespace:
             parts += ["namespaces", namespace]
@@ -59,7 +59,7 @@ WEBHOOKS: Final = Resource("/apis/admissionregistration.k8s.io/v1", "mutatingweb
 
 @dataclasses.dataclass(frozen=True)
 class Login:
-    """How to reach the API server, for those who open connections of their own. `token` is a secret."""
+    """How to reach the API server, for a client that opens its own connections. `token` is a secret."""
 
     server: str
     ca_path: str | None
@@ -69,7 +69,7 @@ class Login:
 
 
 class Cluster:
-    """One API server, as one identity. An asynchronous context manager.
+    """One API server, used as one identity. An asynchronous context manager.
 
     Every verb raises ClusterError (its subclasses are in cluster_errors).
     """
@@ -89,7 +89,7 @@ class Cluster:
         await self._api.close()  # type: ignore[no-untyped-call]  # the client's own, untyped
 
     async def login(self) -> Login:
-        """The address and identity of this moment (a pod's token changes every hour)."""
+        """The current address and identity (a pod's token changes every hour)."""
         settings = self._api.configuration
         bearer = (await settings.auth_settings()).get("BearerToken", {}).get("value", "")
         return Login(
@@ -107,7 +107,7 @@ class Cluster:
     async def find(
         self, resource: Resource, *, name: str, namespace: str | None = None, cached: bool = False
     ) -> Manifest | None:
-        """The object, or None where there is none. With `cached`, as the API server's watch cache has it."""
+        """The object, or None. With `cached`, as the API server's watch cache has it."""
         query = [FROM_CACHE] if cached else None
         try:
             return await self._request("GET", resource.path(namespace=namespace, name=name), query=query)
@@ -120,22 +120,22 @@ class Cluster:
         return [item["metadata"] for item in listed["items"] or ()]  # null where there are none
 
     async def count(self, resource: Resource, *, namespace: str | None = None) -> int:
-        """How many there are, at most 1: a question whether the kind is served and may be listed. Raises Absent."""
+        """How many there are, at most 1: tells whether the kind is served and may be listed. Raises Absent."""
         listed = await self._request("GET", resource.path(namespace=namespace), query=[("limit", "1")])
         return len(listed["items"])
 
     async def create(self, resource: Resource, manifest: Manifest, *, namespace: str | None = None) -> Manifest:
-        """The created object. Raises Conflict when the name is taken."""
+        """The created object. Raises Conflict if the name is taken."""
         return await self._request("POST", resource.path(namespace=namespace), body=manifest)
 
     async def replace(self, resource: Resource, manifest: Manifest, *, namespace: str | None = None) -> Manifest:
-        """The replaced object. With `metadata.resourceVersion`, raises Conflict when it has changed since."""
+        """The replaced object. With `metadata.resourceVersion`, raises Conflict if the object has changed since."""
         return await self._request(
             "PUT", resource.path(namespace=namespace, name=manifest["metadata"]["name"]), body=manifest
         )
 
     async def patch(self, resource: Resource, change: Manifest, *, name: str, namespace: str | None = None) -> Manifest:
-        """The object after a JSON merge patch (RFC 7386). A resourceVersion in the patch makes a Conflict possible."""
+        """The object after a JSON merge patch (RFC 7386). With a resourceVersion in it, may raise Conflict."""
         return await self._request("PATCH", resource.path(namespace=namespace, name=name), body=change)
 
     async def patch_status(
@@ -150,8 +150,8 @@ class Cluster:
     ) -> AsyncIterator[Manifest | None]:
         """The object now, and again after each of its changes; None while it does not exist.
 
-        Ends after WATCH_SECONDS, or when the API server ends it: call again, pausing in between. Between two calls
-        nothing is missed, because each begins with the object as it is.
+        Ends after WATCH_SECONDS, or when the API server ends it: call again after a pause. Two calls miss nothing in
+        between, because each begins with the object as it is.
         """
         selector = [("fieldSelector", f"metadata.name={name}")]
         path = resource.path(namespace=namespace)
@@ -222,7 +222,7 @@ class Cluster:
 async def connect(environment: Mapping[str, str] = os.environ) -> Cluster:
     """The cluster of the pod that we run in; elsewhere the one of `KUBECONFIG` (its current context).
 
-    Raises Refused when neither says where the API server is.
+    Raises Refused if neither names an API server.
     """
     configuration = client.Configuration()
     try:

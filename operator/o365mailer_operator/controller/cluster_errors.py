@@ -1,4 +1,4 @@
-"""What the API server can answer instead of what was asked, translated once.
+"""Failures of a request to the API server, translated once.
 
     ClusterError
     ├── Absent        there is no such object                            LookupError
@@ -7,13 +7,13 @@
     ├── Refused       the API server will not take the object            ValueError
     └── Unavailable   no answer, or "not now"; time heals it             ConnectionError
 
-Texts name the verb, the kind and the object, and carry the API server's own sentence; never what was sent.
+Texts name the verb, the kind and the object, and quote the API server's sentence. They never quote what was sent.
 """
 
 from typing import Final
 
 MESSAGE_LIMIT: Final = 300
-"""Characters of the API server's sentence that are kept: it can quote whole schemas."""
+"""Characters of the API server's sentence: it can quote whole schemas."""
 
 
 class ClusterError(Exception):
@@ -37,7 +37,7 @@ class Refused(ClusterError, ValueError):
 
 
 class Unavailable(ClusterError, ConnectionError):
-    """No connection, a time-out, 429, 5xx."""
+    """No connection, a timeout, 429, 5xx."""
 
 
 BY_STATUS: Final[dict[int, type[ClusterError]]] = {

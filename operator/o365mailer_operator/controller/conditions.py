@@ -1,8 +1,8 @@
 """The conditions Ready and TokenIssued, and the closed vocabulary of their reasons. Pure.
 
-- TokenIssued: did the last attempt to get a token succeed, and if not, why.
-- Ready: is there a token in the Secret that pods can submit mail with now. A failing refresh leaves Ready True while
-  the last token lives, with the reason RefreshFailing: mail still flows, and somebody should look before it stops.
+- TokenIssued: whether the last attempt to get a token succeeded, and if not, why.
+- Ready: whether the Secret holds a token that pods can submit mail with now. A failing refresh leaves Ready True with
+  the reason RefreshFailing until the last token expires: mail still flows, and a person should act before it stops.
 
 Conventions: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 (typical status properties), read 2026-11-23.
@@ -22,7 +22,7 @@ READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
 """The type of a condition, and its reason while it is True."""
 OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED})
-"""Every type that this controller sets, or has set in an earlier version. The conditions of all others are theirs."""
+"""Every type that this controller sets, or has set in an earlier version. Other types belong to other writers."""
 
 TOKEN_VALID: Final = "TokenValid"
 REFRESH_FAILING: Final = "RefreshFailing"
@@ -60,14 +60,14 @@ class Problem:
 
 
 def token_issued(problem: Problem | None, *, note: str) -> Condition:
-    """TokenIssued; `note` is said when there is no problem."""
+    """TokenIssued; `note` is the message where there is no problem."""
     if problem is None:
         return _condition(TOKEN_ISSUED, "True", TOKEN_ISSUED, note)
     return _condition(TOKEN_ISSUED, "False", problem.reason, problem.message)
 
 
 def ready(problem: Problem | None, *, usable: bool, expires_at: datetime.datetime | None) -> Condition:
-    """Ready; `usable`: the Secret holds a live token for what the spec asks."""
+    """Ready; `usable`: the Secret holds a valid token for this spec."""
     if not usable:
         reason, message = (
             (problem.reason, problem.message) if problem else (TOKEN_ISSUED, "The token is being written.")
@@ -91,7 +91,7 @@ def carried(wanted: Condition, *, before: Status, generation: int, now: datetime
 
 
 def merged(before: tuple[Condition, ...], ours: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    """The conditions to write: `ours`, and what others have set. Of our own types, those that `ours` lacks are gone."""
+    """The conditions to write: `ours`, and those of other writers. A condition of our types that `ours` lacks goes."""
     by_type = {condition.type: condition for condition in ours}
     kept = [by_type.get(each.type, each) for each in before if each.type in by_type or each.type not in OWN_TYPES]
     present = {condition.type for condition in kept}
@@ -99,7 +99,7 @@ def merged(before: tuple[Condition, ...], ours: tuple[Condition, ...]) -> tuple[
 
 
 def changes(before: Status, after: Status) -> tuple[Condition, ...]:
-    """The conditions whose status or reason is news. What both say with the same words is told once, as Ready's."""
+    """The conditions whose status or reason has changed. Where both give the same reason, Ready alone is in it."""
 
     def is_news(condition: Condition) -> bool:
         old = before.condition(condition.type)

@@ -1,7 +1,7 @@
 """What to do about one mailer. Pure: everything is decided from the mailer, the Secrets and the clock.
 
-A decision rests on what stands in the cluster: the token's origin in the token Secret's annotations, and failed
-attempts in the mailer's status. So a restarted controller, or another replica, goes on where the one before it was: it
+A decision depends on what the cluster holds: the token's origin in the token Secret's annotations, and failed attempts
+in the mailer's status. So a restarted controller, or another replica, continues where the one before it stopped: it
 mints nothing again and asks no sooner.
 """
 
@@ -29,17 +29,17 @@ from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 from o365mailer_operator.token.spec import Spec, decode_spec
 
 CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=5)
-"""How far the clocks of two nodes may differ. A token from further ahead was dated by a clock that was wrong: its end
-may long be over."""
+"""How far the clocks of two nodes may differ. A token from further ahead has its date from a wrong clock, and may have
+expired."""
 ATTEMPTS_APART: Final = datetime.timedelta(seconds=10)
-"""Between two attempts of one mailer, whatever asks: an annotation, a Secret or a mailer that is written in a loop."""
+"""Between two attempts of one mailer. Something may write an annotation, a Secret or the mailer in a loop."""
 LONGEST_PAUSE: Final = datetime.timedelta(seconds=LONGEST_RETRY_AFTER) + CLOCK_TOLERANCE
-"""No pause after a failure is longer: one that is was counted from a wrong clock, or written by hand."""
+"""After a failure. A longer pause in a status comes from a wrong clock, or from a person who edited it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Observed:
-    """All that a decision rests on."""
+    """All that a decision depends on."""
 
     mailer: Mailer
     spec: Spec | InvalidSpec
@@ -50,9 +50,9 @@ class Observed:
     token_secret: Manifest | None
     now: datetime.datetime
     salt: bytes = dataclasses.field(repr=False)
-    """16 random bytes, for the fingerprint of a token that is obtained now."""
+    """16 random bytes, for the fingerprint of a new token."""
     attempted: datetime.datetime | None = None
-    """When this process last asked for a token for this mailer: the status may not have been written since."""
+    """When this process last asked Entra for this mailer. The status may not say so yet."""
 
     @property
     def ours(self) -> bool:
@@ -62,56 +62,56 @@ class Observed:
 
     @functools.cached_property
     def directory(self) -> Directory | None:
-        """What the token Secret holds, where it is ours and can be used."""
+        """What the token Secret holds, if it is ours and can be used."""
         return read_directory(self.token_secret) if self.token_secret is not None and self.ours else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Aim:
-    """What a token is wanted for. A token of another aim is replaced; a failure of this one is not soon repeated."""
+    """What a token is for. A token of another aim is replaced; a failed attempt for this aim is not repeated soon."""
 
     identity: str
     credential: Credential = dataclasses.field(repr=False)
     authorities: str | None = dataclasses.field(repr=False)
-    """Whom Entra's certificate may come from: others are worth another attempt, not another token."""
+    """The authorities that Entra's certificate may come from. A change is a reason for an attempt, not for a token."""
     refresh_request: str
     key: bytes = dataclasses.field(repr=False)
-    """The UIDs of the credential's Secrets, which only those know who may read these Secrets."""
+    """The UIDs of the credential's Secrets. Who cannot read these Secrets does not know them."""
 
     @functools.cached_property
     def digest(self) -> str:
-        """A name for this aim, for the status, which people read who may not read Secrets.
+        """A name for this aim in the status, which people may read who may not read Secrets.
 
-        They learn nothing of the credential from it, not even by guessing: its key is random and in those Secrets.
+        It tells them nothing about the credential, not even by guessing: its key is random and in those Secrets.
         """
         text = "\0".join((self.identity, self.authorities or "", self.refresh_request))
         content = fingerprint(self.credential, salt=self.key)
         return hmac.new(self.key, f"{content}\0{text}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def met_by(self, origin: Origin) -> bool:
-        """Whether a token of that origin is the one that is wanted."""
+        """Whether a token of that origin is for this aim."""
         asked = self.refresh_request not in ("", origin.refresh_request)
         return self.identity == origin.identity and not asked and has_fingerprint(self.credential, origin.fingerprint)
 
 
 @dataclasses.dataclass(frozen=True)
 class Leave:
-    """The mailer is being deleted: touch nothing, the garbage collector does the rest."""
+    """The mailer is being deleted: write nothing. The garbage collector deletes its Secret."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Hold:
-    """No token can be asked for, and the directory stays as it is."""
+    """The controller cannot ask for a token, and the mailer directory stays as it is."""
 
     problem: Problem
 
 
 @dataclasses.dataclass(frozen=True)
 class Keep:
-    """The token in the directory serves on; what is beside it is brought up to date.
+    """The token in the directory stays in use; the settings beside it are brought up to date.
 
-    `problem`: a refresh is due but an attempt has failed, and the next one is not due yet. `until`: another token is
-    wanted, but the last attempt was less than ATTEMPTS_APART ago.
+    `problem`: a refresh is due, but an attempt has failed and the next one is not due yet. `until`: another token is
+    needed, but the last attempt was less than ATTEMPTS_APART ago.
     """
 
     spec: Spec
@@ -134,7 +134,7 @@ Step = Leave | Hold | Keep | Mint
 
 
 def read_spec(mailer: Mailer) -> Spec | InvalidSpec:
-    """The mailer's spec, or what is wrong with it (a CRD of another version may have let it pass)."""
+    """The mailer's spec, or what is wrong with it (a CRD of another version may accept other specs)."""
     try:
         return decode_spec(mailer.spec)
     except InvalidSpec as error:
@@ -194,9 +194,9 @@ def _due(directory: Directory, now: datetime.datetime) -> bool:
 
 
 def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
-    """When a token may be asked for that was wanted by a change so soon after the last attempt.
+    """When the controller may ask for a token that a change needs so soon after the last attempt; None for now.
 
-    A retry after a failure and a refresh that is due are paced by schedule.py, and not by this.
+    schedule.py paces retries after a failure and refreshes that are due.
     """
     status, directory, now = observed.mailer.status, observed.directory, observed.now
     if status.attempt == aim.digest or (
@@ -209,7 +209,7 @@ def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
 
 
 def _failure_to_wait_out(observed: Observed, aim: Aim) -> Problem | None:
-    """The failure of an earlier attempt with this very aim, while its pause lasts."""
+    """The failure of an earlier attempt for this aim, during its pause."""
     status = observed.mailer.status
     if status.attempt != aim.digest or status.next_refresh is None:
         return None

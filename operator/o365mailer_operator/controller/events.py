@@ -1,6 +1,6 @@
-"""One Event for each change of a mailer's condition, so that `kubectl describe` tells its story.
+"""One Event for each change of a mailer's condition, which `kubectl describe` shows.
 
-A change that comes back raises the count of its Event instead of making another, as the API's own recorder does
+A change that happens again raises the count of its Event, as with the API's own recorder
 (https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/).
 """
 
@@ -18,7 +18,7 @@ from o365mailer_operator.controller.mailer import Condition, Mailer, Manifest
 REPORTER: Final = f"{names.GROUP}/controller"
 NOTE_LIMIT: Final = 1024
 INSTANCE_LIMIT: Final = 128
-"""What the API server takes in `note` (octets) and `reportingInstance`."""
+"""What the API server accepts in `note` (bytes) and `reportingInstance` (characters)."""
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +52,13 @@ def event_of(mailer: Mailer, condition: Condition, *, now: datetime.datetime, in
 
 
 def repeated(event: Manifest, *, now: datetime.datetime) -> Manifest:
-    """The change that says that an Event has happened once more. All else in an Event cannot be changed."""
+    """The patch for an Event that happens once more. The API server lets nothing else in an Event change."""
     count = (event.get("series") or {}).get("count", 1)
     return {"series": {"count": count + 1, "lastObservedTime": micro_time(now)}}
 
 
 class Recorder:
-    """Writes Events. An Event that cannot be written is logged; it never holds up what it is about."""
+    """Writes Events. If one cannot be written, that is logged and nothing waits for it."""
 
     def __init__(self, cluster: Cluster, *, instance: str, clock: Callable[[], datetime.datetime]) -> None:
         self.cluster = cluster
@@ -66,7 +66,7 @@ class Recorder:
         self.clock = clock
 
     async def record(self, mailer: Mailer, condition: Condition) -> None:
-        """Tell of one change."""
+        """Write the Event of one change."""
         event = event_of(mailer, condition, now=self.clock(), instance=self.instance)
         try:
             await self._write(event)
@@ -85,5 +85,5 @@ class Recorder:
 
 
 def micro_time(instant: datetime.datetime) -> str:
-    """An instant as the API's MicroTime: UTC, always with six digits of the second's fraction."""
+    """An instant as the API's MicroTime: UTC, with six decimals of the second."""
     return f"{instant.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

@@ -3,18 +3,18 @@
 The client library's own elector is not used: it renews after the work that it guards has died, does not release, reads
 the wall clock, and lets a hung request outlive the Lease. Here:
 
-- A replica that waits takes over when the record has not changed for its `leaseDurationSeconds` on its own monotonic
-  clock. Clocks of different machines are never compared (client-go does the same).
-- The holder counts its own deadline from before each renewal was sent, and stops work at two thirds of the duration,
-  before another replica can begin.
+- A waiting replica takes over when the record has not changed for its `leaseDurationSeconds` on the replica's own
+  monotonic clock. Clocks of different machines are never compared (client-go does the same).
+- The holder counts its deadline from before it sends a renewal, and stops work at two thirds of the duration, before
+  another replica can begin.
 - A holder that could not renew in time keeps its process and takes the Lease again. This is safe at any later time: the
   record still names this process, and the write carries the resourceVersion that was read, so no other replica has held
-  the Lease in between. When the record names anyone else, LeaseLost ends the process.
+  the Lease in between. If the record names another holder, LeaseLost ends the process.
 - Time in which a waiting replica gets no answer from the API server counts for little: the holder could not renew then
-  either, and it still has tokens in memory that it could not write.
+  either, and it may still have tokens in memory that it could not write.
 - A request may take a third of the duration at most.
-- `leaseDurationSeconds` is four fifths of the duration. The last fifth is two pauses between looks, so another replica
-  works within the duration.
+- `leaseDurationSeconds` is four fifths of the duration. The last fifth is two pauses between attempts, so another
+  replica works within the duration.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ EXPIRY_SHARE: Final = 4 / 5
 RETRY_SHARE: Final = 1 / 10
 """Of the duration: 10, 5, 12 and 1.5 s of 15 s."""
 SHORTEST: Final = 5.0
-"""Seconds. The record counts whole seconds; a shorter duration would leave no time between silence and expiry."""
+"""Seconds. The record counts whole seconds; a shorter duration leaves no time between the holder's stop and expiry."""
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class LeaseLost(Exception):
 
 
 class NotLeading(Exception):
-    """The Lease is not held at this moment: do nothing that another replica might do too."""
+    """This process does not hold the Lease now: do nothing that another replica might do too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +81,13 @@ class Lease:
         self.deadline = float("-inf")
         self.sighting: _Sighting | None = None
         self.looked = False
-        """Whether the API server has ever answered about it."""
+        """Whether the API server has ever answered."""
         self.terms = 0
-        """How many times this process has taken the Lease; while it renews in time, it stays in one term."""
+        """How many times this process has taken the Lease. A renewal in time does not count."""
 
     @property
     def held(self) -> bool:
-        """Whether we may act now. Ask again before each act that must not be done twice."""
+        """Whether this process may act now. Ask before each act that must not happen twice."""
         return self.clock.monotonic() < self.deadline
 
     def check(self) -> None:
@@ -126,7 +126,7 @@ class Lease:
                 )
 
     async def release(self) -> None:
-        """Give it back, so that another replica need not wait. Failing to is no harm."""
+        """Give it back, so that another replica need not wait. A failure does no harm."""
         if not self.held:
             return
         self.deadline = float("-inf")
@@ -139,7 +139,7 @@ class Lease:
             log.warning("the Lease could not be released", extra={"error": str(error)})
 
     async def _attempt(self) -> bool:
-        """Take or renew the Lease. False where it is somebody else's; raises ClusterError where nobody knows."""
+        """Take or renew the Lease. False if another replica holds it. Raises ClusterError."""
         began = self.clock.monotonic()
         try:
             async with asyncio.timeout(self.duration * REQUEST_SHARE):
@@ -165,7 +165,7 @@ class Lease:
             return True
         holder = lease["spec"].get("holderIdentity") or ""
         if holder != self.identity and self.terms:
-            return False  # expired or given back, it does not matter: another replica has worked in between
+            return False  # another replica has worked in between, even if the Lease has expired since
         if holder not in ("", self.identity) and not self._expired(lease):
             return False
         await self.cluster.replace(LEASES, self._ours(lease, holder), namespace=self.namespace)

@@ -1,4 +1,4 @@
-"""An O365Mailer as the API server holds it: who it is, what is asked of it, and what we last said about it."""
+"""An O365Mailer as the API server holds it: identity, spec and status."""
 
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -8,7 +8,7 @@ from o365mailer_contract import names
 from o365mailer_contract.settings import Instant, Part
 
 LARGEST_COUNT: Final = 2**53
-"""What every reader of JSON still counts exactly. More than that was not counted by us."""
+"""The largest number that every JSON reader keeps exact. The controller writes no larger one."""
 
 Manifest = dict[str, Any]
 """An object as the API server writes it."""
@@ -37,9 +37,9 @@ class Condition(Part, frozen=True, omit_defaults=True):
 
 
 class Status(Part, frozen=True, omit_defaults=True):
-    """What the controller says about a mailer, read back as the memory of failed attempts.
+    """What the controller writes about a mailer, and reads back to know of failed attempts.
 
-    `conditions` holds those of other writers too.
+    `conditions` includes those of other writers.
     """
 
     observed_generation: int = 0
@@ -54,7 +54,7 @@ class Status(Part, frozen=True, omit_defaults=True):
     last_attempt_time: Instant | None = None
 
     def condition(self, kind: str) -> Condition | None:
-        """The condition of a type, if it has ever been set."""
+        """The condition of a type, if it is set."""
         return next((condition for condition in self.conditions if condition.type == kind), None)
 
 
@@ -81,17 +81,17 @@ class Mailer(Part, frozen=True):
 
     @property
     def refresh_request(self) -> str:
-        """The value of the annotation that asks for a fresh token; empty where nobody asks."""
+        """The value of the annotation that asks for a fresh token; empty without one."""
         return self.metadata.annotations.get(names.REFRESH_ANNOTATION, "")
 
     @property
     def deleting(self) -> bool:
-        """Whether it is on its way out: its Secret is left to the garbage collector."""
+        """Whether it is being deleted. The garbage collector deletes its Secret."""
         return self.metadata.deletion_timestamp is not None
 
     @property
     def owner_reference(self) -> Manifest:
-        """What makes the garbage collector delete an object with this mailer."""
+        """With it, the garbage collector deletes an object together with this mailer."""
         return {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -102,7 +102,7 @@ class Mailer(Part, frozen=True):
 
 
 def decode_mailer(manifest: Manifest) -> Mailer:
-    """The mailer in the API server's JSON. A status that somebody else has spoilt counts as none."""
+    """The mailer in the API server's JSON. A status that another writer has broken counts as none."""
     try:
         return msgspec.convert(manifest, Mailer)
     except msgspec.ValidationError:
@@ -112,8 +112,8 @@ def decode_mailer(manifest: Manifest) -> Mailer:
 def encode_status(status: Status) -> Manifest:
     """The status as JSON. Members without a value are null, so that a merge patch removes them.
 
-    A merge patch replaces the whole array of conditions, those of others too: send it with the resourceVersion that the
-    status was read with, so that a condition which was written in between makes a Conflict.
+    A merge patch replaces the whole array of conditions, other writers' included. Send it with the resourceVersion that
+    was read, so that a condition which another writer sets in between causes a Conflict.
     """
     encoded: Manifest = dict.fromkeys(field.encode_name for field in msgspec.structs.fields(Status))
     return {**encoded, **msgspec.to_builtins(status)}

@@ -1,4 +1,4 @@
-"""The mailers as the watch delivered them (an informer's cache): a look at one needs no request for it. Pure."""
+"""The mailers as the watch delivered them (an informer's cache), so that a reconcile need not read its mailer. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from o365mailer_operator.controller.mailer import Key, Mailer, Manifest, decode_
 
 
 class Version(NamedTuple):
-    """What asks for a look when it changes. Our own writes of the status change none of it."""
+    """A change of any of these needs a reconcile. Our own writes of the status change none of them."""
 
     uid: str | None
     generation: int | None
@@ -21,15 +21,15 @@ Difference = tuple[Version | None, Version | None]
 
 
 class MailerCache:
-    """All mailers of the watch, each in its newest version."""
+    """The newest version of each mailer."""
 
     def __init__(self) -> None:
         self.mailers: dict[Key, Mailer] = {}
         self.delivered: dict[Key, Version] = {}
-        """By the watch alone: what this process read or wrote itself says nothing about the watch."""
+        """By the watch alone, and not by what this process read or wrote itself."""
 
     def deliver(self, manifest: Manifest, *, deleted: bool) -> bool:
-        """Take an event of the watch. Whether it asks for a look."""
+        """Take an event of the watch. True if the mailer needs a reconcile."""
         key, version = key_of(manifest["metadata"]), version_of(manifest["metadata"])
         if deleted:
             self.mailers.pop(key, None)
@@ -41,17 +41,17 @@ class MailerCache:
         return changed
 
     def wrote(self, manifest: Manifest) -> None:
-        """Take the answer to a write of the status: the next look must see it, and its event may come later."""
+        """Take the answer to a write of the status: the next reconcile must see it, and its event may come later."""
         key = key_of(manifest["metadata"])
-        if key in self.mailers:  # or it was deleted meanwhile
+        if key in self.mailers:  # it may be deleted by now
             self._keep(key, decode_mailer(manifest))
 
     def drop(self, key: Key) -> None:
-        """Forget a mailer that the API server no longer has, although the watch has not said so."""
+        """Forget a mailer that the API server no longer has, before the watch says so."""
         self.mailers.pop(key, None)
 
     def differences(self, listed: Mapping[Key, Version]) -> Iterator[tuple[Key, Difference]]:
-        """Where a LIST and the watch do not agree."""
+        """The mailers on which a LIST and the watch do not agree."""
         for key in listed.keys() | self.delivered.keys():
             pair = (listed.get(key), self.delivered.get(key))
             if pair[0] != pair[1]:
@@ -66,12 +66,12 @@ class MailerCache:
 
 
 def key_of(metadata: Mapping[str, Any]) -> Key:
-    """The mailer that an object's metadata names."""
+    """The key of the mailer with this metadata."""
     return Key(metadata["namespace"], metadata["name"])
 
 
 def version_of(metadata: Mapping[str, Any]) -> Version:
-    """The version that an object's metadata tells."""
+    """The version of the mailer with this metadata."""
     return Version(
         uid=metadata.get("uid"),
         generation=metadata.get("generation"),

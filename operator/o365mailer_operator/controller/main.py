@@ -1,7 +1,7 @@
-"""`o365mailer-controller`: waits for the Lease, then keeps the token Secrets fresh until it is told to stop.
+"""`o365mailer-controller`: waits for the Lease, then keeps the token Secrets fresh until it has to stop.
 
-Status 0 after SIGTERM or SIGINT, 1 when another replica holds the Lease that this one had or when the watch ended, 2
-for a wrong command line or no API server to go to.
+The exit status is 0 after SIGTERM or SIGINT, 1 if another replica holds the Lease that this one had or if the watch
+ended, and 2 for a wrong command line or an unknown API server.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ from o365mailer_operator.logs import start_logging
 from o365mailer_operator.token.schedule import FIRST_WAIT, GROWTH, JITTER, LONGEST_WAIT
 
 CRD_PAUSE: Final = 5.0
-"""Seconds between two looks whether the API server knows O365Mailers yet."""
+"""Seconds between two checks whether the API server serves O365Mailers yet."""
 RECONCILE_LIMIT: Final = 120.0
-"""Seconds for one reconcile: more than all its time-outs together, so that no fault of ours holds a mailer for ever."""
+"""Seconds for one reconcile: more than all its timeouts together, so that no defect of ours holds a mailer for ever."""
 DRAIN_LIMIT: Final = 5.0
-"""Seconds for what is under way at SIGTERM; Kubernetes gives 30 in all."""
+"""Seconds for running reconciles after SIGTERM; Kubernetes gives 30 in all."""
 STOPPED: Final = 0
 LOST: Final = 1
 WRONG: Final = 2
@@ -103,8 +103,8 @@ class Controller:
             clock=self.clock,
         )
         self.metrics = Metrics(self.queue, leading=lambda: self.lease.held, agreed_at=lambda: self.agreement.last_wall)
-        self.failed_looks: dict[Key, int] = {}
-        """Looks at a mailer in a row that the API server did not answer."""
+        self.failures: dict[Key, int] = {}
+        """How many reconciles of a mailer in a row have failed for want of the API server."""
         self.reconciler = Reconciler(
             options, cluster, lease=self.lease, cache=self.cache, metrics=self.metrics, clock=self.clock
         )
@@ -137,7 +137,7 @@ class Controller:
             return status
 
     def unready(self) -> str:
-        """Why this replica does not do what it should; empty while it leads or stands by."""
+        """Why this replica is not ready; empty while it leads or stands by."""
         if not self.lease.looked:
             return "the API server has not answered yet"
         if self.lease.terms and not self.lease.held:
@@ -162,7 +162,7 @@ class Controller:
             group.create_task(self.lease.hold(), name="lease")
             group.create_task(self._watch(), name="watch")
             group.create_task(
-                work(self.queue, self.look, changed=self.changed, leading=lambda: self.lease.held), name="work"
+                work(self.queue, self.reconcile, changed=self.changed, leading=lambda: self.lease.held), name="work"
             )
             if self.options.webhook_configuration:
                 group.create_task(self._authority(self.options.webhook_configuration), name="authority")
@@ -178,7 +178,7 @@ class Controller:
         await keeper.keep()
 
     async def _watch(self) -> None:
-        """The watch, once the API server serves O365Mailers: one begun before that would never see any."""
+        """The watch begins when the API server serves O365Mailers: an earlier one would never see any."""
         loop = asyncio.get_running_loop()
 
         def deliver(manifest: Manifest, deleted: bool) -> None:
@@ -208,18 +208,18 @@ class Controller:
             self._notice(key, lane=str((manifest.get("spec") or {}).get("tenantId", "")))
 
     def _notice(self, key: Key, lane: str) -> None:
-        # A mailer that was deleted is looked at too: the look finds nothing and forgets it, after any under way.
+        # A deleted mailer too: its reconcile finds nothing and forgets it, after the one that may be running.
         self.queue.put(key, lane=lane)
         self.changed.set()
 
-    async def look(self, key: Key) -> float | None:
-        """One reconcile. A mailer's failure is its own: it is logged, counted and tried again."""
+    async def reconcile(self, key: Key) -> float | None:
+        """One reconcile. A failure concerns this mailer alone: it is logged, counted and retried."""
         result = "internal_error"
         try:
             async with asyncio.timeout(RECONCILE_LIMIT) as limit:
                 delay = await self.reconciler.reconcile(key)
             result = "success"
-            self.failed_looks.pop(key, None)
+            self.failures.pop(key, None)
             return delay
         except NotLeading:
             result = "not_leading"
@@ -237,21 +237,21 @@ class Controller:
             self.metrics.reconciles.labels(result).inc()
 
     def _wait_after_failure(self, key: Key, error: str) -> float:
-        """Seconds until the next look. Only the first of a row is a warning: an outage concerns all mailers."""
-        failures = self.failed_looks[key] = self.failed_looks.get(key, 0) + 1
+        """Seconds until the next one. Only the first failure in a row is a warning: an outage affects all mailers."""
+        failures = self.failures[key] = self.failures.get(key, 0) + 1
         level = logging.WARNING if failures == 1 else logging.DEBUG
         log.log(level, "a look failed", extra={"mailer": str(key), "error": error})
-        return pause_after_failed_looks(failures, random=random.random())  # noqa: S311 - jitter
+        return pause_after_failures(failures, random=random.random())  # noqa: S311 - jitter
 
 
-def pause_after_failed_looks(failures: int, *, random: float) -> float:
-    """Seconds: 5, then half as much again each time, up to 60; with jitter, so that an outage leaves none in step."""
+def pause_after_failures(failures: int, *, random: float) -> float:
+    """Seconds: 5, then half as long again each time, up to 60; with jitter, so that mailers do not retry in step."""
     wait = min(LONGEST_WAIT, FIRST_WAIT * GROWTH ** min(failures - 1, 10))
     return wait * (1 - JITTER + 2 * JITTER * random)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """What task groups inside task groups have gathered, one by one."""
+    """The errors of nested task groups, one by one."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _leaves(error)

@@ -30,14 +30,14 @@ class Metrics:
         self.failures = self._gauge("failed_attempts", "Token requests that failed since the last token.", mailer)
         self.mints = Counter(
             "o365mailer_token_requests",
-            "Token requests, by the reason of their outcome.",
+            "Token requests, by TokenIssued or the reason of their failure.",
             ["reason"],
             registry=self.registry,
         )
         self.mint_seconds = Histogram(
             "o365mailer_token_request_duration_seconds", "Duration of a token request.", registry=self.registry
         )
-        self.reconciles = Counter("o365mailer_reconciles", "Looks at a mailer.", ["result"], registry=self.registry)
+        self.reconciles = Counter("o365mailer_reconciles", "Reconciles, by result.", ["result"], registry=self.registry)
         self.closed = Counter(
             "o365mailer_controller_connections_closed",
             "Connections to the health port that were closed because they kept the controller waiting, by what ran "
@@ -45,9 +45,9 @@ class Metrics:
             ["why"],
             registry=self.registry,
         )
-        self._gauge("mailers", "Mailers that are looked at.").set_function(lambda: len(queue))
-        self._gauge("queue_depth", "Mailers that are due and wait for a place.").set_function(lambda: queue.overdue)
-        self._gauge("reconciles_running", "Looks at mailers under way.").set_function(lambda: queue.running)
+        self._gauge("mailers", "Mailers that this replica reconciles.").set_function(lambda: len(queue))
+        self._gauge("queue_depth", "Mailers that are due and wait for a worker.").set_function(lambda: queue.overdue)
+        self._gauge("reconciles_running", "Reconciles that are running.").set_function(lambda: queue.running)
         self._gauge(
             "watch_agreed_timestamp_seconds",
             "When the watch last had delivered what the API server lists, Unix time; 0 before the first time.",
@@ -55,7 +55,7 @@ class Metrics:
         self._gauge("leading", "1 if this replica holds the Lease, else 0.").set_function(leading)
 
     def tell(self, mailer: Mailer, status: Status, *, ready: bool, secret_expires_at: datetime.datetime | None) -> None:
-        """A mailer's state after a look at it."""
+        """Set a mailer's gauges after a reconcile."""
         labels = (mailer.metadata.namespace, mailer.metadata.name)
         self.ready.labels(*labels).set(ready)
         self.failures.labels(*labels).set(status.failures)
@@ -63,7 +63,7 @@ class Metrics:
         _set_time(self.secret_expiry, labels, secret_expires_at)
 
     def forget(self, key: Key) -> None:
-        """A mailer that is no more."""
+        """Remove the gauges of a mailer that is gone."""
         for gauge in (self.ready, self.failures, self.token_expiry, self.secret_expiry):
             gauge.remove_by_labels({"namespace": key.namespace, "name": key.name})
 

@@ -1,4 +1,4 @@
-"""What to write after a step: the token Secret and the mailer's status. Pure."""
+"""What to write after a decision: the token Secret and the mailer's status. Pure."""
 
 import dataclasses
 import datetime
@@ -20,7 +20,7 @@ from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 from o365mailer_operator.token.spec import Spec
 
 Minted = Token | TokenError | None
-"""What a Mint came to; None for every other step."""
+"""What a Mint brought; None for every other step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Outcome:
     """What to write."""
 
     secret: Manifest | None
-    """None where the token Secret is right as it is."""
+    """None if the token Secret stays as it is."""
     status: Status
     look_at: datetime.datetime | None = None
-    """When to look again, if that is sooner than usual."""
+    """When to reconcile again, if that is sooner than usual."""
 
     @property
     def ready(self) -> bool:
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, random: float) -> Outcome:
-    """What follows from a step and its minted; `random` is from [0, 1)."""
+    """What follows from a step and, for a Mint, from what it brought; `random` is from [0, 1)."""
     directory = _directory_after(observed, step, minted)
     problem = _problem_after(step, minted)
     progress = _progress_after(observed, step, minted, directory=directory, random=random)
@@ -70,7 +70,7 @@ def _directory_after(observed: Observed, step: Hold | Keep | Mint, minted: Minte
             origin=_origin(minted, step.aim, uid=observed.mailer.metadata.uid, salt=observed.salt),
         )
     if directory is None or directory.origin.identity != step.aim.identity:
-        return directory  # another application's token: what stands beside it stays beside it
+        return directory  # another application's token: its settings stay as they are
     return _brought_up_to_date(directory, step, revision=_next_revision(observed))
 
 
@@ -83,7 +83,7 @@ def _brought_up_to_date(directory: Directory, step: Keep | Mint, *, revision: in
 
 
 def _next_revision(observed: Observed) -> int:
-    # The status remembers the count while the Secret is away, so that a sidecar never sees it go back.
+    # The status keeps the count while the Secret is missing, so that a sidecar never sees it go back.
     return max(revision_in(observed.token_secret), observed.mailer.status.token_revision) + 1
 
 
@@ -107,7 +107,7 @@ def _problem_after(step: Hold | Keep | Mint, minted: Minted) -> Problem | None:
 def _progress_after(
     observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None, random: float
 ) -> Status:
-    """The status with what it remembers of attempts: failures, their aim, and when to try again."""
+    """The status with its memory of attempts: failures, their aim, and when to try again."""
     before = observed.mailer.status
     if isinstance(minted, TokenError) and isinstance(step, Mint):
         failures = before.failures + 1 if before.attempt == step.aim.digest else 1
@@ -147,7 +147,7 @@ def _conditions_after(
 
 
 def _usable(observed: Observed, directory: Directory | None) -> bool:
-    """Whether the directory holds a live token for what the spec asks, beside its mailbox and submission host."""
+    """Whether the directory holds a valid token for this spec, beside its mailbox and submission host."""
     spec = observed.spec
     if directory is None or isinstance(spec, InvalidSpec) or observed.now >= directory.expires_at:
         return False
@@ -180,5 +180,5 @@ def _secret_after(observed: Observed, directory: Directory | None) -> Manifest |
 
 
 def _to_the_second(instant: datetime.datetime) -> datetime.datetime:
-    """As Kubernetes writes times, so that what is read back equals what was written."""
+    """Kubernetes writes times in whole seconds: what is read back then equals what was written."""
     return instant.replace(microsecond=0)

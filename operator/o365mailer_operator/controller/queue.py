@@ -1,7 +1,7 @@
-"""Which mailer is looked at when: a heap of due times, and bounded work in lanes.
+"""When each mailer is reconciled: a heap of due times, and bounded work in lanes.
 
-A mailer is looked at once at a time. Mailers of one lane (one tenant) share a few places, and mailers that wait for a
-place of their lane take none from others: a tenant that answers slowly delays itself alone.
+A mailer has one reconcile at a time. Mailers of one lane (one tenant) share a few workers, and mailers that wait for a
+worker of their lane take none from other lanes: a tenant that answers slowly delays only itself.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from typing import Final
 from o365mailer_operator.controller.mailer import Key
 
 WORKERS: Final = 64
-"""Looks under way at once: each is a handful of small requests, and most of its time is waiting."""
+"""Reconciles at once: each is a few small requests, and waits most of the time."""
 LANE_WORKERS: Final = 2
-"""Of them for one tenant: one may hang in a token request while the other serves those that only need a look."""
+"""Of them for one tenant: one may hang in a token request while the other serves mailers that need no token."""
 PAUSE: Final = 0.5
-"""Seconds between two questions whether this replica leads again."""
+"""Seconds between two checks whether this replica leads again."""
 
 
 @dataclasses.dataclass
@@ -32,7 +32,7 @@ class _Entry:
 
 
 class DueQueue:
-    """Mailers and when each is due, in seconds of `clock` (monotonic); nothing else happens in here."""
+    """Mailers and when each is due, in seconds of `clock` (monotonic)."""
 
     def __init__(self, *, clock: Callable[[], float], workers: int = WORKERS, lane_workers: int = LANE_WORKERS) -> None:
         self.clock = clock
@@ -49,16 +49,16 @@ class DueQueue:
 
     @property
     def running(self) -> int:
-        """Looks under way."""
+        """Reconciles that have begun."""
         return self.busy.total()
 
     @property
     def overdue(self) -> int:
-        """Mailers that are due and wait for a place."""
+        """Mailers that are due and wait for a free worker."""
         return sum(len(keys) for keys in self.waiting.values())
 
     def put(self, key: Key, *, lane: str, delay: float = 0.0) -> None:
-        """Make a mailer due in `delay` seconds or leave it due earlier; while it is looked at, once more after that."""
+        """Make a mailer due in `delay` seconds or leave it due earlier. If its reconcile runs, another one follows."""
         due = self.clock() + delay
         entry = self.entries.get(key)
         if entry is None:
@@ -71,7 +71,7 @@ class DueQueue:
         self._push(key, entry)
 
     def take(self) -> list[tuple[Key, str]]:
-        """What to look at now, with the lane of each. Every one must be handed back with `done`."""
+        """The mailers to reconcile now, each with its lane. Call `done` for every one."""
         now = self.clock()
         while self.heap and self.heap[0][0] <= now:
             due, _, key = heapq.heappop(self.heap)
@@ -85,7 +85,7 @@ class DueQueue:
         return taken
 
     def done(self, key: Key, lane: str, *, delay: float | None) -> None:
-        """A look has ended; the next is due in `delay` seconds, or never (None)."""
+        """A reconcile has ended; the next is due in `delay` seconds, or never (None)."""
         self.busy[lane] -= 1
         if not self.busy[lane]:
             del self.busy[lane]  # tenants come and go
@@ -98,7 +98,7 @@ class DueQueue:
         self._push(key, entry)
 
     def next_due(self) -> float | None:
-        """Seconds until something is due; None where nothing is known. Places that become free are not foreseen."""
+        """Seconds until a mailer is due; None without mailers. It does not know when a worker becomes free."""
         return max(0.0, self.heap[0][0] - self.clock()) if self.heap else None
 
     def _take_from(self, lane: str) -> list[Key]:
@@ -120,21 +120,21 @@ class DueQueue:
 
 async def work(
     queue: DueQueue,
-    look: Callable[[Key], Awaitable[float | None]],
+    reconcile: Callable[[Key], Awaitable[float | None]],
     *,
     changed: asyncio.Event,
     leading: Callable[[], bool],
 ) -> None:
-    """Look at every mailer when it is due, for ever; no look begins while `leading` says no.
+    """Reconcile every mailer when it is due, for ever; none begins while `leading` says no.
 
-    `look` gives the seconds until the next look, or None for never, and raises only what must end the process.
+    `reconcile` gives the seconds until the next one, or None for never, and raises only what must end the process.
     Set `changed` after each `put`.
     """
 
     async def one(key: Key, lane: str) -> None:
         delay: float | None = None
         try:
-            delay = await look(key)
+            delay = await reconcile(key)
         finally:
             queue.done(key, lane, delay=delay)
             changed.set()
@@ -144,7 +144,7 @@ async def work(
             changed.clear()
             active = leading()
             for key, lane in queue.take() if active else ():
-                group.create_task(one(key, lane), name=f"look at {key}")
+                group.create_task(one(key, lane), name=f"reconcile {key}")
             try:
                 async with asyncio.timeout(queue.next_due() if active else PAUSE):
                     await changed.wait()

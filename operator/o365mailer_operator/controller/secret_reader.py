@@ -1,10 +1,10 @@
-"""How the Secrets that mailers name are read: from the API server's cache, and one that many name only now and then.
+"""Reads the Secrets that mailers name from the API server's cache, and shares a read among mailers for a while.
 
-A Secret may have 1 MiB, and who may make Secrets and mailers in one namespace may make hundreds: of each only what a
-decision needs is kept, and of all together at most KEPT bytes.
+A Secret may have 1 MiB, and a user who may create Secrets and mailers in a namespace may create hundreds. So of each
+only what a decision needs is kept, and at most KEPT bytes of all together.
 
-A read with `resourceVersion=0` costs the API server no request to etcd, and may be old by as much as its watch cache
-lags. A look that decides to write or to ask for a token reads everything anew from etcd first (reconcile.py).
+A read with `resourceVersion=0` costs the API server no request to etcd, and is as old as the lag of its watch cache. A
+reconcile that wants to write or to ask for a token reads everything again from etcd first (reconcile.py).
 https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list, read 2026-11-28.
 """
 
@@ -16,12 +16,12 @@ from o365mailer_operator.controller.cluster import SECRETS, Cluster
 from o365mailer_operator.controller.mailer import Manifest
 
 KEPT: Final = 16 << 20
-"""Bytes of all Secrets that are kept between looks, the oldest of which go first. 1,000 of a usual size have 3 MiB."""
+"""Bytes of all Secrets that are kept; the oldest go first. 1,000 of a usual size have 3 MiB."""
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A Secret, when it was asked for (monotonic), and about how many bytes it takes."""
+    """A Secret, when it was requested (monotonic), and about how many bytes it takes."""
 
     at: float
     secret: Manifest = field(repr=False)
@@ -36,12 +36,12 @@ class SecretReader:
     longest: float
     clock: Callable[[], float]
     _reads: dict[tuple[str, str], _Read] = field(default_factory=dict, init=False, repr=False)
-    """By namespace and name, the oldest first. A Secret that is missing is never in here."""
+    """By namespace and name, the oldest first. A missing Secret is never in here."""
     _kept: int = field(default=0, init=False)
     """Bytes, of all in `_reads`."""
 
     async def read(self, name: str, *, namespace: str, max_age: float) -> Manifest | None:
-        """The Secret as it was at most `max_age` seconds ago; with 0 as etcd has it now. None where there is none.
+        """The Secret as it was at most `max_age` seconds ago; with 0, as etcd has it now. None if there is none.
 
         Raises ClusterError.
         """
@@ -71,5 +71,5 @@ class SecretReader:
 
 
 def _size(secret: Manifest) -> int:
-    """Bytes in memory, about: a text, and its place in a dictionary, cost some 100 bytes besides."""
+    """Bytes in memory, about: each text, with its entry in a dictionary, costs some 100 bytes more."""
     return sum(len(key) + len(text) + 200 for key, text in (secret["data"] or {}).items()) + 1000

@@ -1,8 +1,8 @@
-"""A mailer's token Secret: the mailer directory, whose it is, and what its token was obtained for.
+"""A mailer's token Secret: the mailer directory, its owner, and what its token was obtained for.
 
-A Secret is ours by its labels, which name the mailer, not by the UID of its owner: one that was restored from a backup,
-orphaned, or left behind by a mailer of the same name is taken over with the token it holds. Anything else of that name
-is somebody else's and is never written.
+A Secret is ours by its labels, which name the mailer, not by the UID of its owner. So the controller takes over, with
+its token, a Secret that was restored from a backup, orphaned, or left by a mailer of the same name. It never writes any
+other Secret of that name.
 """
 
 import base64
@@ -17,22 +17,22 @@ from o365mailer_contract import names, settings
 from o365mailer_operator.controller.mailer import LARGEST_COUNT, Mailer, Manifest
 
 IDENTITY_ANNOTATION: Final = f"{names.GROUP}/token-identity"
-"""A digest of the spec's part that decides which token it gets."""
+"""A digest of the part of the spec that decides which token it gets."""
 CREDENTIAL_ANNOTATION: Final = f"{names.GROUP}/credential-fingerprint"
 """The fingerprint of the credential's content that the token was obtained with (token/credential.py). An annotation is
 read with the Secret alone, and unlike a key of the Secret it is not mounted into pods."""
 ISSUED_ANNOTATION: Final = f"{names.GROUP}/issued-at"
 REFRESH_AT_ANNOTATION: Final = f"{names.GROUP}/refresh-at"
-"""When the token is due to be replaced. Kept here, so that a restarted controller neither mints nor guesses."""
+"""When to replace the token. Kept here, so that a restarted controller neither mints nor guesses."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a token was obtained for, and when. Equal origins but for the times: no new token is needed."""
+    """What a token was obtained for, and when. If only the times differ, no new token is needed."""
 
     identity: str
     fingerprint: str
-    """Of the credential's content; empty where nobody knows it."""
+    """Of the credential's content; empty if unknown."""
     refresh_request: str
     issued_at: datetime.datetime
     refresh_at: datetime.datetime
@@ -49,7 +49,7 @@ class Directory:
 
     @property
     def expires_at(self) -> datetime.datetime:
-        """When the token ends; the beginning of time where the document does not say."""
+        """When the token expires; long ago if the document does not say."""
         return self.settings.expires_at or datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
@@ -60,13 +60,13 @@ def is_ours(secret: Manifest, *, mailer: str | None) -> bool:
 
 
 def is_owned(secret: Manifest, *, mailer: Mailer) -> bool:
-    """Whether the Secret will go when this very mailer goes, and not earlier with one that was here before."""
+    """Whether the Secret goes with this mailer, and not earlier with a former one of the same name."""
     owners = secret["metadata"].get("ownerReferences") or []
     return [owner.get("uid") for owner in owners] == [mailer.metadata.uid]
 
 
 def read_directory(secret: Manifest) -> Directory | None:
-    """The directory in a Secret of ours; None where something of it is missing or spoilt, which a new token mends."""
+    """The directory in a Secret of ours; None if a part is missing or broken, which a new token mends."""
     annotations = secret["metadata"].get("annotations") or {}
     try:
         files = SecretFiles(secret)
@@ -88,7 +88,7 @@ def read_directory(secret: Manifest) -> Directory | None:
 
 
 def revision_in(secret: Manifest | None) -> int:
-    """The revision of the Secret's document; 0 where there is none to read."""
+    """The revision of the Secret's document; 0 if there is none to read."""
     if secret is None:
         return 0
     try:
@@ -100,7 +100,7 @@ def revision_in(secret: Manifest | None) -> int:
 
 
 def compose(*, mailer: Mailer, files: Mapping[str, bytes], origin: Origin, replacing: Manifest | None) -> Manifest:
-    """The Secret to write. With `replacing`: with that one's resourceVersion, and what others added to its metadata."""
+    """The Secret to write. It takes from `replacing` the resourceVersion and what others added to its metadata."""
     before = replacing["metadata"] if replacing else {}
     metadata = {
         "name": names.token_secret_name(mailer.metadata.name),
@@ -122,9 +122,9 @@ def compose(*, mailer: Mailer, files: Mapping[str, bytes], origin: Origin, repla
 
 
 class SecretFiles(Mapping[str, bytes]):
-    """A Secret's keys, each decoded when it is asked for: a Secret may have 60,000 of them.
+    """A Secret's keys, each decoded when it is read: a Secret may have 60,000 of them.
 
-    Reading one raises ValueError where it is not base64, which the API server never hands out.
+    Reading a key that is not base64 raises ValueError; the API server never serves one.
     """
 
     def __init__(self, secret: Manifest) -> None:
@@ -141,10 +141,10 @@ class SecretFiles(Mapping[str, bytes]):
 
 
 def _settings(document: bytes) -> settings.Settings:
-    """The document, if it is one that we could have written: whoever may edit Secrets may have edited this one."""
+    """The document, if the controller could have written it: a person who may edit Secrets may have edited this one."""
     read = settings.decode(document)
     if read.revision > LARGEST_COUNT:
-        raise ValueError("a revision that nobody counted")
+        raise ValueError("a revision that the controller never wrote")
     return read
 
 

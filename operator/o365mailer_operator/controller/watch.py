@@ -1,8 +1,8 @@
 """The watch of O365Mailers. The only module that knows kopf.
 
-kopf lists and watches, reconnects and relists; each event only says which mailer to look at. None of kopf's timers,
-daemons, indices or change detection is used: they write annotations and finalizers, keep their times in memory, and
-handle everything at once after a restart. It runs in a thread with an event loop of its own, because it takes over the
+kopf lists and watches, reconnects and relists; each event only says which mailer needs a reconcile. kopf's timers,
+daemons, indices and change detection stay unused: they write annotations and finalizers, keep their times in memory,
+and handle everything at once after a restart. kopf runs in a thread with its own event loop, because it takes over the
 signal handlers of a main thread and, when it ends, cancels every task that began after it.
 """
 
@@ -24,20 +24,20 @@ from o365mailer_operator.controller.cluster import Cluster
 from o365mailer_operator.controller.mailer import Manifest
 
 LOGIN_LIFETIME: Final = datetime.timedelta(minutes=5)
-"""A pod's token is replaced by kubelet before 80 % of its life, an hour as a rule; read again well before that."""
+"""kubelet replaces a pod's token before 80 % of its life, usually an hour. It is read again well before that."""
 LONGEST_BACKOFF: Final = 30.0
 STOP_TIMEOUT: Final = 5.0
 
 Deliver = Callable[[Manifest, bool], None]
-"""Called with a mailer that is there, has changed or (True) was deleted. Called in the watch's own thread."""
+"""Called in the watch's own thread with a mailer that exists, has changed or (True) was deleted."""
 
 
 class WatchEnded(Exception):
-    """The watch has ended by itself: without it no new mailer would be noticed, so the process has to end too."""
+    """The watch has ended by itself. Without it the controller notices no new mailer, so the process has to end too."""
 
 
 class Backoffs:
-    """Pauses after failed requests: without end, so that no outage of the API server ends the watch."""
+    """Pauses after failed requests, in seconds, without end: so no outage of the API server ends the watch."""
 
     def __iter__(self) -> Iterator[float]:
         for attempt in itertools.count():
@@ -55,7 +55,7 @@ def settings_for_watching() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = Backoffs()
-    # Bookmarks and an inactivity timeout notice a dead stream since kopf 1.44; these are the belt to that brace.
+    # Since kopf 1.44 bookmarks and an inactivity timeout notice a dead stream; these limits do too.
     settings.watching.server_timeout = 600
     settings.watching.client_timeout = 660
     settings.watching.connect_timeout = 10
@@ -81,7 +81,7 @@ class Watch:
         self.deliver = deliver
         self.stop = threading.Event()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # It says at each start that it leaves the signals alone, which is why it has a thread of its own.
+        # kopf warns at each start that it does not handle signals. Here that is on purpose: it has its own thread.
         logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
         self.thread = threading.Thread(target=self._run, args=(asyncio.get_running_loop(),), name="watch", daemon=True)
 
@@ -101,9 +101,9 @@ class Watch:
         failure: Exception | None = None
         try:
             asyncio.run(self._operate())
-        except Exception as error:  # noqa: BLE001 - whatever ended it, the main loop has to know
+        except Exception as error:  # noqa: BLE001 - the main loop has to know of any end
             failure = WatchEnded(f"the watch ended: {type(error).__name__}: {error}")
-        with contextlib.suppress(RuntimeError):  # the main loop has ended first
+        with contextlib.suppress(RuntimeError):  # the main loop may have ended first
             loop.call_soon_threadsafe(self._settle, failure)
 
     def _settle(self, failure: Exception | None) -> None:
@@ -125,7 +125,7 @@ class Watch:
                 standalone=True,
                 clusterwide=not self.namespaces,
                 namespaces=self.namespaces,
-                # Or it would look our user up, and no uid that a pod may run as has an entry in /etc/passwd.
+                # Or kopf would look up our user, and the uid of a pod may have no entry in /etc/passwd.
                 identity="o365mailer-controller",  # type: ignore[arg-type]  # kopf's name for str is private
                 stop_flag=self.stop,
             )
