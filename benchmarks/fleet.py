@@ -16,7 +16,6 @@ import os
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any, Final
 
 from benchmarks.peers import Peer, free_port
 from benchmarks.results import FLEET, Results
+from o365mailer_emulator.client import Control
 
 SESSIONS: Final = 3
 """Apps at once in a backlogged pod: as many as the mailbox has slots."""
@@ -50,14 +50,8 @@ class Emulator:
         while not state.exists():  # written once everything listens
             time.sleep(0.05)
         self.state: dict[str, Any] = json.loads(state.read_text())
-        self.control("PATCH", "/settings", settings)
-
-    def control(self, method: str, path: str, document: object = None) -> Any:
-        """One request of the control API, and its answer."""
-        body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(f"{self.state['controlUrl']}{path}", data=body, method=method)  # noqa: S310  # ours
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # ours
-            return json.loads(answer.read() or b"null")
+        self.control = Control(self.state["controlUrl"])
+        self.control.settings(**settings)
 
     def mailer(self, folder: Path) -> Path:
         """A mailer directory that leads here."""
@@ -70,7 +64,7 @@ class Emulator:
             "submission": {"host": smtp["host"], "port": smtp["port"]},
         }
         (folder / "mailer.json").write_text(json.dumps(document))
-        (folder / "access_token").write_text(self.control("POST", "/tokens", {"lifetime": 7200})["accessToken"])
+        (folder / "access_token").write_text(self.control.issue_token(lifetime=7200))
         (folder / "ca.crt").write_bytes(self.authority.read_bytes())
         return folder
 
@@ -153,7 +147,7 @@ def jain(shares: list[int]) -> float:
 
 def report(fleet: Fleet, emulator: Emulator, *, acknowledged: int, flood: bool) -> list[str]:
     """The figures, a line each."""
-    figures = emulator.control("GET", "/statistics?by=X-Pod")["mailboxes"][emulator.state["mailbox"]]
+    figures = emulator.control.statistics(by="X-Pod")[emulator.state["mailbox"]]
     span = figures["lastEnded"] - figures["firstBegan"]
     waits = sorted(fleet.waits)
     return [
@@ -169,7 +163,7 @@ def report(fleet: Fleet, emulator: Emulator, *, acknowledged: int, flood: bool) 
 
 def results(fleet: Fleet, emulator: Emulator, *, acknowledged: int, options: argparse.Namespace) -> Results:
     """The same as data, under the names that the table has."""
-    figures = emulator.control("GET", "/statistics?by=X-Pod")["mailboxes"][emulator.state["mailbox"]]
+    figures = emulator.control.statistics(by="X-Pod")[emulator.state["mailbox"]]
     span = figures["lastEnded"] - figures["firstBegan"]
     measured = Results(conditions={"fleet": vars(options)})
     for measure, figure in (

@@ -13,12 +13,13 @@ import string
 import sys
 import tempfile
 import time
-import urllib.request
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Final
 
 from program import Failed, Program
+
+from o365mailer_emulator.client import Control
 
 TOKEN_LIFETIME: Final = 6
 """Seconds: short enough to watch a token being replaced, long enough for a busy machine to use it."""
@@ -45,24 +46,8 @@ class Emulator:
             self.program.stop()
             raise
         self.state: dict[str, Any] = json.loads(state.read_text())
+        self.control = Control(self.state["controlUrl"])
         self.page = f"{self.state['controlUrl']}/"
-
-    def ask(self, method: str, path: str, document: Any = None) -> Any:
-        """One request of the control API."""
-        body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(self.state["controlUrl"] + path, data=body, method=method)  # noqa: S310 - ours
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(request, timeout=PATIENCE) as answer:
-            return json.loads(answer.read())
-
-    def token_lifetime(self, seconds: int) -> None:
-        """Of the tokens from now on."""
-        self.ask("PATCH", "/settings", {"tokenLifetime": seconds})
-
-    def messages(self) -> list[dict[str, Any]]:
-        """What has arrived."""
-        listed: list[dict[str, Any]] = self.ask("GET", "/messages?content=0")["messages"]
-        return listed
 
 
 def start_relay(folder: Path, emulator: Emulator) -> Program:
@@ -111,7 +96,7 @@ def send(port: int, number: int, mailbox: str) -> None:
 
 def show(emulator: Emulator) -> None:
     """What is in the mailbox. Raises Failed unless it is all there, each mail with its own token."""
-    messages = emulator.messages()
+    messages = emulator.control.messages(content=False)
     print(f"\n  In the mailbox {emulator.state['mailbox']}:")
     for message in messages:
         subject = next((value for name, value in message["headers"] if name.lower() == "subject"), "")
@@ -127,7 +112,7 @@ def play(folder: Path, stack: contextlib.ExitStack) -> tuple[Emulator, int]:
     print("O365 Mailer: three mails through an emulated Office 365. Nothing leaves this machine.\n")
     emulator = Emulator(folder)
     stack.callback(emulator.program.stop)
-    emulator.token_lifetime(TOKEN_LIFETIME)
+    emulator.control.settings(tokenLifetime=TOKEN_LIFETIME)
     print(f"  Office 365 (emulated)   {emulator.page}   shows mailboxes, messages and tokens")
     relay = start_relay(folder, emulator)
     stack.callback(relay.stop)
@@ -148,7 +133,7 @@ def play(folder: Path, stack: contextlib.ExitStack) -> tuple[Emulator, int]:
 
 def keep(emulator: Emulator, port: int) -> None:
     """Leave it running until Ctrl-C."""
-    emulator.token_lifetime(KEPT_LIFETIME)
+    emulator.control.settings(tokenLifetime=KEPT_LIFETIME)
     with contextlib.suppress(KeyboardInterrupt):  # as soon as the line that names it can be read
         print(f"\n  Still running. The page: {emulator.page}")
         print(f"  Send your own as {emulator.state['mailbox']} to 127.0.0.1:{port}; Ctrl-C ends it.", flush=True)
