@@ -1,6 +1,5 @@
 """The chart as the tests name it, and how its objects are found."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -72,11 +71,3 @@ def environment_of(objects: list[Manifest], role: str) -> dict[str, str]:
     """The environment of a role's container, by name."""
     (container,) = pod_of(objects, role)["containers"]
     return {entry["name"]: entry.get("value", "") for entry in container["env"]}
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Returns when the condition holds; fails when it does not within the time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(0.2)

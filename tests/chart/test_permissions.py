@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from chart.release import CHART, NAMESPACE, RELEASE, eventually
+from chart.release import CHART, NAMESPACE, RELEASE
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
+from support.waiting import eventually
 
 LIST = Path(__file__).parent / "permissions.txt"
 ROLES = ("controller", "webhook")

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chart.release import CHART, NAMESPACE, RELEASE, Render, environment_of, eventually
+from chart.release import CHART, NAMESPACE, RELEASE, Render, environment_of
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 from support.controller_process import ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -47,7 +48,7 @@ def controller(
     environment = environment_of(render(*values), "controller") | {"POD_NAMESPACE": NAMESPACE}
     kubeconfig = kubeconfig_of(plane, "o365mailer-controller", tmp_path / "kubeconfig")
     try:
-        with ControllerProcess(kubeconfig=kubeconfig, directory=tmp_path, environment=environment) as process:
+        with ControllerProcess(kubeconfig=kubeconfig, environment=environment) as process:
             process.wait_until_leading()
             yield process
     finally:

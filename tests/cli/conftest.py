@@ -1,73 +1,46 @@
 """`o365mailer run` as a process, for tests: started, listened to, stopped."""
 
+import contextlib
 import json
-import os
-import queue
-import signal
 import smtplib
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.emulator_client import EmulatorClient
+from support.process import WITHIN, Process
 
-PATIENCE = 30.0
 
-
-class Run:
-    """A running `o365mailer run`. `said` is its standard output so far, line by line."""
+class Run(Process):
+    """A running `o365mailer run`. Its standard error is the relay's log."""
 
     def __init__(self, arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path, stdin: str) -> None:
-        self.errors = folder / f"stderr-{time.monotonic_ns()}"
-        with self.errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "o365mailer_cli.main", "run", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**os.environ, "TMPDIR": str(folder), "XDG_STATE_HOME": str(folder / "state"), **environment},
-                cwd=folder,
-            )
-        assert self.process.stdin is not None
-        self.process.stdin.write(stdin)
-        self.process.stdin.close()
-        self.said: list[str] = []
-        self.heard: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.listener = threading.Thread(target=self._listen)
-        self.listener.start()
+        super().__init__(
+            [sys.executable, "-m", "o365mailer_cli.main", "run", *arguments],
+            environment={"TMPDIR": str(folder), "XDG_STATE_HOME": str(folder / "state"), **environment},
+            folder=folder,
+            stdin=stdin,
+        )
+        self.unheard = 0
 
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.append(line.rstrip("\n"))
-            self.heard.put(line.rstrip("\n"))
-        self.heard.put(None)
+    def next(self, beginning: str) -> str:
+        """The next line that begins so: what was heard before it is over."""
 
-    def hear(self, beginning: str) -> str:
-        """The next line that begins so."""
-        while True:
-            line = self.heard.get(timeout=PATIENCE)
-            assert line is not None, f"ended without {beginning!r}: {self.said} {self.stderr()}"
-            if line.startswith(beginning):
-                return line
+        def look() -> str | None:
+            for number, line in enumerate(self.said[self.unheard :], self.unheard + 1):
+                if line.startswith(beginning):
+                    self.unheard = number
+                    return line
+            return None
+
+        return self.hear(look, beginning)
 
     def port(self) -> int:
         """The port that it listens on."""
-        return int(self.hear("listening on ").split(": ")[0].rpartition(":")[2])
-
-    def stderr(self) -> str:
-        """Its standard error so far."""
-        return self.errors.read_text()
-
-    def events(self) -> list[dict[str, Any]]:
-        """The relay's log so far."""
-        return [json.loads(line) for line in self.stderr().splitlines() if line.startswith("{")]
+        return int(self.next("listening on ").split(": ")[0].rpartition(":")[2])
 
     def relay_process(self) -> int:
         """The process id of the relay."""
@@ -75,28 +48,13 @@ class Run:
         (relay,) = (int(child) for child in children)
         return relay
 
-    def signal(self, number: signal.Signals) -> None:
-        """Sends a signal."""
-        self.process.send_signal(number)
-
-    def end(self) -> int:
-        """Waits for its end; the exit status."""
-        status = self.process.wait(timeout=PATIENCE)
-        self.listener.join()
-        return status
-
-    def close(self) -> None:
-        """Ends it, whatever it does."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self.process.send_signal(signal.SIGTERM)  # the second one ends the relay at once
-                self.process.wait(timeout=10)
-        self.listener.join()
-        if self.process.stdout:
-            self.process.stdout.close()
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()  # the second one ends the relay at once
+        self.ended()
 
 
 Starter = Callable[..., Run]
@@ -105,15 +63,12 @@ Starter = Callable[..., Run]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Starter]:
     """Starts `o365mailer run` with these arguments; it is ended with the test."""
-    running: list[Run] = []
+    with contextlib.ExitStack() as stack:
 
-    def go(*arguments: str, environment: Mapping[str, str] | None = None, stdin: str = "") -> Run:
-        running.append(Run(arguments, environment=environment or {}, folder=tmp_path, stdin=stdin))
-        return running[-1]
+        def go(*arguments: str, environment: Mapping[str, str] | None = None, stdin: str = "") -> Run:
+            return stack.enter_context(Run(arguments, environment=environment or {}, folder=tmp_path, stdin=stdin))
 
-    yield go
-    for run in running:
-        run.close()
+        yield go
 
 
 class Files:
@@ -174,7 +129,7 @@ def mail(emulator: EmulatorClient) -> Callable[..., None]:
     """Sends one mail to a port: plain SMTP, no TLS, no login."""
 
     def send(port: int, subject: str = "a test") -> None:
-        with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as smtp:
+        with smtplib.SMTP("127.0.0.1", port, timeout=WITHIN) as smtp:
             smtp.sendmail(emulator.mailbox, ["you@example.com"], f"Subject: {subject}\r\n\r\nHello\r\n")
 
     return send

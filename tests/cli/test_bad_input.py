@@ -160,7 +160,7 @@ def test_a_port_that_is_taken_is_told(files: Any, start: Any) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         run = start("-f", str(files.mailer), "--secrets-dir", str(files.secrets), "--listen", address)
 
-        assert run.end() == 1
+        assert run.ended() == 1
 
     told = run.stderr().splitlines()[-1]
     assert told.startswith(f"o365mailer: the relay ended with status 1: cannot listen on {address}: Address already in")
@@ -179,18 +179,18 @@ def test_a_port_that_is_taken_is_told(files: Any, start: Any) -> None:
 def test_an_address_that_cannot_be_used_is_told(files: Any, start: Any, address: str, message: str) -> None:
     run = start("-f", str(files.mailer), "--secrets-dir", str(files.secrets), "--listen", address)
 
-    assert run.end() == 2
+    assert run.ended() == 2
     assert run.stderr().startswith(f"o365mailer: {message}")
 
 
 def test_a_directory_that_another_run_uses_is_told(files: Any, start: Any, tmp_path: Path) -> None:
     kept = str(tmp_path / "kept")
     first = start(*files.arguments("--directory", kept))
-    first.hear("token obtained")
+    first.next("token obtained")
 
     second = start(*files.arguments("--directory", kept))
 
-    assert second.end() == 2
+    assert second.ended() == 2
     assert second.stderr() == (
         f"o365mailer: --directory {kept}: another `o365mailer run` uses it. Name another directory.\n"
     )

@@ -34,10 +34,10 @@ def watched(process: int) -> Iterator[select.poll]:
 @pytest.mark.promise("run-stops-cleanly")
 def test_a_killed_run_leaves_no_relay_behind(files: Any, start: Any) -> None:
     run = start(*files.arguments())
-    run.hear("token obtained")
+    run.next("token obtained")
     with watched(run.relay_process()) as ends:
         assert not ends.poll(0), "the relay must be running before"
-        run.signal(signal.SIGKILL)
+        run.process.send_signal(signal.SIGKILL)
 
         assert ends.poll(PATIENCE * 1000), "the relay outlived `o365mailer run`"
 
@@ -46,7 +46,7 @@ def test_a_killed_run_leaves_no_relay_behind(files: Any, start: Any) -> None:
 def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files: Any, start: Any) -> None:
     run = start(*files.arguments())
     port = run.port()
-    run.hear("token obtained")
+    run.next("token obtained")
     emulator.script("body", delay=1)
     accepted: list[bool] = []
 
@@ -60,7 +60,7 @@ def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files:
     app.start()
     emulator.events("scripted")
     with watched(run.relay_process()) as ends:
-        run.signal(signal.SIGKILL)
+        run.process.send_signal(signal.SIGKILL)
         app.join()
         assert ends.poll(PATIENCE * 1000), "the relay outlived `o365mailer run`"
 
@@ -72,9 +72,9 @@ def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files:
 def test_a_relay_that_hangs_ends_run_with_where_it_hung(files: Any, start: Any, tmp_path: Path) -> None:
     environment = hanging_relay.environment(tmp_path / "site", limit=1, statement="time.sleep(600)")
     run = start(*files.arguments(), environment=environment)
-    run.hear("token obtained")
+    run.next("token obtained")
     os.kill(run.relay_process(), hanging_relay.HANG)
-    assert run.end() == 1
+    assert run.ended() == 1
     (said,) = [line for line in run.stderr().splitlines() if "the relay did nothing for a minute" in line]
     assert "Start it again: what waits in its spool is sent then" in said
     assert "the_hang" in run.stderr().partition("Timeout (0:00:01)!")[2]

@@ -20,7 +20,7 @@ def test_a_mail_reaches_the_mailbox_before_and_after_the_token_is_replaced(
     port = run.port()
 
     for subject in ("first", "second"):
-        run.hear("token ")
+        run.next("token ")
         mail(port, subject)
 
     messages = emulator.messages(atleast=2)
@@ -42,7 +42,7 @@ def test_secrets_may_come_from_the_environment(emulator: EmulatorClient, files: 
         },
     )
     port = run.port()
-    run.hear("token obtained with noreply/secret, valid until ")
+    run.next("token obtained with noreply/secret, valid until ")
 
     mail(port)
 
@@ -53,14 +53,14 @@ def test_the_document_may_come_from_standard_input_as_yaml(files: Any, start: An
     yaml = f"# a comment\n{files.mailer.read_text()}\n---\n"
     run = start("-f", "-", "--secrets-dir", str(files.secrets), "--listen", "127.0.0.1:0", stdin=yaml)
 
-    run.hear("token obtained")
+    run.next("token obtained")
 
 
 def test_it_tells_who_where_and_until_when(emulator: EmulatorClient, files: Any, start: Any) -> None:
     run = start(*files.arguments("--listen", "127.0.0.1:0"))
-    run.hear("token obtained")
-    run.signal(signal.SIGTERM)
-    run.end()
+    run.next("token obtained")
+    run.process.send_signal(signal.SIGTERM)
+    run.ended()
 
     said = run.said
     assert said[0] == f"noreply: mail goes as {emulator.mailbox} through {emulator.smtp_host}:{emulator.smtp_port}"
@@ -73,28 +73,28 @@ def test_it_tells_who_where_and_until_when(emulator: EmulatorClient, files: Any,
 def test_the_relays_log_is_passed_on(files: Any, start: Any, mail: Any) -> None:
     run = start(*files.arguments())
     port = run.port()
-    run.hear("token obtained")
+    run.next("token obtained")
     mail(port)
-    run.signal(signal.SIGTERM)
-    run.end()
+    run.process.send_signal(signal.SIGTERM)
+    run.ended()
 
-    assert [event["outcome"] for event in run.events() if event["event"] == "message"] == ["accepted"]
+    assert [event["outcome"] for event in run.log if event["event"] == "message"] == ["accepted"]
 
 
 def test_a_kept_directory_counts_its_revisions_on(files: Any, start: Any, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     for revision in (1, 2):
         run = start(*files.arguments("--directory", str(kept)))
-        run.hear("token obtained")
-        run.signal(signal.SIGTERM)
-        assert run.end() == 0
+        run.next("token obtained")
+        run.process.send_signal(signal.SIGTERM)
+        assert run.ended() == 0
         assert f'"revision": {revision}' in (kept / "mailer.json").read_text()
 
 
 @pytest.mark.promise("run-without-kubernetes")
 def test_only_its_owner_can_read_the_directory(files: Any, start: Any, tmp_path: Path) -> None:
     run = start(*files.arguments())
-    run.hear("token obtained")
+    run.next("token obtained")
 
     (directory,) = tmp_path.glob("o365mailer-*")
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -107,24 +107,24 @@ def test_only_its_owner_can_read_the_directory(files: Any, start: Any, tmp_path:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(files: Any, start: Any, tmp_path: Path, number: signal.Signals) -> None:
     run = start(*files.arguments())
-    run.hear("token obtained")
+    run.next("token obtained")
     relay = run.relay_process()
 
-    run.signal(number)
+    run.process.send_signal(number)
 
-    assert run.end() == 0
+    assert run.ended() == 0
     assert run.said[-1] == "stopped: 0 mails relayed"
     assert list(tmp_path.glob("o365mailer-*")) == []
     with pytest.raises(ProcessLookupError):
         os.kill(relay, 0)
-    assert run.events()[-1]["event"] == "stopped"
+    assert run.log[-1]["event"] == "stopped"
 
 
 @pytest.mark.promise("run-stops-cleanly")
 def test_a_mail_in_flight_is_finished_first(emulator: EmulatorClient, files: Any, start: Any) -> None:
     run = start(*files.arguments())
     port = run.port()
-    run.hear("token obtained")
+    run.next("token obtained")
     emulator.script("body", delay=1)
     accepted: list[bool] = []
 
@@ -137,11 +137,11 @@ def test_a_mail_in_flight_is_finished_first(emulator: EmulatorClient, files: Any
     app = threading.Thread(target=send)
     app.start()
     emulator.events("scripted")
-    run.signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGINT)
     app.join()
 
     assert accepted == [True]
-    assert run.end() == 0
+    assert run.ended() == 0
     assert run.said[-1] == "stopped: 1 mail relayed"
     assert len(emulator.messages()) == 1
 
@@ -150,7 +150,7 @@ def test_a_mail_in_flight_is_finished_first(emulator: EmulatorClient, files: Any
 def test_a_second_signal_ends_it_at_once(emulator: EmulatorClient, files: Any, start: Any, mail: Any) -> None:
     run = start(*files.arguments())
     port = run.port()
-    run.hear("token obtained")
+    run.next("token obtained")
     emulator.script("body", stall=True)
     lost: list[BaseException] = []
 
@@ -163,11 +163,11 @@ def test_a_second_signal_ends_it_at_once(emulator: EmulatorClient, files: Any, s
     app = threading.Thread(target=send)
     app.start()
     emulator.events("stalled")
-    run.signal(signal.SIGINT)
-    run.hear("stopping")
-    run.signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGINT)
+    run.next("stopping")
+    run.process.send_signal(signal.SIGINT)
 
-    assert run.end() == 0
+    assert run.ended() == 0
     app.join()
     assert len(lost) == 1
     emulator.release()
@@ -175,10 +175,10 @@ def test_a_second_signal_ends_it_at_once(emulator: EmulatorClient, files: Any, s
 
 def test_a_relay_that_is_killed_ends_it_with_a_message(files: Any, start: Any) -> None:
     run = start(*files.arguments())
-    run.hear("token obtained")
+    run.next("token obtained")
     os.kill(run.relay_process(), signal.SIGKILL)
 
-    assert run.end() == 1
+    assert run.ended() == 1
     told = run.stderr().splitlines()[-1]
     assert told.startswith(
         "o365mailer: the relay was killed by SIGKILL; if nobody did that, see whether memory ran out"

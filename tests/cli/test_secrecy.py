@@ -23,14 +23,14 @@ def test_nothing_secret_is_said_or_handed_to_the_relay(
     else:
         run = start(*arguments, environment=variables)
     port = run.port()
-    run.hear("token obtained")
+    run.next("token obtained")
     mail(port)
     (token_file,) = tmp_path.glob("o365mailer-*/access_token")
     token = token_file.read_text()
     relay = Path("/proc") / str(run.relay_process())
     handed = (relay / "cmdline").read_bytes() + (relay / "environ").read_bytes()
-    run.signal(signal.SIGTERM)
-    run.end()
+    run.process.send_signal(signal.SIGTERM)
+    run.ended()
 
     said = "\n".join(run.said) + run.stderr()
     for secret in (token, emulator.client_secret):

@@ -49,7 +49,7 @@ def test_it_spools_beside_the_users_state_unless_told_otherwise(files: Any, star
     run = start(*files.arguments(), environment={"XDG_STATE_HOME": str(tmp_path / "mine")})
     place = tmp_path / "mine" / "o365mailer" / "noreply" / files.emulator.smtp_host / files.emulator.mailbox
 
-    assert run.hear("mail that Office 365 does not take yet waits in ") == (
+    assert run.next("mail that Office 365 does not take yet waits in ") == (
         f"mail that Office 365 does not take yet waits in {place}"
     )
     run.port()
@@ -71,8 +71,8 @@ def test_without_a_spool_nothing_is_made_or_said_of_one(files: Any, start: Any, 
     run = start(*files.arguments("--no-spool"), environment={"O365MAILER_SPOOL_DIR": str(tmp_path / "other")})
     run.port()
     assert told_to(run.relay_process()) is None
-    run.signal(signal.SIGTERM)
-    assert run.end() == 0
+    run.process.send_signal(signal.SIGTERM)
+    assert run.ended() == 0
 
     assert not (tmp_path / "state").exists()
     assert "stopping: what is in flight is finished first (again to stop at once)" in run.said
@@ -85,13 +85,13 @@ def test_what_waits_is_told_at_the_start_and_at_the_end(files: Any, start: Any, 
     put(spool, "2990A37EA2F3", ".spare.1")
     put(spool, "2990A37EA2F4", part="1")
     run = start(*files.arguments("--spool-dir", str(spool)))
-    run.hear("2 mails from before are there: sent as soon as Office 365 takes them")
+    run.next("2 mails from before are there: sent as soon as Office 365 takes them")
     run.port()
     put(spool, "2990A37EA2F5", part="9")  # by a relay that is not ours
-    run.signal(signal.SIGTERM)
-    run.hear("stopping: what is in flight is finished first, and what waits is tried once more (again to stop at once)")
+    run.process.send_signal(signal.SIGTERM)
+    run.next("stopping: what is in flight is finished first, and what waits is tried once more (again to stop at once)")
 
-    assert run.end() == 0
+    assert run.ended() == 0
     waiting = SpoolDirectory(spool).waiting()
     assert waiting > 0
     assert run.said[-1] == f"stopped: 0 mails relayed, {waiting} waiting in {spool} for the next run"

@@ -36,8 +36,8 @@ def test_while_entra_is_away_mail_is_taken_and_sent_when_there_is_a_token(
     emulator.script("token", status=503, times=None)
     run = start(*files.arguments())
     port = run.port()
-    run.hear("no token (EntraUnreachable): ")
-    run.hear("mail waits in the spool until there is one")
+    run.next("no token (EntraUnreachable): ")
+    run.next("mail waits in the spool until there is one")
 
     mail(port, "taken")
     assert emulator.messages() == []
@@ -56,8 +56,8 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_run(
     port = first.port()
     for subject in ("one", "two"):
         mail(port, subject)
-    first.signal(number)
-    assert first.end() == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+    first.process.send_signal(number)
+    assert first.ended() == (0 if number is signal.SIGTERM else -signal.SIGKILL)
     if number is signal.SIGTERM:
         assert "2 waiting in " in first.said[-1]
         assert first.said[-1].endswith(" for the next run")
@@ -65,7 +65,7 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_run(
 
     second = start(*files.arguments())
     if number is signal.SIGTERM:
-        second.hear("2 mails from before are there: sent as soon as Office 365 takes them")
+        second.next("2 mails from before are there: sent as soon as Office 365 takes them")
 
     assert sorted(subjects(emulator, 2)) == ["one", "two"]
 
@@ -108,7 +108,7 @@ def test_two_runs_share_a_spool(emulator: EmulatorClient, files: Any, start: Any
     for subject in ("one", "two"):
         run = start(*files.arguments())
         port = run.port()
-        run.hear("token obtained")
+        run.next("token obtained")
         mail(port, subject)
 
     assert sorted(subjects(emulator, 2)) == ["one", "two"]
@@ -117,12 +117,12 @@ def test_two_runs_share_a_spool(emulator: EmulatorClient, files: Any, start: Any
 @pytest.mark.promise("run-explains-bad-input")
 def test_a_spool_in_memory_is_told_with_the_way_out(files: Any, start: Any, memory: str) -> None:
     named = start(*files.arguments("--spool-dir", memory))
-    assert named.end() == 2
+    assert named.ended() == 2
     refusal = f"o365mailer: --spool-dir: '{memory}' is in memory (tmpfs), and a spool must outlive the machine"
     assert named.stderr().splitlines()[-1].startswith(refusal)
 
     usual = start(*files.arguments(), environment={"XDG_STATE_HOME": memory})
-    assert usual.end() == 2
+    assert usual.ended() == 2
     assert " is in memory (tmpfs), and a spool must outlive the machine" in usual.stderr()
     assert usual.stderr().rstrip().endswith(WAY_OUT)
     assert files.emulator.counters()["tokensIssued"] == 0

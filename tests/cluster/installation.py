@@ -11,11 +11,11 @@ from cluster import apps
 from cluster.office365 import Office365
 from cluster.record import Record
 from cluster.team import Team
-from cluster.waiting import eventually
 from cluster_rig import tryout
 from cluster_rig.choice import Cluster
 from cluster_rig.clients import Client
 from cluster_rig.given import GivenCluster
+from support.waiting import eventually
 
 from o365mailer_contract import names
 

@@ -12,8 +12,8 @@ from cluster.apps import Manifest
 from cluster.installation import Installation
 from cluster.power_cut import kill_9
 from cluster.team import Team
-from cluster.waiting import eventually
 from cluster_rig.node import NodeCluster
+from support.waiting import eventually
 
 from o365mailer_contract import names
 

@@ -6,7 +6,7 @@ import pytest
 from cluster.installation import CONTROLLER, OPERATOR, TOKEN_SECONDS, Installation
 from cluster.power_cut import OPERATOR_USER, kill_9
 from cluster.team import Team
-from cluster.waiting import eventually
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 

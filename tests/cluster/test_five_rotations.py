@@ -8,7 +8,7 @@ import pytest
 from cluster.installation import TOKEN_SECONDS
 from cluster.office365 import HOST
 from cluster.team import Team
-from cluster.waiting import eventually
+from support.waiting import eventually
 
 ROTATIONS = 5
 LOOK_SECONDS = 3

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,12 @@ from cluster_rig.choice import Cluster
 from cluster_rig.errors import StartError
 from cluster_rig.node import NodeCluster, sweep
 from support.completeness import lacking
+from support.waiting import eventually
 
 RIG = Path(__file__).parents[2] / "rig"
 NAMESPACE = "rig-node"
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def eventually(question: Callable[[], bool], seconds: float) -> bool:
-    """Asks until the answer is yes or the time is over; returns the last answer."""
-    deadline = time.monotonic() + seconds
-    while not (answer := question()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return answer
 
 
 def rig_of(cluster: Cluster) -> NodeCluster:
@@ -86,7 +78,7 @@ def pod(node_cluster: Cluster, python_image: str) -> Iterator[Callable[..., str]
     enter = ("exec", f"--namespace={NAMESPACE}", "server", "--", "python3", "-c")
     served = ("import urllib.request as u; u.urlopen('http://front/word')",)
     # A pod is Ready a moment before kube-proxy has its address.
-    assert eventually(lambda: kubectl.process(*enter, *served).returncode == 0, seconds=20)
+    eventually(lambda: kubectl.process(*enter, *served).returncode == 0, within=20)
     yield lambda program: kubectl(*enter, program)
     kubectl("delete", "namespace", NAMESPACE, timeout=90)
 
@@ -139,7 +131,7 @@ def test_a_changed_secret_is_visible_in_the_pod_within_seconds(pod: Callable[...
     assert pod(read).strip() == "old"
     change = json.dumps({"stringData": {"word": "new"}})
     node_cluster.kubectl("patch", "secret", "word", f"--namespace={NAMESPACE}", "--patch", change)
-    assert eventually(lambda: pod(read).strip() == "new", seconds=20)
+    eventually(lambda: pod(read).strip() == "new", within=20)
 
 
 def test_a_pod_reaches_a_server_of_the_test_on_this_machine(pod: Callable[..., str], node_cluster: Cluster) -> None:
@@ -222,7 +214,7 @@ def test_a_cluster_whose_starter_was_killed_is_gone_and_swept(another_cluster: N
         assert starter.stdout.readline() == "up\n"
         assert another_cluster.is_running()
         starter.send_signal(signal.SIGKILL)
-    assert eventually(lambda: not another_cluster.is_running(), seconds=20)
+    eventually(lambda: not another_cluster.is_running(), within=20)
     sweep()
     assert seen_on_the_machine(another_cluster.name) == before
 

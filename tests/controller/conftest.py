@@ -1,5 +1,6 @@
 """Fixtures of the controller's tests: the real API server with our CRD, the controller as a process, the emulator."""
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,13 +42,10 @@ def shared_namespace(cluster: ControlPlane) -> str:
 
 
 @pytest.fixture(scope="package")
-def controller(
-    cluster: ControlPlane, shared_namespace: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ControllerProcess]:
+def controller(cluster: ControlPlane, shared_namespace: str) -> Iterator[ControllerProcess]:
     """One controller for all tests that do not restart it."""
     with ControllerProcess(
         kubeconfig=cluster.kubeconfig,
-        directory=tmp_path_factory.mktemp("controller"),
         arguments=[
             "--namespace",
             shared_namespace,
@@ -81,22 +79,17 @@ def own_namespace(cluster: ControlPlane, emulator: EmulatorClient) -> Namespace:
 
 
 @pytest.fixture
-def start_controller(
-    cluster: ControlPlane, own_namespace: Namespace, tmp_path: Path
-) -> Iterator[Callable[..., ControllerProcess]]:
+def start_controller(cluster: ControlPlane, own_namespace: Namespace) -> Iterator[Callable[..., ControllerProcess]]:
     """Starts controllers for `own_namespace`; they end with the test."""
-    started: list[ControllerProcess] = []
+    started = contextlib.ExitStack()
 
     def start(*arguments: str, name: str = "controller", kubeconfig: Path | None = None) -> ControllerProcess:
         process = ControllerProcess(
             kubeconfig=kubeconfig or cluster.kubeconfig,
-            directory=tmp_path,
             name=name,
             arguments=[*arguments_for(own_namespace.name), *arguments],
         )
-        started.append(process)
-        return process
+        return started.enter_context(process)
 
-    yield start
-    for process in started:
-        process.__exit__()
+    with started:
+        yield start

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 
 import pytest
-from support.controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace
+from support.waiting import eventually
 
 from o365mailer_contract import settings
 

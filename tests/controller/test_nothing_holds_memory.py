@@ -8,7 +8,8 @@ import pytest
 import yaml
 from cluster_rig.control_plane import ControlPlane
 from controller.conftest import arguments_for
-from support.controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace
+from support.waiting import eventually
 
 VALUES = Path(__file__).parents[2] / "charts" / "o365mailer" / "values.yaml"
 MAILERS = 64
@@ -41,9 +42,7 @@ def test_a_start_beside_many_mailers_of_the_largest_secrets_stays_below_the_char
         path = tmp_path / f"{kind}.json"
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         cluster.kubectl("create", "-n", space, "-f", path)  # `apply` would keep each Secret twice, which is too much
-    with ControllerProcess(
-        kubeconfig=cluster.kubeconfig, directory=tmp_path, arguments=arguments_for(space)
-    ) as controller:
+    with ControllerProcess(kubeconfig=cluster.kubeconfig, arguments=arguments_for(space)) as controller:
         eventually(
             lambda: all(
                 controller.metric(f'o365mailer_ready{{name="m{number}",namespace="{space}"}}') == 0

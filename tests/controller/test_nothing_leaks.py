@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from support.controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace
+from support.waiting import eventually
 
 WRONG_SECRET = "canary-wrong-value-not-a-secret"
 EMPTY_NEIGHBOUR = "canary-neighbour-value-not-a-secret"
@@ -60,7 +61,7 @@ def test_no_secret_or_token_is_in_logs_events_status_or_metrics(
         "the token's signature": files["access_token"].decode().rpartition(".")[2],
     }
     texts = {
-        "the log": process.log_path.read_text(),
+        "the log": process.stderr(),
         "the mailers": cluster.kubectl("get", "o365mailers", "-n", namespace.name, "-o", "json"),
         "the Events": cluster.kubectl("get", "events.events.k8s.io", "-n", namespace.name, "-o", "json"),
     }

@@ -11,9 +11,10 @@ import yaml
 from chart.release import Manifest
 from cluster_rig.control_plane import ControlPlane
 from support.cluster_fixtures import PREPARATIONS, need
-from support.controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, controller_account, controller_rights, rule
+from support.waiting import eventually
 
 from o365mailer_contract.quantities import seconds
 
@@ -94,7 +95,7 @@ def test_sigterm_hands_the_lease_over_at_once(own_namespace: Namespace, start_co
     second = start_controller("--lease-duration", "10s", name="second")
     eventually(lambda: second.http("/readyz")[0] == 200, what="a standby that is ready")
     assert second.metric("o365mailer_leading") == 0
-    eventually(lambda: second.said("standing by: another replica holds the Lease"))
+    eventually(lambda: second.logged("standing by: another replica holds the Lease"))
     assert first.stop() == 0
     began = time.monotonic()
     second.wait_until_leading()
@@ -114,12 +115,12 @@ def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_
         own_namespace.apply_mailer(f"before-{number}")
     for number in range(5):
         own_namespace.await_ready(f"before-{number}")
-    assert second.said("leading") is None
+    assert second.logged("leading") is None
     first.kill()
     killed = time.monotonic()
     own_namespace.apply_mailer("after")
     own_namespace.await_ready("after", within=LEASE_DURATION + 3)
-    line = second.said("leading")
+    line = second.logged("leading")
     assert line is not None
     assert time.monotonic() - killed < LEASE_DURATION + 3
     eventually(lambda: reconciles(second) >= 12, what="two reconciles of each")
@@ -140,7 +141,7 @@ def test_a_replica_that_was_frozen_past_its_lease_ends_without_touching_anything
     own_namespace.await_ready()
     first.process.send_signal(signal.SIGCONT)
     assert first.process.wait(timeout=10) == 1
-    line = first.said("lost what it takes to go on")
+    line = first.logged("lost what it takes to go on")
     assert line is not None
     assert line["error"] == "another replica holds the Lease"
     assert minted(own_namespace) == 1
@@ -162,13 +163,13 @@ def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_
 
         def start(name: str) -> ControllerProcess:
             return processes.enter_context(
-                ControllerProcess(kubeconfig=plane.kubeconfig, directory=tmp_path, arguments=arguments, name=name)
+                ControllerProcess(kubeconfig=plane.kubeconfig, arguments=arguments, name=name)
             )
 
         active = start("active")
         active.wait_until_leading()
         standby = start("standby")
-        eventually(lambda: standby.said("standing by: another replica holds the Lease"))
+        eventually(lambda: standby.logged("standing by: another replica holds the Lease"))
         namespace.apply_mailer("before")
         namespace.await_ready("before")
         emulator.script("token", stall=True)
@@ -179,21 +180,21 @@ def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_
         away_since = time.monotonic()
         eventually(lambda: active.metric("o365mailer_leading") == 0, within=duration, what="the end of the Lease")
         emulator.release()
-        eventually(lambda: active.said("paused: the Lease is not renewed"), within=duration)
+        eventually(lambda: active.logged("paused: the Lease is not renewed"), within=duration)
         assert active.http("/readyz") == (503, "paused: the Lease is not renewed\n")
         assert active.http("/livez")[0] == 200
         eventually(lambda: time.monotonic() > away_since + duration + 2, within=2 * duration)
         assert isinstance(flags, list)
         plane.processes.start("kube-apiserver", flags)
         plane.processes.wait("kube-apiserver", plane.api_is_ready, 60)
-        eventually(lambda: active.said("leading again"), within=duration)
+        eventually(lambda: active.logged("leading again"), within=duration)
         namespace.apply_mailer("after")
         namespace.await_ready("after", within=60)
         namespace.await_ready("during")
         assert minted(namespace) == 3, "the token that could not be written at once was not kept"
         assert active.process.poll() is None
         assert active.http("/readyz") == (200, "ok\n")
-        assert standby.said("leading") is None
+        assert standby.logged("leading") is None
         # A watch of something that is gone for good would see nothing for ever: better to end and be restarted.
         plane.kubectl("delete", "-f", CRD)
         assert active.process.wait(timeout=30) == 1
@@ -228,7 +229,7 @@ def test_without_a_choice_of_namespaces_all_are_served(
     cluster.kubectl("create", "namespace", other.name)
     other.credentials()
     arguments = ["--namespace", own_namespace.name, "--allowed-host", "127.0.0.1"]
-    with ControllerProcess(kubeconfig=cluster.kubeconfig, directory=tmp_path, arguments=arguments) as process:
+    with ControllerProcess(kubeconfig=cluster.kubeconfig, arguments=arguments) as process:
         process.wait_until_leading()
         for namespace in (own_namespace, other):
             namespace.apply_mailer()

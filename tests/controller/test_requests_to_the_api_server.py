@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from cluster_rig.control_plane import ControlPlane
 from support.api_front import ApiFront, Request
-from support.controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace
+from support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -123,7 +124,7 @@ def test_a_watch_that_never_begins_is_told_and_its_mailers_are_served_all_the_sa
         own_namespace.await_ready(within=60)
         assert process.http("/readyz") == (503, "the watch has not delivered what the API server lists\n")
         assert process.metric(agreed) == 0
-        line = process.said("the watch does not deliver what the API server lists")
+        line = process.logged("the watch does not deliver what the API server lists")
         assert line is not None
         assert line["mailers"] == 1
     eventually(lambda: process.http("/readyz")[0] == 200, within=60, what="readiness")

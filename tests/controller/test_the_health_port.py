@@ -21,7 +21,7 @@ def test_the_controller_works_beside_a_thousand_connections_that_hang(
     """Each holds a quarter of a megabyte and never ends its request."""
     arguments = arguments_for(own_namespace.name)
     with (
-        ControllerProcess(kubeconfig=cluster.kubeconfig, directory=tmp_path, arguments=arguments) as controller,
+        ControllerProcess(kubeconfig=cluster.kubeconfig, arguments=arguments) as controller,
         contextlib.ExitStack() as stack,
     ):
         controller.wait_until_leading()

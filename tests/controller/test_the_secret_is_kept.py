@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from support.controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace
+from support.waiting import eventually
 
 
 def uid(namespace: Namespace) -> str:

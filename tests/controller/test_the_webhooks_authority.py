@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from support.controller_process import ControllerProcess, Namespace, eventually
+from support.controller_process import ControllerProcess, Namespace
+from support.waiting import eventually
 
 from o365mailer_contract import names
 

@@ -8,8 +8,10 @@ import urllib.request
 from typing import Any
 
 import pytest
-from support.emulator_client import ControlRefused, EmulatorClient
+from support.emulator_client import EmulatorClient
 from support.emulator_dialogue import authenticated, greeted, xoauth2
+
+from o365mailer_emulator.client import ControlRefused
 
 CONTENT = "From: noreply@contoso.com\r\nSubject: one\r\n\r\nhello\r\n"
 

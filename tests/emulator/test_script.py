@@ -4,8 +4,10 @@ import time
 from typing import Any
 
 import pytest
-from support.emulator_client import ControlRefused, EmulatorClient
+from support.emulator_client import EmulatorClient
 from support.emulator_dialogue import Dialogue, authenticated, greeted, secured, xoauth2
+
+from o365mailer_emulator.client import ControlRefused
 
 HEADER = "From: noreply@contoso.com\r\n\r\n"
 BUSY = "451 4.7.500 Server busy. Please try again later from [127.0.0.1]."

@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.emulator_client import ControlRefused, EmulatorClient
+from support.emulator_client import EmulatorClient
 from support.emulator_dialogue import Dialogue, authenticated, secured, xoauth2
+
+from o365mailer_emulator.client import ControlRefused
 
 HEADER = "From: noreply@contoso.com\r\nSubject: a test\r\nX-Client: {client}\r\n\r\nhello\r\n.\r\n"
 
@@ -37,7 +39,7 @@ def test_a_slot_that_is_an_open_connection_is_missed_at_the_end_of_data(emulator
     with several(emulator, 4) as dialogues:
         begin_data(dialogues[3])
         assert dialogues[3].reply().startswith("432 4.3.2 Concurrent connections limit exceeded. ")
-    assert emulator.statistics()["crowded"] == 1
+    assert emulator.figures()["crowded"] == 1
 
 
 @pytest.mark.promise("truth-when-exchange-fails")
@@ -48,7 +50,7 @@ def test_a_slot_that_is_an_open_connection_can_be_missed_at_auth(emulator: Emula
         dialogues[0].ask("QUIT")
         emulator.events("closed", atleast=2)
         assert auth_again(emulator).startswith("235 ")
-    assert emulator.statistics()["crowded"] == 1
+    assert emulator.figures()["crowded"] == 1
 
 
 @pytest.mark.promise("truth-when-exchange-fails")
@@ -68,7 +70,7 @@ def test_a_slot_that_is_a_submission_is_taken_only_while_one_runs(emulator: Emul
         for dialogue in dialogues[2:]:
             begin_data(dialogue)
             assert dialogue.reply().startswith("250 "), "five are open, none submits"
-    figures = emulator.statistics()
+    figures = emulator.figures()
     assert (figures["submissions"], figures["inProgressPeak"], figures["inProgress"]) == (6, 3, 0)
     assert figures["crowded"] == (2 if at == "auth" else 1)
 
@@ -79,7 +81,7 @@ def test_a_submission_takes_its_seconds_and_holds_its_slot_for_them(emulator: Em
     with authenticated(emulator) as dialogue:
         begin_data(dialogue, client="pod-7")
         assert dialogue.reply().startswith("250 ")
-    figures = emulator.statistics(by="x-client")
+    figures = emulator.figures(by="x-client")
     assert figures["slotBusySeconds"] >= 0.29
     assert figures["lastEnded"] - figures["firstBegan"] == pytest.approx(figures["slotBusySeconds"])
     assert figures["slots"] == 3
@@ -95,7 +97,7 @@ def test_a_submission_that_was_begun_is_ended_for_a_client_that_left(emulator: E
         dialogue.socket.shutdown(socket.SHUT_RDWR)
     assert len(emulator.messages(atleast=1)) == 1
     emulator.events("closed")
-    assert emulator.statistics()["inProgress"] == 0
+    assert emulator.figures()["inProgress"] == 0
 
 
 @pytest.mark.promise("truth-when-exchange-fails")
@@ -205,7 +207,7 @@ def test_each_client_has_its_deliveries_and_the_slots_their_time(emulator: Emula
         thread.start()
     for thread in threads:
         thread.join()
-    figures = emulator.statistics(by="X-Client")
+    figures = emulator.figures(by="X-Client")
     assert {client: len(times) for client, times in figures["clients"].items()} == {f"pod-{n}": 2 for n in range(3)}
     assert figures["slotBusySeconds"] >= 6 * 0.19
     assert figures["delivered"] == figures["submissions"] == 6

@@ -66,7 +66,7 @@ def sessions(folder: Path, *, seed: int, inputs: int, until: float) -> Result:
         dice.finish()
         assert bystander.ask("NOOP").startswith("250"), "another session noticed"
         assert sidecar.process.poll() is None
-        assert [line for line in sidecar.lines if line["level"] == "error"] == []
+        assert [line for line in sidecar.log if line["level"] == "error"] == []
         assert _resident(sidecar) - warm < GROWTH
     return Result("sessions", crowd.inputs, time.monotonic() - began, crowd.answered)
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from support.scratch_submission import Peer, ScratchHost
-from support.sidecar_process import MailerDirectory, until
+from support.sidecar_process import MailerDirectory
 from support.spooling import queued, spooling, submit
+from support.waiting import eventually
 
 
 def locked(peer: Peer) -> None:
@@ -37,4 +38,4 @@ def test_mail_goes_out_from_another_mailbox_while_the_first_is_shut(directory: M
             host.describe(directory, mailbox="second@contoso.com", senders=senders, revision=2)
             reply = submit(sidecar)
             assert reply.startswith("250 2.0.0 Office 365 has it"), reply
-            until(lambda: not queued(tmp_path))
+            eventually(lambda: not queued(tmp_path))

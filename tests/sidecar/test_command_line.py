@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from support.emulator_client import EmulatorClient
 from support.scratch_submission import Peer, ScratchHost, Script
-from support.sidecar_process import MailerDirectory, document, until
+from support.sidecar_process import MailerDirectory, document
 from support.spooling import queued, spooling
+from support.waiting import eventually
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.errors import Refused
@@ -171,6 +172,6 @@ def test_a_spool_file_with_such_an_address_sends_nothing_and_stops_nothing(
         envelope = Envelope(queue_id=name, sender=Sender(address="noreply@contoso.com"), recipients=to)
         (queue / name).write_bytes(header_line(Message(envelope, body, datetime.now(UTC))) + body.content)
     with spooling(directory, tmp_path):
-        until(lambda: queued(tmp_path) == [])
+        eventually(lambda: queued(tmp_path) == [])
     assert [message["recipients"] for message in emulator.messages()] == [["b@contoso.com"]]
     assert emulator.counters()["commands"]["RCPT"] == 1

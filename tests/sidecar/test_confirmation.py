@@ -5,7 +5,8 @@ import time
 import pytest
 from support.emulator_client import EmulatorClient
 from support.scratch_submission import Peer, ScratchHost
-from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.waiting import eventually
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 
@@ -75,7 +76,7 @@ def test_an_app_that_goes_after_its_message_is_out_leaves_an_orphan_in_the_audit
     begin_data(app)
     emulator.events("stalled", atleast=1, wait=10)
     app.socket.close()
-    until(lambda: sidecar.metric("o365mailer_sessions") == 0)
+    eventually(lambda: sidecar.metric("o365mailer_sessions") == 0)
     emulator.release()
     assert sidecar.event("message", outcome="orphaned")["code"] == 250
     assert len(emulator.messages()) == 1
@@ -149,7 +150,7 @@ def test_an_idle_connection_is_given_up_soon(emulator: EmulatorClient, sidecar: 
         begin_data(app)
         assert app.reply().startswith("250")
         assert emulator.counters()["openNow"] == 1
-        until(lambda: emulator.counters()["openNow"] == 0, within=15)
+        eventually(lambda: emulator.counters()["openNow"] == 0, within=15)
         assert emulator.counters()["commands"]["QUIT"] == 1
 
 
@@ -173,7 +174,7 @@ def test_connections_that_a_peak_left_are_given_up_while_others_are_used(
             assert app.reply().startswith("250")
         return bool(emulator.counters()["openNow"] == 1)
 
-    until(one_is_left, within=10)
+    eventually(one_is_left, within=10)
     assert emulator.counters()["connections"] == 3, "the one that is used stays"
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from support.scratch_submission import Peer, ScratchHost
-from support.sidecar_process import MailerDirectory, Sidecar, document, until
+from support.sidecar_process import MailerDirectory, Sidecar, document
 from support.spooled import RECEIVED, body, envelope, files, spool_in
 from support.spooling import dead, number, queued, spooling, submit
+from support.waiting import eventually
 
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.entry import Event
@@ -108,7 +109,7 @@ def test_a_message_of_the_spool_is_set_aside_and_nobody_is_served_twice(
             scratch.describe(directory)
             sidecar.process.send_signal(signal.SIGHUP)
             sidecar.event("spool_damaged", queue_id=queue_id)
-            until(lambda: sidecar.metric("o365mailer_spool_messages") == 0)
+            eventually(lambda: sidecar.metric("o365mailer_spool_messages") == 0)
             repaired(host, sidecar, tmp_path, queue_id)
         assert sidecar.events("courier_failed") == sidecar.events("library_message") == []
     assert host.served == ["a@example.com", "b@example.com"]

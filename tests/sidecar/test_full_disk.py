@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, until
+from support.sidecar_process import MailerDirectory
 from support.spooling import TEXT, number, queued, spooling, submit
+from support.waiting import eventually
 
 
 def fill(sidecar_pid: int) -> None:
@@ -26,7 +27,7 @@ def test_a_deferral_that_cannot_be_written_down_keeps_no_message_from_its_next_a
         emulator.release()
         emulator.messages(atleast=1, wait=40)
         assert sidecar.event("message", queue_id=waits)["outcome"] == "accepted"
-        until(lambda: not queued(tmp_path))
+        eventually(lambda: not queued(tmp_path))
 
 
 @pytest.mark.promise("memory-and-disk-are-bounded")

@@ -113,7 +113,7 @@ class Sessions(RuleBasedStateMachine):
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
     with run.crowded_sidecar(tmp_path_factory.mktemp("hostile") / "mailer") as (sidecar, host):
         yield Crowd(sidecar, host)
-        assert [line for line in sidecar.lines if line["level"] == "error"] == []
+        assert [line for line in sidecar.log if line["level"] == "error"] == []
 
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")

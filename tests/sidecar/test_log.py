@@ -58,7 +58,7 @@ def test_neither_log_nor_metrics_carry_bodies_tokens_or_addresses(
     app.socket.close()
     sidecar.event("message", nth=5)
     assert len(sidecar.events("message")) == 5
-    assert found(sidecar.raw, token) == set()
+    assert found(sidecar.stderr().encode(), token) == set()
     assert found(sidecar.get("/metrics")[1].encode(), token) == set()
 
 
@@ -91,7 +91,7 @@ def test_every_line_is_json(emulator: EmulatorClient, directory: MailerDirectory
     with Wire(sidecar.port) as app:
         provoke(app)
     sidecar.event("message")
-    assert [json.loads(line)["event"] for line in sidecar.raw.splitlines()]
+    assert [json.loads(line)["event"] for line in sidecar.stderr().encode().splitlines()]
 
 
 @pytest.mark.parametrize(

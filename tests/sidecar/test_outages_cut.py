@@ -84,7 +84,7 @@ class Bench:
                 return
             self.clock.skip(PAUSE)
             threading.Event().wait(0.005)
-        raise AssertionError(f"{name} never arrived: {self.clock.sidecar.raw[-2000:].decode()}")
+        raise AssertionError(f"{name} never arrived: {self.clock.sidecar.stderr()[-2000:]}")
 
     def cut_everywhere(
         self, case: Callable[[], tuple[str, int]], *, message: int, ending: Ending = "reset", step: int = 1

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, until
+from support.sidecar_process import MailerDirectory
 from support.spooling import dead, history, nowhere, number, queued, spooling, submit
+from support.waiting import eventually
 
 
 @pytest.mark.promise("all-recipients-or-none")
@@ -19,7 +20,7 @@ def test_a_recipient_who_may_get_no_mail_any_more_keeps_it_from_no_other(
     with spooling(directory, tmp_path) as sidecar:
         (message,) = emulator.messages(atleast=1, wait=30)
         assert message["recipients"] == ["a@example.com", "c@example.com"]
-        until(lambda: dead(tmp_path) == [waits])
+        eventually(lambda: dead(tmp_path) == [waits])
         record = sidecar.event("message", queue_id=waits)
         assert (record["outcome"], record["undelivered"]) == ("dead", 1)
     assert queued(tmp_path) == []
@@ -37,5 +38,5 @@ def test_when_none_of_them_may_it_is_a_dead_letter_at_once(
     directory.write_for(emulator, recipients={"allowedDomains": ["example.com"]})
     with spooling(directory, tmp_path) as sidecar:
         assert sidecar.event("message", queue_id=waits)["undelivered"] == 2
-        until(lambda: dead(tmp_path) == [waits])
+        eventually(lambda: dead(tmp_path) == [waits])
     assert emulator.messages() == []

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from support.completeness import lacking
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.waiting import eventually
 
 from o365mailer_sidecar.config import Address, bind, bind_health, bound_address, options
 from o365mailer_sidecar.errors import WrongCommandLine
@@ -285,4 +286,4 @@ def test_the_log_may_go_away(tmp_path: Path) -> None:
         assert app.deliver(TEXT).startswith("451")
     process.terminate()
     assert process.wait(30) == 0
-    until(lambda: process.poll() == 0)
+    eventually(lambda: process.poll() == 0)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, Wire, running, until
+from support.sidecar_process import MailerDirectory, Wire, running
 from support.spooling import TEXT, begin_data, dead, history, nowhere, number, queued, spooling, submit
+from support.waiting import eventually
 
 BUSY = "451 4.7.500 Server busy. Please try again later"
 UNKNOWN = "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found"
@@ -152,7 +153,7 @@ def test_when_the_apps_time_is_over_the_message_is_queued_and_the_running_attemp
         assert emulator.messages() == []
         emulator.release()
         assert sidecar.event("message", queue_id=number(reply))["outcome"] == "accepted"
-        until(lambda: not queued(tmp_path))
+        eventually(lambda: not queued(tmp_path))
     assert len(emulator.messages()) == 1
 
 
@@ -168,7 +169,7 @@ def test_a_message_that_still_waits_for_its_turn_is_queued_and_sent_once(
         assert queued(tmp_path) == sorted(number(reply) for reply in replies)
         emulator.release()
         emulator.messages(atleast=4, wait=20)
-        until(lambda: not queued(tmp_path))
+        eventually(lambda: not queued(tmp_path))
     assert len(emulator.messages()) == 4
 
 
@@ -183,7 +184,7 @@ def test_a_running_attempt_that_is_refused_makes_a_dead_letter(
         emulator.release()
         record = sidecar.event("message", queue_id=number(reply))
         assert (record["outcome"], record["code"], record["reason"]) == ("dead", 554, "malformed")
-        until(lambda: dead(tmp_path) == [number(reply)])
+        eventually(lambda: dead(tmp_path) == [number(reply)])
         assert sidecar.metric("o365mailer_spool_dead_messages") == 1
         assert sidecar.metric('o365mailer_messages_total{outcome="dead"}') == 1
     assert queued(tmp_path) == []
@@ -270,17 +271,17 @@ def test_the_verdict_that_an_app_did_not_wait_for_is_not_retried(
         begin_data(app, "a@example.com", "b@example.com")
         emulator.events("stalled", atleast=1, wait=10)
         app.socket.close()
-        until(lambda: sidecar.metric("o365mailer_sessions") == 0)
+        eventually(lambda: sidecar.metric("o365mailer_sessions") == 0)
         emulator.release()
         assert sidecar.event("message", outcome="orphaned")
-        until(lambda: not queued(tmp_path))
+        eventually(lambda: not queued(tmp_path))
     assert [message["recipients"] for message in emulator.messages()] == [["a@example.com"]]
 
 
 def test_auth_is_not_offered_where_the_mailer_says_so(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     directory.write_for(emulator, delivery={"offerAuth": False})
     with running(directory.path) as sidecar, Wire(sidecar.port) as app:
-        until(lambda: "AUTH" not in app.ask("EHLO x"))
+        eventually(lambda: "AUTH" not in app.ask("EHLO x"))
         assert app.ask("AUTH PLAIN AGEAYQ==") == "502 5.5.1 AUTH is not offered here (delivery.offerAuth of the mailer)"
         app.begin()
         assert app.deliver(TEXT).startswith("250")

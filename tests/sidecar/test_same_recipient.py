@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, until
+from support.sidecar_process import MailerDirectory
 from support.spooling import dead, number, queued, spooling, submit
+from support.waiting import eventually
 
 
 @pytest.mark.promise("all-recipients-or-none")
@@ -18,7 +19,7 @@ def test_a_recipient_who_was_taken_once_is_served(
     with spooling(directory, tmp_path) as sidecar:
         sent = number(submit(sidecar, "a@example.com", "a@example.com"))
         assert sidecar.event("message", queue_id=sent, within=30)["outcome"] == "accepted"
-        until(lambda: not queued(tmp_path))
+        eventually(lambda: not queued(tmp_path))
         assert sidecar.events("relay_failed") == []
     assert dead(tmp_path) == []
     assert [message["recipients"] for message in emulator.messages()] == [["a@example.com"]]

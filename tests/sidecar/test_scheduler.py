@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, until
+from support.sidecar_process import MailerDirectory
 from support.spooling import TEXT, history, nowhere, number, queued, spooling, submit
+from support.waiting import eventually
 
 from o365mailer_sidecar.queue.service import leave_word
 
@@ -32,7 +33,7 @@ def test_a_message_that_breaks_every_connection_blocks_no_other(
     directory.write_for(emulator, senders=ALLOWED, limits={"connections": 1})
     with spooling(directory, tmp_path, stays=True):
         emulator.messages(atleast=4, wait=20)
-        until(lambda: queued(tmp_path) == [poison])
+        eventually(lambda: queued(tmp_path) == [poison])
     assert history(tmp_path, poison)[-1]["reason"] == "connection-lost"
 
 
@@ -41,7 +42,7 @@ def test_an_outage_is_no_attempt_of_any_message(directory: MailerDirectory, tmp_
     nowhere(directory)
     with spooling(directory, tmp_path, stays=True) as sidecar:
         replies = [submit(sidecar) for _ in range(3)]
-        until(lambda: sidecar.metric('o365mailer_upstream_connections_total{result="away"}') >= 3, within=30)
+        eventually(lambda: sidecar.metric('o365mailer_upstream_connections_total{result="away"}') >= 3, within=30)
         for reply in replies:
             assert [line for line in history(tmp_path, number(reply)) if line["event"] == "attempt"] == []
 
@@ -202,14 +203,14 @@ def test_an_outage_is_a_few_lines_not_one_a_message(
 ) -> None:
     nowhere(directory)
     with spooling(directory, tmp_path) as sidecar:
-        before = len(sidecar.lines)
+        before = len(sidecar.log)
         threads = [threading.Thread(target=submit, args=(sidecar,)) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert len(queued(tmp_path)) == 20
-        assert len(sidecar.lines) - before < 5
+        assert len(sidecar.log) - before < 5
         directory.write_for(emulator)
         sidecar.event("message", nth=20, outcome="accepted", within=30)
     assert len(emulator.messages()) == 20
@@ -268,7 +269,7 @@ def test_a_message_on_hold_stays_until_it_is_released(
     with spooling(directory, tmp_path) as sidecar:
         (message,) = emulator.messages(atleast=1, wait=20)
         assert f"id {other};" in dict(message["headers"])["Received"]
-        until(lambda: queued(tmp_path) == [held])
+        eventually(lambda: queued(tmp_path) == [held])
         by_hand("release", held)
         emulator.messages(atleast=2, wait=20)
 

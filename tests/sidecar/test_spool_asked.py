@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from support.emulator_client import EmulatorClient
 from support.scratch_submission import Peer, ScratchHost
-from support.sidecar_process import MailerDirectory, Sidecar, document, until
+from support.sidecar_process import MailerDirectory, Sidecar, document
 from support.spooling import dead, history, nowhere, number, queued, spooling, submit
+from support.waiting import eventually
 
 OLD = {"spool": {"maxAge": "1ms"}}
 DEBUG = ("--log-level", "debug")
@@ -110,7 +111,7 @@ def test_recipients_that_policy_allows_do_not_expire_with_those_that_it_refuses(
     with spooling(directory, tmp_path) as sidecar:  # SIGTERM tries it once more
         both = number(submit(sidecar, "a@example.com", "b@elsewhere.example"))
         directory.write_for(emulator, delivery=OLD, recipients={"allowedDomains": ["example.com"]})
-        until(lambda: any("b@elsewhere.example" in line.get("refused", {}) for line in history(tmp_path, both)))
+        eventually(lambda: any("b@elsewhere.example" in line.get("refused", {}) for line in history(tmp_path, both)))
     (message,) = emulator.messages()
     assert message["recipients"] == ["a@example.com"]
     assert dead(tmp_path) == [both]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from support import unprivileged
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, until
+from support.sidecar_process import MailerDirectory
 from support.spooling import nowhere, number, queued, spooling, submit
+from support.waiting import eventually
 
 PREFIX = (sys.executable, unprivileged.__file__)
 
@@ -71,7 +72,7 @@ def test_every_verb_works_and_reaches_the_process_that_has_the_spool(emulator: E
         directory.write_for(emulator)
         (message,) = emulator.messages(atleast=1, wait=20)
         assert f"id {first};" in dict(message["headers"])["Received"]
-        until(lambda: queued(folder) == [second])
+        eventually(lambda: queued(folder) == [second])
         spool(folder, "drop", second)
     assert spool(folder, "ls").stdout == "nothing\n"
 

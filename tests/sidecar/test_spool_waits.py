@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from support.emulator_client import EmulatorClient
-from support.sidecar_process import MailerDirectory, document, until
+from support.sidecar_process import MailerDirectory, document
 from support.spooling import nowhere, number, queued, spooling, submit
+from support.waiting import eventually
 
 
 @pytest.mark.promise("spool-retries")
@@ -23,7 +24,7 @@ def test_mail_leaves_when_the_settings_that_forbade_it_are_what_they_were_before
         assert reply.startswith("250 2.0.0 Queued here"), reply
         directory.write_for(emulator, token=token)
         emulator.messages(atleast=2, wait=20)
-        until(lambda: not queued(tmp_path))
+        eventually(lambda: not queued(tmp_path))
         assert sidecar.event("message", queue_id=number(reply))["outcome"] == "accepted"
 
 

@@ -4,7 +4,8 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from support.sidecar_process import Sidecar, Wire, running, until
+from support.sidecar_process import Sidecar, Wire, running
+from support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_any_credentials_are_taken(idle_sidecar: Sidecar, dialogue: list[str]) -
         *before, last = [app.ask(line) for line in dialogue]
         assert all(answer.startswith("334 ") for answer in before)
         assert last == "235 2.7.0 Accepted; this relay asks for no password"
-    assert b"AGEAYg" not in idle_sidecar.raw
+    assert "AGEAYg" not in idle_sidecar.stderr()
 
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
@@ -177,8 +178,8 @@ def test_an_app_may_vanish_at_any_step(bystander: Wire, idle_sidecar: Sidecar, s
         if octets.endswith(b"\r\n") and number < 5:
             app.reply()
     app.socket.close()
-    until(lambda: idle_sidecar.metric("o365mailer_sessions") == 1)
-    assert b"_failed" not in idle_sidecar.raw
+    eventually(lambda: idle_sidecar.metric("o365mailer_sessions") == 1)
+    assert "_failed" not in idle_sidecar.stderr()
 
 
 def test_more_recipients_than_exchange_can_take_are_deferred(idle_sidecar: Sidecar) -> None:
@@ -197,7 +198,7 @@ def test_more_sessions_than_the_limit_are_told_so(idle_sidecar: Sidecar) -> None
         assert one_more.reply().startswith("421 4.3.2 Too many sessions at once; close the idle ones")
         assert one_more.closed()
     apps[0].socket.close()
-    until(lambda: idle_sidecar.metric("o365mailer_sessions") == 99)
+    eventually(lambda: idle_sidecar.metric("o365mailer_sessions") == 99)
     with Wire(idle_sidecar.port) as app:
         assert app.ask("NOOP").startswith("250")
     for app in apps:

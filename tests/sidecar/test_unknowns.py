@@ -6,7 +6,8 @@ import pytest
 from support.clocked_sidecar import clocked
 from support.emulator_client import EmulatorClient
 from support.emulator_dialogue import Dialogue, authenticated
-from support.sidecar_process import MailerDirectory, Sidecar, Wire, running, until
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
+from support.waiting import eventually
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 
@@ -40,11 +41,11 @@ def test_while_others_have_the_slots_nothing_is_said_to_be_sent_and_then_it_is_s
             others = [stack.enter_context(authenticated(emulator)) for _ in range(3)]
             submitting(emulator, others)
             assert mail(clock.sidecar).startswith("451 4.")
-            assert emulator.statistics()["crowded"] >= 1
+            assert emulator.figures()["crowded"] >= 1
             assert emulator.messages() == []
             emulator.release()
             assert [other.reply()[:3] for other in others] == ["250"] * 3
-        until(lambda: emulator.counters()["openNow"] <= 1)
+        eventually(lambda: emulator.counters()["openNow"] <= 1)
         clock.skip(600)
         assert mail(clock.sidecar).startswith("250 ")
     assert [message["recipients"] for message in emulator.messages()][3:] == [["a@example.com"]]
@@ -65,7 +66,7 @@ def test_a_token_that_ends_in_a_session_loses_no_message_and_doubles_none(
             app.send(TEXT + b".\r\n")
             emulator.events("stalled")
             ends = emulator.tokens()[-1]["expires"]
-            until(lambda: emulator.control("GET", "/statistics")["at"] > ends, within=15)
+            eventually(lambda: emulator.control("GET", "/statistics")["at"] > ends, within=15)
             emulator.release()
             assert app.reply().startswith("250 "), "a submission that runs is ended"
         directory.write_for(emulator)

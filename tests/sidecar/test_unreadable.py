@@ -119,4 +119,4 @@ def test_a_relay_of_it_that_hangs_still_says_where(tmp_path: Path) -> None:
     )
     relay.process.send_signal(hanging_relay.HANG)
     assert relay.ended() == 1
-    assert b"the_hang" in relay.raw.partition(b"Timeout (")[2]
+    assert "the_hang" in relay.stderr().partition("Timeout (")[2]

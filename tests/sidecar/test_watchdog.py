@@ -35,7 +35,7 @@ def test_a_loop_that_hangs_ends_the_process_and_its_last_words_say_where(
         assert app.deliver(b"Subject: x\r\n\r\nthe body of the mail\r\n").startswith("250 ")
         relay.process.send_signal(hanging_relay.HANG)
         assert relay.ended() == 1
-    said = relay.raw.decode()
+    said = relay.stderr()
     assert "Timeout (0:00:01)!" in said
     assert "the_hang" in said.partition("Timeout (")[2]
     assert token not in said
@@ -58,4 +58,4 @@ def test_a_relay_that_works_is_not_ended_and_neither_is_one_that_waits(
                 assert app.deliver(TEXT).startswith("250 ")
         with pytest.raises(subprocess.TimeoutExpired):
             relay.process.wait(1.5 * limit)
-    assert "Timeout (" not in relay.raw.decode()
+    assert "Timeout (" not in relay.stderr()

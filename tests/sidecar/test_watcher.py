@@ -39,4 +39,4 @@ def test_a_defect_of_a_look_does_not_end_the_looking(
         directory.write_for(emulator)
         sidecar.event("message", queue_id=waits, outcome="accepted", within=30)
     assert len(sidecar.events("watcher_failed")) == 1
-    assert b"secret words" not in sidecar.raw
+    assert "secret words" not in sidecar.stderr()

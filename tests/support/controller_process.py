@@ -7,80 +7,53 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cluster_rig.clients import Client
 
 from support.emulator_client import EmulatorClient
+from support.process import WITHIN, Process
+from support.waiting import eventually
 
-Found = TypeVar("Found")
-
-POLL = 0.1
-WITHIN = 20.0
-"""Seconds for what should take one or two; the machine may be busy."""
 CREDENTIAL = {"clientSecret": {"secretRefs": [{"name": "entra", "key": "secret"}]}}
 
 
-def eventually(question: Callable[[], Found | None], *, within: float = WITHIN, what: str = "it") -> Found:
-    """The first answer that is not None or False. AssertionError after `within` seconds."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        answer = question()
-        if answer is not None and answer is not False:
-            return answer
-        time.sleep(POLL)
-    raise AssertionError(f"{what} did not happen within {within:g} s")
-
-
-class ControllerProcess:
-    """`o365mailer-controller` as a process of its own. A context manager; its log is in `directory`."""
+class ControllerProcess(Process):
+    """`o365mailer-controller` as a process of its own."""
 
     def __init__(
         self,
         *,
         kubeconfig: Path,
-        directory: Path,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         name: str = "controller",
     ) -> None:
-        self.log_path = directory / f"{name}.log"
-        self.log_file = self.log_path.open("ab")
         command = [sys.executable, "-m", "o365mailer_operator.controller", "--health", "127.0.0.1:0"]
         command += ["--identity", name, "--lease-duration", "5s", "--reconcile-interval", "6s", *arguments]
-        environ = {**os.environ, "KUBECONFIG": str(kubeconfig), **(environment or {})}
-        self.process = subprocess.Popen(command, stderr=self.log_file, stdout=self.log_file, env=environ)
+        super().__init__(command, environment={"KUBECONFIG": str(kubeconfig), **(environment or {})})
 
     def lines(self) -> list[dict[str, Any]]:
         """The log, decoded. A line that is no JSON fails the test: collectors would choke on it."""
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        return [json.loads(line) for line in [*self.said, *self.errors]]
 
-    def said(self, message: str) -> dict[str, Any] | None:
+    def logged(self, message: str) -> dict[str, Any] | None:
         """The first log line with this message."""
         return next((line for line in self.lines() if line["message"] == message), None)
 
     def wait_until_leading(self) -> None:
         """Returns when it holds the Lease."""
-        eventually(lambda: self.said("leading") or self._gone(), what="leading")
-        assert self.process.poll() is None, self.log_path.read_text()
-
-    def _gone(self) -> bool:
-        return self.process.poll() is not None
+        self.hear(lambda: self.logged("leading"), "leading")
 
     @property
     def health(self) -> str:
         """The address of its probes and metrics."""
-        eventually(lambda: self.said("listening") or self._gone(), what="listening")
-        line = self.said("listening")
-        assert line, self.log_path.read_text()
+        line = self.hear(lambda: self.logged("listening"), "listening")
         return f"http://{line['health'][0]}"
 
     def http(self, path: str) -> tuple[int, str]:
@@ -100,24 +73,6 @@ class ControllerProcess:
             if name == sample:
                 return float(value)
         return None
-
-    def stop(self) -> int:
-        """SIGTERM; the exit status."""
-        self.process.terminate()
-        return self.process.wait(timeout=20)
-
-    def kill(self) -> None:
-        """kill -9."""
-        self.process.kill()
-        self.process.wait(timeout=20)
-
-    def __enter__(self) -> ControllerProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.kill()
-        self.log_file.close()
 
 
 @dataclass(frozen=True)

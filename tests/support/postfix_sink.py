@@ -20,7 +20,7 @@ from cluster_rig.requirements import search_path
 
 from support.completeness import lacking
 from support.scratch_submission import Peer, ScratchHost
-from support.sidecar_process import until
+from support.waiting import eventually
 
 RECIPIENT = re.compile(rb"^X-Rcpt-Args: <(.*)>\n", re.MULTILINE)
 
@@ -43,7 +43,7 @@ class PostfixSink:
 
     def script(self, peer: Peer) -> None:
         """For a ScratchHost: everything behind the login is between the relay and smtp-sink."""
-        until(self.socket.exists)
+        eventually(self.socket.exists)
         with socket.socket(socket.AF_UNIX) as sink:
             sink.settimeout(30)
             sink.connect(str(self.socket))

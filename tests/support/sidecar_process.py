@@ -1,44 +1,26 @@
 """The sidecar for tests: a mailer directory written by hand, the real process, and its log."""
 
 import json
-import os
 import socket
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from support.emulator_client import EmulatorClient
+from support.mounted_directory import MountedDirectory
+from support.process import WITHIN, Process
 
-START_WITHIN = 20.0
-"""Seconds, on a machine that may be busy."""
 
-
-class MailerDirectory:
-    """A directory as kubelet would mount it: files behind `..data`, swapped all at once."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.version = 0
-        path.mkdir(parents=True, exist_ok=True)
+class MailerDirectory(MountedDirectory):
+    """What the controller writes and the relay reads, in a Secret's volume."""
 
     def write(self, *, mode: int = 0o444, **files: str | bytes | None) -> None:
         """The whole new content; names are written with `_` for `.`, None leaves a file out."""
-        self.version += 1
-        data = self.path / f"..{self.version}"
-        data.mkdir()
-        for name, content in files.items():
-            if content is not None:
-                file = data / {"mailer_json": "mailer.json", "ca_crt": "ca.crt"}.get(name, name)
-                file.write_bytes(content if isinstance(content, bytes) else content.encode())
-                file.chmod(mode)
-        fresh = self.path / "..data_tmp"
-        fresh.symlink_to(data.name)
-        fresh.rename(self.path / "..data")
+        names = {"mailer_json": "mailer.json", "ca_crt": "ca.crt"}
+        contents = {names.get(name, name): content for name, content in files.items() if content is not None}
+        self.swap({name: c if isinstance(c, bytes) else c.encode() for name, c in contents.items()}, mode=mode)
 
     def write_for(self, emulator: EmulatorClient, *, token: str | None = None, **settings: Any) -> None:
         """A directory with which mail reaches the emulator; `settings` replace members of the document."""
@@ -54,7 +36,7 @@ def document(host: str, port: int, mailbox: str = "noreply@contoso.com") -> dict
     return {"schemaVersion": 1, "revision": 1, "mailbox": mailbox, "submission": {"host": host, "port": port}}
 
 
-class Sidecar:
+class Sidecar(Process):
     """A running `o365mailer-sidecar` on free ports."""
 
     def __init__(
@@ -69,15 +51,8 @@ class Sidecar:
         command = [*prefix, sys.executable, "-m", "o365mailer_sidecar.main", "--mailer-dir", str(directory)]
         for address in listen:
             command += ["--listen", address]
-        command += ["--health", "127.0.0.1:0", *arguments]
-        self.lines: list[dict[str, Any]] = []
-        self.raw = b""
-        self.changed = threading.Condition()
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, **(environment or {})})
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-        for _ in listen:
-            self.event("listening", protocol="smtp", nth=len(listen))
+        super().__init__([*command, "--health", "127.0.0.1:0", *arguments], environment=environment)
+        self.event("listening", protocol="smtp", nth=len(listen))
         self.health_port = self.event("listening", protocol="health")["port"]
 
     @property
@@ -85,27 +60,13 @@ class Sidecar:
         """Where apps connect."""
         return int(self.event("listening", protocol="smtp")["port"])
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self.changed:
-                self.raw += line
-                if line.startswith(b"{"):
-                    self.lines.append(json.loads(line))
-                self.changed.notify_all()
-
     def events(self, name: str, **fields: Any) -> list[dict[str, Any]]:
         """All lines so far with this event and these fields."""
-        return [line for line in self.lines if line["event"] == name and fields.items() <= line.items()]
+        return [line for line in self.log if line["event"] == name and fields.items() <= line.items()]
 
-    def event(self, name: str, *, nth: int = 1, within: float = START_WITHIN, **fields: Any) -> dict[str, Any]:
+    def event(self, name: str, *, nth: int = 1, within: float = WITHIN, **fields: Any) -> dict[str, Any]:
         """The nth such line, waited for."""
-        deadline = time.monotonic() + within
-        with self.changed:
-            while len(found := self.events(name, **fields)) < nth:
-                if not self.changed.wait(max(deadline - time.monotonic(), 0)) and time.monotonic() >= deadline:
-                    raise AssertionError(f"no {name} {fields} within {within}s; the log: {self.raw.decode()}")
-        return found[nth - 1]
+        return self.hear(lambda: self.events(name, **fields)[nth - 1 : nth], f"{name} {fields}", within=within)[0]
 
     def get(self, path: str) -> tuple[int, str]:
         """One request to the health port: status and text."""
@@ -125,22 +86,6 @@ class Sidecar:
             if found == name and set(filter(None, labels.split(","))) <= set(theirs.split(",")):
                 total += float(value)
         return total
-
-    def stop(self, *, within: float = 30.0) -> int:
-        """SIGTERM, and the exit status."""
-        self.process.terminate()
-        return self.ended(within=within)
-
-    def ended(self, *, within: float = 30.0) -> int:
-        """The exit status, waited for."""
-        try:
-            status = self.process.wait(within)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
-        self.reader.join(10)
-        return status
 
 
 class Wire:
@@ -210,21 +155,7 @@ class Wire:
 @contextmanager
 def running(directory: Path, **options: Any) -> Iterator[Sidecar]:
     """A sidecar for the block; afterwards it must end with status 0 after SIGTERM."""
-    sidecar = Sidecar(directory, **options)
-    try:
+    with Sidecar(directory, **options) as sidecar:
         yield sidecar
-    except BaseException:
-        sidecar.process.kill()
-        sidecar.ended()
-        raise
-    else:
         if sidecar.process.poll() is None:
-            assert sidecar.stop() == 0, sidecar.raw.decode()
-
-
-def until(condition: Callable[[], object], *, within: float = 10.0) -> None:
-    """Poll a condition that nobody announces."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        threading.Event().wait(0.02)
+            assert sidecar.stop() == 0, sidecar.stderr()

@@ -19,15 +19,10 @@ TEXT = b"Subject: x\r\n\r\nbody\r\n"
 def spooling(directory: MailerDirectory, folder: Path, *, stays: bool = False, **options: Any) -> Iterator[Sidecar]:
     """For the block; afterwards it ends after SIGTERM, with mail left in its spool if it `stays`."""
     arguments = [*options.pop("arguments", ()), "--spool-dir", str(folder / "spool")]
-    sidecar = Sidecar(directory.path, arguments=arguments, **options)
-    try:
+    with Sidecar(directory.path, arguments=arguments, **options) as sidecar:
         yield sidecar
-    except BaseException:
-        sidecar.process.kill()
-        sidecar.ended()
-        raise
-    if sidecar.process.poll() is None:
-        assert sidecar.stop(within=60) == (LEFT_BEHIND if stays else 0), sidecar.raw.decode()
+        if sidecar.process.poll() is None:
+            assert sidecar.stop(within=60) == (LEFT_BEHIND if stays else 0), sidecar.stderr()
 
 
 def nowhere(directory: MailerDirectory, **members: Any) -> None:

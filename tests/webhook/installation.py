@@ -18,8 +18,10 @@ from typing import Any, Self
 
 import yaml
 from cluster_rig.control_plane import ControlPlane
+from support.mounted_directory import MountedDirectory
 from support.rendered_chart import controller_account, controller_rights
-from webhook.process import MountedSecret, WebhookProcess, eventually
+from support.waiting import eventually
+from webhook.process import WebhookProcess
 
 from o365mailer_contract import names
 from o365mailer_operator.clock import Clock
@@ -102,7 +104,7 @@ class KeptAuthority:
     """The kubelet's; the controller's is `controller`."""
     controller: Path
     namespace: str
-    mount: MountedSecret
+    mount: MountedDirectory
     delay: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop, init=False)
@@ -142,7 +144,7 @@ class KeptAuthority:
             with contextlib.suppress(ClusterError):
                 async for secret in cluster.watch(SECRETS, name=names.CA_SECRET, namespace=self.namespace):
                     if secret is not None:
-                        self._loop.call_later(self.delay, self.mount.write, secret["data"])
+                        self._loop.call_later(self.delay, self.mount.swap_secret, secret["data"])
             await asyncio.sleep(0.1)
 
 
@@ -167,7 +169,7 @@ class Installation:
             self.plane.kubectl("create", "namespace", self.namespace)
             rights = controller_rights(self.namespace, f"watchNamespaces={{{self.namespace}}}")
             controller = stack.enter_context(controller_account(self.plane, self.namespace, rights, self.directory))
-            mount = MountedSecret(self.directory / "ca")
+            mount = MountedDirectory(self.directory / "ca")
             stack.enter_context(
                 KeptAuthority(
                     kubeconfig=self.plane.kubeconfig,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import eventually
 from webhook.examples import Manifest, app, pod, sidecar
 from webhook.installation import Installation
-from webhook.process import eventually
 from webhook.test_denials import CASES
 
 from o365mailer_contract import names

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from support.waiting import eventually
 from webhook.examples import Manifest
 from webhook.installation import Installation
-from webhook.process import eventually
 
 from o365mailer_contract import names
 

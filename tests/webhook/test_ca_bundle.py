@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
+from support.waiting import eventually
 from webhook.examples import pod
 from webhook.installation import Installation, Manifest
-from webhook.process import eventually
 
 from o365mailer_contract import names
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import web
+from support.waiting import eventually
 from webhook.authorities import DAY, now, secret, write_plain
 from webhook.examples import pod
-from webhook.process import WebhookProcess, eventually, running
+from webhook.process import WebhookProcess
 from webhook.test_server import Client, review
 
 from o365mailer_operator.connections import COST, MEMORY, Connections, Why, bind, serving
@@ -51,7 +52,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def webhook(directory: Path) -> Iterator[WebhookProcess]:
-    with running(directory) as process:
+    with WebhookProcess(directory) as process:
         process.wait_ready()
         yield process
 
@@ -89,7 +90,7 @@ def test_a_pod_is_admitted_beside_connections_that_hang(webhook: WebhookProcess,
             hang(stack, webhook.ports["admission"], sent, context)
         assert Client(webhook, directory).post("/pods", review(pod()))[0] == 200
     assert peak(webhook) < limit()
-    assert [line for line in webhook.lines if line["level"] in ("warning", "error")] == []
+    assert [line for line in webhook.log if line["level"] in ("warning", "error")] == []
 
 
 @pytest.mark.promise("load-does-not-block")
@@ -129,7 +130,7 @@ def test_bad_http_is_answered_and_leaves_no_line_in_the_log(webhook: WebhookProc
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert connection.recv(1 << 16) == b""
     assert Client(webhook, directory).post("/pods", review(pod()))[0] == 200
-    assert [line for line in webhook.lines if line["level"] != "info"] == []
+    assert [line for line in webhook.log if line["level"] != "info"] == []
 
 
 # --- The accounts -----------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from support.mounted_directory import MountedDirectory
 from webhook.authorities import DAY, now, secret, write_plain
-from webhook.process import MountedSecret
 
 from o365mailer_contract import names
 from o365mailer_operator.pki.leaf import UnusableAuthority, read_authority, service_names, sign_leaf
@@ -77,15 +77,15 @@ def test_a_leaf_never_outlives_its_authority(tmp_path: Path) -> None:
 
 def test_certificate_and_key_are_read_from_the_same_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """kubelet swaps the volume between the two reads: both still come from the files that were there at first."""
-    mount = MountedSecret(tmp_path)
-    mount.write(secret())
+    mount = MountedDirectory(tmp_path)
+    mount.swap_secret(secret())
     before = read_authority(tmp_path)
     opened = os.open
     swaps: list[str] = []
 
     def swap_before_the_key(path: str, *arguments: int, **options: int) -> int:
         if path == names.CA_SECRET_KEY:
-            mount.write(secret())
+            mount.swap_secret(secret())
             swaps.append(path)
         return opened(path, *arguments, **options)
 
@@ -168,12 +168,12 @@ def test_a_clock_that_was_set_back_gets_a_leaf_of_its_own_time(tmp_path: Path) -
 
 
 def test_another_authority_in_the_directory_signs_at_once(tmp_path: Path) -> None:
-    mount = MountedSecret(tmp_path)
-    mount.write(secret())
+    mount = MountedDirectory(tmp_path)
+    mount.swap_secret(secret())
     kept = keeper(tmp_path)
     kept.check()
     first = serial(kept)
-    mount.write(secret())
+    mount.swap_secret(secret())
     kept.check()
     assert serial(kept) != first
     assert kept.leaf is not None

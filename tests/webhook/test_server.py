@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import eventually
 from webhook.authorities import DAY, now, secret, write_plain
 from webhook.examples import Manifest, app, pod, workload
-from webhook.process import WebhookProcess, eventually, running
+from webhook.process import WebhookProcess
 
 from o365mailer_contract import names
 from o365mailer_operator.pki.leaf_keeper import LeafKeeper
@@ -68,7 +69,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def webhook(directory: Path) -> Iterator[WebhookProcess]:
-    with running(directory, "--log-level=debug") as process:
+    with WebhookProcess(directory, "--log-level=debug") as process:
         process.wait_ready()
         yield process
 
@@ -139,14 +140,14 @@ def test_no_log_line_or_metric_carries_what_is_in_an_object(client: Client, webh
     client.post("/pods", review(pod({names.PORTS_ANNOTATION: CANARY})))
     client.post("/pods", review(pod(spec={"containers": [{"name": 7, "image": CANARY}]})))
     client.post("/pods", review(pod(name="planted-where-it-may-be")))
-    eventually(lambda: "planted-where-it-may-be" in json.dumps(webhook.lines), "the scan finds what is there")
-    assert CANARY not in json.dumps(webhook.lines)
+    eventually(lambda: "planted-where-it-may-be" in json.dumps(webhook.log), "the scan finds what is there")
+    assert CANARY not in json.dumps(webhook.log)
     assert CANARY not in webhook.health("/metrics")[1]
-    assert "PRIVATE KEY" not in json.dumps(webhook.lines)
+    assert "PRIVATE KEY" not in json.dumps(webhook.log)
 
 
 def test_it_is_ready_only_with_a_leaf(tmp_path: Path) -> None:
-    with running(tmp_path, "--leaf-lifetime=10s") as process:
+    with WebhookProcess(tmp_path, "--leaf-lifetime=10s") as process:
         eventually(lambda: "health" in process.ports, "the health port")
         assert process.health("/livez")[0] == 200
         assert process.health("/readyz") == (503, "no valid certificate yet\n")
@@ -158,7 +159,7 @@ def test_it_is_ready_only_with_a_leaf(tmp_path: Path) -> None:
 
 @pytest.mark.promise("other-pods-never-call")
 def test_after_sigterm_it_is_not_ready_serves_on_and_ends_with_0(directory: Path) -> None:
-    with running(directory, "--drain=2s") as process:
+    with WebhookProcess(directory, "--drain=2s") as process:
         process.wait_ready()
         client = Client(process, directory)
         process.process.send_signal(signal.SIGTERM)
@@ -169,14 +170,14 @@ def test_after_sigterm_it_is_not_ready_serves_on_and_ends_with_0(directory: Path
 
 
 def test_sigterm_before_there_is_a_leaf_ends_it_too(tmp_path: Path) -> None:
-    with running(tmp_path) as process:
+    with WebhookProcess(tmp_path) as process:
         eventually(lambda: "health" in process.ports, "the health port")
         assert process.stop() == 0
 
 
 @pytest.mark.promise("webhook-certificates-renewed")
 def test_a_kept_connection_ends_with_the_leaf_it_began_with(directory: Path) -> None:
-    with running(directory, "--leaf-lifetime=6s") as process:
+    with WebhookProcess(directory, "--leaf-lifetime=6s") as process:
         process.wait_ready()
         client = Client(process, directory)
         client.post("/pods", review(pod()))

@@ -1,9 +1,9 @@
 """With no replica left, only what is annotated and new waits for one."""
 
 import pytest
+from support.waiting import eventually
 from webhook.examples import app, pod
 from webhook.installation import Installation
-from webhook.process import eventually
 from webhook.test_api_server_workloads import KEY, Workloads, manifest
 
 from o365mailer_contract import names
