@@ -3,10 +3,14 @@
 import time
 
 import pytest
+from support.clocked_sidecar import clocked
 from support.emulator_client import EmulatorClient
 from support.scratch_submission import Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 from support.waiting import eventually
+
+IDLE_LIMIT = 5.0
+"""Seconds that a connection to Office 365 may be idle."""
 
 TEXT = b"Subject: x\r\n\r\nbody\r\n"
 
@@ -43,10 +47,13 @@ def test_a_message_that_is_not_out_in_time_is_withdrawn_for_good(
 def test_a_message_that_is_out_is_waited_for_beyond_the_time(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
-    directory.write_for(emulator, delivery={"confirmWithin": "3s"})
-    emulator.script("body", delay=4)
-    with running(directory.path) as sidecar, Wire(sidecar.port) as app:
+    directory.write_for(emulator, delivery={"confirmWithin": "30s"})
+    emulator.script("body", stall=True)
+    with clocked(directory.path) as clock, Wire(clock.sidecar.port) as app:
         begin_data(app)
+        emulator.events("stalled", atleast=1, wait=10)
+        clock.skip(31)
+        emulator.release()
         assert app.reply().startswith("250 2.0.0 Office 365 has it")
     assert len(emulator.messages()) == 1
 
@@ -107,9 +114,15 @@ def test_while_upstream_is_away_the_answer_is_immediate_and_the_log_is_short(dir
 
 @pytest.mark.promise("outage-is-answered-at-once")
 def test_a_host_that_swallows_connections_makes_only_the_first_app_wait(directory: MailerDirectory) -> None:
-    with ScratchHost(lambda peer: peer.line()) as host, running(directory.path) as sidecar, Wire(sidecar.port) as app:
+    with (
+        ScratchHost(lambda peer: peer.line()) as host,
+        clocked(directory.path) as clock,
+        Wire(clock.sidecar.port) as app,
+    ):
         host.describe(directory, delivery={"confirmWithin": "4s"})
         begin_data(app)
+        eventually(lambda: host.peers)
+        clock.skip(4)
         assert app.reply().startswith("451 4.4.7 ")
         begin_data(app)
         assert app.reply().startswith("451 4.4.1 Office 365 cannot be reached: 127.0.0.1 does not answer")
@@ -145,37 +158,39 @@ def test_a_reply_that_was_lost_is_said_to_be_unknown(emulator: EmulatorClient, s
     assert len(emulator.messages()) == 1
 
 
-def test_an_idle_connection_is_given_up_soon(emulator: EmulatorClient, sidecar: Sidecar) -> None:
-    with Wire(sidecar.port) as app:
+def test_an_idle_connection_is_given_up_soon(emulator: EmulatorClient, directory: MailerDirectory) -> None:
+    directory.write_for(emulator)
+    with clocked(directory.path) as clock, Wire(clock.sidecar.port) as app:
         begin_data(app)
         assert app.reply().startswith("250")
         assert emulator.counters()["openNow"] == 1
-        eventually(lambda: emulator.counters()["openNow"] == 0, within=15)
+        clock.skip(IDLE_LIMIT)
+        eventually(lambda: emulator.counters()["openNow"] == 0)
         assert emulator.counters()["commands"]["QUIT"] == 1
 
 
 def test_connections_that_a_peak_left_are_given_up_while_others_are_used(
-    emulator: EmulatorClient, sidecar: Sidecar
+    emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
+    directory.write_for(emulator)
     emulator.script("body", stall=True, times=3)
-    apps = [Wire(sidecar.port) for _ in range(3)]
-    for app in apps:
-        begin_data(app)
-    emulator.events("stalled", atleast=3, wait=10)
-    emulator.release()
-    for app in apps:
-        assert app.reply().startswith("250")
-        app.socket.close()
-    assert emulator.counters()["openNow"] == 3
-
-    def one_is_left() -> bool:
-        with Wire(sidecar.port) as app:
+    with clocked(directory.path) as clock:
+        apps = [Wire(clock.sidecar.port) for _ in range(3)]
+        for app in apps:
             begin_data(app)
+        emulator.events("stalled", atleast=3, wait=10)
+        emulator.release()
+        for app in apps:
             assert app.reply().startswith("250")
-        return bool(emulator.counters()["openNow"] == 1)
-
-    eventually(one_is_left, within=10)
-    assert emulator.counters()["connections"] == 3, "the one that is used stays"
+            app.socket.close()
+        assert emulator.counters()["openNow"] == 3
+        for _ in range(3):
+            clock.skip(0.4 * IDLE_LIMIT)
+            with Wire(clock.sidecar.port) as app:
+                begin_data(app)
+                assert app.reply().startswith("250")
+        eventually(lambda: emulator.counters()["openNow"] == 1)
+        assert emulator.counters()["connections"] == 3, "the one that is used stays"
 
 
 def test_a_verdict_before_the_end_of_data_is_taken(directory: MailerDirectory) -> None:
