@@ -8,7 +8,7 @@ RANDOM_TESTS = $(shell grep -rlE "from support.seeds import|from hypothesis impo
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
-.PHONY: help demo test check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock clean
+.PHONY: help demo test test-fast check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: $(RUNTIME) ## send three mails to an emulated Office 365, no cluster neede
 
 test: .venv/.dev ## run everything that this machine can run, and name what it cannot (20 minutes)
 	$(BIN)/python tests/run.py
+
+test-fast: .venv/.dev ## run the tests that start no process (1 minute)
+	$(BIN)/python -m pytest -q -m fast
 
 check: .venv/.dev ## linters, types, architecture, promises, generated pages and links (1 minute)
 	$(BIN)/ruff check

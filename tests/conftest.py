@@ -14,6 +14,7 @@ pytest_plugins = [
     "support.completeness",
     "support.suite_times",
     "support.parallel",
+    "support.fast",
     "support.promises",
     "support.cluster_fixtures",
     "support.emulator_client",

@@ -1,0 +1,76 @@
+"""Marks the tests that start no process `fast`: what `make test-fast` runs while you write code.
+
+Nobody keeps a list. A test is fast if nothing that it or its fixtures name leads to a module of STARTERS, followed
+through the functions and classes of this repository.
+"""
+
+import functools
+import multiprocessing
+import pathlib
+import subprocess
+import types
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+ROOT = str(pathlib.Path(__file__).parents[2])
+STARTERS = (subprocess, multiprocessing)
+
+
+def functions_of(value: object) -> Iterator[types.FunctionType]:
+    """The function itself, also below a decorator, or the methods of a class; of this repository's."""
+    if isinstance(value, type):
+        for member in vars(value).values():
+            method = getattr(member, "fget", None) or getattr(member, "__func__", member)
+            if not isinstance(method, type):
+                yield from functions_of(method)
+    while isinstance(value, types.FunctionType):
+        if value.__code__.co_filename.startswith(ROOT) and ".venv" not in value.__code__.co_filename:
+            yield value
+        value = getattr(value, "__wrapped__", None)
+
+
+def names_in(code: types.CodeType) -> set[str]:
+    """Every global and attribute that it names, the functions inside it included."""
+    inner = (names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+@functools.cache
+def named_by(function: types.FunctionType) -> tuple[object, ...]:
+    """The values of the names: globals, attributes of modules, and what a closure holds."""
+    names = names_in(function.__code__)
+    found = [function.__globals__[name] for name in names if name in function.__globals__]
+    found += [cell.cell_contents for cell in function.__closure__ or () if cell.cell_contents is not function]
+    modules = [value for value in found if isinstance(value, types.ModuleType)]
+    return (*found, *(getattr(module, name) for module in modules for name in names if hasattr(module, name)))
+
+
+def starts_a_process(functions: Iterable[object]) -> bool:
+    """Whether one of them leads to a module that starts processes."""
+    waiting, seen = list(functions), set()
+    while waiting:
+        value = waiting.pop()
+        if any(value is starter for starter in STARTERS):
+            return True
+        if id(value) not in seen:
+            seen.add(id(value))
+            for function in functions_of(value):
+                waiting += named_by(function)
+    return False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks them where the marks are asked for."""
+    if "fast" not in config.option.markexpr:
+        return
+    judged: dict[tuple[object, ...], bool] = {}
+    for item in items:
+        if isinstance(item, pytest.Function):
+            fixtures = [definitions[-1].func for definitions in item._fixtureinfo.name2fixturedefs.values()]  # noqa: SLF001
+            uses = (item.function, *fixtures)
+            if uses not in judged:
+                judged[uses] = starts_a_process(uses)
+            if not judged[uses]:
+                item.add_marker(pytest.mark.fast)
