@@ -78,7 +78,7 @@ class Service:
         watch = self.metrics.watch
         watch("sessions", lambda: len(self.sessions))
         watch("upstream_connections_open", lambda: len(self.upstream.pool))
-        watch("upstream_up", lambda: not self.upstream.availability.reason)
+        watch("upstream_up", lambda: not self.upstream.host.reason)
         watch("mailer_ready", self._ready_to_submit)
         watch("token_expires_timestamp_seconds", self._token_end)
         watch("settings_revision", lambda: self.directory.settings.revision if self.directory.settings else 0)

@@ -16,7 +16,7 @@
         │   ├── Distrusted  reached, and not to be trusted with a token (also ssl.SSLError's cases)
         │   └── NotAdmitted reached, and AUTH was answered with something that is not about the token; carries the reply
         ├── TokenRefused    reached, and it does not take this token for this mailbox
-        ├── Held            the mailbox rests, or is shut: not asked; carries the app's reply, and until when
+        ├── Blocked         known beforehand: not asked; carries the reason, the app's reply, and until when
         └── Lost            the connection ended, or fell silent, in the middle of a transaction
 
 The system's and TLS' exceptions are translated where they arise: in `dialer`, `connection`, `starttls`, `directory`.
@@ -98,15 +98,18 @@ class TokenRefused(UpstreamError, PermissionError):
     """AUTH was refused; the message is Exchange's own words, shortened, and the remedy where one is known."""
 
 
-class Held(UpstreamError):
-    """Exchange was not asked: it would say the same again, or take the asking amiss."""
+class Blocked(UpstreamError):
+    """The relay knows already that an attempt would fail, so it makes none."""
 
-    def __init__(self, reply: Reply, *, until: float) -> None:
+    def __init__(self, reason: str, reply: Reply, *, until: float) -> None:
         super().__init__(reply.text)
+        self.reason = reason
+        """A word of the log and the metric (`upstream.blocks`)."""
         self.reply = reply
-        """For an app that waits."""
+        """For an app that waits and has no spool."""
         self.until = until
-        """A time of the event loop; before it asking is pointless."""
+        """When the next attempt makes sense: a time of the event loop in seconds. Infinity: when the mailer directory
+        changes."""
 
 
 class Lost(UpstreamError, ConnectionError):

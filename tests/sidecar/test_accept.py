@@ -18,7 +18,7 @@ from support.spooling import history, queued
 
 from o365mailer_contract.settings import Settings, decode
 from o365mailer_sidecar.context import Clock, Context
-from o365mailer_sidecar.errors import Away, Lost, Withdrawn
+from o365mailer_sidecar.errors import Blocked, Lost, Withdrawn
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.message import Message
@@ -33,7 +33,7 @@ from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.blocks import AWAY, Blocked
+from o365mailer_sidecar.upstream.blocks import AWAY
 from o365mailer_sidecar.upstream.classify import Verdicts, classify_all
 
 SETTINGS: Settings = decode(
@@ -62,7 +62,7 @@ class Exchange:
         if self.kind or self.dice.random() > 0.15:
             return None
         until = asyncio.get_running_loop().time() + 0.003
-        return Blocked(reason=AWAY, reply=Reply(451, "4.4.1", "away"), until=until)
+        return Blocked(AWAY, Reply(451, "4.4.1", "away"), until=until)
 
     def reserve_moment(self, *, now: float) -> float:
         """No pace."""
@@ -92,7 +92,7 @@ class Exchange:
                 raise Withdrawn
             self.begun[envelope.queue_id] += 1
             if self.throw((0.1, True), (1.0, False)):
-                raise Away("away")
+                raise Blocked(AWAY, Reply(451, "4.4.1", "away"), until=0.0)
             attempt.underway = True
             await self.pause()
             replies = tuple(self.throw((0.12, LATER), (0.08, NEVER), (1.0, OK)) for _ in envelope.recipients)

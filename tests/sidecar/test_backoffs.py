@@ -2,23 +2,25 @@
 
 import pytest
 
-from o365mailer_sidecar.errors import Withdrawn
+from o365mailer_sidecar.errors import Blocked, Withdrawn
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.blocks import HostBackoff, TokenBackoff
+from o365mailer_sidecar.upstream.blocks import AWAY, TOKEN_REFUSED, HostBackoff, TokenBackoff
 
 
 def test_the_pause_doubles_to_its_limit_and_ends_with_a_success() -> None:
     upstream = HostBackoff()
     now, pauses = 100.0, []
     for _ in range(5):
-        assert upstream.away(now=now) == ""
+        upstream.check(now=now)
         upstream.failed("refused", now=now)
         pauses.append(upstream.until - now)
-        assert upstream.away(now=upstream.until - 0.01) == "refused"
+        with pytest.raises(Blocked, match="refused") as blocked:
+            upstream.check(now=upstream.until - 0.01)
+        assert (blocked.value.reason, blocked.value.until) == (AWAY, upstream.until)
         now = upstream.until
     assert pauses == [1, 2, 4, 5, 5]
     assert upstream.succeeded()
-    assert upstream.away(now=now) == ""
+    upstream.check(now=now)
     upstream.failed("refused", now=now)
     assert upstream.until - now == 1
 
@@ -29,15 +31,17 @@ def test_only_news_is_news() -> None:
     assert [upstream.succeeded(), upstream.succeeded()] == [True, False]
 
 
-def test_a_refused_token_rests_for_a_minute_and_another_does_not() -> None:
+def test_a_refused_token_is_not_offered_for_a_minute_and_another_is() -> None:
     refused = TokenBackoff()
     assert refused.refused("one", "535 no", now=100)
-    assert refused.answer_for("one", now=159.9) == "535 no"
-    assert refused.answer_for("one", now=160) == ""
-    assert refused.answer_for("two", now=100) == ""
+    with pytest.raises(Blocked, match="535 no") as blocked:
+        refused.check("one", "a@b.c", now=159.9)
+    assert (blocked.value.reason, blocked.value.until) == (TOKEN_REFUSED, 160)
+    refused.check("one", "a@b.c", now=160)
+    refused.check("two", "a@b.c", now=100)
     assert not refused.refused("one", "535 no", now=160)
     refused.accepted()
-    assert refused.answer_for("one", now=161) == ""
+    refused.check("one", "a@b.c", now=161)
 
 
 @pytest.mark.promise("mailbox-not-locked")

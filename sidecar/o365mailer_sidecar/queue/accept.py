@@ -45,7 +45,7 @@ class QueueAcceptor:
     @property
     def in_doubt(self) -> bool:
         """Whether the mailbox may not work at all (`doubt`)."""
-        return self.scheduler.prospect.in_doubt
+        return self.scheduler.health.in_doubt
 
     def do(self, chore: Coroutine[Any, Any, None]) -> None:
         """Something that nobody waits for, but the end of the process."""

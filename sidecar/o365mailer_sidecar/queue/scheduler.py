@@ -13,7 +13,7 @@ from o365mailer_sidecar.errors import Damaged, Gone, StoreFailed
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue import retry
 from o365mailer_sidecar.queue.finish import Finisher
-from o365mailer_sidecar.queue.mailbox_health import Prospect
+from o365mailer_sidecar.queue.mailbox_health import MailboxHealth
 from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.upstream.attempt import Attempt
@@ -87,7 +87,7 @@ class Scheduler:
         self.spool, self.upstream, self.finisher, self.apps = spool, upstream, finisher, apps
         self.directory, self.clock, self.dice, self.log = context.directory, context.clock, context.dice, context.log
         finisher.deliver = self.take
-        self.prospect = Prospect(context, waiting=lambda: spool.depth)
+        self.health = MailboxHealth(context, waiting=lambda: spool.depth)
         self.heap = RetryHeap()
         self.flying: dict[asyncio.Task[None], tuple[QueueEntry, Attempt]] = {}
         self.entrusted: set[QueueEntry] = set()
@@ -118,14 +118,14 @@ class Scheduler:
 
     def hear(self, result: Result) -> None:
         """What an attempt for an app says: where it found its way, so will ours."""
-        waited = self.prospect.rest_until
-        self.prospect.hear(result)
-        if waited and not self.prospect.rest_until:
+        waited = self.health.paused_until
+        self.health.hear(result)
+        if waited and not self.health.paused_until:
             self.wake()
 
     def look_again(self) -> None:
         """The mailer directory, or the spool by hand, has changed: what was in the way may be gone."""
-        self.prospect.rest_until = 0.0
+        self.health.paused_until = 0.0
         self.wake()
 
     def forget(self, gone: Collection[QueueEntry]) -> None:
@@ -166,15 +166,15 @@ class Scheduler:
 
     def _lanes(self) -> int:
         """As many at once as there are connections; less those that apps wait for; one where it is a probe."""
-        if self.prospect.failures:
+        if self.health.failures:
             return 1
         limits = self.directory.settings.limits if self.directory.settings else Limits()
         return max(limits.connections - self.apps(), 1)
 
     def _obstructed_until(self, now: float) -> float:
         """When it is worth asking Exchange; not after `now`: it is."""
-        if now < self.prospect.rest_until:
-            return self.prospect.rest_until
+        if now < self.health.paused_until:
+            return self.health.paused_until
         if blocked := self.upstream.blocked():
             return blocked.until
         # Only for a message that is due: a reserved moment that is not used is lost for apps.
@@ -225,7 +225,7 @@ class Scheduler:
             attempt.began = self.clock.monotonic()
             result = await result_of(self.upstream, message, attempt, failed=self.log.failure)
             attempt.over = True
-            self.hopeless = not self.prospect.learn(result) and self.last_round is not None
+            self.hopeless = not self.health.learn(result) and self.last_round is not None
             self.log.event(
                 "attempt",
                 level="debug",
@@ -285,7 +285,7 @@ class Scheduler:
         self.last_round_began = self.clock.monotonic()
         self.last_round = self.last_round_began + within
         self.heap.all_now()
-        self.prospect.rest_until = 0.0
+        self.health.paused_until = 0.0
         self.wake()
 
     async def last_round_over(self) -> None:

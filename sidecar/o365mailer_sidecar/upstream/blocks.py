@@ -1,113 +1,115 @@
-"""What keeps the relay from asking Exchange now."""
+"""Whether a message may be sent to Exchange now: the pauses after failures, and what need not be asked again.
 
-from collections.abc import Callable
+Each class knows one reason, is pure (times are passed in, in seconds of the event loop), and raises `Blocked` or
+`Refused` where nothing may be sent. `SendGuard` holds those that belong to the mailbox, and learns from every answer.
+
+Exchange locks a mailbox whose errors are continuous: for every client, for an unpublished time, and support cannot
+unlock it (Microsoft, "Continuous error throttling for SMTP AUTH submissions"). So after a lock the relay sends nothing
+for a while, and a message that would be refused like a few others before it is refused here, in Exchange's own words.
+"""
+
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from o365mailer_contract.replies import Outcome
+from o365mailer_sidecar import replies
+from o365mailer_sidecar.backoff import Backoff, Dice
+from o365mailer_sidecar.context import Context
+from o365mailer_sidecar.errors import Blocked, Refused
 from o365mailer_sidecar.message.address_list import canonical
 from o365mailer_sidecar.message.envelope import Envelope
-from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.upstream.classify import Verdict
-
-# --- availability --------------------
-# Whether upstream is worth asking: what the last attempts said. Pure; the time is passed in, in seconds.
-
-
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 5.0
-"""Seconds: without a spool a pause only answers sooner, and an app that asks after it is the probe."""
-
-TOKEN_PAUSE: Final = 60.0
-"""Seconds until a refused token is offered again: refused AUTHs count against the mailbox."""
-
-LONGEST_TOKEN_PAUSE: Final = 900.0
-"""The same after many: a right that is missing is given by a person, and takes half an hour to be known everywhere."""
-
-TRIES: Final = 3
-"""Refusals in a row after which the pause doubles with each."""
-
+from o365mailer_sidecar.message.policy import Applied
+from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.smtp.transaction import Answers
+from o365mailer_sidecar.upstream.classify import Verdict, classify, remembered, resting
 
 NOT_READY: Final = "not-ready"
 TOKEN_REFUSED: Final = "token-refused"
 NOT_ASKED: Final = "mailbox-held"
 AWAY: Final = "away"
-"""Why Exchange has not seen a message: there is no mailer or no token, it does not let this mailbox in, the mailbox
-rests, it cannot be reached. The words are those of the log and the metric."""
+"""`Blocked.reason`: there is no mailer or no token, Exchange refuses the token, sending from the mailbox is paused or
+its connections are in use, Exchange cannot be reached. The words are those of the log and the metric."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocked:
-    """Why an attempt would be pointless now."""
-
-    reason: str
-    """One of the words above."""
-    reply: Reply
-    """For an app that has no spool between."""
-    until: float
-    """A time of the event loop in seconds; infinity: until the mailer directory changes."""
+# --- The way to Exchange --------------------------------------------------------------------------------------------
 
 
 class HostBackoff:
-    """After a connection that failed, the next is tried after a pause that doubles; in between, nobody waits."""
+    """The host cannot be reached: no connection is tried until the pause is over, and no app waits for one.
+
+    The longest pause is short: without a spool an app that tries again is the only probe there is.
+    """
+
+    PAUSE: Final = Backoff(1.0, 5.0)
 
     def __init__(self) -> None:
-        self.reason = ""
-        self.pause = 0.0
-        self.until = 0.0
+        self.reason, self.failures, self.until = "", 0, 0.0
 
     def failed(self, reason: str, *, now: float) -> bool:
-        """Note a failure; True when it is news."""
+        """Note a failure. True if it is news for the log: another reason than that of the last failure."""
         news = reason != self.reason
-        self.reason = reason
-        self.pause = min(max(2 * self.pause, FIRST_PAUSE), LONGEST_PAUSE)
-        self.until = now + self.pause
+        self.reason, self.failures = reason, self.failures + 1
+        self.until = now + self.PAUSE.pause(self.failures)
         return news
 
     def succeeded(self) -> bool:
-        """Note a success; True when it is news."""
-        news = bool(self.reason)
-        self.reason, self.pause, self.until = "", 0.0, 0.0
-        return news
+        """Note a success. True if it ends an outage."""
+        ended = bool(self.failures)
+        self.reason, self.failures, self.until = "", 0, 0.0
+        return ended
 
-    def away(self, *, now: float) -> str:
-        """Why nobody should wait now; empty when an attempt is due."""
-        return self.reason if now < self.until else ""
+    def blocked(self) -> Blocked:
+        """What to raise for the last failure."""
+        return Blocked(AWAY, replies.filled(replies.AWAY, reason=shortened(self.reason)), until=self.until)
+
+    def check(self, *, now: float) -> None:
+        """Raises Blocked during a pause."""
+        if now < self.until:
+            raise self.blocked()
 
 
 class TokenBackoff:
-    """The last token that was refused, and when."""
+    """Exchange refuses the token: the same one is not offered again until the pause is over, a newer one is at once.
+
+    Refused logins count against the mailbox. A right that is missing is granted by a person, and takes half an hour to
+    be known everywhere; so the pause stays at its first length for a few refusals, of whatever token, and then doubles.
+    """
+
+    PAUSE: Final = Backoff(60.0, 900.0)
+    TRIES: Final = 3
 
     def __init__(self) -> None:
-        self.token = ""
-        self.answer = ""
-        self.until = 0.0
-        self.times = 0
+        self.token = self.answer = ""
+        self.until, self.refusals = 0.0, 0
 
     def refused(self, token: str, answer: str, *, now: float) -> bool:
-        """Note a refusal; True when it is news."""
+        """Note a refusal in Exchange's words. True if it is news for the log."""
         news = (token, answer) != (self.token, self.answer)
-        self.times += 1
-        pause = min(TOKEN_PAUSE * 2.0 ** min(max(self.times - TRIES, 0), 10), LONGEST_TOKEN_PAUSE)
-        self.token, self.answer, self.until = token, answer, now + pause
+        self.refusals += 1
+        self.token, self.answer = token, answer
+        self.until = now + self.PAUSE.pause(self.refusals - self.TRIES + 1)
         return news
 
     def accepted(self) -> None:
-        """Note that a token was taken."""
-        self.token = self.answer = ""
-        self.times = 0
+        """Note that Exchange accepted a token."""
+        self.token, self.answer, self.refusals = "", "", 0
 
-    def answer_for(self, token: str, *, now: float) -> str:
-        """What was said to this token, while it must not be offered again; otherwise empty."""
-        return self.answer if token == self.token and now < self.until else ""
+    def blocked(self, mailbox: str) -> Blocked:
+        """What to raise for the last refusal."""
+        reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=self.answer)
+        return Blocked(TOKEN_REFUSED, reply, until=self.until)
+
+    def check(self, token: str, mailbox: str, *, now: float) -> None:
+        """Raises Blocked while this token must not be offered."""
+        if token == self.token and now < self.until:
+            raise self.blocked(mailbox)
 
 
-# --- pace --------------------
-# `limits.messagesPerMinute`: one message every so many seconds. Pure: times in seconds are passed in.
+# --- `limits.messagesPerMinute` -------------------------------------------------------------------------------------
 
 
 class RateLimit:
-    """Gives out moments to begin, in the order of asking.
+    """Gives out moments to begin, in the order of asking: one message every so many seconds.
 
     An app's message takes a moment that is soon enough for it, or none. A message from the spool can wait, so one
     moment is reserved for the spool: without it apps that keep sending would take every moment, and spooled mail would
@@ -119,11 +121,11 @@ class RateLimit:
         self.reserved: float | None = None
 
     def moment(self, *, per_minute: int | None, now: float) -> float:
-        """When the next message may begin; it is nobody's until it is taken."""
+        """When the next message may begin. The moment is free until a message takes it."""
         return max(self.next, now) if per_minute else now
 
     def take(self, moment: float, *, per_minute: int | None) -> None:
-        """Somebody begins then."""
+        """A message begins then."""
         if per_minute:
             self.next = moment + 60 / per_minute
 
@@ -145,28 +147,21 @@ class RateLimit:
             self.next = max(self.next, now + 60 / per_minute)
 
 
-# --- rest --------------------
-# The mailbox at rest: shut after Exchange has blocked it, held while a quota is used up or the mailbox is full. Pure.
-#
-# While it rests nothing is sent, and nobody is made to wait. Then one message goes ahead, a probe: accepted,
-# everything goes on; refused in the same way, the rest is twice as long. Fifty pods that were told the same at the
-# same time must not probe at the same time, so every rest has a random length, up to twice what it is at least.
+# --- The mailbox ----------------------------------------------------------------------------------------------------
 
-
-SHUT: Final = (3600.0, 4 * 3600.0)
-"""Seconds at least, first and longest. How long Exchange locks is unpublished, and trying meanwhile may lengthen it; in
-the longest, whoever has unlocked the mailbox waits no longer than half a day."""
-
-HELD: Final = (300.0, 1800.0)
-"""Quotas slide over a day, and a mailbox is full until somebody empties it: an hour is soon enough to notice."""
-
-UNAUTHORIZED: Final = (300.0, 900.0)
-"""A new right takes half an hour to two hours to be known everywhere."""
-
-LENGTHS: Final = {Outcome.LOCKED: SHUT, Outcome.QUOTA: HELD, Outcome.UNAUTHORIZED: UNAUTHORIZED}
+COOLDOWNS: Final = {
+    # How long Exchange locks is unpublished, and sending meanwhile may lengthen it. At the longest pause, a person who
+    # has unlocked the mailbox waits half a day at most.
+    Outcome.LOCKED: Backoff(3600.0, 4 * 3600.0, (1.0, 2.0)),
+    # Quotas slide over a day, and a mailbox is full until a person empties it: an hour is soon enough to notice.
+    Outcome.QUOTA: Backoff(300.0, 1800.0, (1.0, 2.0)),
+    # A new right takes half an hour to two hours to be known everywhere.
+    Outcome.UNAUTHORIZED: Backoff(300.0, 900.0, (1.0, 2.0)),
+}
+"""By outcome. Fifty pods that were told the same at the same time must not probe at the same time: hence the jitter."""
 
 COOLDOWN_TRIES: Final = 3
-"""430 "mailbox logon failure" and its like are said for a moment's trouble too: so many in a row are none."""
+"""430 "mailbox logon failure" and its like are also said for a moment's trouble: so many in a row are none."""
 
 PROBE_PATIENCE: Final = 10.0
 """Seconds after which to ask again while a probe is under way."""
@@ -176,78 +171,76 @@ SUSPECT: Final = {
     "throttled-recipients": "recipient",
     "throttled-too-many-recipients": "recipients",
 }
-"""Lock → the class of messages that led to it, which is not to be the first that Exchange sees again."""
-
-
-class Cooldown(NamedTuple):
-    """Why nothing is sent now, and until when."""
-
-    reply: Reply
-    verdict: Verdict
-    until: float
+"""Reason of a lock → the class of messages that led to it. They are not to be the first that Exchange sees again."""
 
 
 class MailboxCooldown:
-    """The state of one mailbox. `uniform` gives a random number between two."""
+    """Nothing is sent from the mailbox: it is locked, a quota is used up, it is full, or a right is missing.
 
-    def __init__(self, *, uniform: Callable[[float, float], float]) -> None:
-        self.uniform = uniform
-        self.cause: tuple[Reply, Verdict] | None = None
-        self.length = self.until = self.lasting = 0.0
+    After the pause one message goes ahead as a probe. If Exchange accepts it, sending goes on; if Exchange refuses it
+    for the same reason, the next pause is twice as long.
+    """
+
+    def __init__(self, *, dice: Dice) -> None:
+        self.dice = dice
+        self.cause: Verdict | None = None
+        self.pauses = 0
+        """In a row, for the same reason."""
+        self.length = self.until = 0.0
         self.probing = False
-        self.failures = 0
+        self.refusals = 0
+        """In a row, for a missing right."""
 
     @property
     def reason(self) -> str:
-        """Why it rests; empty when it does not."""
-        return self.cause[1].reason if self.cause else ""
+        """Why nothing is sent; empty when there is no cooldown."""
+        return self.cause.reason if self.cause else ""
 
     @property
     def suspect(self) -> str:
         """The class of messages that may not be the first; empty: none."""
         return SUSPECT.get(self.reason, "")
 
-    def resting(self, *, now: float, suspect: bool = False) -> Cooldown | None:
-        """Why a message may not go ahead; None when it may. `suspect`: it is of the class that led here.
+    def check(self, *, now: float, suspect: bool = False) -> None:
+        """Raises Blocked while nothing may be sent. `suspect`: the message is of the class that led to the cooldown.
 
-        A suspect goes ahead only when nothing else has within twice the time: there may be nothing else.
+        Such a message goes ahead only if no other has within twice the time: there may be no other.
         """
         if not self.cause:
-            return None
-        until = self.until + (self.lasting if suspect else 0.0)
+            return
+        until = self.until + (self.length if suspect else 0.0)
         if now >= until and self.probing:
             until = now + PROBE_PATIENCE
-        return Cooldown(*self.cause, until) if now < until else None
+        if now < until:
+            raise Blocked(NOT_ASKED, resting(self.cause, seconds=until - now), until=until)
 
-    def refused(self, reply: Reply, verdict: Verdict, *, now: float) -> bool:
-        """Exchange has said what the whole mailbox is meant by; True when that is the beginning of a rest."""
+    def refused(self, verdict: Verdict, *, now: float) -> bool:
+        """Note a reply that speaks of the whole mailbox. True if a pause begins."""
         if verdict.outcome is Outcome.UNAUTHORIZED and not self.cause:
-            self.failures += 1
-            if self.failures < COOLDOWN_TRIES:
+            self.refusals += 1
+            if self.refusals < COOLDOWN_TRIES:
                 return False
         if self.cause and now < self.until:
-            return False  # the answer to a message that was on its way
-        first, longest = LENGTHS[verdict.outcome]
-        self.length = min(2 * self.length, longest) if self.reason == verdict.reason else first
-        self.lasting = self.length * self.uniform(1, 2)
-        self.cause, self.until = (reply, verdict), now + self.lasting
+            return False  # the reply to a message that was on its way
+        self.pauses = self.pauses + 1 if self.reason == verdict.reason else 1
+        self.length = COOLDOWNS[verdict.outcome].pause(self.pauses, self.dice)
+        self.cause, self.until = verdict, now + self.length
         return True
 
+    def begin_probe(self) -> bool:
+        """A checked message goes to Exchange now. True if it is the probe, which holds the others until its answers."""
+        probe = self.cause is not None
+        self.probing = self.probing or probe
+        return probe
+
     def accepted(self) -> bool:
-        """Exchange has taken a message; True when that ends a rest."""
+        """Note that Exchange accepted a message. True if that ends a cooldown."""
         ended = self.cause is not None
-        self.cause, self.length, self.until, self.failures = None, 0.0, 0.0, 0
+        self.cause, self.pauses, self.until, self.refusals = None, 0, 0.0, 0
         return ended
 
 
-# --- breaker --------------------
-# What Exchange need not see again. Pure: times in seconds are passed in.
-#
-# Exchange shuts a mailbox whose errors are continuous: for everybody, for a time that nobody outside knows, and no
-# support lifts it (Microsoft, "Continuous error throttling for SMTP AUTH submissions"). So a message that would be
-# refused like a few others before it is refused here, in the words that Exchange used, and only now and then one is
-# let through to see whether the cause is gone.
-
+# --- Messages like those that were refused --------------------------------------------------------------------------
 
 FEW: Final = 3
 """Refusals of the same until the next is refused here. How many lock a mailbox is unpublished."""
@@ -255,11 +248,11 @@ FEW: Final = 3
 WITHIN: Final = 600.0
 """Seconds in which they count together."""
 
-REMEMBERED: Final = (900.0, 4 * 3600.0)
-"""Seconds for which it is refused here, first and longest: doubled whenever the one that is let through is refused."""
+REMEMBERED: Final = Backoff(900.0, 4 * 3600.0)
+"""For how long the relay refuses: longer each time the message that is let through afterwards is refused too."""
 
 KEYS: Final = 1000
-"""Messages' keys that are remembered; the oldest is forgotten first. Each is some hundred octets of memory."""
+"""Keys that are remembered; the oldest is forgotten first. Each takes some hundred bytes of memory."""
 
 
 class Key(NamedTuple):
@@ -269,78 +262,152 @@ class Key(NamedTuple):
     what: tuple[str, ...]
 
 
+class Keys(NamedTuple):
+    """Of one message as it goes to Exchange."""
+
+    senders: Key
+    """The envelope's sender and the author."""
+    recipients: tuple[Key, ...]
+    """In the order of the envelope."""
+    together: Key
+    """All recipients at once."""
+
+    @classmethod
+    def of(cls, envelope: Envelope, author: str) -> "Keys":
+        """The keys of a message with this envelope, after policy."""
+        recipients = tuple(Key("recipient", (canonical(to.address),)) for to in envelope.recipients)
+        together = Key("recipient", tuple(sorted({key.what[0] for key in recipients})))
+        return cls(Key("send-as", (canonical(envelope.sender.address), canonical(author))), recipients, together)
+
+
 @dataclass(slots=True)
-class Record:
+class Refusal:
     """What is known of one key."""
 
     reply: Reply
     times: list[float]
+    """The last few."""
     until: float = 0.0
-    length: float = 0.0
-
-
-class Remembered(NamedTuple):
-    """A refusal that needs not be asked for, and until when."""
-
-    reply: Reply
-    until: float
-
-
-def keys_of(envelope: Envelope, author: str) -> tuple[Key, ...]:
-    """The keys of a message as it goes to Exchange: its two senders, each recipient, all of them where they differ."""
-    senders = Key("send-as", (canonical(envelope.sender.address), canonical(author)))
-    recipients = [Key("recipient", (canonical(to.address),)) for to in envelope.recipients]
-    together = Key("recipient", tuple(sorted({key.what[0] for key in recipients})))
-    return (senders, *recipients, *([together] if len(together.what) > 1 else ()))
+    pauses: int = 0
 
 
 class RefusalCache:
-    """Remembers refusals of messages. What concerns the whole mailbox is `rest`'s."""
+    """Remembers refusals of messages by their keys."""
 
     def __init__(self) -> None:
-        self.records: dict[Key, Record] = {}
+        self.refusals: dict[Key, Refusal] = {}
+        """The oldest first."""
 
-    def refusal(self, keys: tuple[Key, ...], *, now: float) -> Remembered | None:
-        """The refusal that a message with these keys would get.
+    def check(self, keys: Keys, *, now: float) -> None:
+        """Raises Refused for a message that Exchange would refuse.
 
         Of several recipients every one must be refused, or the same ones together: the others could get their mail.
         """
-        found = {key: record for key in keys if (record := self.records.get(key)) and now < record.until}
-        recipients = [key for key in keys if len(key.what) == 1]
-        for key, record in found.items():
-            if key not in recipients or all(other in found for other in recipients):
-                return Remembered(record.reply, record.until)
-        return None
+        found = {
+            key: refusal
+            for key in (keys.senders, *keys.recipients, keys.together)
+            if (refusal := self.refusals.get(key)) and now < refusal.until
+        }
+        for key, refusal in found.items():
+            if key in (keys.senders, keys.together) or all(other in found for other in keys.recipients):
+                raise Refused(remembered(refusal.reply, seconds=refusal.until - now))
 
-    def suspect(self, keys: tuple[Key, ...], reason: str) -> bool:
+    def suspects(self, keys: Keys, reason: str) -> bool:
         """Whether a message is of a class that has been refused: the same senders, a recipient, many recipients."""
         if reason == "recipients":
-            return sum(key.reason == "recipient" for key in keys) > 1
-        return any(key.reason == reason and key in self.records for key in keys)
+            return len(keys.recipients) > 1
+        alike = (keys.senders,) if reason == "send-as" else (*keys.recipients, keys.together)
+        return any(key in self.refusals for key in alike)
 
     def refused(self, key: Key, reply: Reply, *, now: float) -> bool:
-        """Exchange refused a message for good, for something that is `key`; True when the next is refused here."""
-        record = self.records.pop(key, None) or Record(reply, [])
-        self.records[key] = record  # the last is the youngest
-        record.reply = reply
-        record.times = [*[time for time in record.times if now - time < WITHIN][1 - FEW :], now]
-        if len(record.times) < FEW and not record.length:
-            self._forget()
+        """Note that Exchange refused a message for good because of `key`. True if the next is refused here."""
+        refusal = self.refusals.pop(key, None) or Refusal(reply, [])
+        self.refusals[key] = refusal
+        if len(self.refusals) > KEYS:
+            del self.refusals[next(iter(self.refusals))]
+        refusal.reply = reply
+        refusal.times = [*[time for time in refusal.times if now - time < WITHIN][1 - FEW :], now]
+        if len(refusal.times) < FEW and not refusal.pauses:
             return False
-        record.length = min(2 * record.length or REMEMBERED[0], REMEMBERED[1])
-        record.until = now + record.length
-        self._forget()
+        refusal.pauses += 1
+        refusal.until = now + REMEMBERED.pause(refusal.pauses)
         return True
 
-    def accepted(self, keys: tuple[Key, ...]) -> None:
-        """Exchange has taken a message with these keys: what was known of them is over."""
+    def accepted(self, *keys: Key) -> None:
+        """Forget what is known of these: Exchange has accepted a message that has them."""
         for key in keys:
-            self.records.pop(key, None)
+            self.refusals.pop(key, None)
 
     def open(self, *, now: float) -> set[str]:
-        """The reasons for which something is refused here."""
-        return {key.reason for key, record in self.records.items() if now < record.until}
+        """The reasons for which something is refused here now."""
+        return {key.reason for key, refusal in self.refusals.items() if now < refusal.until}
 
-    def _forget(self) -> None:
-        while len(self.records) > KEYS:
-            del self.records[next(iter(self.records))]
+
+# --- All that is known of the mailbox -------------------------------------------------------------------------------
+
+OF_THE_MAILBOX: Final = frozenset(COOLDOWNS)
+"""Outcomes of replies that speak of the mailbox, not of the message."""
+
+
+class SendGuard:
+    """Checks each message before Exchange sees it, and hears every answer."""
+
+    def __init__(self, context: Context) -> None:
+        self.monotonic, self.dice, self.log = context.clock.monotonic, context.dice, context.log
+        self.mailbox, self.cooldown, self.refusals = "", MailboxCooldown(dice=self.dice), RefusalCache()
+
+    def belongs_to(self, mailbox: str) -> None:
+        """Begin anew if this is another mailbox: a user who was locked out may have configured a new one."""
+        if mailbox != self.mailbox:
+            self.mailbox, self.cooldown, self.refusals = mailbox, MailboxCooldown(dice=self.dice), RefusalCache()
+
+    def check(self, message: Applied | None = None) -> None:
+        """Raises Blocked during a cooldown, Refused for a message that Exchange would refuse."""
+        if not (self.cooldown.cause or self.refusals.refusals):
+            return
+        now, keys = self.monotonic(), Keys.of(message.envelope, message.author) if message else None
+        suspect = self.cooldown.suspect
+        self.cooldown.check(now=now, suspect=bool(keys and suspect and self.refusals.suspects(keys, suspect)))
+        if keys:
+            self.refusals.check(keys, now=now)
+
+    def heard(self, message: Applied, answers: Answers) -> None:
+        """All that Exchange said to a message. Any reply can refuse a recipient, only the last one accepts it."""
+        accepted = answers.final is not None and answers.final.code == 250
+        if accepted and self.cooldown.accepted():
+            self.log.event("mailbox_resumed")
+        if accepted and not self.refusals.refusals and all(to.code < 400 for to in answers.recipients):
+            return  # nothing was refused, and nothing is remembered
+        keys = Keys.of(message.envelope, message.author)
+        if accepted:
+            taken = [key for key, to in zip(keys.recipients, answers.recipients, strict=False) if to.code < 400]
+            self.refusals.accepted(keys.senders, *taken, keys.together)
+        for key, reply in zip(keys.recipients, answers.recipients, strict=False):
+            if classify(reply).reason != "mailbox-full":  # said to RCPT, it is the recipient's
+                self._said(reply, keys.senders, key)
+        self._said(answers.sender, keys.senders, keys.senders)
+        for last in filter(None, (answers.start, answers.final)):
+            self._said(last, keys.senders, keys.together)
+
+    def _said(self, reply: Reply, senders: Key, about: Key) -> None:
+        """One reply to a message. `about`: what a refusal of a recipient speaks of where the reply was given."""
+        if reply.code < 400:
+            return
+        verdict = classify(reply)
+        if verdict.outcome in OF_THE_MAILBOX:
+            self.pause(verdict)
+        elif verdict.reason in ("send-as", "recipient"):
+            key = senders if verdict.reason == "send-as" else about
+            if self.refusals.refused(key, reply, now=self.monotonic()):
+                self.log.event("refusal_cached", level="warning", reason=key.reason, code=reply.code)
+
+    def pause(self, verdict: Verdict) -> None:
+        """Note a reply that speaks of the whole mailbox."""
+        if self.cooldown.refused(verdict, now=self.monotonic()):
+            code, seconds = verdict.reply.code, round(self.cooldown.length)
+            self.log.event("mailbox_paused", level="error", reason=verdict.reason, code=code, seconds=seconds)
+
+    def open_for(self) -> dict[str, float]:
+        """Reason → 1 for everything that is held back or refused here, as the metric shows it."""
+        reasons = self.refusals.open(now=self.monotonic()) | ({self.cooldown.reason} - {""})
+        return {f'reason="{reason}"': 1 for reason in reasons}

@@ -1,6 +1,6 @@
 """What one attempt came to: for the message, for each of its recipients, for an app that waits.
 
-The one place where "why is there no verdict" becomes a reply. The relay asks for an app, the courier for the spool.
+The relay asks for an app, the scheduler for the spool.
 """
 
 from collections.abc import Callable
@@ -9,22 +9,18 @@ from typing import Final, NamedTuple
 from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Settings
 from o365mailer_sidecar import replies
-from o365mailer_sidecar.errors import Away, Damaged, Held, Lost, NotReady, Refused, StoreFailed, TokenRefused, Withdrawn
+from o365mailer_sidecar.errors import Blocked, Damaged, Lost, Refused, StoreFailed, Withdrawn
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.upstream.attempt import Attempt
-from o365mailer_sidecar.upstream.blocks import AWAY, NOT_ASKED, NOT_READY, TOKEN_REFUSED
+from o365mailer_sidecar.upstream.blocks import NOT_ASKED, OF_THE_MAILBOX, TOKEN_REFUSED
 from o365mailer_sidecar.upstream.classify import WITHHELD, Verdicts, accepted, told
 from o365mailer_sidecar.upstream.submit import Upstream
 
 DAMAGED: Final = "damaged"
 """The reason of a message whose file changed while it was sent: the connection was cut before the end of data."""
-
-
-MAILBOX: Final = frozenset({Outcome.QUOTA, Outcome.LOCKED, Outcome.UNAUTHORIZED})
-"""Outcomes that are about the mailbox, not about one message."""
 
 
 class RecipientVerdict(NamedTuple):
@@ -67,17 +63,11 @@ async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, f
         return concluded(message.envelope, sent, verdicts)
     except Refused as refusal:
         return _refused(message.envelope, refusal.reply, upstream.directory.settings)
-    except NotReady as error:
-        reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
-        return Result(reply, Outcome.DEFERRED, NOT_READY, own=False)
-    except TokenRefused as error:
-        mailbox = upstream.directory.settings.mailbox if upstream.directory.settings else ""
-        reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailbox, answer=error)
-        return Result(reply, Outcome.UNAUTHORIZED, TOKEN_REFUSED, own=False)
-    except Held as error:
-        return Result(error.reply, Outcome.QUOTA, NOT_ASKED, own=False, until=error.until)
-    except Away as error:
-        return Result(replies.filled(replies.AWAY, reason=shortened(str(error))), Outcome.DEFERRED, AWAY, own=False)
+    except Blocked as blocked:
+        outcome = Outcome.UNAUTHORIZED if blocked.reason == TOKEN_REFUSED else Outcome.DEFERRED
+        # What waits for the host or the token is due at once: the queue asks `Upstream.blocked` when that is.
+        until = blocked.until if blocked.reason == NOT_ASKED else 0.0
+        return Result(blocked.reply, outcome, blocked.reason, own=False, until=until)
     except Lost as error:
         reply = replies.NO_VERDICT if attempt.committed else replies.LOST
         return Result(
@@ -120,7 +110,7 @@ def concluded(envelope: Envelope, sent: Envelope, verdicts: Verdicts) -> Result:
     taken = decisive.outcome is Outcome.ACCEPTED
     reply = accepted(decisive.reply) if taken else told(decisive)
     outcomes = {verdict.outcome for verdict in found}
-    own = not outcomes & MAILBOX
+    own = not outcomes & OF_THE_MAILBOX
     if len(outcomes) == 1:
         return Result(reply, found[0].outcome, found[0].reason, own=own, asked=True)
     if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one

@@ -1,4 +1,4 @@
-"""One message to Exchange and its answers, or why there are none: pool, fresh token, and when not even to ask."""
+"""One message to Exchange, and its answers: or `Blocked`, where it is known beforehand that there would be none."""
 
 import asyncio
 from typing import Final
@@ -7,88 +7,117 @@ from o365mailer_contract.quantities import seconds
 from o365mailer_contract.replies import Outcome
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.context import Context
-from o365mailer_sidecar.errors import (
-    Away,
-    Distrusted,
-    Held,
-    Lost,
-    NotAdmitted,
-    NotReady,
-    TokenRefused,
-    UpstreamError,
-    Withdrawn,
-)
+from o365mailer_sidecar.errors import Away, Blocked, Distrusted, Lost, NotAdmitted, NotReady, TokenRefused, Withdrawn
 from o365mailer_sidecar.mailer import Authorities, Mailer
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
-from o365mailer_sidecar.message.policy import applied, policy_of
-from o365mailer_sidecar.reply import Reply, shortened
+from o365mailer_sidecar.message.policy import Applied, applied, policy_of
+from o365mailer_sidecar.reply import shortened
 from o365mailer_sidecar.smtp.connection import PATIENCE, Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import CLOSING
 from o365mailer_sidecar.telemetry.metrics import labels
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.blocks import (
-    AWAY,
     NOT_ASKED,
     NOT_READY,
     TOKEN_REFUSED,
-    Blocked,
     HostBackoff,
     RateLimit,
+    SendGuard,
     TokenBackoff,
 )
 from o365mailer_sidecar.upstream.classify import Verdicts, classify, classify_all, told
 from o365mailer_sidecar.upstream.fair_share import FairShare
-from o365mailer_sidecar.upstream.guard import SendGuard, Traveller
 from o365mailer_sidecar.upstream.pool import Pool
 
-CROWDED_TRIES: Final = 6
-"""Times that one message is offered to a crowded mailbox before whoever keeps it is told; each waits for its turn."""
+THROTTLED_TRIES: Final = 6
+"""How often one message is offered to a mailbox that answers 432 before the app, or the queue, is told."""
 
 Submitted = tuple[Envelope, Verdicts]
 
 
 class Upstream:
-    """Submits to what the mailer directory names."""
+    """Submits to the host that the mailer directory names."""
 
     def __init__(self, context: Context, *, name: str = "localhost") -> None:
-        self.directory, self.clock, self.log, self.metrics = (
-            context.directory,
-            context.clock,
-            context.log,
-            context.metrics,
-        )
+        self.directory, self.clock = context.directory, context.clock
+        self.log, self.metrics = context.log, context.metrics
         self.name = name
-        self.authorities = Authorities()
-        self.availability = HostBackoff()
-        self.refused_tokens = TokenBackoff()
-        self.dialer = Dialer()
+        """What EHLO says."""
+        self.authorities, self.dialer = Authorities(), Dialer()
+        self.host, self.token, self.rate = HostBackoff(), TokenBackoff(), RateLimit()
+        self.guard = SendGuard(context)
         self.pool = Pool(connect=self._connect, window=FairShare(uniform=context.dice))
-        self.pace = RateLimit()
-        self.gate = SendGuard(monotonic=self.clock.monotonic, uniform=context.dice, log=self.log)
-        self.metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
-        self.metrics.watch("blocked", self.gate.open_for)
+        context.metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
+        context.metrics.watch("blocked", self.guard.open_for)
+
+    # --- Whether an attempt makes sense -------------------------------------------------------------------------------
+
+    def blocked(self) -> Blocked | None:
+        """Why an attempt would fail now; None if it may succeed."""
+        try:
+            self._check(self._mailer())
+        except Blocked as blocked:
+            return blocked
+        return None
+
+    def _mailer(self) -> Mailer:
+        try:
+            return self.directory.mailer()
+        except NotReady as error:
+            reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
+            raise Blocked(NOT_READY, reply, until=float("inf")) from None
+
+    def _check(self, mailer: Mailer, message: Applied | None = None) -> None:
+        now = self.clock.monotonic()
+        self.token.check(mailer.token.value, mailer.settings.mailbox, now=now)
+        self.guard.belongs_to(mailer.settings.mailbox)
+        self.guard.check(message)
+        self.host.check(now=now)
+
+    # --- `limits.messagesPerMinute` -----------------------------------------------------------------------------------
+
+    @property
+    def _per_minute(self) -> int | None:
+        return self.directory.settings.limits.messages_per_minute if self.directory.settings else None
+
+    def reserve_moment(self, *, now: float) -> float:
+        """When the next message from the spool may begin. Both are times of the event loop."""
+        return self.rate.reserve(per_minute=self._per_minute, now=now)
+
+    def begin_spooled(self) -> None:
+        """A message from the spool begins: use up the moment that was reserved."""
+        self.rate.use(per_minute=self._per_minute, now=self.clock.monotonic())
+
+    async def _wait_for_moment(self, mailer: Mailer) -> None:
+        """Raises Blocked when an app's next moment would come after `confirmWithin`."""
+        limit, now = mailer.settings.limits.messages_per_minute, self.clock.monotonic()
+        moment = self.rate.moment(per_minute=limit, now=now)
+        if moment - now > seconds(mailer.settings.delivery.confirm_within):
+            reply = replies.filled(replies.PACED, limit=limit, seconds=round(moment - now))
+            raise Blocked(NOT_ASKED, reply, until=moment)
+        self.rate.take(moment, per_minute=limit)
+        if moment > now:
+            await asyncio.sleep(moment - now)
+
+    # --- One message --------------------------------------------------------------------------------------------------
 
     async def transact(self, message: Message, attempt: Attempt) -> Submitted:
-        """The envelope as it was sent, policy applied, and what Exchange's replies mean.
+        """The envelope as it was sent, after policy, and what Exchange's replies mean.
 
-        A token that is refused is replaced once, if the directory has another by then; a connection that turns out to
-        be dead is replaced once, while no octet of the message has left; a message for which the mailbox has no room
-        now is offered a few times. Raises NotReady, TokenRefused, Away, Lost, Refused, Withdrawn, Held.
+        A message for which the mailbox has no connection (432) is offered a few times, while an app would still wait
+        for the next. Raises Blocked, Refused, Lost, Withdrawn, Damaged, StoreFailed.
         """
         began, tries = self.clock.monotonic(), 0
         while True:
             tries += 1
             try:
-                submitted = await self._with_newest_token(message, attempt, pace=tries == 1)
-            except NotAdmitted as error:
-                verdict = classify(error.reply)
-                if verdict.outcome is not Outcome.THROTTLED:
-                    raise
+                submitted = await self._with_newest_token(message, attempt)
+            except NotAdmitted as error:  # 432 to AUTH
                 if self._gives_up(began, tries):
-                    raise Held(told(verdict), until=self.pool.window.resume_at) from None
+                    raise Blocked(NOT_ASKED, told(classify(error.reply)), until=self.pool.window.resume_at) from None
                 continue
             if submitted[1].decisive.outcome is not Outcome.THROTTLED:
                 return submitted
@@ -97,36 +126,41 @@ class Upstream:
                 return submitted
 
     def _gives_up(self, began: float, tries: int) -> bool:
-        """Whether a crowded mailbox was asked often enough, or its next turn is too late for an app that waits."""
         settings = self.directory.settings
         patience = seconds(settings.delivery.confirm_within) if settings else 0.0
-        return tries == CROWDED_TRIES or self.pool.window.resume_at > began + patience
+        return tries == THROTTLED_TRIES or self.pool.window.resume_at > began + patience
 
-    async def _with_newest_token(self, message: Message, attempt: Attempt, *, pace: bool) -> Submitted:
-        mailer = self.directory.mailer()
+    async def _with_newest_token(self, message: Message, attempt: Attempt) -> Submitted:
+        """A token that is refused is replaced once, if the directory has another by then."""
+        mailer = self._mailer()
         try:
-            return await self._on_live_connection(mailer, message, attempt, pace=pace)
-        except TokenRefused:
+            return await self._on_live_connection(mailer, message, attempt)
+        except Blocked as blocked:
+            if blocked.reason != TOKEN_REFUSED:
+                raise
             self.directory.look()
-            newer = self.directory.mailer()
+            newer = self._mailer()
             if newer.token.value == mailer.token.value:
                 raise
-            return await self._on_live_connection(newer, message, attempt, pace=False)
+        return await self._on_live_connection(newer, message, attempt)
 
-    async def _on_live_connection(self, mailer: Mailer, message: Message, attempt: Attempt, *, pace: bool) -> Submitted:
+    async def _on_live_connection(self, mailer: Mailer, message: Message, attempt: Attempt) -> Submitted:
+        """A connection that turns out to be dead is replaced once, while no byte of the message has left."""
         # By the settings that it is sent with, whatever was said at MAIL and RCPT; before asking whether Exchange is
         # there, because what is not allowed now will not be when it is back.
-        permitted = applied(policy_of(mailer.settings), message.envelope, message.header)
-        envelope, traveller = permitted.envelope, Traveller(permitted.envelope, permitted.author)
-        self._check_worth_asking(mailer, traveller)
-        if pace and not attempt.paced:
-            await self._paced(mailer)
-        mailbox, now = mailer.settings.mailbox, message.received
-        outgoing = Outgoing(message.body, envelope=envelope, mailbox=mailbox, now=now, applied=permitted)
+        judged_by_policy = applied(policy_of(mailer.settings), message.envelope, message.header)
+        self._check(mailer, judged_by_policy)
+        if not attempt.paced:
+            attempt.paced = True
+            await self._wait_for_moment(mailer)
+        envelope, mailbox = judged_by_policy.envelope, mailer.settings.mailbox
+        outgoing = Outgoing(
+            message.body, envelope=envelope, mailbox=mailbox, now=message.received, applied=judged_by_policy
+        )
         try:
             async with self.pool.lend(mailer) as connection:
                 reused = connection.messages > 0
-                verdicts = await self._transact(connection, traveller, outgoing, attempt)
+                verdicts = await self._over(connection, judged_by_policy, outgoing, attempt)
             # 421 on a connection that was idle is the host's right, and no verdict (RFC 5321 §3.8).
             if attempt.begun or not (reused and verdicts.decisive.reply.code == CLOSING):
                 return envelope, verdicts
@@ -136,133 +170,94 @@ class Upstream:
         if attempt.withdrawn:
             raise Withdrawn
         async with self.pool.lend(mailer, fresh=True) as connection:
-            return envelope, await self._transact(connection, traveller, outgoing, attempt)
+            return envelope, await self._over(connection, judged_by_policy, outgoing, attempt)
 
-    @property
-    def _per_minute(self) -> int | None:
-        return self.directory.settings.limits.messages_per_minute if self.directory.settings else None
-
-    def reserve_moment(self, *, now: float) -> float:
-        """When the next message from the spool may begin, by the mailer's pace. Both are times of the event loop."""
-        return self.pace.reserve(per_minute=self._per_minute, now=now)
-
-    def begin_spooled(self) -> None:
-        """A message from the spool begins: use up the moment that was reserved."""
-        self.pace.use(per_minute=self._per_minute, now=self.clock.monotonic())
-
-    async def _paced(self, mailer: Mailer) -> None:
-        """Wait for this message's moment. Raises Held when that is too late for whoever waits."""
-        limit, now = mailer.settings.limits.messages_per_minute, self.clock.monotonic()
-        moment = self.pace.moment(per_minute=limit, now=now)
-        if moment - now > seconds(mailer.settings.delivery.confirm_within):
-            words = {"limit": limit, "seconds": round(moment - now)}
-            raise Held(replies.filled(replies.PACED, **words), until=moment)
-        self.pace.take(moment, per_minute=limit)
-        if moment > now:
-            await asyncio.sleep(moment - now)
-
-    async def _transact(
-        self, connection: Connection, traveller: Traveller, outgoing: Outgoing, attempt: Attempt
-    ) -> Verdicts:
+    async def _over(self, connection: Connection, message: Applied, outgoing: Outgoing, attempt: Attempt) -> Verdicts:
+        """Over this connection. What is known of the mailbox may have changed while the message waited for it."""
         attempt.underway, began = True, self.clock.monotonic()
+        cooldown, probe = self.guard.cooldown, False
         try:
-            with self.gate.passage(traveller):
-                answers = await connection.transact(traveller.envelope, outgoing, attempt)
-                self.gate.heard(traveller, answers)
+            self.guard.check(message)
+            probe = cooldown.begin_probe()
+            answers = await connection.transact(message.envelope, outgoing, attempt)
+            self.guard.heard(message, answers)
         finally:
+            if probe:
+                cooldown.probing = False
             spent = self.clock.monotonic() - began
             attempt.upstream += spent
             self.metrics.observe("upstream_seconds", spent)
-        verdicts = classify_all(traveller.envelope, answers)
+        verdicts = classify_all(message.envelope, answers)
         if verdicts.decisive.outcome is Outcome.ACCEPTED:
             self.pool.accepted(connection, seconds=spent)
         elif verdicts.decisive.outcome is Outcome.THROTTLED:
             self.pool.crowded(connection)
         return verdicts
 
-    def blocked(self) -> Blocked | None:
-        """Why asking now is pointless; None when an attempt is worth it."""
-        try:
-            mailer = self.directory.mailer()
-        except NotReady as error:
-            reply = replies.filled(replies.NOT_READY, reason=shortened(str(error)))
-            return Blocked(reason=NOT_READY, reply=reply, until=float("inf"))
-        try:
-            self._check_worth_asking(mailer)
-        except TokenRefused as error:
-            reply = replies.filled(replies.TOKEN_REFUSED, mailbox=mailer.settings.mailbox, answer=error)
-            return Blocked(reason=TOKEN_REFUSED, reply=reply, until=self.refused_tokens.until)
-        except Away as error:
-            reply = replies.filled(replies.AWAY, reason=shortened(str(error)))
-            return Blocked(reason=AWAY, reply=reply, until=self.availability.until)
-        except Held as error:
-            return Blocked(reason=NOT_ASKED, reply=error.reply, until=error.until)
-        return None
-
-    def _check_worth_asking(self, mailer: Mailer, traveller: Traveller | None = None) -> None:
-        now = self.clock.monotonic()
-        if answer := self.refused_tokens.answer_for(mailer.token.value, now=now):
-            raise TokenRefused(answer)
-        self.gate.belongs_to(mailer.settings.mailbox)
-        self.gate.check(traveller)
-        if reason := self.availability.away(now=now):
-            raise Away(reason)
+    # --- Connections --------------------------------------------------------------------------------------------------
 
     async def _connect(self, mailer: Mailer) -> Connection:
-        # Asked again: whoever waited for its turn in the pool may have learned meanwhile that there is no point.
-        self._check_worth_asking(mailer)
+        """Raises Blocked, or NotAdmitted for 432."""
+        # Checked again: a message that waited for its turn in the pool may wait for nothing by now.
+        self._check(mailer)
         began = self.clock.monotonic()
         try:
-            context = self.authorities(mailer.ca)
             connection = await connect(
                 mailer,
-                context=context,
+                context=self.authorities(mailer.ca),
                 name=self.name,
                 now=self.clock.now(),
                 metrics=self.metrics,
                 dialer=self.dialer,
             )
-        except UpstreamError as error:
-            if isinstance(error, NotAdmitted) and self._concerns_mailbox(error.reply):
-                self.gate.check()
-                raise
-            self._failed(error, mailer)
+        except NotAdmitted as error:
+            self._not_admitted(error)
             raise
+        except Away as error:
+            raise self._away(error) from None
+        except TokenRefused as error:
+            raise self._token_refused(error, mailer) from None
         except asyncio.CancelledError:
             # The app was told to try again while nothing answered: the next one should be told at once.
             if self.clock.monotonic() - began > PATIENCE:
-                self._failed(Away(f"{mailer.settings.submission.host} does not answer"), mailer)
+                self._away(Away(f"{mailer.settings.submission.host} does not answer"))
             raise
-        self.metrics.count("upstream_connections_total", 'result="opened"')
-        self.refused_tokens.accepted()
-        self._reached()
+        self._connected("opened")
+        self.token.accepted()
         return connection
 
-    def _reached(self) -> None:
-        if self.availability.succeeded():
+    def _connected(self, result: str) -> None:
+        self.metrics.count("upstream_connections_total", labels(result=result))
+        if self.host.succeeded():
             self.log.event("upstream_back")
 
-    def _concerns_mailbox(self, reply: Reply) -> bool:
-        """Whether the answer to AUTH speaks of the mailbox, so that the host is not away; it is taken note of."""
-        verdict = classify(reply)
+    def _not_admitted(self, error: NotAdmitted) -> None:
+        """A reply to AUTH that is not about the token. Returns for 432; raises Blocked for all others."""
+        verdict = classify(error.reply)
         if verdict.outcome is Outcome.THROTTLED:
             self.pool.crowded()
+            self._connected(verdict.outcome.value)
         elif verdict.outcome in (Outcome.QUOTA, Outcome.LOCKED):
-            self.gate.rests(reply, verdict)
+            self.guard.pause(verdict)
+            self._connected(verdict.outcome.value)
+            self.guard.check()
         else:
-            return False
-        self.metrics.count("upstream_connections_total", labels(result=verdict.outcome.value))
-        self._reached()
-        return True
+            raise self._away(error) from None
 
-    def _failed(self, error: UpstreamError, mailer: Mailer) -> None:
-        """Remember it, and say so once: an outage is a few lines, not one a message."""
-        now = self.clock.monotonic()
-        if isinstance(error, TokenRefused):
-            result, news = "token_refused", self.refused_tokens.refused(mailer.token.value, str(error), now=now)
-        else:
-            result = "distrusted" if isinstance(error, Distrusted) else "away"
-            news = self.availability.failed(str(error), now=now)
-        self.metrics.count("upstream_connections_total", f'result="{result}"')
+    def _away(self, error: Away) -> Blocked:
+        """Note that the host could not be reached; what to raise."""
+        news = self.host.failed(str(error), now=self.clock.monotonic())
+        self._failed("distrusted" if isinstance(error, Distrusted) else "away", error, news=news)
+        return self.host.blocked()
+
+    def _token_refused(self, error: TokenRefused, mailer: Mailer) -> Blocked:
+        """Note that Exchange refused the token; what to raise."""
+        news = self.token.refused(mailer.token.value, str(error), now=self.clock.monotonic())
+        self._failed("token_refused", error, news=news)
+        return self.token.blocked(mailer.settings.mailbox)
+
+    def _failed(self, result: str, error: Exception, *, news: bool) -> None:
+        """Logged once: an outage is a few lines, not one a message."""
+        self.metrics.count("upstream_connections_total", labels(result=result))
         if news:
             self.log.event(f"upstream_{result}", level="warning", reason=str(error))
