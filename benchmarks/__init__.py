@@ -1,5 +1,5 @@
-"""What the performance claims rest on: the sidecar beside a plain relay, measured in one run.
+"""The source of the performance figures: the sidecar and other relays, in one run.
 
-`python -m benchmarks` prints the table and writes results/latest.json. Read the ratios: absolute figures are those of
-one machine on one day, which is why the plain relay is measured beside the sidecar, round by round.
+`python -m benchmarks` prints the table and writes results/latest.json. Read the ratios: the absolute figures
+depend on the machine, so every round measures the plain relay next to the sidecar.
 """

@@ -20,7 +20,7 @@ from benchmarks.size import FULL, QUICK, Size
 from benchmarks.table import table
 
 DISK: Final = "/var/tmp"  # noqa: S108  # tempfile makes the name
-"""Kept over a reboot (FHS §5.15), so on a disk and not in memory: what is synced must cost what syncing costs."""
+"""A directory that survives a reboot (FHS §5.15), so it is on a disk: a sync must cost what it costs there."""
 
 
 def measured(names: Sequence[str], size: Size) -> Results:
@@ -46,13 +46,13 @@ def measured(names: Sequence[str], size: Size) -> Results:
 
 
 def tell(text: str) -> None:
-    """Progress, beside the table that goes to standard output."""
+    """Report progress on standard error; the table goes to standard output."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def main() -> int:
-    """0; with --check 1 where the page is not the results'."""
+    """0; with --check, 1 if the page does not match the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a moment of everything: that it runs; writes nothing")
     parser.add_argument("--only", metavar="ROW", action="append", choices=[*ROWS], help=f"of {', '.join(ROWS)}")

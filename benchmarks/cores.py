@@ -8,17 +8,17 @@ from typing import Final
 ALL: Final = sorted(os.sched_getaffinity(0))
 RELAY: Final = {ALL[0]}
 OTHERS: Final = set(ALL[1:]) or RELAY
-"""On a machine of one core nobody has one for itself; the results say how many there are."""
+"""On a machine with one core the relay shares it. The results say how many cores there are."""
 
 
 def leave_the_relays() -> None:
-    """From here on this process, and what it starts, stays off the relay's core."""
+    """Keep this process and its later children off the relay's core."""
     os.sched_setaffinity(0, OTHERS)
 
 
 @contextmanager
 def on_the_relays() -> Iterator[None]:
-    """What is started in this block is a relay, with all its threads and children."""
+    """A process that is started in this block is a relay: it and its children run on the relay's core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, RELAY)
     try:

@@ -1,4 +1,4 @@
-"""A wire of some length between a relay and its host: what goes in comes out half a round trip later.
+"""A connection with delay between a relay and its host: bytes arrive half a round trip later.
 
 `python -m benchmarks.distance PORT-OF-THE-HOST ROUND-TRIP-SECONDS` prints its port, and at each SIGUSR1 a line of JSON:
 connections so far, and turns, which is how often the client has spoken after the host had. TCP's own handshake is not
@@ -17,29 +17,29 @@ import uvloop
 
 @dataclass
 class Count:
-    """What went over the wire."""
+    """Counts what passed."""
 
     connections: int = 0
     turns: int = 0
     client_speaks: bool = False
 
     def client(self) -> None:
-        """Octets of the client."""
+        """Count bytes of the client."""
         self.turns += not self.client_speaks
         self.client_speaks = True
 
     def host(self) -> None:
-        """Octets of the host."""
+        """Count bytes of the host."""
         self.client_speaks = False
 
     def tell(self) -> None:
-        """A line on standard output."""
+        """Print the counts as one line."""
         sys.stdout.write(json.dumps({"connections": self.connections, "turns": self.turns}) + "\n")
         sys.stdout.flush()
 
 
 class End(asyncio.Protocol):
-    """One end of a connection; `other` is the one at the far side."""
+    """One end of a connection; `other` is the far end."""
 
     def __init__(self, count: Count, half: float, *, is_client: bool) -> None:
         self.count, self.half, self.is_client = count, half, is_client
@@ -47,11 +47,11 @@ class End(asyncio.Protocol):
         self.early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Nothing is said yet."""
+        """The connection is open; nothing has been sent yet."""
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Octets on their way; counted where they start from."""
+        """Pass bytes on after the delay, and count them at once."""
         (self.count.client if self.is_client else self.count.host)()
         asyncio.get_running_loop().call_later(self.half, self._arrive, data)
 
@@ -63,13 +63,13 @@ class End(asyncio.Protocol):
             self.early.append(data)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
-        """The end travels too."""
+        """Pass the end of the connection on."""
         if self.other:
             asyncio.get_running_loop().call_later(self.half, self.other.transport.close)
 
 
 async def serve(port: int, round_trip: float) -> None:
-    """Until it is killed."""
+    """Serve until the process is killed."""
     loop, count, tasks = asyncio.get_running_loop(), Count(), set[asyncio.Task[None]]()
     loop.add_signal_handler(signal.SIGUSR1, count.tell)
 

@@ -1,4 +1,4 @@
-"""The rival from PyPI: email-oauth2-proxy, which logs in to Office 365 for apps that log in to it with a password.
+"""email-oauth2-proxy from PyPI, which logs in to Office 365 for apps that log in to it with a password.
 
 Its token comes from an endpoint here, once; it is kept encrypted under the app's password, as the program does by
 default. It relays each app's connection over one of its own, so it is not bound by the mailbox's three.
@@ -34,10 +34,10 @@ delete_account_token_on_password_error = False
 
 
 class TokenEndpoint(BaseHTTPRequestHandler):
-    """Grants everybody the same."""
+    """Gives every client the same token."""
 
     def do_POST(self) -> None:  # http.server's name
-        """A token."""
+        """Answer with a token."""
         self.rfile.read(int(self.headers["Content-Length"]))
         body = json.dumps({"access_token": "token-not-a-secret", "expires_in": 86400, "token_type": "Bearer"}).encode()
         self.send_response(200)
@@ -47,11 +47,11 @@ class TokenEndpoint(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
-        """Nothing."""
+        """Log nothing."""
 
 
 class EmailProxy(Peer):
-    """The program, its configuration in `folder`."""
+    """The program, with its configuration in `folder`."""
 
     login = True
 

@@ -26,19 +26,19 @@ from benchmarks.results import FLEET, Results
 from o365mailer_emulator.client import Control
 
 SESSIONS: Final = 3
-"""Apps at once in a backlogged pod: as many as the mailbox has slots."""
+"""Apps at once in a pod with queued mail: as many as the mailbox has slots."""
 
 AGAIN: Final = 0.5
-"""Seconds until an app that was told 451 tries again."""
+"""Seconds until an app that got 451 tries again."""
 
 TABLE_PODS: Final = 50
-"""Of the table in docs/benchmarks.md."""
+"""The measures of the table in docs/benchmarks.md."""
 
 MINUTE: Final = 60.0
 
 
 class Emulator:
-    """The emulator's process, as far as it is needed here."""
+    """The emulator's process."""
 
     def __init__(self, folder: Path, *, settings: dict[str, Any]) -> None:
         self.authority, state = folder / "ca.crt", folder / "state.json"
@@ -54,7 +54,7 @@ class Emulator:
         self.control.settings(**settings)
 
     def mailer(self, folder: Path) -> Path:
-        """A mailer directory that leads here."""
+        """A mailer directory for this emulator."""
         folder.mkdir()
         smtp = self.state["smtp"]
         document = {
@@ -70,7 +70,7 @@ class Emulator:
 
 
 class Fleet:
-    """The pods' apps, and what they were told."""
+    """The apps of the pods, and the replies that they got."""
 
     def __init__(self, *, mailbox: str, ports: list[int]) -> None:
         self.mailbox, self.ports = mailbox, ports
@@ -79,7 +79,7 @@ class Fleet:
         self.numbers = itertools.count()
 
     async def app(self, pod: int, *, every: float) -> None:
-        """Sends for ever, a message each `every` seconds, or as fast as they are taken."""
+        """Send forever, a message each `every` seconds, or as fast as the relay accepts them."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[pod])
         await reader.readline()
         while True:
@@ -128,7 +128,7 @@ async def send(fleet: Fleet, *, each: int, flood: bool) -> None:
 
 @contextlib.contextmanager
 def sidecars(folder: Path, mailer: Path, *, pods: int) -> Iterator[list[int]]:
-    """Their ports, while they run."""
+    """The ports of the relays, while they run."""
     with contextlib.ExitStack() as stack:
         ports = []
         for pod in range(pods):
@@ -141,12 +141,12 @@ def sidecars(folder: Path, mailer: Path, *, pods: int) -> Iterator[list[int]]:
 
 
 def jain(shares: list[int]) -> float:
-    """(Σx)² / (n Σx²) (Jain, Chiu, Hawe 1984)."""
+    """Jain's index of fairness: (Σx)² / (n Σx²) (Jain, Chiu, Hawe 1984)."""
     return sum(shares) ** 2 / (len(shares) * sum(share * share for share in shares))
 
 
 def report(fleet: Fleet, emulator: Emulator, *, acknowledged: int, flood: bool) -> list[str]:
-    """The figures, a line each."""
+    """The figures as text, one line each."""
     figures = emulator.control.statistics(by="X-Pod")[emulator.state["mailbox"]]
     span = figures["lastEnded"] - figures["firstBegan"]
     waits = sorted(fleet.waits)
@@ -162,7 +162,7 @@ def report(fleet: Fleet, emulator: Emulator, *, acknowledged: int, flood: bool) 
 
 
 def results(fleet: Fleet, emulator: Emulator, *, acknowledged: int, options: argparse.Namespace) -> Results:
-    """The same as data, under the names that the table has."""
+    """The figures as data, under the names of the table."""
     figures = emulator.control.statistics(by="X-Pod")[emulator.state["mailbox"]]
     span = figures["lastEnded"] - figures["firstBegan"]
     measured = Results(conditions={"fleet": vars(options)})
@@ -178,7 +178,7 @@ def results(fleet: Fleet, emulator: Emulator, *, acknowledged: int, options: arg
 
 
 def main() -> int:
-    """0 where nothing was lost."""
+    """The exit status: 0 if nothing was lost."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
     parser.add_argument("--pods", type=int, default=50)
     parser.add_argument("--each", type=int, default=20, help="messages of each pod, on average")

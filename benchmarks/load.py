@@ -1,4 +1,4 @@
-"""Apps: they send, wait for each reply, and do nothing else. Bare protocols on uvloop, so that they are not what is
+"""Apps that send and wait for each reply. Bare protocols on uvloop, so that they are not what is
 measured.
 """
 
@@ -15,31 +15,31 @@ LINE: Final = b"x" * 76 + b"\r\n"
 LOGIN: Final = b"AUTH PLAIN " + base64.b64encode(f"\0{MAILBOX}\0any".encode()) + b"\r\n"
 
 
-def message(octets: int) -> bytes:
-    """About so many octets, with headers, ending with the end of data."""
+def message(size: int) -> bytes:
+    """A message of about `size` bytes, with headers and the end of data."""
     head = f"From: {MAILBOX}\r\nSubject: bench\r\n\r\n".encode()
-    return head + LINE * max(1, octets // len(LINE)) + b".\r\n"
+    return head + LINE * max(1, size // len(LINE)) + b".\r\n"
 
 
 class App(asyncio.Protocol):
-    """One connection: what is to be said is said piece by piece, each when the one before was answered."""
+    """One connection that sends its pieces one by one, each after the reply to the one before."""
 
     def __init__(self, script: Iterator[bytes], *, heard: Callable[[bytes, bytes], None] | None = None) -> None:
         self.script, self.heard = script, heard
-        self.said = self.octets = b""
+        self.said = self.buffer = b""
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The greeting comes first."""
+        """Wait for the greeting."""
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """A reply or a part of one."""
-        self.octets += data
-        last = self.octets[self.octets.rfind(b"\n", 0, -1) + 1 :]
+        """Read a reply or a part of one."""
+        self.buffer += data
+        last = self.buffer[self.buffer.rfind(b"\n", 0, -1) + 1 :]
         if not last.endswith(b"\n") or last[3:4] == b"-":
             return
-        reply, self.octets = last, b""
+        reply, self.buffer = last, b""
         if reply[:1] not in b"23" or (self.said.endswith(b".\r\n") and not reply.startswith(b"250")):
             self._end(RuntimeError(f"not accepted: {reply.decode()}"))
             return
@@ -60,12 +60,12 @@ class App(asyncio.Protocol):
                 self.over.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Before the end is an error."""
+        """A connection that ends too early is an error."""
         self._end(error or ConnectionError("the relay hung up"))
 
 
 def script(content: bytes, *, messages: int, login: bool = False) -> Iterator[bytes]:
-    """A session."""
+    """The pieces of a session."""
     yield b"EHLO bench\r\n"
     if login:
         yield LOGIN
@@ -78,21 +78,21 @@ def script(content: bytes, *, messages: int, login: bool = False) -> Iterator[by
 
 
 async def session(port: int, said: Iterator[bytes], *, heard: Callable[[bytes, bytes], None] | None = None) -> None:
-    """Say it all over one connection. Raises RuntimeError for what is not accepted, OSError for a broken connection."""
+    """Send all pieces over one connection. Raises RuntimeError for a refusal, OSError for a broken connection."""
     _, app = await asyncio.get_running_loop().create_connection(lambda: App(said, heard=heard), "127.0.0.1", port)
     await app.over
 
 
-async def kept(port: int, *, apps: int, messages: int, octets: int, login: bool = False) -> None:
+async def kept(port: int, *, apps: int, messages: int, size: int, login: bool = False) -> None:
     """Each app sends all of its share over one connection."""
-    content = message(octets)
+    content = message(size)
     share = messages // apps
     await asyncio.gather(*(session(port, script(content, messages=share, login=login)) for _ in range(apps)))
 
 
-async def new(port: int, *, apps: int, messages: int, octets: int, login: bool = False) -> None:
-    """Each message comes over a connection of its own."""
-    content = message(octets)
+async def new(port: int, *, apps: int, messages: int, size: int, login: bool = False) -> None:
+    """Each message has a connection of its own."""
+    content = message(size)
 
     async def run() -> None:
         for _ in range(messages // apps):
@@ -102,7 +102,7 @@ async def new(port: int, *, apps: int, messages: int, octets: int, login: bool =
 
 
 def timed(work: Coroutine[Any, Any, None]) -> float:
-    """Seconds until it is done."""
+    """Run it and return the seconds that it took."""
 
     async def run() -> float:
         began = time.perf_counter()

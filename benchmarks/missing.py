@@ -1,5 +1,5 @@
-"""What cannot be measured on this machine."""
+"""The error for what this machine cannot measure."""
 
 
 class NotMeasured(Exception):
-    """A row, or a rival's part in it; the text says why."""
+    """A row, or a rival in it, cannot be measured here. The text says why."""

@@ -1,4 +1,4 @@
-"""The processes that are measured, and what the system says of them."""
+"""The measured processes, and what the system counts for them."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from typing import Any, Final
 from benchmarks.cores import on_the_relays
 
 PATIENCE: Final = 30.0
-"""Seconds until a process listens, whatever the machine does meanwhile."""
+"""Seconds within which a process must listen, even on a busy machine."""
 
 
 class Peer:
-    """A Python process that listens: on `port`, or where its first line, or its log, says."""
+    """A Python process that listens on `port`, or on the port that its first line or its log names."""
 
     login = False
-    """Whether an app has to log in."""
+    """Whether an app must log in."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Peer:
 
     @classmethod
     def relay(cls, name: str, command: list[str], **more: Any) -> "Peer":  # what __init__ takes
-        """One that has a core for itself."""
+        """A relay, on the relay's core."""
         with on_the_relays():
             return cls(name, command, **more)
 
@@ -84,14 +84,14 @@ class Peer:
             self.process.stdout.close()
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill it, like a crash."""
         self.process.kill()
         self.process.wait()
         if self.process.stdout:
             self.process.stdout.close()
 
     def told(self) -> dict[str, Any]:
-        """What the process has counted (see `sink`, `distance`)."""
+        """The counts of the process (see `sink`, `distance`)."""
         self.process.send_signal(signal.SIGUSR1)
         counted: dict[str, Any] = json.loads(self._line())
         return counted
@@ -105,7 +105,7 @@ class Peer:
         return _status(Path(f"/proc/{self.process.pid}"), what) / 1024
 
     def wake_ups(self) -> int:
-        """How often its threads have gone to sleep so far: as often as they were woken."""
+        """How often its threads have gone to sleep so far, which is how often they were woken."""
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return sum(_status(task, "voluntary_ctxt_switches") for task in tasks)
 
@@ -118,7 +118,7 @@ def _status(process: Path, what: str) -> int:
 
 
 def wait_until_listening(port: int, name: str, *, alive: Callable[[], bool] = lambda: True) -> None:
-    """Raises RuntimeError when it does not, or is not `alive` any more."""
+    """Wait until it listens. Raises RuntimeError if it does not, or is no longer `alive`."""
     deadline = time.monotonic() + PATIENCE
     while alive() and time.monotonic() < deadline:
         try:
@@ -131,7 +131,7 @@ def wait_until_listening(port: int, name: str, *, alive: Callable[[], bool] = la
 
 
 def free_port() -> int:
-    """One that nobody listens on, and that is not given to anybody soon."""
+    """A free port that the system will not assign soon."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))

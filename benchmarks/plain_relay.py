@@ -1,4 +1,4 @@
-"""The baseline: what one writes in an afternoon. aiosmtpd receives, three aiosmtplib clients `sendmail`, on uvloop.
+"""The plain relay, as one writes it in an afternoon. aiosmtpd receives, three aiosmtplib clients `sendmail`, on uvloop.
 
 It has none of the sidecar's checks: it takes what aiosmtpd takes, and one refused recipient is lost in its 250.
 
@@ -20,7 +20,7 @@ TOKEN: Final = "token-not-a-secret"
 
 
 class Pool:
-    """Three clients, opened when first needed and kept."""
+    """Three clients, opened when first needed and then kept."""
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         self.port, self.context = port, context
@@ -48,13 +48,13 @@ class Pool:
 
 
 class Handler:
-    """aiosmtpd's hook."""
+    """aiosmtpd's handler."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002
-        """250 after the host's 250."""
+        """Answer 250 after the host's 250."""
         content = envelope.content
         if envelope.mail_from is None or not isinstance(content, bytes):
             return "451 no"
@@ -63,7 +63,7 @@ class Handler:
 
 
 async def serve(port: int, authority: str) -> None:
-    """Until it is killed."""
+    """Serve until the process is killed."""
     loop = asyncio.get_running_loop()
     handler = Handler(Pool(port, ssl.create_default_context(cafile=authority)))
     server = await loop.create_server(

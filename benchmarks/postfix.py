@@ -1,4 +1,4 @@
-"""The rival whose queue everybody trusts: Debian's Postfix, in a directory of its own, started by hand.
+"""Postfix, whose queue is the reference: Debian's package, in a directory of its own.
 
 Configured to be quick: 250 after its own fsync, as always; connections to the host reused on demand, with TLS; no
 throttling of its input. It cannot log in with XOAUTH2 by itself, and the host does not ask for it: that is a gift.
@@ -40,7 +40,7 @@ smtp_tls_connection_reuse = yes
 smtp_connection_cache_on_demand = yes
 smtp_destination_concurrency_limit = 3
 """
-"""Three connections, as a mailbox has."""
+"""Three connections, as a mailbox allows."""
 
 MASTER: Final = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -65,7 +65,7 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 LAST_WORDS: Final = 500
-"""Characters of what it says when it cannot."""
+"""The most characters of its error messages in the result."""
 
 
 class Postfix:
@@ -74,7 +74,7 @@ class Postfix:
     name = "postfix"
 
     def __init__(self, host_port: int, *, authority: Path, folder: Path) -> None:
-        """Raises NotMeasured where it cannot run."""
+        """Raises NotMeasured if it cannot run here."""
         self.program = shutil.which("postfix", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if not self.program:
             raise NotMeasured("Postfix is not installed (Debian package postfix)")
@@ -99,12 +99,12 @@ class Postfix:
 
     @property
     def configuration(self) -> dict[str, list[str]]:
-        """Both files, without the paths of this run."""
+        """Both configuration files, without the paths of this run."""
         texts = {"main.cf": self.main, "master.cf": self.master}
         return {name: text.replace(str(self.folder), "DIR").splitlines() for name, text in texts.items()}
 
     def flush(self) -> None:
-        """Try everything that is deferred, now."""
+        """Try all deferred mail now."""
         self._do("flush")
 
     def __enter__(self) -> "Postfix":

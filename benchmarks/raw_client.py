@@ -1,6 +1,6 @@
-"""A client that does nothing but send: what the wire, TLS and the host leave possible.
+"""A client that only sends, to find the limit of the network, TLS and the host.
 
-`python -m benchmarks.raw_client PORT AUTHORITY CONNECTIONS MESSAGES OCTETS` opens the connections, then sends the
+`python -m benchmarks.raw_client PORT AUTHORITY CONNECTIONS MESSAGES SIZE` opens the connections, then sends the
 messages over them, one at a time on each, as BDAT in one flight; prints the seconds that the messages took.
 """
 
@@ -16,20 +16,20 @@ from benchmarks.load import MAILBOX, message
 
 
 class Client(asyncio.Protocol):
-    """Waits for so many replies."""
+    """A connection that waits for a number of replies."""
 
     def __init__(self) -> None:
         self.due = 1  # the greeting
-        self.octets = b""
+        self.buffer = b""
         self.answered = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TCP's, then TLS'."""
+        """Use the connection of TCP, and later of TLS."""
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Replies, counted by their last lines."""
-        *lines, self.octets = (self.octets + data).split(b"\r\n")
+        """Count replies by their last lines."""
+        *lines, self.buffer = (self.buffer + data).split(b"\r\n")
         for line in lines:
             if line[:1] not in b"23":
                 raise RuntimeError(line.decode())
@@ -37,16 +37,16 @@ class Client(asyncio.Protocol):
         if self.due <= 0:
             self.answered.set()
 
-    async def ask(self, octets: bytes, *, replies: int = 1) -> None:
-        """Say, and wait."""
+    async def ask(self, content: bytes, *, replies: int = 1) -> None:
+        """Send, and wait for the replies."""
         self.due = replies
         self.answered.clear()
-        self.transport.write(octets)
+        self.transport.write(content)
         await self.answered.wait()
 
 
 async def connect(port: int, context: ssl.SSLContext) -> Client:
-    """A connection on which MAIL can be said."""
+    """A connection that is ready for MAIL."""
     loop = asyncio.get_running_loop()
     transport, client = await loop.create_connection(Client, "127.0.0.1", port)
     await client.answered.wait()
@@ -59,11 +59,11 @@ async def connect(port: int, context: ssl.SSLContext) -> Client:
     return client
 
 
-async def send(port: int, authority: str, *, connections: int, messages: int, octets: int) -> float:
-    """Seconds."""
+async def send(port: int, authority: str, *, connections: int, messages: int, size: int) -> float:
+    """Send all messages and return the seconds that it took."""
     context = ssl.create_default_context(cafile=authority)
     clients = [await connect(port, context) for _ in range(connections)]
-    content = message(octets).removesuffix(b".\r\n")
+    content = message(size).removesuffix(b".\r\n")
     flight = f"MAIL FROM:<{MAILBOX}>\r\nRCPT TO:<a@example.com>\r\nBDAT {len(content)} LAST\r\n".encode() + content
 
     async def run(client: Client) -> None:
@@ -76,8 +76,6 @@ async def send(port: int, authority: str, *, connections: int, messages: int, oc
 
 
 if __name__ == "__main__":
-    port, authority, connections, messages, octets = sys.argv[1:]
-    spent = uvloop.run(
-        send(int(port), authority, connections=int(connections), messages=int(messages), octets=int(octets))
-    )
+    port, authority, connections, messages, size = sys.argv[1:]
+    spent = uvloop.run(send(int(port), authority, connections=int(connections), messages=int(messages), size=int(size)))
     sys.stdout.write(f"{spent}\n")

@@ -1,4 +1,4 @@
-"""What was measured, as data: what a run writes and docs/benchmarks.md is made from."""
+"""The results of a run as data. docs/benchmarks.md is made from them."""
 
 import json
 import platform
@@ -9,12 +9,12 @@ from typing import Any, Final, Self
 
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"
 FLEET: Final = LATEST.with_name("fleet.json")
-"""`benchmarks/fleet.py` writes it: a run of its own, of many processes."""
+"""`benchmarks/fleet.py` writes it, in a run of its own."""
 
 
 @dataclass(kw_only=True)
 class Results:
-    """Figures by measure and by whose they are, one a round or one a message; and how they came about."""
+    """Figures by measure and by program, one per round or per message, and the conditions of the run."""
 
     figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
@@ -25,15 +25,15 @@ class Results:
     date: str = ""
 
     def add(self, measure: str, whose: str, *figures: float) -> None:
-        """Note figures."""
+        """Add figures."""
         self.figures.setdefault(measure, {}).setdefault(whose, []).extend(round(figure, 4) for figure in figures)
 
     def of(self, measure: str, whose: str) -> list[float]:
-        """What was noted; empty when it was not measured."""
+        """The figures; empty if they were not measured."""
         return self.figures.get(measure, {}).get(whose, [])
 
     def stamp(self, now: datetime, *, cores: int) -> None:
-        """When and where."""
+        """Record date and machine."""
         self.date = now.isoformat(timespec="seconds")
         self.machine = {
             "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -42,7 +42,7 @@ class Results:
         }
 
     def update(self, other: "Results") -> None:
-        """Put the measures of a later run in the place of the same ones here."""
+        """Replace the measures that a later run measured again."""
         self.figures |= other.figures
         self.conditions |= other.conditions
         self.missing = {name: why for name, why in self.missing.items() if name not in other.conditions}
@@ -50,11 +50,11 @@ class Results:
         self.date, self.machine = other.date, other.machine
 
     def save(self, path: Path = LATEST) -> None:
-        """Write it where git sees it."""
+        """Write the results into the repository."""
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(vars(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: Path = LATEST) -> Self:
-        """What an earlier run wrote; nothing where there was none."""
+        """The results of an earlier run; empty if there was none."""
         return cls(**json.loads(path.read_text())) if path.exists() else cls()

@@ -1,4 +1,4 @@
-"""The host that all relays submit to: STARTTLS, any XOAUTH2, every message taken and forgotten. A process of its own.
+"""The host that all relays submit to, in its own process: STARTTLS, any XOAUTH2; it accepts and drops every message.
 
 A bare protocol, so that it is not what is measured. `python -m benchmarks.sink CERTIFICATE [--port N] [--delay S]`
 prints its port, and at each SIGUSR1 a line of JSON: how many connections and messages came, and when (monotonic
@@ -23,7 +23,7 @@ TAKEN: Final = (
     b"250 2.6.0 <bench@localhost> [InternalId=%d, Hostname=SINK.PROD.OUTLOOK.COM] 5120 bytes in 0.131, 38.034 KB/sec "
     b"Queued mail for delivery\r\n"
 )
-"""As long as Exchange's, and never the same twice."""
+"""A reply as long as Exchange's, with a new id each time."""
 
 REPLIES: Final = {
     b"DATA": b"354 go\r\n",
@@ -33,7 +33,7 @@ REPLIES: Final = {
 
 @dataclass
 class Tally:
-    """What came."""
+    """What the host counted."""
 
     delay: float = 0.0
     connections: int = 0
@@ -42,39 +42,39 @@ class Tally:
     last: float = 0.0
 
     def count(self) -> float:
-        """One more; the time."""
+        """Count a message and its time."""
         now = time.monotonic()
         self.messages += 1
         self.first, self.last = self.first or now, now
         return now
 
     def tell(self) -> None:
-        """A line on standard output."""
+        """Print the counts as one line."""
         sys.stdout.write(json.dumps(vars(self)) + "\n")
         sys.stdout.flush()
 
 
 class Sink(asyncio.Protocol):
-    """One connection."""
+    """One connection to the host."""
 
     def __init__(self, context: ssl.SSLContext, tally: Tally) -> None:
         self.context, self.tally = context, tally
-        self.octets = bytearray()
+        self.buffer = bytearray()
         self.secured = self.upgrading = self.data = self.token_due = False
         self.chunk = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The greeting."""
+        """Send the greeting."""
         self.tally.connections += 1
         self.transport = cast(asyncio.Transport, transport)
         self.socket = transport.get_extra_info("socket")
         self.transport.write(b"220 sink\r\n")
 
     def data_received(self, data: bytes) -> None:
-        """All that is whole is answered in one write."""
-        # Acknowledged at once: a client that sends a message in several small writes (Postfix does) would wait 40 ms.
+        """Answer all complete commands in one write."""
+        # Acknowledge at once: a client that sends a message in several small writes, as Postfix does, would wait 40 ms.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        self.octets += data
+        self.buffer += data
         if not self.upgrading:
             self._answer_all()
 
@@ -90,11 +90,11 @@ class Sink(asyncio.Protocol):
             return self._skip_chunk()
         if self.data:
             return self._skip_data()
-        end = self.octets.find(b"\n") + 1
+        end = self.buffer.find(b"\n") + 1
         if not end:
             return None
-        line = bytes(self.octets[:end])
-        del self.octets[:end]
+        line = bytes(self.buffer[:end])
+        del self.buffer[:end]
         return self._answer(line)
 
     def _answer(self, line: bytes) -> bytes:
@@ -117,17 +117,17 @@ class Sink(asyncio.Protocol):
         return REPLIES.get(verb, b"250 ok\r\n")
 
     def _skip_chunk(self) -> bytes | None:
-        taken = min(self.chunk, len(self.octets))
-        del self.octets[:taken]
+        taken = min(self.chunk, len(self.buffer))
+        del self.buffer[:taken]
         self.chunk -= taken
         return None if self.chunk else self._taken()
 
     def _skip_data(self) -> bytes | None:
-        end = self.octets.find(b"\r\n.\r\n")
+        end = self.buffer.find(b"\r\n.\r\n")
         if end < 0:
-            del self.octets[:-4]
+            del self.buffer[:-4]
             return None
-        del self.octets[: end + 5]
+        del self.buffer[: end + 5]
         self.data = False
         return self._taken()
 
@@ -149,7 +149,7 @@ class Sink(asyncio.Protocol):
 
 
 async def serve(certificate: str, port: int, tally: Tally) -> None:
-    """Until it is killed."""
+    """Serve until the process is killed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()

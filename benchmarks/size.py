@@ -1,4 +1,4 @@
-"""How much is measured: enough for a figure, or just enough to see that it runs."""
+"""How much a run measures: enough for a figure, or just enough to see that it runs."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,17 +6,17 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Counts."""
+    """The counts of a run."""
 
     rounds: int
     messages: int
-    """A round of 4 KiB messages."""
+    """4 KiB messages per round."""
     logins: int
-    """Of emailproxy, a round: each costs it a quarter of a second."""
+    """Messages per round on new connections of emailproxy, which needs a quarter of a second for each."""
     timed: int
-    """Messages whose delay is looked at."""
+    """Messages whose added time is measured."""
     large: int
-    """A round of 1 MiB messages."""
+    """1 MiB messages per round."""
     silence: float
     """Seconds in which wake-ups are counted."""
     spooled: int
@@ -24,7 +24,7 @@ class Size:
     backlog: int
     mailers: int
     starts: int
-    """Of pods on a real node, each with and without a sidecar; 0: no cluster is started."""
+    """Starts of pods on a real node, each with and without a sidecar; 0: start no cluster."""
 
 
 FULL: Final = Size(

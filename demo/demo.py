@@ -1,7 +1,7 @@
-"""`make demo`: an emulated Office 365, `o365mailer run`, three mails, and a token that changes between them.
+"""`make demo`: the Office 365 emulator, `o365mailer run`, and three mails, with a new token for each.
 
-Exit status 0 only if all three mails are in the mailbox, each sent with another token. KEEP=1 in the environment leaves
-everything running until Ctrl-C.
+Exit status 0 only if all three mails are in the mailbox, each sent with another token. With KEEP=1 in the environment,
+everything keeps running until Ctrl-C.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ from program import Failed, Program
 from o365mailer_emulator.client import Control
 
 TOKEN_LIFETIME: Final = 6
-"""Seconds: short enough to watch a token being replaced, long enough for a busy machine to use it."""
+"""Seconds. Short enough to watch the rotation, long enough for a busy machine to use a token."""
 KEPT_LIFETIME: Final = 3600
 MAILS: Final = 3
 PATIENCE: Final = 60.0
-"""Seconds for any one thing to happen."""
+"""Seconds to wait for each step."""
 SECRET: Final = "emulator-client-secret-not-a-secret"
-"""The emulator's own; nothing in it is a credential of anything else."""
+"""The emulator's built-in client secret. It opens nothing else."""
 
 
 class Emulator:
-    """The emulated Office 365 and its control API."""
+    """The Office 365 emulator and its control API."""
 
     def __init__(self, folder: Path) -> None:
         state, self.ca = folder / "state.json", folder / "ca.crt"
@@ -51,7 +51,7 @@ class Emulator:
 
 
 def start_relay(folder: Path, emulator: Emulator) -> Program:
-    """`o365mailer run`, with the mailer of mailer.yaml and its Secrets as files."""
+    """Start `o365mailer run` with the mailer of mailer.yaml and its Secrets as files."""
     template = string.Template((Path(__file__).parent / "mailer.yaml").read_text(encoding="utf-8"))
     state = emulator.state
     mailer = folder / "mailer.yaml"
@@ -76,7 +76,7 @@ def start_relay(folder: Path, emulator: Emulator) -> Program:
 
 
 def send(port: int, number: int, mailbox: str) -> None:
-    """What an application does: plain SMTP, no TLS, no login. A 451 is tried again, as mail programs do."""
+    """Send one mail as an app does: plain SMTP, no TLS, no login. After a 451 try again, as mail programs do."""
     mail = EmailMessage()
     mail["From"], mail["To"] = mailbox, "you@example.com"
     mail["Subject"] = f"Mail {number} of the demo"
@@ -95,7 +95,7 @@ def send(port: int, number: int, mailbox: str) -> None:
 
 
 def show(emulator: Emulator) -> None:
-    """What is in the mailbox. Raises Failed unless it is all there, each mail with its own token."""
+    """Print the mailbox. Raises Failed unless all mails are there, each with its own token."""
     messages = emulator.control.messages(content=False)
     print(f"\n  In the mailbox {emulator.state['mailbox']}:")
     for message in messages:
@@ -108,7 +108,7 @@ def show(emulator: Emulator) -> None:
 
 
 def play(folder: Path, stack: contextlib.ExitStack) -> tuple[Emulator, int]:
-    """The demo itself. Raises Failed."""
+    """Run the demo. Raises Failed."""
     print("O365 Mailer: three mails through an emulated Office 365. Nothing leaves this machine.\n")
     emulator = Emulator(folder)
     stack.callback(emulator.program.stop)
@@ -123,7 +123,7 @@ def play(folder: Path, stack: contextlib.ExitStack) -> tuple[Emulator, int]:
         relay.hear("token ", within=PATIENCE)
         print("  a token is there" if number == 1 else "  the token was replaced; the relay kept running", flush=True)
         send(port, number, emulator.state["mailbox"])
-        relay.forget()  # what counts is a token that came after this mail
+        relay.forget()  # wait for a token that comes after this mail
         print(
             f"  mail {number} sent" + (f"; tokens live {TOKEN_LIFETIME} s here …" if number < MAILS else ""), flush=True
         )
@@ -132,7 +132,7 @@ def play(folder: Path, stack: contextlib.ExitStack) -> tuple[Emulator, int]:
 
 
 def keep(emulator: Emulator, port: int) -> None:
-    """Leave it running until Ctrl-C."""
+    """Keep everything running until Ctrl-C."""
     emulator.control.settings(tokenLifetime=KEPT_LIFETIME)
     with contextlib.suppress(KeyboardInterrupt):  # as soon as the line that names it can be read
         print(f"\n  Still running. The page: {emulator.page}")
@@ -142,7 +142,7 @@ def keep(emulator: Emulator, port: int) -> None:
 
 
 def main() -> int:
-    """The exit status: 0 when everything that the demo promises was seen."""
+    """The exit status: 0 if the demo showed everything that it promises."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="o365mailer-demo-") as folder, contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A program that runs beside the demo, and the lines that it says."""
+"""A program that the demo starts, and the lines that it prints."""
 
 import queue
 import subprocess
@@ -12,11 +12,11 @@ STOP_WITHIN: Final = 10.0
 
 
 class Failed(Exception):
-    """The demo did not show what it promises; the text says what was missing."""
+    """The demo did not show what it promises. The text says what was missing."""
 
 
 class Program:
-    """One process. Its standard output is read line by line, its standard error goes to `log`."""
+    """One process. The demo reads its standard output line by line; its standard error goes to `log`."""
 
     def __init__(self, name: str, command: Sequence[str], *, log: Path) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Program:
         self.heard.put(None)
 
     def hear(self, beginning: str, *, within: float) -> str:
-        """The next line that begins so. Raises Failed."""
+        """The next line that begins with `beginning`. Raises Failed."""
         deadline = time.monotonic() + within
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -50,18 +50,18 @@ class Program:
         raise Failed(f"{self.name} did not say {beginning!r} within {within:g} s: {self.last_words()}")
 
     def forget(self) -> None:
-        """Lines that have been said already do not count for the next `hear`."""
+        """Drop the lines so far: the next `hear` waits for a new one."""
         while not self.heard.empty():
             if self.heard.get() is None:
                 self.heard.put(None)
                 return
 
     def last_words(self) -> str:
-        """The end of what it wrote to its standard error."""
+        """The last lines of its standard error."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:]) or "no message"
 
     def stop(self) -> None:
-        """Ask it to end, and see that it does."""
+        """Stop it, and wait until it has ended."""
         self.process.terminate()
         try:
             self.process.wait(timeout=STOP_WITHIN)

@@ -1,4 +1,4 @@
-"""Each row measures one thing for all who take part in it."""
+"""Each row measures one thing for all programs that it compares."""
 
 from collections.abc import Callable
 from typing import Final
@@ -29,4 +29,4 @@ ROWS: Final[dict[str, Callable[[Rig], None]]] = {
     "api-requests": api_requests.measure,
     "injected-start": injected_start.measure,
 }
-"""By the name that `--only` takes, in the order in which they run."""
+"""The rows by their name in `--only`, in the order in which they run."""

@@ -1,4 +1,4 @@
-"""What 1,000 mailers cost the API server: the controller's own looks, on an API that counts, in a time that only jumps.
+"""What 1,000 mailers cost the API server: the controller's own reconciles, on an API that counts, in virtual time.
 
 Every look, pause and write is the controller's code; the API server is a dictionary, Entra mints at once, and each
 mailer names a Secret of its own, which is the dearest case. The Lease's renewals and the comparison with a LIST are
@@ -31,11 +31,11 @@ from o365mailer_operator.token.grant import Grant
 START: Final = datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC)
 MINUTE: Final = 60.0
 SETTLED: Final = 9 * MINUTE
-"""What is counted is the tenth minute."""
+"""The requests of the tenth minute are counted."""
 
 
 def measure(rig: Rig) -> None:
-    """Requests a minute, with and without the Secrets that the mailers name. Refreshes of tokens are not among them."""
+    """Measure requests per minute, with and without the mailers' Secrets. Token refreshes are not counted."""
     rig.results.conditions["api-requests"] = {"mailers": rig.size.mailers, "minute": 10}
     for state, present in (("Ready", True), ("not Ready", False)):
         counted = asyncio.run(requests_a_minute(rig.size.mailers, present=present))
@@ -43,7 +43,7 @@ def measure(rig: Rig) -> None:
 
 
 async def requests_a_minute(mailers: int, *, present: bool) -> float:
-    """In the tenth minute after all were made. `present`: whether their credential Secrets are there."""
+    """Requests in the tenth minute after the mailers were created. `present`: whether their Secrets exist."""
     simulated = Simulated(present=present)
     for number in range(mailers):
         simulated.add(f"mailer-{number}")
@@ -57,26 +57,26 @@ async def requests_a_minute(mailers: int, *, present: bool) -> float:
 
 @dataclass
 class CountingApi:
-    """What the controller calls of a Cluster, on a dictionary."""
+    """The part of a Cluster that the controller calls, on a dictionary."""
 
     objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     count: int = 0
     versions: int = 0
 
     async def find(self, resource: Resource, *, name: str, **_: Any) -> Manifest | None:
-        """One object."""
+        """Return one object."""
         self.count += 1
         return self.objects.get((resource.plural, name))
 
     async def create(self, resource: Resource, manifest: Manifest, **_: Any) -> Manifest:
-        """A new object, or a new version of one."""
+        """Store a new object, or a new version of one."""
         self.count += 1
         return self.put(resource.plural, manifest)
 
     replace = create
 
     async def patch_status(self, resource: Resource, change: Manifest, *, name: str, **_: Any) -> Manifest:
-        """The status as it is then."""
+        """Store a status."""
         self.count += 1
         status = {member: value for member, value in change["status"].items() if value is not None}
         return self.put(resource.plural, self.objects[resource.plural, name] | {"status": status})
@@ -90,7 +90,7 @@ class CountingApi:
 
 
 class Simulated:
-    """A controller whose clock is set forward to whatever is due next."""
+    """A controller whose clock jumps to the next due time."""
 
     def __init__(self, *, present: bool) -> None:
         self.present = present
@@ -112,17 +112,17 @@ class Simulated:
         self.reconciler.random = self.random.random
 
     def wall(self) -> datetime.datetime:
-        """The time of day."""
+        """The virtual time."""
         return START + datetime.timedelta(seconds=self.now)
 
     async def mint(self, _: Grant, **__: object) -> Token:
-        """In Entra's place: a token of an hour."""
+        """A token for an hour, in place of Entra's."""
         hour = datetime.timedelta(hours=1)
         issued = self.wall()
         return Token(value="a.b.c", issued_at=issued, expires_at=issued + hour, refresh_at=None, credential_ref="s/k")
 
     def add(self, name: str) -> None:
-        """A mailer, noticed by the watch, and the Secret that it names."""
+        """Add a mailer, as the watch reports it, and the Secret that it names."""
         metadata = {"name": name, "namespace": "app", "uid": name, "generation": 1}
         spec = {
             "tenantId": "contoso.com",
@@ -140,7 +140,7 @@ class Simulated:
         self.queue.put(key, lane="t", delay=self.random.random() * 10)
 
     async def until(self, end: float) -> None:
-        """Look at whatever is due, until `end` seconds have passed."""
+        """Reconcile every due mailer until `end` seconds have passed."""
         while True:
             taken = self.queue.take()
             if not taken:

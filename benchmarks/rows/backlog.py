@@ -11,17 +11,17 @@ from benchmarks.peers import free_port
 from benchmarks.rig import Rig
 from benchmarks.rows.spooled import arrived
 
-OCTETS: Final = 4096
+SIZE: Final = 4096
 CLIENTS: Final = 10
 
 
 def measure(rig: Rig) -> None:
-    """One figure each."""
-    rig.results.conditions["backlog"] = {"octets": OCTETS, "messages": rig.size.backlog}
+    """Measure one figure each."""
+    rig.results.conditions["backlog"] = {"bytes": SIZE, "messages": rig.size.backlog}
     port, spool = free_port(), rig.folder / "backlog"
     spool.mkdir()
     with rig.spooling(port, spool) as filler:
-        load.timed(load.kept(filler.port, apps=CLIENTS, messages=rig.size.backlog, octets=OCTETS))
+        load.timed(load.kept(filler.port, apps=CLIENTS, messages=rig.size.backlog, size=SIZE))
         rig.results.add("backlog: memory with it (MiB)", filler.name, filler.memory("VmHWM"))
         filler.kill()
     with rig.sink(port=port) as sink, rig.spooling(port, spool) as finder:

@@ -1,7 +1,7 @@
-"""One mail of a relay that has no connection, its host 30 ms away: round trips, beside the bare exchange.
+"""One mail of a relay without an open connection, to a host 30 ms away: round trips, compared with the bare exchange.
 
 The bare exchange is what RFC 5321, 3207 and 4954 ask for and nothing else, each command when the one before was
-answered. A client that pipelines (RFC 2920) saves MAIL's and RCPT's: that is measured beside it, and the relay does so.
+answered. A client that pipelines (RFC 2920) saves MAIL's and RCPT's: that is measured too, and the relay does so.
 """
 
 import base64
@@ -17,16 +17,16 @@ from benchmarks.peers import Peer
 from benchmarks.rig import Rig
 
 ROUND_TRIP: Final = 0.03
-OCTETS: Final = 4096
+SIZE: Final = 4096
 XOAUTH2: Final = base64.b64encode(f"user={load.MAILBOX}\1auth=Bearer token-not-a-secret\1\1".encode())
 
 
 def measure(rig: Rig) -> None:
-    """Round trips and milliseconds, a figure a round."""
-    rig.results.conditions["cold-pool"] = {"round trip": ROUND_TRIP, "octets": OCTETS}
+    """Measure round trips and milliseconds, one figure per round."""
+    rig.results.conditions["cold-pool"] = {"round trip": ROUND_TRIP, "bytes": SIZE}
     for _ in range(rig.size.rounds):
         with rig.sink() as sink, distance(sink.port) as wire, rig.sidecar(wire.port) as sidecar:
-            spent = load.timed(load.kept(sidecar.port, apps=1, messages=1, octets=OCTETS))
+            spent = load.timed(load.kept(sidecar.port, apps=1, messages=1, size=SIZE))
             note(rig, sidecar.name, wire.told()["turns"], spent)
         for pipelined in (False, True):
             with rig.sink() as sink, distance(sink.port) as wire:
@@ -37,19 +37,19 @@ def measure(rig: Rig) -> None:
 
 
 def note(rig: Rig, whose: str, turns: int, seconds: float) -> None:
-    """One round."""
+    """Run one round."""
     rig.results.add("cold pool: round trips", whose, turns)
     rig.results.add("cold pool: one mail (ms)", whose, seconds * 1000)
 
 
 def distance(port: int) -> Peer:
-    """A wire that leads there."""
+    """A connection with delay to this port."""
     return Peer("distance", ["-m", "benchmarks.distance", str(port), str(ROUND_TRIP)])
 
 
 @contextmanager
 def bare(port: int, authority: str, *, pipelined: bool) -> Iterator[None]:
-    """One mail, and not a command more than needed. The block begins when the host has it; then the connection ends."""
+    """Send one mail with only the required commands. The block begins when the host has it."""
     context = ssl.create_default_context(cafile=authority)
     with socket.create_connection(("127.0.0.1", port)) as clear:
         clear.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as asyncio does: EHLO must not wait for an ack
@@ -65,19 +65,19 @@ def bare(port: int, authority: str, *, pipelined: bool) -> Iterator[None]:
             else:
                 for command in envelope:
                     _ask(secured, command)
-            _ask(secured, load.message(OCTETS))
+            _ask(secured, load.message(SIZE))
             yield
 
 
-def _ask(peer: socket.socket, octets: bytes, *, replies: int = 1) -> None:
-    peer.sendall(octets)
+def _ask(peer: socket.socket, content: bytes, *, replies: int = 1) -> None:
+    peer.sendall(content)
     _reply(peer, count=replies)
 
 
 def _reply(peer: socket.socket, *, count: int = 1) -> None:
     heard = b""
     while sum(line[3:4] == b" " for line in heard.split(b"\r\n")[:-1]) < count:
-        octets = peer.recv(4096)
-        if not octets:
+        part = peer.recv(4096)
+        if not part:
             raise ConnectionError("the host hung up")
-        heard += octets
+        heard += part

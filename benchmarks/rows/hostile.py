@@ -1,4 +1,4 @@
-"""What hostile headers cost in memory, when as many sessions as the relay takes but one have sent one at once."""
+"""The memory that hostile headers take, when all but one of the possible sessions send one at once."""
 
 import socket
 from itertools import cycle, islice
@@ -10,9 +10,9 @@ from benchmarks.rig import Rig
 
 SESSIONS: Final = 99
 ALMOST: Final = 2**18 - 2**10
-"""Bytes of a message that the relay still holds in memory."""
+"""The largest message, in bytes, that the relay keeps in memory."""
 DELAY: Final = 0.05
-"""Seconds until the host has taken a message: all others wait meanwhile."""
+"""Seconds until the host has accepted a message. All others wait meanwhile."""
 MEMBERS: Final = {
     "senders": {"onMismatch": "Rewrite"},
     "limits": {"connections": 1},
@@ -23,35 +23,35 @@ else, and on a busy machine another connection would time out meanwhile."""
 PATIENCE: Final = 120.0
 
 
-def filled(before: bytes, repeated: bytes, after: bytes, *, octets: int = ALMOST) -> bytes:
-    """A header of so many bytes, nearly all of it the same few again and again."""
-    return before + repeated * ((octets - len(before) - len(after)) // len(repeated)) + after + b"\r\n"
+def filled(before: bytes, repeated: bytes, after: bytes, *, size: int = ALMOST) -> bytes:
+    """A header of so many bytes, nearly all of it one repeated text."""
+    return before + repeated * ((size - len(before) - len(after)) // len(repeated)) + after + b"\r\n"
 
 
 FIELD: Final = 2**16 - 2**8
 """Bytes of a field of addresses that the relay reads."""
 
-LONG: Final = filled(b"X: ", b"y", b"", octets=ALMOST - FIELD)
+LONG: Final = filled(b"X: ", b"y", b"", size=ALMOST - FIELD)
 HEADERS: Final = (
     filled(b"X: y\r\nfrom", b" ", b""),
-    filled(b"From:", b"\r\n ", MAILBOX.encode(), octets=FIELD) + LONG,
+    filled(b"From:", b"\r\n ", MAILBOX.encode(), size=FIELD) + LONG,
     filled(b"X: y\r\n", b"\r\n ", b"x"),
     filled(b"From: a@b.c\r\n", b"Bcc:\r\nX:\r\n", b"Y: z"),
     filled(b"From: a@b.c\r\n", b"Reply-To:\r\n", b"Y: z"),
-    filled(b"From: ", b"a,", b"1@b", octets=FIELD) + LONG,
-    filled(b"From: ", b"1@b,", b"1@b", octets=3_600) + LONG,
-    filled(b'From: "', b"\\a", b'" <a@b.c>', octets=FIELD) + LONG,
+    filled(b"From: ", b"a,", b"1@b", size=FIELD) + LONG,
+    filled(b"From: ", b"1@b,", b"1@b", size=3_600) + LONG,
+    filled(b'From: "', b"\\a", b'" <a@b.c>', size=FIELD) + LONG,
 )
-"""Headers of which the cheap ways of reading take many times the memory of the message."""
+"""Headers for which a careless parser takes many times the memory of the message."""
 
 
 def measure(rig: Rig) -> None:
-    """The most memory; every message is answered, with a 250 or a 5xx."""
+    """Measure peak memory. Every message must get a 250 or a 5xx."""
     rig.results.conditions["hostile-sessions"] = {"sessions": SESSIONS, "rounds": rig.size.rounds}
     for _ in range(rig.size.rounds):
         with rig.sink(delay=DELAY) as sink, rig.sidecar(sink.port, members=MEMBERS) as sidecar:
             apps = [_begun(sidecar.port, header) for header in islice(cycle(HEADERS), SESSIONS)]
-            load.timed(load.kept(sidecar.port, apps=1, messages=1, octets=4096))
+            load.timed(load.kept(sidecar.port, apps=1, messages=1, size=4096))
             for app in apps:
                 app.sendall(b".\r\n")
             answers = [_reply(app) for app in apps]
@@ -62,7 +62,7 @@ def measure(rig: Rig) -> None:
 
 
 def _begun(port: int, header: bytes) -> socket.socket:
-    """A session that has sent its message but for the end of data."""
+    """A session that has sent its message except the end of data."""
     app = socket.create_connection(("127.0.0.1", port), PATIENCE)
     _reply(app)
     for command in (b"HELO x", b"MAIL FROM:<%s>" % MAILBOX.encode(), b"RCPT TO:<a@example.com>", b"DATA"):

@@ -1,4 +1,4 @@
-"""How much later a pod's app starts because of the injected container, on a real kubelet; and its first connection."""
+"""How much later an app starts in a pod with a sidecar, on a real kubelet, and whether its first connection works."""
 
 import json
 import os
@@ -29,9 +29,9 @@ NAMESPACE: Final = "default"
 LATER: Final = "injected pod: app starts later by (s)"
 REFUSED: Final = "injected pod: first connection refused"
 EVERY: Final = 0.05
-"""Seconds between looks at a pod; nothing that is measured depends on it."""
+"""Seconds between two checks of a pod. The measured times do not depend on it."""
 PATIENCE: Final = 120.0
-"""Seconds for a pod to run and to be gone."""
+"""Seconds within which a pod must run and be gone."""
 
 APP: Final = """\
 import time
@@ -41,13 +41,13 @@ app = _socket.socket()
 refused = app.connect_ex(("127.0.0.1", 25))
 open("/dev/termination-log", "w").write(f"[{started}, {refused}]")
 """
-"""It notes when it starts, and connects as early as any app can. All clocks here are this machine's."""
+"""The app records when it starts and connects at once. All clocks are this machine's."""
 
 Manifest = dict[str, Any]
 
 
 def measure(rig: Rig) -> None:
-    """Pods with and without the relay by turns, so that both meet the same machine.
+    """Start pods with and without the relay alternately, so that both run under the same conditions.
 
     kubelet looks at its containers once a second, and a pod is gone at such a look. So the next one would always begin
     at the same moment between two looks; it waits, and all moments have their turn.
@@ -105,7 +105,7 @@ def _proxy(command: list[str], kubeconfig: Path) -> Iterator[str]:
 
 
 def _pod(name: str, image: str) -> Manifest:
-    """An app with requests, as most have: its sidecar gets the installation's default resources."""
+    """An app with resource requests, so that its sidecar gets the installation's default resources."""
     container = {
         "name": "app",
         "image": image,
@@ -119,7 +119,7 @@ def _pod(name: str, image: str) -> Manifest:
 
 
 def _injected(pod: Manifest, image: str) -> Manifest:
-    """What the webhook makes of it. The mailer need not exist: the relay listens all the same."""
+    """The pod after the webhook's patch. The mailer does not have to exist: the relay listens anyway."""
     answer = inject(msgspec.convert(pod, Pod), namespace=NAMESPACE, settings=Settings(image=image))
     assert isinstance(answer, Patch)
     patched: Manifest = jsonpatch.apply_patch(pod, list(answer.operations))
@@ -139,7 +139,7 @@ def _start(address: str, pod: Manifest) -> tuple[float, bool]:
 
 
 def _said(pod: Manifest | None) -> str:
-    """The termination message of its app."""
+    """The termination message of the pod's app."""
     statuses = (pod or {}).get("status", {}).get("containerStatuses") or [{}]
     return str(statuses[0].get("state", {}).get("terminated", {}).get("message", ""))
 

@@ -1,4 +1,4 @@
-"""1 MiB messages from three apps, beside a client that sends them over the same three connections itself."""
+"""1 MiB messages from three apps, compared with a client that sends them over three connections itself."""
 
 import subprocess
 import sys
@@ -8,30 +8,30 @@ from benchmarks import load
 from benchmarks.cores import on_the_relays
 from benchmarks.rig import Rig
 
-OCTETS: Final = 2**20
+SIZE: Final = 2**20
 CONNECTIONS: Final = 3
 
 
 def measure(rig: Rig) -> None:
-    """MiB a second, a figure a round; the raw client has the relay's core."""
+    """Measure MiB per second, one figure per round. The raw client has the relay's core."""
     rig.results.conditions["large-bodies"] = {
-        "octets": OCTETS,
+        "bytes": SIZE,
         "connections": CONNECTIONS,
         "messages": rig.size.large,
         "rounds": rig.size.rounds,
     }
-    size = rig.size.large * OCTETS / 2**20
+    volume = rig.size.large * SIZE / 2**20
     with rig.sink() as sink, rig.sidecar(sink.port) as sidecar:
         for number in range(rig.size.rounds + 1):
-            spent = load.timed(load.kept(sidecar.port, apps=CONNECTIONS, messages=rig.size.large, octets=OCTETS))
+            spent = load.timed(load.kept(sidecar.port, apps=CONNECTIONS, messages=rig.size.large, size=SIZE))
             raw = _raw(sink.port, str(rig.authority), messages=rig.size.large)
             if number:  # the first warms up
-                rig.results.add("1 MiB bodies: MiB a second", "sidecar", size / spent)
-                rig.results.add("1 MiB bodies: MiB a second", "raw client", size / raw)
+                rig.results.add("1 MiB bodies: MiB a second", "sidecar", volume / spent)
+                rig.results.add("1 MiB bodies: MiB a second", "raw client", volume / raw)
 
 
 def _raw(port: int, authority: str, *, messages: int) -> float:
-    numbers = [str(number) for number in (CONNECTIONS, messages, OCTETS)]
+    numbers = [str(number) for number in (CONNECTIONS, messages, SIZE)]
     command = [sys.executable, "-m", "benchmarks.raw_client", str(port), authority, *numbers]
     with on_the_relays():
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -1,4 +1,4 @@
-"""What a relay costs while nothing happens, and at most: each round in a fresh process."""
+"""The idle and the peak cost of a relay, in a fresh process for each round."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -13,11 +13,11 @@ SMALL: Final = 4096
 LARGE: Final = 25 * 2**20
 AT_ONCE: Final = 3
 SETTLED: Final = 7.0
-"""Seconds after a mail until its connection has been given up."""
+"""Seconds after a mail until the relay has closed its connection."""
 
 
 def measure(rig: Rig) -> None:
-    """Start, idle memory, peak memory; wake-ups."""
+    """Measure start, idle memory, peak memory and wake-ups."""
     rig.results.conditions["resources"] = {
         "rounds": rig.size.rounds,
         "large messages": f"{AT_ONCE} of {LARGE // 2**20} MiB at once",
@@ -34,18 +34,18 @@ def measure(rig: Rig) -> None:
 def _memory(rig: Rig, start: Callable[[], Peer]) -> None:
     with start() as peer:
         rig.results.add("start until listening (ms)", peer.name, peer.listening_after * 1000)
-        load.timed(load.kept(peer.port, apps=1, messages=1, octets=SMALL))
+        load.timed(load.kept(peer.port, apps=1, messages=1, size=SMALL))
         rig.results.add("idle memory (MiB)", peer.name, peer.memory("VmRSS"))
-        load.timed(load.kept(peer.port, apps=AT_ONCE, messages=AT_ONCE, octets=LARGE))
+        load.timed(load.kept(peer.port, apps=AT_ONCE, messages=AT_ONCE, size=LARGE))
         rig.results.add("peak memory (MiB)", peer.name, peer.memory("VmHWM"))
 
 
 def _silence(rig: Rig, starts: Iterable[Callable[[], Peer]]) -> None:
-    """After a mail, when its connection has been given up."""
+    """Measure memory after a mail, when the relay has closed its connection."""
     with ExitStack() as running:
         peers = [running.enter_context(start()) for start in starts]
         for peer in peers:
-            load.timed(load.kept(peer.port, apps=1, messages=1, octets=SMALL))
+            load.timed(load.kept(peer.port, apps=1, messages=1, size=SMALL))
         time.sleep(SETTLED)
         before = [peer.wake_ups() for peer in peers]
         time.sleep(rig.size.silence)

@@ -1,4 +1,4 @@
-"""Messages that go to disk before their 250, beside Postfix's queue: same disk, both sync file and directory entry.
+"""Messages that go to disk before their 250, compared with Postfix's queue: one disk, both sync file and entry.
 
 The host is away, so every message goes to disk on both sides; then it comes back, and the queue is drained.
 """
@@ -15,28 +15,28 @@ from benchmarks.peers import Peer, free_port
 from benchmarks.postfix import Postfix
 from benchmarks.rig import Rig
 
-OCTETS: Final = 4096
+SIZE: Final = 4096
 CLIENTS: Final = (1, 10)
 PATIENCE: Final = 300.0
-"""Seconds until the host has everything."""
+"""Seconds within which the host must have everything."""
 
 
 class Queue(Protocol):
-    """A relay that keeps what it cannot deliver."""
+    """A relay with a queue on disk."""
 
     @property
     def name(self) -> str:
-        """Whose figures they are."""
+        """The name of the program."""
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port of the queue."""
 
 
 def measure(rig: Rig) -> None:
-    """Accepted with the host away, drained when it is back; interleaved."""
+    """Accept messages while the host is away, drain them when it is back; interleaved rounds."""
     rig.results.conditions["spooled"] = {
-        "octets": OCTETS,
+        "bytes": SIZE,
         "clients": list(CLIENTS),
         "messages": rig.size.spooled,
         "rounds": rig.size.rounds,
@@ -66,13 +66,13 @@ def _emptied(rig: Rig, name: str) -> Path:
 
 
 def _accepted(rig: Rig, queue: Queue, clients: int, *, counts: bool) -> None:
-    seconds = load.timed(load.kept(queue.port, apps=clients, messages=rig.size.spooled, octets=OCTETS))
+    seconds = load.timed(load.kept(queue.port, apps=clients, messages=rig.size.spooled, size=SIZE))
     if counts:
         rig.results.add(f"to disk, {clients} at once: messages a second", queue.name, rig.size.spooled / seconds)
 
 
 def _drained(rig: Rig, queue: Queue, port: int) -> None:
-    """From the first message that the host gets to the last."""
+    """Seconds from the first message that the host gets to the last."""
     expected = rig.size.spooled * (rig.size.rounds + 1) * len(CLIENTS)
     with rig.sink(port=port) as sink:
         if isinstance(queue, Postfix):
@@ -83,7 +83,7 @@ def _drained(rig: Rig, queue: Queue, port: int) -> None:
 
 
 def arrived(sink: Peer, expected: int) -> dict[str, float]:
-    """What the host counted, once it has so many messages."""
+    """The host's counts, once it has so many messages."""
     deadline = time.monotonic() + PATIENCE
     while (came := sink.told())["messages"] < expected:
         if time.monotonic() > deadline:

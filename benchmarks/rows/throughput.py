@@ -1,4 +1,4 @@
-"""4 KiB messages from ten apps that wait for every reply: messages a second, and processor time of the relay's own."""
+"""4 KiB messages from ten apps that wait for every reply: messages per second, and the relay's processor time."""
 
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -9,16 +9,16 @@ from benchmarks.emailproxy import EmailProxy
 from benchmarks.peers import Peer
 from benchmarks.rig import Rig
 
-OCTETS: Final = 4096
+SIZE: Final = 4096
 APPS: Final = 10
 
 KINDS: Final[dict[str, Callable[..., Coroutine[Any, Any, None]]]] = {"kept": load.kept, "new": load.new}
 
 
 def measure(rig: Rig) -> None:
-    """Rounds interleaved, so that what the machine does meanwhile falls on all."""
+    """Measure in interleaved rounds, so that other load on the machine affects all programs."""
     rig.results.conditions["throughput"] = {
-        "octets": OCTETS,
+        "bytes": SIZE,
         "apps": APPS,
         "rounds": rig.size.rounds,
         "messages": rig.size.messages,
@@ -41,7 +41,7 @@ def _round(rig: Rig, kind: str, peer: Peer, *, counts: bool) -> None:
     slow = peer.login and kind == "new"
     messages, apps = (rig.size.logins, 1) if slow else (rig.size.messages, APPS)
     before = peer.processor_seconds()
-    seconds = load.timed(KINDS[kind](peer.port, apps=apps, messages=messages, octets=OCTETS, login=peer.login))
+    seconds = load.timed(KINDS[kind](peer.port, apps=apps, messages=messages, size=SIZE, login=peer.login))
     used = peer.processor_seconds() - before
     if counts:
         rig.results.add(f"{kind}: messages a second", peer.name, messages / seconds)
