@@ -22,17 +22,18 @@ test: .venv/.dev ## run everything that this machine can run, and name what it c
 test-fast: .venv/.dev ## run the tests that start no process (1 minute)
 	$(BIN)/python -m pytest -q -m fast
 
-check: .venv/.dev ## linters, types, architecture, promises, generated pages and links (1 minute)
+check: .venv/.dev ## linters, types, architecture, promises, words, generated pages and links (1 minute)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/support/promises.py
+	$(BIN)/python tests/support/words.py
 	$(BIN)/python -m benchmarks --check
 	$(APPS) --check
 	$(BIN)/python -m pytest -q tests/project/test_links.py
 
-fmt: .venv/.dev ## mend what ruff can mend, and format
+fmt: .venv/.dev ## fix what ruff can fix, and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -63,7 +64,7 @@ cluster: .venv/.dev ## a real cluster on this machine with everything installed,
 cluster-down: .venv/.dev ## remove every trace of it
 	@$(RIG) down
 
-bench: .venv/.dev ## measure the relay beside its rivals, and write docs/benchmarks.md (12 minutes)
+bench: .venv/.dev ## measure the relay and its rivals, and write docs/benchmarks.md (12 minutes)
 	$(BIN)/python -m benchmarks
 
 lock: .venv/.dev ## resolve the dependencies anew into locks/
