@@ -43,16 +43,16 @@ METRICS: Final = (
     Metric(
         "message_seconds",
         "histogram",
-        "From a message's end until its fate was settled: accepted, or refused for good.",
+        "Time from the end of a message until it was accepted or refused for good.",
         buckets=VERDICT_BUCKETS,
     ),
     Metric(
         "upstream_seconds",
         "histogram",
-        "Office 365's share of it: from a message's first command to the last reply, for each attempt.",
+        "Time in Office 365, from a message's first command to the last reply, for each attempt.",
         buckets=SUBMISSION_BUCKETS,
     ),
-    Metric("sessions", "gauge", "Sessions of apps."),
+    Metric("sessions", "gauge", "Open sessions of apps."),
     # --- Office 365 ---
     Metric(
         "upstream_connections_total",
@@ -63,15 +63,15 @@ METRICS: Final = (
     Metric(
         "auth_total",
         "counter",
-        "AUTH XOAUTH2 by result: accepted, refused (the token or the mailbox), failed (the moment).",
+        "AUTH XOAUTH2 by result: accepted, refused (token or mailbox), failed (temporary).",
         labels=("result",),
     ),
     Metric("upstream_connections_open", "gauge", "Open connections to Office 365."),
-    Metric("upstream_up", "gauge", "1 unless the last connection failed."),
+    Metric("upstream_up", "gauge", "0 if the last connection to Office 365 failed, otherwise 1."),
     Metric(
         "concurrency_window",
         "gauge",
-        "Submissions at once that this sidecar allows itself; below 1 it pauses between them.",
+        "Submissions that this relay makes at once; below 1 it pauses between them.",
     ),
     Metric(
         "blocked",
@@ -80,15 +80,15 @@ METRICS: Final = (
         labels=("reason",),
     ),
     # --- The mailer directory ---
-    Metric("mailer_ready", "gauge", "1 when there is something to submit with."),
-    Metric("token_expires_timestamp_seconds", "gauge", "When the token in use ends; 0 when unknown."),
-    Metric("settings_revision", "gauge", "Revision of the settings in use; 0 while there are none."),
+    Metric("mailer_ready", "gauge", "1 if the relay has a mailer and a token."),
+    Metric("token_expires_timestamp_seconds", "gauge", "When the token in use expires; 0 if unknown."),
+    Metric("settings_revision", "gauge", "Revision of the settings in use; 0 if there are none."),
     # --- The spool ---
-    Metric("spool_messages", "gauge", "Messages in the spool that are not settled yet."),
-    Metric("spool_bytes", "gauge", "Their size."),
-    Metric("spool_oldest_age_seconds", "gauge", "How long the oldest of them has waited; 0 when there is none."),
-    Metric("spool_dead_messages", "gauge", "Dead letters: messages that failed for good and are kept."),
-    Metric("spool_damaged_messages", "gauge", "Entries that could not be read and were set aside."),
+    Metric("spool_messages", "gauge", "Queued messages in the spool."),
+    Metric("spool_bytes", "gauge", "Size of the queued messages."),
+    Metric("spool_oldest_age_seconds", "gauge", "Age of the oldest queued message; 0 if there is none."),
+    Metric("spool_dead_messages", "gauge", "Failed messages in the spool."),
+    Metric("spool_damaged_messages", "gauge", "Damaged files in the spool."),
 )
 
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
