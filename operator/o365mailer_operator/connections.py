@@ -1,13 +1,12 @@
 """The HTTP connections of a process, the controller or the webhook, bounded in time and memory.
 
-Any pod of the cluster can open one. The API server sends a request at once, in one piece, and waits for the answer
-before it sends the next. Every other client is a stranger, and no NetworkPolicy keeps it out, because the API server
-has no label. So a request has to be complete within WITHIN seconds of the connection (of its first byte, on a kept
-connection), the TLS handshake included. Where memory runs out, the connection that has kept us waiting longest is
-closed.
+Any pod of the cluster can open one, and no NetworkPolicy can keep other pods out, because the API server has no label
+to select. The API server sends a request at once, in one piece, and waits for the answer before it sends the next. So a
+request has to be complete within WITHIN seconds of the connection (of its first byte, on a kept connection), the TLS
+handshake included. When memory runs out, the connection that has waited longest is closed.
 
-One connection is accepted in each turn of the event loop, and each turn serves every client that has sent something.
-So a client that sends at once is answered long before others can take its place, however slow the machine is.
+Each turn of the event loop accepts one connection and serves every client that has sent something. So a client that
+sends at once is answered long before others can take its place, even on a slow machine.
 """
 
 import asyncio
@@ -22,32 +21,32 @@ from typing import Final, Literal, cast
 from aiohttp import web
 
 MEMORY: Final = 32 << 20
-"""Bytes that all connections may hold, each COST and what it has sent: about 90 connections, or 50 and five bodies
-of the webhook's BODY_LIMIT. The webhook needs 51 MiB besides; the chart's limit is 128 MiB."""
+"""Bytes of all connections, each COST and what it has sent: about 90 connections, or 50 with five bodies of the
+webhook's BODY_LIMIT. The webhook itself needs 51 MiB; the chart's limit is 128 MiB."""
 COST: Final = 352 << 10
-"""Bytes of a connection that has sent nothing, most of them the read buffer of asyncio's TLS protocol."""
+"""Bytes of a connection that has sent nothing, mostly the read buffer of asyncio's TLS protocol."""
 WITHIN: Final = 2.0
 """Seconds from the first byte of a request to the last byte of its answer."""
 GOODBYE: Final = 1.0
-"""Seconds that the other side has to answer our end of a TLS connection."""
+"""Seconds for the other side's part in closing a TLS connection."""
 FIELDS: Final = 32
 """Header fields of a request; an API server sends about ten."""
 SHUTDOWN: Final = 5.0
 """Seconds for requests in progress when serving ends."""
 ACCEPT_PAUSE: Final = 1.0
-"""Seconds after the kernel refused to accept a connection, as asyncio's own servers wait."""
+"""Seconds to wait after the kernel refused to accept a connection, as in asyncio's own servers."""
 GARBAGE: Final = 8 << 20
-"""Bytes of closed connections after which the garbage collector runs. It counts objects by itself, and a connection
-that ends with an exception is a few objects in a cycle that hold megabytes."""
+"""Bytes of closed connections after which the garbage collector runs. By itself it counts objects, and a connection
+that ends with an exception is a cycle of a few objects that hold megabytes."""
 
 LOGGER: Final = logging.getLogger(__name__)
 
 Why = Literal["slow", "memory"]
-"""What a connection was closed for: it was not done within WITHIN, or it was the slowest when MEMORY was used up."""
+"""Why a connection was closed: it was not done within WITHIN, or it had waited longest when MEMORY was used up."""
 
 
 class Connections:
-    """All connections, the one that has kept us waiting longest first."""
+    """All connections, the one that has waited longest first."""
 
     def __init__(self, *, closed: Callable[[Why], None], memory: int = MEMORY, within: float = WITHIN) -> None:
         self.within = within
@@ -57,19 +56,19 @@ class Connections:
         self._memory = memory
         self._bytes: dict[Connection, int] = {}
         self._garbage = 0
-        gc.freeze()  # what is there now stays, so a collection looks at connections and takes a millisecond
+        gc.freeze()  # what exists now stays, so that a collection sees only connections and takes a millisecond
 
     def __len__(self) -> int:
         return len(self._bytes)
 
     def enter(self, connection: "Connection") -> None:
-        """The connection is new, or has been answered: it holds nothing yet, and is the last to be closed."""
+        """The connection is new, or its request was answered: it holds nothing yet, and is the last to be closed."""
         self.leave(connection)
         self._bytes[connection] = 0
         self.receive(connection, COST)
 
     def receive(self, connection: "Connection", size: int) -> None:
-        """So many bytes more are held for this connection."""
+        """The connection holds `size` bytes more."""
         if connection not in self._bytes:
             return
         self._bytes[connection] += size
@@ -78,11 +77,11 @@ class Connections:
             self.close(next(iter(self._bytes)), "memory")
 
     def leave(self, connection: "Connection") -> None:
-        """The connection holds nothing any more."""
+        """The connection no longer holds anything."""
         self.held -= self._bytes.pop(connection, 0)
 
     def close(self, connection: "Connection", why: Why) -> None:
-        """Ends the connection at once, without a goodbye that its other side could delay."""
+        """Ends the connection at once, without a TLS close that the other side could delay."""
         self._closed(why)
         self._garbage += self._bytes.get(connection, COST)
         self.leave(connection)
@@ -93,7 +92,7 @@ class Connections:
 
 
 class Connection(web.RequestHandler):
-    """One connection. It is kept for another request only if it sent exactly one: there is no pipelining."""
+    """One connection. It is kept for another request only if it has sent exactly one: there is no pipelining."""
 
     __slots__ = ("_all", "_greeting", "_idle", "_received", "_timer", "_wire")
 
@@ -101,7 +100,7 @@ class Connection(web.RequestHandler):
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # none, as AppRunner's own documentation has it
+            access_log=None,  # type: ignore[arg-type]  # AppRunner's documentation says None
             max_headers=FIELDS,
             lingering_time=connections.within,
             read_bufsize=1 << 16,
@@ -125,11 +124,11 @@ class Connection(web.RequestHandler):
                 lambda: self, accepted, ssl=context, ssl_shutdown_timeout=GOODBYE if context else None
             )
         except (OSError, asyncio.CancelledError):
-            # No TLS, or gone, or aborted. Not raised again: the task would keep the traceback, and with it the buffers.
+            # No TLS, or closed, or aborted. Not raised: the task would keep the traceback, and with it the buffers.
             self._end()
 
     def abort(self) -> None:
-        """Ends the connection at once, whatever it is doing."""
+        """Ends the connection at once, during the TLS handshake too."""
         self._timer.cancel()
         if self._wire is not None:
             self._wire.abort()
@@ -169,7 +168,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         if status == 500:
             return super().handle_error(request, status, exc, message)
-        answer = web.Response(status=status, text=message)  # a stranger's bad HTTP is nothing to log with a traceback
+        answer = web.Response(status=status, text=message)  # bad HTTP of a client is not worth a traceback
         answer.force_close()
         return answer
 
@@ -185,16 +184,16 @@ class Connection(web.RequestHandler):
 
 
 def _size(request: web.BaseRequest) -> int:
-    """Bytes of this request as an API server writes it; one that is written in another way is longer."""
+    """Bytes of this request as an API server writes it; any other way of writing it is longer."""
     line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
     fields = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
     return line + fields + len("\r\n") + (request.content_length or 0)
 
 
 def bind(address: tuple[str, int]) -> socket.socket:
-    """A listening socket; `::` takes IPv4 too, and IPv4 alone on a machine without IPv6. Port 0 takes a free one.
+    """A listening socket. `::` includes IPv4, and is IPv4 alone on a machine without IPv6. Port 0 takes a free one.
 
-    asyncio's own would be IPv6 only. Raises OSError.
+    asyncio itself would listen on IPv6 only. Raises OSError.
     """
     if address[0] == "::":
         if socket.has_dualstack_ipv6():
@@ -218,7 +217,7 @@ async def serving(
     *,
     context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[None]:
-    """Serves the application on this socket; at the end it closes the port, and answers requests in progress."""
+    """Serves the application on this socket. At the end it closes the port and answers requests in progress."""
     runner = web.AppRunner(application, shutdown_timeout=SHUTDOWN)
     await runner.setup()
     accepting = asyncio.create_task(_accept(listener, cast(web.Server, runner.server), connections, context))
@@ -240,8 +239,8 @@ async def _accept(
         try:
             accepted, _ = await loop.sock_accept(listener)
         except ConnectionError:
-            pass  # it is gone already
-        except OSError as error:  # no descriptor or memory left, or what the network said of the new one: accept(2)
+            pass  # the client is gone already
+        except OSError as error:  # no descriptor or memory is left, or the network failed: accept(2)
             LOGGER.warning("cannot accept a connection", extra={"error": str(error)})
             await asyncio.sleep(ACCEPT_PAUSE)
         else:

@@ -1,8 +1,8 @@
-"""Logs as JSON, one object a line: what log collectors read without being told how.
+"""Logs as JSON, one object a line, which log collectors read without configuration.
 
-Only our own loggers write at the level that is asked for. Libraries write warnings at most: at debug they log requests
-and answers, and with them secrets and tokens. A traceback is given as places in the code, without the exception's text
-and without the lines of code, for the same reason. What is in an object is logged member by member, never whole.
+Only our own loggers use the configured level. Libraries log warnings and errors only: at debug they log requests and
+answers, and with them secrets and tokens. For the same reason a traceback is a list of places in the code, without the
+exception's text and the lines of code, and an object is logged member by member, never whole.
 """
 
 import datetime
@@ -19,7 +19,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 
 class JsonFormatter(logging.Formatter):
-    """One record as one line. What was passed in `extra` becomes members."""
+    """One record as one line. The members of `extra` become members."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -36,13 +36,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Goes on after a line that cannot be written (a full disk, a reader that went away).
+    """Continues after a line that cannot be written (a full disk, a closed pipe).
 
     logging's own handler would print the record's arguments and the error's text to standard error.
     """
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Name the logger and the type of what went wrong, unless nothing can be written at all."""
+        """Name the logger and the error's type, unless nothing can be written at all."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             words = {"name": record.name, "levelname": "ERROR", "msg": f"a log line failed: {type(error).__name__}"}
@@ -50,14 +50,14 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
 
 def start_logging(level: str, *, stream: TextIO = sys.stderr) -> None:
-    """Sends all logs to `stream`. `level` is one of LEVELS, and holds for our own."""
+    """Sends all logs to `stream`. `level`, one of LEVELS, is for our own loggers."""
     handler = LineHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("kubernetes").setLevel(logging.ERROR)  # its warnings are those errors once more
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)  # its warnings repeat our errors
     logging.getLogger(OWN).setLevel(level.upper())
 
 
 def _places(trace: TracebackType | None) -> list[str]:
-    """Where a traceback went through, the outermost first: `file:line function`."""
+    """The places of a traceback, the outermost first: `file:line function`."""
     return [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in traceback.walk_tb(trace)]

@@ -1,4 +1,4 @@
-"""What the controller measures, in Prometheus' names. Labels hold names of objects and reasons, never an address."""
+"""The controller's metrics. Labels hold names of objects and reasons, never an address."""
 
 import datetime
 from collections.abc import Callable
@@ -40,8 +40,8 @@ class Metrics:
         self.reconciles = Counter("o365mailer_reconciles", "Reconciles, by result.", ["result"], registry=self.registry)
         self.closed = Counter(
             "o365mailer_controller_connections_closed",
-            "Connections to the health port that were closed because they kept the controller waiting, by what ran "
-            "out: their own time (slow) or memory.",
+            "Connections to the health port that the controller closed because they were too slow (slow) or took too "
+            "much memory (memory).",
             ["why"],
             registry=self.registry,
         )

@@ -1,21 +1,21 @@
 """The webhook's certificate authority: what its Secret holds, and how one authority follows another. Pure.
 
-Two readers learn of a change at their own pace: the API server takes a patched `caBundle` within a second or so; the
-webhook's replicas see the changed Secret up to 90 seconds later (kubelet's sync period and its cache), each at its own
-time. Whatever a replica shows must be trusted at every moment, so the order is:
+Two readers learn of a change at different times: the API server uses a patched `caBundle` within about a second, and
+each replica of the webhook sees the changed Secret up to 90 seconds later (kubelet's sync period and its cache). The
+API server must trust what a replica shows at every moment, so the order is:
 
-1. A successor is made at two thirds of the signer's life and kept in the Secret under `next.*`, where replicas do not
-   look. Its certificate joins the bundle.
-2. Only when the API server has carried that bundle for a while without a break does the successor become the signer
-   (`tls.*`). From now on a replica may show a leaf of either.
+1. At two thirds of the signer's life a successor is made and kept in the Secret under `next.*`, which replicas do not
+   read. Its certificate joins the bundle.
+2. When the API server has carried that bundle for a while without a break, the successor becomes the signer (`tls.*`).
+   From now on a replica may show a leaf of either.
 3. The old certificate stays in the bundle until it expires. A leaf never outlives its authority, so no leaf of an
-   expired one is left, however late a replica was, and no assumption about kubelet's delay is needed.
+   expired one is left, however late a replica was, and nothing depends on kubelet's delay.
 
-The reverse order, signing first, would have a quick replica show what the API server does not trust yet.
+In the reverse order, signing first, a quick replica would show a leaf that the API server does not trust yet.
 
-A Secret that was deleted or cannot be used is made anew at once; what the API server trusts at that moment stays
+If the Secret was deleted or cannot be used, a new one is made at once. What the API server trusts at that moment stays
 trusted until it expires, because replicas still sign with the lost key. After a leak: stop the controller, delete the
-Secret and the configuration's `caBundle`, start it again.
+Secret and the configuration's `caBundle`, and start the controller again.
 """
 
 import base64
@@ -34,7 +34,7 @@ from o365mailer_contract import names
 
 LIFETIME: Final = datetime.timedelta(days=365)
 BACKDATED: Final = datetime.timedelta(minutes=5)
-"""How far the API server's clock may be behind ours."""
+"""How far the API server's clock may be slow."""
 LARGEST_KEY: Final = 512
 """Bytes of a PEM key. Ours have 241. OpenSSL tests the numbers of a large RSA or Diffie-Hellman key for a minute."""
 NEXT_CERTIFICATE: Final = "next.crt"
@@ -73,14 +73,14 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Authorities:
-    """All that the Secret says: who signs, who will, and who did."""
+    """The Secret's content: the authority that signs, the next one, and former ones."""
 
     signer: Pair
     successor: Pair | None = None
     retired: tuple[x509.Certificate, ...] = ()
 
     def certificates(self) -> tuple[x509.Certificate, ...]:
-        """Everything that is to be trusted now, the signer first."""
+        """The certificates to trust now, the signer's first."""
         coming = (self.successor.certificate,) if self.successor else ()
         return (self.signer.certificate, *coming, *self.retired)
 
@@ -97,10 +97,10 @@ def advance(
     published: bool,
     trusted: Iterable[x509.Certificate] = (),
 ) -> Authorities:
-    """What the Secret should say now; the same again when nothing is due.
+    """What the Secret should hold now; the same again if nothing is due.
 
     `published`: the API server has carried exactly the present bundle for long enough. `trusted`: what the API server
-    trusts, which a new beginning takes over.
+    trusts now, which a new Secret takes over.
     """
     if present is None or present.signer.certificate.not_valid_after_utc <= now:
         kept = (*(present.certificates() if present else ()), *trusted)
@@ -138,7 +138,7 @@ def make(*, now: datetime.datetime, lifetime: datetime.timedelta) -> Pair:
 
 
 def read_pair(certificate_pem: bytes, key_pem: bytes) -> Pair:
-    """The pair. A key that may be dear to read is not read.
+    """The pair. A key that may be expensive to parse is not parsed.
 
     Raises ForeignKey, and ValueError for what is not PEM.
     """
@@ -155,7 +155,7 @@ def read_pair(certificate_pem: bytes, key_pem: bytes) -> Pair:
 
 
 def read(data: Mapping[str, str]) -> Authorities | None:
-    """The authorities in a Secret's data (base64, as the API has it); None when they cannot be used."""
+    """The authorities in a Secret's data (base64, as the API has it); None if they cannot be used."""
 
     def pair(certificate: str, key: str) -> Pair:
         return read_pair(base64.b64decode(data[certificate]), base64.b64decode(data[key]))
@@ -192,7 +192,7 @@ def carried(configuration: Mapping[str, Any] | None, bundle: bytes) -> bool:
 
 
 def trusted_by(configuration: Mapping[str, Any] | None) -> tuple[x509.Certificate, ...]:
-    """What any webhook of a configuration trusts; what cannot be read is left out."""
+    """The certificates that any webhook of a configuration trusts and that can be read."""
     found: dict[x509.Certificate, None] = {}
     for webhook in (configuration or {}).get("webhooks") or []:
         try:

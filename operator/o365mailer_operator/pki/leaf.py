@@ -1,7 +1,7 @@
 """The webhook's own server certificate, signed here by the authority whose Secret is mounted.
 
-Every replica signs its own short leaf: no request to anyone, no shared leaf, nothing to coordinate. A leaf never
-outlives its authority, which is what lets the controller trust an old authority exactly until it expires and no longer.
+Every replica signs its own short leaf, without any request or coordination. A leaf never outlives its authority, so the
+controller trusts an old authority exactly until it expires.
 """
 
 import datetime
@@ -27,7 +27,7 @@ FILE_LIMIT: Final = 1 << 20
 
 class UnusableAuthority(Exception):
     """The directory holds no authority that can sign now; the message says what is missing. Time heals it: the
-    controller writes the Secret, kubelet brings it."""
+    controller writes the Secret, and kubelet delivers it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +44,20 @@ class Leaf:
         return self.pair.certificate.not_valid_after_utc
 
     def renewal(self) -> datetime.datetime:
-        """When two thirds of its life are over."""
+        """The end of two thirds of its life."""
         return self.issued + (self.not_after - self.issued) * 2 / 3
 
 
 def service_names(service: str, namespace: str, extra: Iterable[str] = ()) -> tuple[str, ...]:
-    """Every name a Service is called by (kubernetes.io, "DNS for Services and Pods"); the API server uses the third."""
+    """All DNS names of a Service (kubernetes.io, "DNS for Services and Pods"); the API server uses the third."""
     suffixes = ("", f".{namespace}", f".{namespace}.svc", f".{namespace}.svc.cluster.local")
     return (*(service + suffix for suffix in suffixes), *extra)
 
 
 def read_authority(directory: Path) -> Pair:
-    """The authority in a mounted Secret, certificate and key of the same moment: both are read through one descriptor
-    of what `..data` points to, because kubelet may swap it between two reads.
+    """The authority in a mounted Secret.
+
+    Certificate and key are read through one descriptor of what `..data` points to, which kubelet may swap in between.
 
     Raises UnusableAuthority.
     """
@@ -82,10 +83,10 @@ def read_authority(directory: Path) -> Pair:
 def sign_leaf(
     authority: Pair, *, server_names: Iterable[str], now: datetime.datetime, lifetime: datetime.timedelta
 ) -> Leaf:
-    """A fresh key and certificate for these DNS names and IP addresses, from now for `lifetime` or for as long as its
-    authority lives, whichever is shorter.
+    """A new key and certificate for these DNS names and IP addresses, valid from now for `lifetime`, or until its
+    authority expires if that is earlier.
 
-    Raises UnusableAuthority when the authority has expired.
+    Raises UnusableAuthority if the authority has expired.
     """
     not_after = min(now + lifetime, authority.certificate.not_valid_after_utc)
     if not_after <= now:

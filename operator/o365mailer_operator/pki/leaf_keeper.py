@@ -1,7 +1,7 @@
-"""Keeps a valid leaf in a live TLS context, without a gap and without a listener ever being rebuilt.
+"""Keeps a valid leaf in a live TLS context, without a gap and without a new listener.
 
-OpenSSL copies a context's certificate into each connection when the connection begins, so a new pair loaded into the
-context serves the next handshake while those in progress go on with the one they began with.
+OpenSSL copies a context's certificate into each connection when the connection begins. So a new pair in the context
+serves the next handshake, and handshakes in progress continue with the pair that they began with.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from o365mailer_operator.pki.leaf import Leaf, UnusableAuthority, read_authority
 
 LOGGER: Final = logging.getLogger(__name__)
 LONGEST_PAUSE: Final = 10.0
-"""Seconds between two looks at the clock and at the directory. The wall clock is asked each time, so a renewal that was
-due while the machine slept is made at the next look, not a sleep later."""
+"""Seconds between two checks of the wall clock and of the directory. After the machine has slept, the next check renews
+a leaf that became due meanwhile."""
 SILENCE: Final = datetime.timedelta(minutes=1)
 """Between two log lines about an authority that cannot be used."""
 
@@ -50,7 +50,7 @@ class LeafKeeper:
         return self.leaf is not None and self._clock() < self.leaf.not_after
 
     async def keep(self) -> None:
-        """Checks for ever."""
+        """Checks until it is cancelled."""
         pause = min(LONGEST_PAUSE, self._lifetime.total_seconds() / 20)
         while True:
             self.check()
@@ -58,9 +58,9 @@ class LeafKeeper:
 
     def check(self) -> None:
         """Signs and loads a new leaf if there is none, if two thirds of its life are over, if the authority in the
-        directory is another one, or if the clock was set back behind its issue.
+        directory is another one, or if the clock was set back to before its issue.
 
-        An authority that cannot be used leaves the leaf as it is, and is logged once a minute.
+        If the authority cannot be used, the leaf stays as it is, and a warning is logged once a minute.
         """
         now = self._clock()
         try:

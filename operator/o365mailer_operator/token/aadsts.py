@@ -2,8 +2,8 @@
 
 Source: Microsoft, "Microsoft Entra authentication and authorization error codes"
 (learn.microsoft.com/entra/identity-platform/reference-error-codes), and MSAL's issue threads for 7000216 and 1002012,
-which that page does not hold; read 2026-11-23. Microsoft says that the numbers may change: they choose the words that
-we add and the pace of retries, never whether a token is taken.
+which that page does not hold; read 2026-11-23. Microsoft says that the numbers may change. So they decide the words
+that we add and the pace of retries, and never whether we accept a token.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Code:
-    """One code: the condition reason, the cause in our words, the remedy, and how it behaves."""
+    """One code: its cause and remedy in our words, and how it behaves."""
 
     number: int
     cause: str
@@ -24,7 +24,7 @@ class Code:
 
     @property
     def reason(self) -> str:
-        """The condition reason: `AADSTS` and the number."""
+        """The condition reason."""
         return f"AADSTS{self.number}"
 
 

@@ -1,4 +1,4 @@
-"""Entra's answers, judged: a status, headers and a body in, an error of ours (or none) out. Pure."""
+"""Judges Entra's answers: status, headers and body in, an error of ours or none out. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from o365mailer_operator.token.errors import (
 from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 
 LONGEST_DESCRIPTION: Final = 200
-"""Characters of Entra's own words that are worth showing where we have none."""
+"""Characters of Entra's own words that are shown for a code that is not in our table."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One HTTP answer, in the shape in which MSAL wants it (`status_code`, `headers`, `text`)."""
+    """One HTTP answer in the shape that MSAL wants (`status_code`, `headers`, `text`)."""
 
     host: str
     status_code: int
@@ -33,11 +33,11 @@ class Answer:
     text: str
 
     def raise_for_status(self) -> None:
-        """MSAL calls it after answers that never reach it: they have been judged before."""
+        """MSAL calls it for bad answers; none reaches it, because `error_in` judges them first."""
 
 
 def error_in(answer: Answer, *, presented: str) -> EntraError | None:
-    """What is wrong with an answer of discovery or of the token endpoint; None for a 200 that holds a JSON object.
+    """What is wrong with an answer of discovery or of the token endpoint; None for a 200 with a JSON object.
 
     `presented` names the credential in the message, such as `the secret noreply/secret`.
     """
@@ -108,7 +108,7 @@ def _code_in(body: Mapping[str, Any]) -> int | None:
 
 
 def _description_in(body: Mapping[str, Any]) -> str:
-    """Entra's first sentence, without the trace that follows it. Entra never repeats the secret in it."""
+    """Entra's first sentence, without the trace after it. Entra never repeats the secret in it."""
     first = str(body.get("error_description") or "no description").splitlines()[0].split(" Trace ID:")[0]
     return "".join(letter for letter in first if letter.isprintable())[:LONGEST_DESCRIPTION]
 

@@ -1,4 +1,4 @@
-"""A token as Entra gave it, and what can be read in it."""
+"""A token from Entra, and what its claims say."""
 
 import base64
 import binascii
@@ -11,18 +11,18 @@ import msgspec
 from o365mailer_operator.token.credential import Refusal
 
 CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=2)
-"""A larger difference between our clock and the token's claims is worth a warning; Entra itself tolerates 5 minutes."""
+"""A larger difference between our clock and the token's claims causes a warning. Entra itself tolerates 5 minutes."""
 LATEST_INSTANT: Final = 253_402_300_800
-"""The year 10000 in seconds since 1970: beyond it a claim is no instant, and may be too large to reckon with."""
+"""The year 10000 in seconds since 1970. A larger claim is no instant, and may overflow arithmetic."""
 
 
 @dataclass(frozen=True)
 class Token:
     """A bearer token with its times, all UTC.
 
-    `expires_at` is the moment before the request plus `expires_in`: in our clock, which is also the one that schedules
-    the refresh, and never later than the truth. The claims of the token (`exp`) are not used for it: Microsoft
-    documents access tokens as opaque to the client. They are only looked at for `roles` and for a warning about clocks.
+    `expires_at` is the moment before the request plus `expires_in`. So it is on our clock, which schedules the refresh
+    too, and never later than the real end. It does not use the claim `exp`, because Microsoft documents access tokens
+    as opaque to the client. Claims only serve for `roles` and for a warning about clocks.
     """
 
     value: str = field(repr=False)
@@ -31,29 +31,29 @@ class Token:
     refresh_at: datetime.datetime | None
     """When Entra asks for a refresh (`refresh_in`), if it does."""
     credential_ref: str
-    """Which Secret (`name/key`, or `name` of a certificate) it was obtained with."""
+    """The Secret that it was obtained with: `name/key`, or `name` of a certificate."""
     refusals: tuple[Refusal, ...] = ()
-    """Other references of the spec that were tried before and are no good."""
+    """Other references of the spec that were tried first, in vain."""
     warnings: tuple[str, ...] = ()
-    """For people: refusals in words, a clock that is off."""
+    """For people: refusals in words, a wrong clock."""
     roles: frozenset[str] | None = None
-    """The application rights in the token. None where it has none, which is right with Exchange's own App RBAC."""
+    """The application rights in the token. None without any, which is right with Exchange's own App RBAC."""
 
 
 def claims_of(value: str) -> dict[str, Any]:
-    """The claims of a JWT (RFC 7519 §3), unverified; empty for anything that is not one."""
+    """The claims of a JWT (RFC 7519 §3), unverified; empty if it is none."""
     parts = value.split(".")
     if len(parts) != 3:
         return {}
     try:
         decoded = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (binascii.Error, ValueError, RecursionError):  # the last: brackets without end
+    except (binascii.Error, ValueError, RecursionError):  # RecursionError: endless brackets
         return {}
     return decoded if isinstance(decoded, dict) else {}
 
 
 def roles_in(claims: dict[str, Any]) -> frozenset[str] | None:
-    """The claim `roles`, None where it is absent or not a list of texts."""
+    """The claim `roles`; None if it is absent or not a list of texts."""
     roles = claims.get("roles")
     if isinstance(roles, list) and all(isinstance(role, str) for role in roles):
         return frozenset(roles)
@@ -61,7 +61,7 @@ def roles_in(claims: dict[str, Any]) -> frozenset[str] | None:
 
 
 def clock_warning(claims: dict[str, Any], expires_at: datetime.datetime) -> str | None:
-    """A sentence where the token's own end is far from the one we computed: one of the clocks is wrong."""
+    """A sentence if the token's own end is far from the computed one: one of the clocks is wrong."""
     exp = claims.get("exp")
     if not isinstance(exp, int | float) or not 0 < exp < LATEST_INSTANT:
         return None

@@ -1,10 +1,10 @@
 """PEM certificates and keys: the certificate credential, and authorities to trust.
 
-Everything that Entra or MSAL would refuse later, with a message of theirs, is found here, with one of ours.
+What Entra or MSAL would refuse later, with a message of theirs, is found here, with a message of ours.
 
-All of it runs on the controller's event loop, and anyone who may write a Secret chooses what is read. So sizes are
-checked before anything is parsed, OpenSSL gets no private keys but RSA ones, and it does not validate their numbers:
-testing those of a 15 KB RSA key for primality, or of a 3 KB Diffie-Hellman key, holds the loop for a minute.
+All of it runs on the controller's event loop, and a user who may write a Secret chooses the input. So sizes are checked
+before anything is parsed, OpenSSL gets only RSA private keys, and it does not validate their numbers: a primality test
+of a 15 KB RSA key, or of a 3 KB Diffie-Hellman key, blocks the loop for a minute.
 """
 
 import base64
@@ -35,7 +35,7 @@ from o365mailer_operator.token.errors import (
 SMALLEST_KEY: Final = 2048
 """Bits (Microsoft, "Certificate credentials"; also what JOSE asks of PS256, RFC 7518 §3.5)."""
 LARGEST_KEY: Final = 4096
-"""Bits. A signature with a key of this size costs some milliseconds, which hold the event loop too."""
+"""Bits. A signature with a key of this size blocks the event loop for some milliseconds."""
 LARGEST_PRIVATE_KEY: Final = 8 * 1024
 """Bytes of tls.key. A PEM key of 4,096 bits has 3,300."""
 LARGEST_CERTIFICATE: Final = 32 * 1024
@@ -51,7 +51,7 @@ LARGEST_AUTHORITY_KEY: Final = 16384
 """Bits of an authority's RSA key: OpenSSL verifies nothing with a larger one (OPENSSL_RSA_MAX_MODULUS_BITS)."""
 PAIRS_KEPT: Final = 256
 BUNDLES_KEPT: Final = 32
-"""How many parsed pairs and bundles are kept: a mailer is looked at once a minute, and its Secrets seldom change."""
+"""How many parsed pairs and bundles are kept: a reconcile comes every minute, and Secrets seldom change."""
 
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----(.*?)-----END \1PRIVATE KEY-----", re.DOTALL)
 _RSA_IN_PKCS8: Final = re.compile(
@@ -65,7 +65,7 @@ _AUTHORITY_KEYS: Final = _RSA | {
     PublicKeyAlgorithmOID.ED25519,
     PublicKeyAlgorithmOID.ED448,
 }
-"""The kinds of keys that TLS certificates are signed with. Reading the parameters of others can take a minute."""
+"""The kinds of keys that sign TLS certificates. Reading the parameters of others can take a minute."""
 
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 _FROM_PFX: Final = (
@@ -86,7 +86,7 @@ _DER_FORMS: Final = (
     (b"\x06", _FROM_PKCS7),
     (b"\x30", _CERTIFICATE_FROM_DER),
 )
-"""What follows the head of the outermost SEQUENCE, and what that is."""
+"""What follows the head of the outermost SEQUENCE in DER, and what kind of file that is."""
 _KEY_FROM_OPENSSH: Final = (
     "is an OpenSSH key. Convert a copy of it to PEM: ssh-keygen -p -N '' -m PEM -f FILE, and put that in"
 )
@@ -105,7 +105,7 @@ class Certificate:
     not_before: datetime.datetime
     not_after: datetime.datetime
     private: rsa.RSAPrivateKey = field(repr=False, compare=False)
-    """The key as it was read here: read by MSAL, its numbers would be validated at each token request."""
+    """The parsed key. If MSAL parsed it, OpenSSL would validate its numbers at each token request."""
 
     def check_validity(self, now: datetime.datetime) -> None:
         """Raises CredentialError."""
@@ -127,7 +127,7 @@ class Certificate:
 
 @functools.lru_cache(maxsize=PAIRS_KEPT)
 def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certificate:
-    """The credential in a kubernetes.io/tls Secret. The first certificate is the leaf; what follows is not needed.
+    """The credential in a kubernetes.io/tls Secret. The first certificate is the leaf; the others are not needed.
 
     Raises CredentialError.
     """
@@ -153,7 +153,7 @@ def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certific
 
 @functools.lru_cache(maxsize=BUNDLES_KEPT)
 def read_authorities(pem: bytes, *, secret: str, key: str) -> str:
-    """The certificates in a PEM file, and nothing else that may be in it: they are copied to where pods read them.
+    """The certificates in a PEM file, and nothing else that may be in it, because pods can read the result.
 
     Raises CredentialError.
     """
@@ -212,7 +212,7 @@ def _leaf(pem: bytes, *, secret: str) -> x509.Certificate:
 
 
 def _rsa_pem(pem: bytes, *, secret: str) -> bytes:
-    """The first private key of a PEM file, written anew, so that OpenSSL reads the very bytes that were checked here.
+    """The first private key of a PEM file, encoded again, so that OpenSSL reads exactly the bytes that were checked.
 
     Raises CredentialError.
     """
@@ -236,7 +236,7 @@ def _rsa_pem(pem: bytes, *, secret: str) -> bytes:
         raise _key_invalid(secret, "is damaged: what stands in it is not base64. Copy the file again")
     if not (label == "RSA " or (label == "" and _RSA_IN_PKCS8.match(der))):
         raise _not_rsa(secret)
-    # Not `found[0]`: OpenSSL could see another key in it, after header lines that base64 decoding passes over.
+    # Not `found[0]`: OpenSSL could see another key in it, after header lines that base64 decoding skips.
     return b"-----BEGIN %bPRIVATE KEY-----\n%b-----END %bPRIVATE KEY-----\n" % (
         found[1],
         base64.encodebytes(der),
@@ -264,9 +264,9 @@ def _rsa_key(pem: bytes, *, secret: str) -> rsa.RSAPrivateKey:
 
 
 def _consistent(numbers: rsa.RSAPrivateNumbers) -> bool:
-    """Whether the numbers belong together (RFC 8017 §3.2), without asking whether p and q are prime.
+    """Whether the numbers belong together (RFC 8017 §3.2), without a test whether p and q are prime.
 
-    Signing costs what p and q make it cost: they have half the bits of the largest key at most.
+    The size of p and q decides the cost of a signature, so each has at most half the bits of the largest key.
     """
     n, e = numbers.public_numbers.n, numbers.public_numbers.e
     p, q, d = numbers.p, numbers.q, numbers.d
@@ -290,7 +290,7 @@ def _is_key_of(private: rsa.RSAPrivateKey, leaf: x509.Certificate) -> bool:
 
 
 def _other_form(content: bytes) -> str | None:
-    """What a file is that is not PEM, and how to convert it; None where it is nothing known."""
+    """What kind of file this is instead of PEM, and how to convert it; None for an unknown kind."""
     if form := _form(content):
         return form
     inner = _decoded(content) or b""

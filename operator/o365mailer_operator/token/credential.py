@@ -1,4 +1,4 @@
-"""What a spec's credential is made of: which Secrets it needs, and their content once they are read."""
+"""A spec's credential: the Secrets that it needs, and their content."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ from o365mailer_operator.token.errors import (
 from o365mailer_operator.token.spec import AuthoritiesRef, SecretKeyRef, Spec
 
 ReadSecret = Callable[[str], Mapping[str, bytes] | None]
-"""A Secret's keys by its name, decoded from base64; None where there is no such Secret."""
+"""Gives a Secret's keys, decoded from base64, by its name; None if there is no such Secret."""
 
 TLS_CERTIFICATE: Final = "tls.crt"
 TLS_KEY: Final = "tls.key"
@@ -30,20 +30,20 @@ TLS_KEY: Final = "tls.key"
 LONGEST_SECRET: Final = 4096
 """Bytes. Entra's have 40."""
 KEYS_COMPARED: Final = 1000
-"""Of a Secret without the key that is asked for: it may have 60,000 others, and they are read on the event loop."""
+"""Keys of a Secret without the requested one: it may have 60,000 others, and they are compared on the event loop."""
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
 class ClientSecret:
-    """One client secret, and where it came from (`name/key`)."""
+    """One client secret, and its place (`name/key`)."""
 
     ref: str
     value: str = field(repr=False)
 
     @property
     def doubt(self) -> str:
-        """What makes the value look like a wrong one, to be said where Entra refuses it; empty for a likely one."""
+        """Why the value looks wrong, for the message of Entra's refusal; empty for a plausible one."""
         if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", self.value):
             return " (it is a GUID, as the ID of a secret is; the Value is no GUID)"
         try:
@@ -57,7 +57,7 @@ class ClientSecret:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A reference that was not good, by us or by Entra: `reason` is from the closed vocabulary."""
+    """A reference that we or Entra refused; `reason` is from the closed vocabulary."""
 
     ref: str
     reason: str
@@ -66,7 +66,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class ClientSecrets:
-    """What could be read, in the spec's order (never empty), and what could not."""
+    """The secrets that could be read, in the spec's order (never empty), and the others."""
 
     secrets: tuple[ClientSecret, ...]
     unreadable: tuple[Refusal, ...] = ()
@@ -76,7 +76,7 @@ Credential = ClientSecrets | Certificate
 
 
 def secrets_needed(spec: Spec) -> Mapping[str, frozenset[str]]:
-    """The names of the Secrets that a spec refers to, and the keys of each: what to get, and nothing else."""
+    """The names of the Secrets that a spec refers to, and the keys of each."""
     needed: dict[str, set[str]] = {}
     refs: list[SecretKeyRef | AuthoritiesRef] = []
     if spec.credential.client_secret:
@@ -90,11 +90,11 @@ def secrets_needed(spec: Spec) -> Mapping[str, frozenset[str]]:
 
 
 def fingerprint(credential: Credential, *, salt: bytes) -> str:
-    """Names a credential's content without telling it, to be kept beside the token that was obtained with it.
+    """Identifies a credential's content without revealing it. It is kept beside the token obtained with it.
 
-    HMAC-SHA256 under a random salt (16 bytes): equal contents have different fingerprints, and nothing follows from
-    one but whether a content that is known already is the same. It is still kept where only those can read it who may
-    read Secrets, because a short password that was put in by mistake can be guessed.
+    HMAC-SHA256 under a random salt (16 bytes): equal contents have different fingerprints, and a fingerprint only tells
+    whether a known content is the same. It is still kept in a Secret, because a short password that a user put in by
+    mistake could be guessed from it.
     """
     return f"{salt.hex()}.{hmac.new(salt, b''.join(_parts(credential)), hashlib.sha256).hexdigest()}"
 
@@ -109,7 +109,7 @@ def has_fingerprint(credential: Credential, text: str) -> bool:
 
 
 def _parts(credential: Credential) -> Iterator[bytes]:
-    """What decides about a token, each with its length. Names and order of the Secrets do not."""
+    """The texts that decide about a token, each after its length. Names and order of the Secrets do not count."""
     if isinstance(credential, Certificate):
         texts = [credential.certificate, credential.key]
     else:
@@ -122,7 +122,7 @@ def _parts(credential: Credential) -> Iterator[bytes]:
 def read_credential(spec: Spec, read: ReadSecret) -> Credential:
     """The credential of a spec. Of two client secrets, one that can be read is enough.
 
-    Raises CredentialError: the first reference's, where none can be used.
+    Raises CredentialError: the first reference's, if none can be read.
     """
     if spec.credential.certificate:
         name = spec.credential.certificate.secret_ref.name
@@ -145,7 +145,7 @@ def read_credential(spec: Spec, read: ReadSecret) -> Credential:
 
 
 def read_client_secret(ref: SecretKeyRef, read: ReadSecret) -> str:
-    """The value of a client secret, without what editors and PowerShell add to it.
+    """The value of a client secret, without the white space and marks that editors and PowerShell add.
 
     Raises CredentialError.
     """
@@ -154,7 +154,7 @@ def read_client_secret(ref: SecretKeyRef, read: ReadSecret) -> str:
     if len(content) <= LONGEST_SECRET:
         try:
             value = content.decode()
-        except UnicodeDecodeError:  # it carries the bytes: not to be chained
+        except UnicodeDecodeError:  # the error holds the bytes: do not chain it
             problem = "is not a text"
         else:
             if value.isprintable():
@@ -170,10 +170,10 @@ def read_client_secret(ref: SecretKeyRef, read: ReadSecret) -> str:
 
 
 def read_file(name: str, key: str, read: ReadSecret) -> bytes:
-    """One key's content in UTF-8 without white space and byte order mark around it, or as it is where it is no text.
+    """One key's content in UTF-8, without white space and byte order mark around it; as it is if it is no text.
 
-    PowerShell and Azure DevOps write a byte order mark, and Windows PowerShell UTF-16; editors and `echo` leave a line
-    break at the end.
+    PowerShell and Azure DevOps write a byte order mark, and Windows PowerShell writes UTF-16. Editors and `echo` leave
+    a line break at the end.
 
     Raises CredentialError.
     """
@@ -207,8 +207,9 @@ def _stripped(content: bytes) -> bytes:
 
 
 def _instead(key: str, content: Mapping[str, bytes]) -> str:
-    """The keys that differ from `key` in case and separators alone; of others, which are no business of a mailer's
-    reader, the number: who may view a mailer may not view the Secrets of its namespace.
+    """The keys that differ from `key` in case and separators alone, or else the number of keys.
+
+    Other keys are not named: a user who may view a mailer may not be allowed to view the Secrets of its namespace.
     """
     meant = _squeezed(key)
     near = [f"a key {each}" for each in itertools.islice(content, KEYS_COMPARED) if _squeezed(each) == meant]

@@ -1,4 +1,4 @@
-"""The mailer directory's content: what the controller puts into the token Secret, and `o365mailer run` into files."""
+"""The mailer directory's content. The controller writes it into the token Secret, and `o365mailer run` into files."""
 
 import datetime
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from o365mailer_operator.token.spec import Spec
 
 
 def settings_of(spec: Spec, *, expires_at: datetime.datetime | None, revision: int) -> settings.Settings:
-    """The settings document of a spec, beside a token that ends at `expires_at`."""
+    """The settings document of a spec, for a token that expires at `expires_at`."""
     return settings.Settings(
         schema_version=settings.SCHEMA_VERSION,
         revision=revision,
@@ -36,5 +36,5 @@ def files_of(document: settings.Settings, *, token: str, authorities: str | None
 
 
 def same_but_revision(one: settings.Settings, other: settings.Settings) -> bool:
-    """Whether two documents say the same, their revisions apart: then nothing has to be written."""
+    """Whether two documents are equal except for their revisions, so that nothing needs to be written."""
     return msgspec.structs.replace(one, revision=0) == msgspec.structs.replace(other, revision=0)

@@ -1,10 +1,9 @@
 """Tokens from Entra through MSAL. The only module that touches it.
 
-MSAL builds the requests, signs the assertions and reads the good answers. Everything else it does is turned off or
-kept from it: instance discovery (an extra call to the public cloud after each failure, which masks the error), its
-token cache (a last good token is the caller's, until its real end) and its cache of errors (which replays a refusal
-for a minute after the secret was corrected). Hence a fresh application for each attempt; two requests an hour are
-not worth a cache.
+MSAL builds the requests, signs the assertions and reads the good answers. Its other features are off: instance
+discovery (an extra call to the public cloud after each failure, which masks the error), its token cache (the caller
+keeps the last good token until its real end) and its cache of errors (which replays a refusal for a minute after the
+secret was corrected). So each attempt has a new application; two requests an hour are not worth a cache.
 """
 
 import asyncio
@@ -34,13 +33,13 @@ from o365mailer_operator.token.grant import Grant
 from o365mailer_operator.token.wire import Wire
 
 READ_TIMEOUT: Final = 10.0
-"""Seconds without an octet from Entra; it usually answers in a few tenths."""
+"""Seconds without a byte from Entra, which usually answers in a few tenths."""
 ATTEMPT_LIMIT: Final = 30.0
-"""Seconds for discovery and token request together, whatever the other side does."""
+"""Seconds for discovery and token request together."""
 
 LONGEST_LIFETIME: Final = 7 * 86400
-"""Seconds. Entra's longest token lives 28 hours (continuous access evaluation); a longer one is a mistake, and a number
-without bounds is more than dates can hold."""
+"""Seconds. Entra's longest token lives 28 hours (continuous access evaluation). A longer one is a mistake, and an
+unbounded number can overflow a date."""
 
 BEARER: Final = re.compile(r"[!-~]+")
 """One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
@@ -52,8 +51,8 @@ Result = TypeVar("Result")
 class Entra:
     """Mints tokens. One instance for the whole process, used from one event loop.
 
-    `proxy` is the URL of an HTTPS proxy (nothing is taken from the environment). Of one application in one tenant only
-    one request is under way at a time; different ones never wait for each other.
+    `proxy` is the URL of an HTTPS proxy; the environment is ignored. One application in one tenant has one request at a
+    time; different applications never wait for each other.
     """
 
     def __init__(
@@ -71,9 +70,9 @@ class Entra:
         self.flights: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def mint(self, grant: Grant, *, check: Callable[[], None] = lambda: None) -> Token:
-        """A new token, never a cached one. Of two client secrets, the first that Entra takes.
+        """A new token, never a cached one. Of two client secrets, the first that Entra accepts.
 
-        `check` is called before each request, which may have waited for another: what it raises ends the mint.
+        `check` is called before each request, which may have waited for another one. What it raises ends the mint.
 
         Raises TokenError: of an expired certificate, of a host that discovery named, of Entra.
         """
@@ -181,7 +180,7 @@ def _acquire(
             client_credential=_for_msal(credential),
             http_client=wire,
             instance_discovery=False,
-            azure_region=False,  # MSAL_FORCE_REGION would lead to a host that nobody named
+            azure_region=False,  # MSAL_FORCE_REGION would lead to another host
         )
         result: object = application.acquire_token_for_client([grant.endpoints.scope])
         if isinstance(result, dict):
@@ -193,7 +192,7 @@ def _acquire(
         problem = type(error).__name__
     finally:
         wire.close()
-    # Raised here, unchained: see above.
+    # Raised here, so that it is not chained to an error that holds the request.
     raise EntraError(
         ENTRA_ANSWER_INVALID,
         f"The answer of {grant.endpoints.authority} made no sense ({problem}). Check spec.authority.url.",
@@ -203,9 +202,9 @@ def _acquire(
 def _for_msal(credential: ClientSecret | Certificate) -> str | dict[str, Any]:
     if isinstance(credential, ClientSecret):
         return credential.value
-    # A PEM certificate without a thumbprint makes MSAL sign with PS256 and name the key by x5t#S256. A key that is an
-    # object goes on to PyJWT as it is (msal.oauth2cli.JwtAssertionCreator). PEM would be read again and its numbers
-    # validated: half a second for 4,096 bits, in which no other thread of this process does anything.
+    # With a PEM certificate and no thumbprint MSAL signs with PS256 and names the key by x5t#S256. It passes a key
+    # object on to PyJWT as it is (msal.oauth2cli.JwtAssertionCreator). PEM would be parsed again, and OpenSSL would
+    # validate its numbers: half a second for 4,096 bits, during which no other thread of this process runs.
     return {"private_key": credential.private, "public_certificate": credential.certificate}
 
 
@@ -234,7 +233,7 @@ def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) 
 
 
 def _none_taken(refused: list[EntraRefused], refusals: list[Refusal]) -> EntraRefused:
-    """The first verdict, with the other reference's fate behind it."""
+    """The first verdict, and after it what became of the other reference."""
     first = refused[0]
     others = " ".join(refusal.message for refusal in refusals if refusal.message != str(first))
     if not others:

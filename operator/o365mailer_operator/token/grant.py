@@ -1,4 +1,4 @@
-"""Everything that one token request needs, gathered from a spec and its Secrets. No network, no clock."""
+"""Everything that one token request needs, from a spec and its Secrets. No network, no clock."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from o365mailer_operator.token.spec import AuthoritiesRef, Spec
 
 @dataclass(frozen=True)
 class Grant:
-    """A client-credentials grant (RFC 6749 §4.4) that is ready to be sent."""
+    """A client-credentials grant (RFC 6749 §4.4), ready to be sent."""
 
     endpoints: Endpoints
     client_id: str
     credential: Credential
     allowed: AllowedHosts = field(repr=False)
     authorities: str | None = field(default=None, repr=False)
-    """PEM of the only authorities that the token endpoint's certificate may come from; None: the system's."""
+    """PEM of the authorities to trust for the token endpoint; None: the system's."""
     submission_authorities: str | None = field(default=None, repr=False)
     """The same for the submission host: it goes into the mailer directory."""
 
@@ -40,9 +40,9 @@ def grant_of(spec: Spec, read: ReadSecret, *, allowed: AllowedHosts) -> Grant:
 
 
 def token_identity(spec: Spec) -> str:
-    """A digest of all that decides which token a spec gets, its credential's content apart.
+    """A digest of all that decides which token a spec gets, except the credential's content. It reveals no secret.
 
-    Two specs of one identity can share a token; a token of another identity must not be used. Holds no secret.
+    Two specs of one identity can share a token; a token of another identity must not be used.
     """
     parts = (spec.endpoints.authority, spec.endpoints.scope, spec.client_id.lower())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -11,9 +11,9 @@ from o365mailer_operator.token.errors import TokenError
 
 EARLIEST_SHARE: Final = 0.60
 LATEST_SHARE: Final = 0.75
-"""Of the lifetime: late enough to ask seldom, early enough for an hour's token to outlive an outage of 15 minutes."""
+"""Of the lifetime: late enough to ask seldom, early enough that an hour's token outlives an outage of 15 minutes."""
 VALIDITY_KEPT: Final = datetime.timedelta(minutes=15)
-"""What a token still has when it is replaced: kubelet needs up to two minutes to bring it, and Entra may be away."""
+"""What is left of a token when it is replaced: kubelet takes up to two minutes to deliver, and Entra may be away."""
 SHORTEST_WAIT: Final = datetime.timedelta(minutes=1)
 """No `refresh_in` makes us ask more often than this (or than half of a shorter lifetime)."""
 
@@ -21,22 +21,22 @@ FIRST_WAIT: Final = 5.0
 LONGEST_WAIT: Final = 60.0
 GROWTH: Final = 1.5
 JITTER: Final = 0.2
-"""Of a wait, to either side: so that mailers which failed together do not come back together."""
+"""Of a wait, to either side, so that mailers which failed together do not retry together."""
 FIRST_PERMANENT_WAIT: Final = 60.0
 LONGEST_PERMANENT_WAIT: Final = 15 * 60.0
-"""Seconds, doubling from the first to the longest. Entra replicates a new secret, application or certificate for
-minutes, and refuses it meanwhile with the same codes as one that was never right."""
+"""Seconds, doubling from the first to the longest. Entra takes minutes to replicate a new secret,
+application or certificate, and until then refuses it with the same codes as a wrong one."""
 LONGEST_RETRY_AFTER: Final = 3600.0
-"""A Retry-After beyond this is cut: an hour is longer than any throttling that Microsoft documents."""
+"""A longer Retry-After is cut: an hour is longer than any throttling that Microsoft documents."""
 
 
 def refresh_due(
     *, issued_at: datetime.datetime, expires_at: datetime.datetime, refresh_at: datetime.datetime | None, uid: str
 ) -> datetime.datetime:
-    """When a token should be replaced: 60 to 75 % into its life, by the hash of the mailer's UID.
+    """When to replace a token: 60 to 75 % into its life, by the hash of the mailer's UID.
 
-    Earlier where Entra asks for it, and so that 15 minutes of validity are left where that is in the second half of
-    the lifetime; never within the first minute (or the first half of a shorter life).
+    Earlier if Entra asks for it, or to keep 15 minutes of validity if that is in the second half of the lifetime; never
+    within the first minute (or the first half of a shorter life).
     """
     lifetime = expires_at - issued_at
     due = issued_at + lifetime * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * share_of(uid))
@@ -50,9 +50,8 @@ def refresh_due(
 def wait_after_failure(error: TokenError, *, failures: int, random: float) -> float:
     """Seconds until the next attempt, after `failures` in a row (1 or more); `random` is from [0, 1).
 
-    What time heals: 5 s, then half as much again each time, up to 60 s, and not before Retry-After. What it does not
-    heal: 1, 2, 4 and 8 minutes, then 15 each time, and not before Retry-After either. A changed spec or Secret is tried
-    without this wait.
+    After a transient failure: 5 s, then half as long again each time, up to 60 s. After any other: 1, 2, 4 and 8
+    minutes, then 15 each time. Never before Retry-After. A changed spec or Secret does not wait.
     """
     repeated = min(failures - 1, 10)  # bounded: 1.5 ** failures overflows after a few days of an outage
     if error.transient:

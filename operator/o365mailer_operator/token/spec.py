@@ -1,4 +1,4 @@
-"""The O365Mailer's spec as typed data: what the token and the mailer directory need of it.
+"""The O365Mailer's spec as typed data.
 
 Unknown members are ignored here, because the API server has already pruned or refused them. For a file,
 `o365mailer run` refuses them itself.
@@ -80,7 +80,7 @@ class ClientSecretCredential(Part, frozen=True):
 
     secret_refs: Annotated[tuple[SecretKeyRef, ...], msgspec.Meta(min_length=1, max_length=2)]
     expires_at: Instant | None = None
-    """When the secret ends in Entra, as its owner has noted it; Entra does not tell."""
+    """When the secret expires, as its owner noted it. Entra does not tell an application."""
 
 
 class CertificateCredential(Part, frozen=True):
@@ -181,7 +181,7 @@ _WORDS: Final = (
     (r"^[0-9]+(ms|s|m|h|d)$", "a duration, such as 10s or 5m"),
     (r"^[0-9]+(Ki|Mi|Gi|k|M|G)?$", "a size, such as 35Mi"),
 )
-"""What people are told instead of a regular expression."""
+"""The words for a pattern in messages."""
 
 
 def _located(problem: str) -> str:

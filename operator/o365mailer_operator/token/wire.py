@@ -1,8 +1,8 @@
-"""The HTTPS client under MSAL: ours, so that what MSAL would ignore or do silently is decided here.
+"""The HTTPS client under MSAL.
 
-With a client of one's own MSAL ignores its parameters `timeout`, `verify` and `proxies`; with none it makes one that
-follows redirects with the secret in the body, has no timeout, and lets REQUESTS_CA_BUNDLE replace the authorities it
-was given.
+MSAL's own client follows redirects with the secret in the body, has no timeout, and lets REQUESTS_CA_BUNDLE replace the
+authorities it was given. With a client from its caller, MSAL ignores its own parameters `timeout`, `verify` and
+`proxies`, so they are applied here.
 """
 
 import ssl
@@ -26,14 +26,14 @@ from o365mailer_operator.token.errors import (
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds for TCP and TLS each."""
 LONGEST_ANSWER: Final = 2**20
-"""Octets. Entra's are a few KiB; more is something else, or an attack on our memory."""
+"""Bytes. Entra's answers have a few KiB; a larger one is something else, or an attack on our memory."""
 
 
 class Wire:
-    """One mint's connections. `get`, `post` and `close` are what MSAL calls.
+    """The connections of one token request. MSAL calls `get`, `post` and `close`.
 
-    Every address is checked against the allow-list first (discovery names the token endpoint), no redirect is
-    followed, nothing is taken from the environment, and every answer but a good one becomes an error of ours at once.
+    It checks every address against the allow-list first (discovery names the token endpoint), follows no redirect,
+    ignores the environment, and turns every answer but a good one into an error of ours at once.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Wire:
         try:
             outcome = self._answer(method, url, host, **kwargs)
         except requests.RequestException as error:
-            # Judged here and raised below, unchained: the exception holds the request, and that the secret.
+            # Raised below, so that it is not chained: this exception holds the request, and with it the secret.
             outcome = _failure(error, host=host, timeout=self.timeout)
         if isinstance(outcome, Answer):
             problem = error_in(outcome, presented=self.presented)
@@ -98,7 +98,7 @@ class Wire:
 
 
 class _Adapter(HTTPAdapter):
-    """Connections with a TLS context of ours, through a proxy too."""
+    """Connections with our TLS context, also through a proxy."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.context = context
@@ -111,16 +111,16 @@ class _Adapter(HTTPAdapter):
         return super().proxy_manager_for(*args, ssl_context=self.context, **kwargs)
 
     def cert_verify(self, conn: Any, *_args: Any, **_kwargs: Any) -> None:
-        """requests would add certifi's authorities to the context here, the ones we were told to trust aside."""
+        """Here requests would add certifi's authorities to those that we trust."""
         conn.cert_reqs = "CERT_REQUIRED"
         conn.ca_certs = conn.ca_cert_dir = None
 
 
 def trust_in(authorities: str | None) -> ssl.SSLContext:
-    """Exactly these PEM authorities; without any the system's, and Mozilla's for images that have none.
+    """Trust in exactly these PEM authorities; with None in the system's, and in Mozilla's for images without any.
 
     Named authorities are private ones, and many of those lack the key identifiers that Python asks for from 3.13 on
-    (VERIFY_X509_STRICT). Chain, name and dates are verified all the same.
+    (VERIFY_X509_STRICT). Chain, name and dates are still verified.
     """
     if authorities is not None:
         context = ssl.create_default_context(cadata=authorities)
@@ -155,8 +155,8 @@ def _failure(error: requests.RequestException, *, host: str, timeout: float) -> 
 
 
 def _root(error: BaseException) -> str:
-    """The innermost cause in a few words: the system's or TLS's, never a request's."""
-    for _ in range(20):  # chains can be circular
+    """The innermost cause in a few words, from the system or from TLS, never from a request."""
+    for _ in range(20):  # bounded, because chains can be circular
         error = error.__cause__ or error.__context__ or error
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message

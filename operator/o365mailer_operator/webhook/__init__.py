@@ -5,8 +5,8 @@ AdmissionReview in and out) → `review` (the typed request) → `workload` or `
 `injection` uses `annotations` (read strictly), `ports`, `spool`, `resources` and `container`. `pki` keeps the server's
 certificate.
 
-Nothing here talks to the API server: a request holds everything that an answer needs, so any replica can answer any
-request and none needs a right in the cluster.
+Nothing here talks to the API server. A request holds everything that its answer needs, so any replica can answer any
+request, and no replica needs a right in the cluster.
 
     Exception
     ├── Refused             a user's mistake, with its reason and the fix: becomes a denial

@@ -14,16 +14,16 @@ from o365mailer_operator.webhook.resources import amount
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
 MAILER_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", re.ASCII)
-"""A DNS label (RFC 1123) of at most 40 characters, as the custom resource's names are: `o365mailer.<mailer>` and its
-label stay short enough for every object that carries them."""
+"""A DNS label (RFC 1123) of at most 40 characters, as the CRD requires: then `o365mailer.<mailer>` and its label are
+short enough for every object that carries them."""
 
 CLAIM_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
-"""A DNS subdomain (RFC 1123), at most LONGEST_CLAIM characters: what the API server takes as a claim's name."""
+"""A DNS subdomain (RFC 1123) of at most LONGEST_CLAIM characters, as the API server requires of a claim's name."""
 LONGEST_CLAIM: Final = 253
 
 DEFAULT_PORTS: Final = (names.SMTP_PORT, names.SUBMISSION_PORT)
 LONGEST_PORTS: Final = 1000
-"""Characters of the annotation that names them."""
+"""Characters of the annotation that lists them."""
 SHOWN: Final = 60
 """Characters of a wrong value that a message repeats."""
 
@@ -34,12 +34,12 @@ class Annotations:
 
     mailer: str
     ports: tuple[int, ...] | None
-    """None: the default ports, from which 587 may be left out."""
+    """None: the default ports, without 587 if the pod uses it."""
     health_port: int
     spool: str | None
     """`ephemeral`, `none` or the name of a claim; None: the installation's."""
     resources: Mapping[tuple[str, str], str]
-    """`("limits", "memory")` → `"128Mi"`: only what an annotation says."""
+    """`("limits", "memory")` → `"128Mi"`, for each annotation that the pod has."""
 
 
 def read_annotations(annotations: Mapping[str, str], *, namespace: str) -> Annotations:
@@ -89,15 +89,15 @@ def check_mailer(value: str, *, namespace: str) -> str:
 
 
 def shown(value: str) -> str:
-    """A user's value as a message repeats it: quoted, short."""
+    """A user's value for a message: quoted, and shortened if it is long."""
     return repr(value if len(value) <= SHOWN else value[:SHOWN] + "…")
 
 
 def unknown_keys(annotations: Mapping[str, str] | None) -> list[str]:
     """The annotations of our group that this version does not know, sorted.
 
-    A workload with one is refused, where a person reads it. A pod with one gets a warning: it may be an annotation of a
-    newer version, and rolling the operator back must not keep pods from starting.
+    A workload with one is refused, because a person reads the refusal. A pod with one gets a warning: it may be an
+    annotation of a newer version, and a rollback of the operator must not keep pods from starting.
     """
     known = names.USER_ANNOTATIONS | {names.STATUS_ANNOTATION}
     return sorted(key for key in annotations or () if key.startswith(f"{names.GROUP}/") and key not in known)

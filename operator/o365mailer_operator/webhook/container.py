@@ -1,7 +1,7 @@
 """The injected container and its volumes, as Kubernetes manifests.
 
-Everything Pod Security's `restricted` profile asks for is written on the container itself, so it holds in pods whose
-own pod-level settings are laxer (kubernetes.io, "Pod Security Standards").
+Everything that Pod Security's `restricted` profile requires is on the container itself, so that it holds in pods with
+laxer settings of their own (kubernetes.io, "Pod Security Standards").
 """
 
 from typing import Any, Final
@@ -16,7 +16,7 @@ from o365mailer_operator.webhook.spool import Spool
 HEALTH_PORT_NAME: Final = "o365m-health"
 """At most 15 characters (IANA service name); PodMonitors refer to it."""
 LOCAL_VOLUMES: Final = (names.SCRATCH_VOLUME, names.NO_API_VOLUME)
-"""The emptyDirs that hold nothing which must outlive the pod. The cluster autoscaler cannot know, and is told."""
+"""The emptyDirs whose content need not outlive the pod. An annotation tells the cluster autoscaler."""
 
 
 def container(
@@ -24,10 +24,10 @@ def container(
 ) -> dict[str, Any]:
     """A native sidecar: an init container that stays (`restartPolicy: Always`; kubernetes.io, "Sidecar Containers").
 
-    It has no probes. kubelet starts the next container when the postStart hook has returned, without the second that a
-    startup probe's period costs; a relay that hangs ends itself; and a relay in trouble must not take the app out of
-    service. A service mesh would rewrite probes (Istio sends them to a container that starts after ours), and kubelet
-    has faults with startup probes of sidecars (kubernetes#132826, kubernetes#137146).
+    It has no probes. kubelet starts the next container when the postStart hook has returned, without the second of a
+    startup probe's period. A relay that hangs ends itself, and a relay in trouble must not take the app out of service.
+    A service mesh would rewrite probes (Istio sends them to a container that starts after ours), and kubelet has faults
+    with startup probes of sidecars (kubernetes#132826, kubernetes#137146).
     """
     resources = {"requests": dict(amounts.requests), "limits": dict(amounts.limits)}
     return {
@@ -51,10 +51,10 @@ def container(
 
 
 def volumes(mailer: str, spool: Spool | None) -> list[dict[str, Any]]:
-    """The mailer directory, the scratch space, nothing at all over the ServiceAccount token, and the spool if any.
+    """The mailer directory, the scratch space, an empty volume that hides the ServiceAccount token, and any spool.
 
     The directory is optional, so that the pod starts before its mailer is Ready, and readable by all, because any uid
-    may run the sidecar and nothing else mounts it. No emptyDir has a sizeLimit: passing it would evict the app.
+    may run the sidecar and no other container mounts it. No emptyDir has a sizeLimit: exceeding it would evict the app.
     """
     secret = {"secretName": names.token_secret_name(mailer), "optional": True, "defaultMode": 0o444}
     return [
@@ -80,12 +80,12 @@ def _environment(listening: Listening, *, spool: Spool | None, log_level: str | 
 
 
 def _security_context(spec: PodSpec, *, openshift: bool) -> dict[str, Any]:
-    """What a container would inherit from the pod and we must not is written here.
+    """Overrides what the container would inherit from the pod and must not.
 
-    OpenShift gives each namespace its own uids, so none is written there, unless the pod as a whole would be root
-    (whoever may run root may run any uid). An AppArmor profile of the node's (Localhost) was made for the app, and
-    could forbid the sidecar its files; a node that has one has the runtime's own too. The legacy annotations name a
-    container each, so they never speak of ours.
+    OpenShift gives each namespace its own uids, so none is written there, unless the pod runs as root (a pod that may
+    run as root may run as any uid). An AppArmor profile of the node's (Localhost) was made for the app and could deny
+    the sidecar its files; a node that has one has the runtime's own too. The legacy annotations name one container
+    each, never the sidecar.
     """
     pod = spec.security_context or PodSecurityContext()
     user = (

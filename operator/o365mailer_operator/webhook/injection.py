@@ -1,7 +1,7 @@
-"""The decision about one pod: pure, and the same answer however often it is asked.
+"""The decision about one pod. Pure and idempotent.
 
-Idempotent by the container's name and the status annotation: a pod that has both is left alone, so a second call
-(`reinvocationPolicy: IfNeeded`) or a manifest copied from a running pod changes nothing.
+A pod that has the container's name and the status annotation stays as it is. So a second call (`reinvocationPolicy:
+IfNeeded`) or a manifest copied from a running pod changes nothing.
 """
 
 import json
@@ -31,27 +31,26 @@ from o365mailer_operator.webhook.verdict import (
 )
 
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
-"""On the API server's image of a static pod, which no admission can change on the node."""
+"""On the API server's copy of a static pod. No admission changes the pod on the node."""
 SAFE_TO_EVICT: Final = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 """Names of emptyDirs that do not keep the autoscaler (1.27 and later) from removing a node."""
 SKIP_CONTAINERS: Final = {
     "azure.workload.identity/skip-containers": ";",
     "eks.amazonaws.com/skip-containers": ",",
 }
-"""Lists of containers, with what separates their names, to which the identity webhooks of AKS and EKS give no token.
-Both run after us (by name) and give every other container the app's (Azure/azure-workload-identity pkg/webhook;
-aws/amazon-eks-pod-identity-webhook pkg/handler)."""
+"""Lists of containers that get no token from the identity webhooks of AKS and EKS, and the separator of the names. Both
+webhooks run after ours (by name) and give every other container the app's token (Azure/azure-workload-identity
+pkg/webhook; aws/amazon-eks-pod-identity-webhook pkg/handler)."""
 GRACE_FLOOR: Final = 30
-"""Seconds between SIGTERM and SIGKILL that a pod gets at least: the sidecar finishes what is in flight in 25 (its
-`--grace`), and it is stopped only after the app. Kubernetes' own default."""
+"""Seconds between SIGTERM and SIGKILL that a pod gets at least, as is Kubernetes' default. The sidecar is stopped after
+the app, and finishes messages in flight within 25 seconds (its `--grace`)."""
 LAST_TRY: Final = 30
-"""Seconds that a pod whose spool ends with it gets beyond its own: its sidecar tries everything once more in 25 of
-them, however long the app took to stop."""
+"""Seconds that a pod whose spool ends with it gets beyond its own: in 25 of them its sidecar tries every message once
+more, even if the app used up all of the pod's own time."""
 
 
 def inject(pod: Pod, *, namespace: str, settings: Settings) -> Verdict:
-    """The verdict on a pod that is being created in this namespace (the request's: a pod that a workload makes does
-    not carry its own)."""
+    """The verdict on a pod that is being created. `namespace` is the request's, because a workload's pod names none."""
     if pod.metadata.annotation(names.INJECT_ANNOTATION) is None:
         return Untouched(why="no annotation")
     if pod.metadata.annotation(MIRROR_ANNOTATION) is not None:
@@ -65,7 +64,7 @@ def inject(pod: Pod, *, namespace: str, settings: Settings) -> Verdict:
 
 
 def _has_container(pod: Pod) -> Untouched | Denial:
-    """Ours comes with our status annotation. A user who writes that annotation gets no sidecar, and harms no other."""
+    """Our container comes with our status annotation. A user who writes that annotation gets no sidecar."""
     if pod.metadata.annotation(names.STATUS_ANNOTATION) is not None:
         return Untouched(why="injected already")
     return Denial(
@@ -111,7 +110,7 @@ def _unknown(pod: Pod) -> Iterator[str]:
 
 def _refuse_impossible(pod: Pod, mailer: str, *, volumes: Collection[str]) -> None:
     spec = pod.spec
-    if spec.windows():  # asked first: a Windows HostProcess pod must have hostNetwork
+    if spec.windows():  # first, because a Windows HostProcess pod must have hostNetwork
         raise Refused(
             Reason.WINDOWS,
             "the pod runs on Windows and the sidecar is a Linux image: send mail from a Linux pod, and remove "
@@ -131,7 +130,8 @@ def _refuse_impossible(pod: Pod, mailer: str, *, volumes: Collection[str]) -> No
         )
     label = (pod.metadata.labels or {}).get(names.MAILER_LABEL)
     if label not in (None, mailer):
-        # Overwriting it could take the pod out of its ReplicaSet's selector, which would then create pods without end.
+        # Overwriting it could take the pod out of its ReplicaSet's selector; the ReplicaSet would create pods
+        # endlessly.
         raise Refused(
             Reason.LABEL_DIFFERS,
             f"label {names.MAILER_LABEL} is {shown(label)} and annotation {names.INJECT_ANNOTATION} is {mailer!r}: "
@@ -157,7 +157,7 @@ def _sysctl(spec: PodSpec, value: str | None) -> Iterator[Operation]:
 
 
 def _grace(spec: PodSpec, spool: Spool | None) -> Iterator[Operation]:
-    """The API server has written its default by the time it asks us; a template may have none."""
+    """The API server writes its default before it calls the webhook; a template may have none."""
     said = spec.termination_grace_period_seconds
     given = GRACE_FLOOR if said is None else said
     needed = max(given, GRACE_FLOOR)
@@ -183,7 +183,7 @@ def _labels(pod: Pod, mailer: str) -> Iterator[Operation]:
 
 
 def _annotations(pod: Pod, status: dict[str, Any], spool: Spool | None) -> Iterator[Operation]:
-    """A spool in an emptyDir keeps its node: the autoscaler is told nothing then. One on a claim outlives the pod."""
+    """With a spool in an emptyDir the autoscaler must not remove the node; a spool on a claim outlives the pod."""
     values = {names.STATUS_ANNOTATION: json.dumps(status)}
     for key, separator in SKIP_CONTAINERS.items():
         values[key] = _listed(pod, key, separator, names.CONTAINER)
@@ -194,7 +194,7 @@ def _annotations(pod: Pod, status: dict[str, Any], spool: Spool | None) -> Itera
 
 
 def _listed(pod: Pod, key: str, separator: str, *added: str) -> str:
-    """The pod's own list, as it is written, and after it what it lacks."""
+    """The pod's own list as it is, and after it the names that it lacks."""
     own = pod.metadata.annotation(key) or ""
     missing = [name for name in added if name not in own.split(separator)]
     return separator.join([own, *missing] if own else missing)

@@ -1,8 +1,8 @@
 """`o365mailer-webhook`: from start to stop.
 
-Both addresses are taken first, so that one that cannot be had ends the process at once; a connection to the admission
-port waits in the kernel's queue until there is a leaf to greet it with. On SIGTERM readiness goes first and the port
-later: a Service's endpoints take a moment to follow.
+Both addresses are bound first, so that an address in use ends the process at once. A connection to the admission port
+waits in the kernel's queue until there is a leaf for it. On SIGTERM the webhook stops being ready at once and closes
+the port later, because a Service's endpoints take a moment to follow.
 """
 
 import asyncio

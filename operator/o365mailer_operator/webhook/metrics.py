@@ -1,4 +1,4 @@
-"""What is counted, in a registry of our own."""
+"""The webhook's metrics."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from o365mailer_operator.webhook.verdict import Denial, Patch, Untouched, Verdict
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-"""Seconds. An answer takes about a millisecond; the API server gives up at the configuration's timeoutSeconds."""
+"""Seconds. An answer takes about a millisecond; the API server gives up after the configuration's timeoutSeconds."""
 OUTCOMES: Final[dict[type[Verdict], str]] = {Patch: "patched", Untouched: "untouched", Denial: "denied"}
 MALFORMED: Final = "malformed"
 FAILED: Final = "error"
@@ -25,19 +25,18 @@ class Metrics:
             registry=self._registry,
         )
         self.denials = Counter(
-            "o365mailer_webhook_denials", "Requests refused, by reason.", ["reason"], registry=self._registry
+            "o365mailer_webhook_denials", "Requests denied, by reason.", ["reason"], registry=self._registry
         )
         self.seconds = Histogram(
             "o365mailer_webhook_seconds",
-            "Time to answer, from the whole body read to the answer made.",
+            "Seconds from the last byte of a request to its answer.",
             ["path"],
             buckets=BUCKETS,
             registry=self._registry,
         )
         self._closed = Counter(
             "o365mailer_webhook_connections_closed",
-            "Connections that were closed because they kept the webhook waiting, by what ran out: their own time "
-            "(slow) or memory.",
+            "Connections that the webhook closed because they were too slow (slow) or took too much memory (memory).",
             ["why"],
             registry=self._registry,
         )
@@ -54,7 +53,7 @@ class Metrics:
             self.denials.labels(verdict.reason).inc()
 
     def closed(self, why: str) -> None:
-        """Counts a connection that was closed before its request was answered."""
+        """Counts a connection that was closed without an answer."""
         self._closed.labels(why).inc()
 
     def text(self) -> bytes:

@@ -1,7 +1,7 @@
-"""JSON patch operations (RFC 6902), built by hand: arrays are appended to, maps get one key, nothing else is touched.
+"""JSON patch operations (RFC 6902), one for each change: arrays grow, maps get one key, everything else stays.
 
-A patch made by comparing two documents would also carry every field that we do not know or that another admission
-plugin has changed meanwhile; an operation a change is what we mean and no more.
+A patch from a comparison of two documents would also contain every field that we do not know, or that another admission
+plugin has changed in between.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -17,7 +17,7 @@ def pointer(*segments: str) -> str:
 
 
 def append(existing: Collection[object] | None, *path: str, values: list[Any]) -> Iterator[Operation]:
-    """The values at the end of an array, which is made when it is absent."""
+    """Adds the values at the end of an array, which is created if absent."""
     if existing is None:
         yield {"op": "add", "path": pointer(*path), "value": values}
         return
@@ -26,7 +26,7 @@ def append(existing: Collection[object] | None, *path: str, values: list[Any]) -
 
 
 def insert_first(existing: Collection[object] | None, *path: str, value: Any) -> Iterator[Operation]:
-    """The value as the first of an array, which is made when it is absent; what was there moves back by one."""
+    """Adds the value as the first of an array, which is created if absent; the others move by one."""
     if existing is None:
         yield {"op": "add", "path": pointer(*path), "value": [value]}
     else:
@@ -34,7 +34,7 @@ def insert_first(existing: Collection[object] | None, *path: str, value: Any) ->
 
 
 def set_key(existing: Mapping[str, object] | None, *path: str, key: str, value: Any) -> Iterator[Operation]:
-    """One key of a map, which is made when it is absent; the map's other keys stay."""
+    """Sets one key of a map, which is created if absent; the other keys stay."""
     if existing is None:
         yield {"op": "add", "path": pointer(*path), "value": {key: value}}
     else:
@@ -42,10 +42,10 @@ def set_key(existing: Mapping[str, object] | None, *path: str, key: str, value: 
 
 
 def set_member(*path: str, value: Any) -> Operation:
-    """A member of an object that exists: added, or given a new value."""
+    """Adds or replaces a member of an existing object."""
     return {"op": "add", "path": pointer(*path), "value": value}
 
 
 def remove(*path: str) -> Operation:
-    """A member that exists is taken away."""
+    """Removes an existing member."""
     return {"op": "remove", "path": pointer(*path)}

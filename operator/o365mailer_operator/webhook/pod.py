@@ -1,7 +1,7 @@
-"""The parts of Kubernetes objects that a decision looks at, typed; every other field is ignored and stays untouched.
+"""The parts of Kubernetes objects that a decision needs, typed. Every other field is ignored and stays untouched.
 
-Kubernetes writes an empty array or map mostly by leaving it out, sometimes as null: both are None here, because a patch
-must know whether the array is there.
+Kubernetes mostly leaves out an empty array or map, and sometimes writes null. Both are None here, because a patch
+depends on whether the array exists.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ OS_LABELS: Final = ("kubernetes.io/os", "beta.kubernetes.io/os")
 """Labels of a node; kubelet still writes both (kubernetes.io, "Well-Known Labels, Annotations and Taints")."""
 
 WINDOWS_BUILD: Final = "node.kubernetes.io/windows-build"
-"""A label that Windows nodes alone have, with the build of their Windows."""
+"""A label that only Windows nodes have."""
 
 
 class OwnerReference(Part, frozen=True):
-    """Who made the object; one of them controls it."""
+    """An owner of the object; one of them may control it."""
 
     controller: bool | None = None
 
@@ -27,7 +27,7 @@ class Metadata(Part, frozen=True):
     """ObjectMeta."""
 
     name: str | None = None
-    """Absent at the admission of a pod that a workload makes: it has generate_name only."""
+    """Absent at the admission of a workload's pod, which has generate_name only."""
     generate_name: str | None = None
     annotations: dict[str, str] | None = None
     labels: dict[str, str] | None = None
@@ -35,11 +35,11 @@ class Metadata(Part, frozen=True):
 
     @property
     def controlled(self) -> bool:
-        """Whether a controller keeps the object as it wants it: a Deployment its ReplicaSets, a CronJob its Jobs."""
+        """Whether a controller manages the object, as a Deployment does its ReplicaSets, and a CronJob its Jobs."""
         return any(owner.controller for owner in self.owner_references or ())
 
     def annotation(self, key: str) -> str | None:
-        """The annotation's value, or None where it is absent."""
+        """The annotation's value; None if absent."""
         return (self.annotations or {}).get(key)
 
 
@@ -51,7 +51,7 @@ class ContainerPort(Part, frozen=True):
 
 
 class ResourceRequirements(Part, frozen=True):
-    """What a container, or the pod as a whole, asks for; quantities are texts, or bare numbers in JSON."""
+    """Of a container or of the pod as a whole. Quantities are texts, or bare numbers in JSON."""
 
     requests: dict[str, str | int | float] | None = None
     limits: dict[str, str | int | float] | None = None
@@ -144,7 +144,7 @@ class NodeSelector(Part, frozen=True):
 
 
 class NodeAffinity(Part, frozen=True):
-    """The nodes that a pod may run on; what it merely prefers is not looked at."""
+    """The nodes that a pod may run on. Preferences do not matter here."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
 
@@ -159,7 +159,7 @@ class PodSpec(Part, frozen=True):
     """What a pod runs."""
 
     containers: list[Container] | None = None
-    """None: the API server refuses the pod, after it has asked us."""
+    """None: the API server refuses the pod after our answer."""
     init_containers: list[Container] | None = None
     volumes: list[Named] | None = None
     image_pull_secrets: list[Reference] | None = None

@@ -1,7 +1,7 @@
-"""Which ports the sidecar listens on in this pod, and the kernel setting that lets it bind those below 1024.
+"""The ports of the sidecar in this pod, and the kernel setting that lets it bind those below 1024.
 
-All containers of a pod share one network: a port that another container declares is taken. An undeclared one cannot be
-seen here; the sidecar's own log names it.
+All containers of a pod share one network, so a port that another container declares is taken. The webhook cannot see an
+undeclared port; the sidecar's log names it.
 """
 
 import re
@@ -15,15 +15,13 @@ from o365mailer_operator.webhook.pod import PodSpec
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
 SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
-"""Allowed by Pod Security from version 1.0, `restricted` included, and counted as safe by kubelet since 1.22
-(kubernetes.io, "Using sysctls"); holds for IPv4 and IPv6 of the pod's own network."""
+"""All versions of Pod Security allow it, `restricted` included, and kubelet counts it as safe since 1.22
+(kubernetes.io, "Using sysctls"). It applies to IPv4 and IPv6 of the pod's own network."""
 PRIVILEGED_BELOW: Final = 1024
-"""Linux' default of that setting. Container runtimes differ (0 since containerd 2.0), so it is written where a port is
-below; above, it is left out for nodes that take no sysctls (virtual nodes)."""
-
-
+"""Linux's default of that setting. Container runtimes differ (0 since containerd 2.0), so the setting is written if a
+port is lower. Otherwise it is left out, for nodes that accept no sysctls (virtual nodes)."""
 FLOOR: Final = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
-"""A number that Linux reads as we do: one that begins with 0 is octal (proc_get_long, kernel/sysctl.c)."""
+"""A number that Linux reads as decimal: one that begins with 0 is octal (proc_get_long, kernel/sysctl.c)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +31,9 @@ class Listening:
     ports: tuple[int, ...]
     health_port: int
     sysctl: str | None
-    """The value to write, None where the pod has its own or nothing needs it."""
+    """The value to write; None if the pod has its own or no port needs it."""
     notes: tuple[str, ...]
-    """What differs from the default, for the status annotation."""
+    """Differences from the default, for the status annotation."""
 
     def addresses(self) -> tuple[str, ...]:
         """`127.0.0.1:25`, `[::1]:25` and so on: loopback only, in both families."""
@@ -90,7 +88,7 @@ def _smtp_ports(annotations: Annotations, taken: dict[int, str]) -> tuple[tuple[
 
 
 def _sysctl(spec: PodSpec, ports: tuple[int, ...], health: int) -> str | None:
-    """0 where the pod has no value of its own: any other would take ports from the app's containers."""
+    """0 if the pod has no value of its own: any other would take ports from the app's containers."""
     own = _own_floor(spec)
     if own is None:
         return "0" if min(*ports, health) < PRIVILEGED_BELOW else None
@@ -117,5 +115,5 @@ def _sysctl(spec: PodSpec, ports: tuple[int, ...], health: int) -> str | None:
 
 def _own_floor(spec: PodSpec) -> str | None:
     present = (spec.security_context.sysctls if spec.security_context else None) or ()
-    # kubelet takes both ways of writing the name, and the last entry where both are there
+    # kubelet accepts both ways of writing the name, and uses the last entry
     return next((each.value for each in reversed(present) if each.name.replace("/", ".") == SYSCTL), None)

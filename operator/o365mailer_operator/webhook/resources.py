@@ -1,16 +1,16 @@
 """The sidecar's requests and limits, chosen so that the pod's QoS class stays what it was.
 
-The class decides who is evicted first and who may own whole processors, so an injected container must not move it
-(kubernetes.io, "Pod Quality of Service Classes"):
+The class decides which pods are evicted first and which may own whole processors, so an injected container must not
+change it (kubernetes.io, "Pod Quality of Service Classes"):
 
-- Guaranteed: our requests are set to our limits.
+- Guaranteed: our requests equal our limits.
 - Burstable: the installation's requests and limits, both, because quotas demand them.
-- BestEffort, or a pod with pod-level resources: no processor or memory of ours, the sidecar shares what the pod has. A
-  namespace whose quota demands them has no BestEffort pods, and one with a LimitRange gives ours its defaults after us.
-- Where a LimitRange has just given containers their processor or memory, ours gets the same from it, after us: the
-  installation's could be below its minimum or break its ratio. Not in a Guaranteed pod.
+- BestEffort, or a pod with pod-level resources: no processor or memory for the sidecar, which shares the pod's. A
+  namespace whose quota demands them has no BestEffort pods. A LimitRange gives the sidecar its defaults after us.
+- If a LimitRange has just given containers their processor or memory, it gives the sidecar the same after us: the
+  installation's values could be below its minimum or break its ratio. Not in a Guaranteed pod.
 
-An annotation is the user's own word and goes before all of this, except that it cannot take Guaranteed away.
+An annotation of the user's wins over all of this, except that it cannot take Guaranteed away.
 """
 
 import re
@@ -26,7 +26,7 @@ from o365mailer_operator.webhook.pod import Pod, PodSpec, ResourceRequirements
 from o365mailer_operator.webhook.verdict import Reason, Refused
 
 LIMIT_RANGER_ANNOTATION: Final = "kubernetes.io/limit-ranger"
-"""What a LimitRange gave the pod's containers, noted by the API server before it asks us."""
+"""The API server notes here what a LimitRange gave the pod's containers, before it calls the webhook."""
 QOS_RESOURCES: Final = ("cpu", "memory")
 QoS = Literal["Guaranteed", "Burstable", "BestEffort"]
 
@@ -37,7 +37,7 @@ SUFFIXES: Final = {
     **{suffix + "i": Fraction(1024**power) for power, suffix in enumerate("KMGTPE", start=1)},
 }
 QUANTITY: Final = re.compile(r"\+?(\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})([A-Za-z]{0,2}|[eE][+-]?\d{1,2})", re.ASCII)
-"""The bounded repeats keep a hostile annotation from costing more than a few microseconds."""
+"""Because repeats are bounded, a hostile annotation costs no more than a few microseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Amounts:
     limits: Mapping[str, str]
 
     def named(self) -> tuple[str, ...]:
-        """The resources that either of both names."""
+        """The resources with a request or a limit."""
         return tuple(dict.fromkeys((*self.requests, *self.limits)))
 
 
@@ -56,8 +56,8 @@ DEFAULTS: Final = Amounts(
     requests=MappingProxyType({"cpu": "10m", "memory": "64Mi"}),
     limits=MappingProxyType({"cpu": "250m", "memory": "256Mi"}),
 )
-"""Little is asked for, since a sidecar is idle nearly always; the limits leave room for a start within two seconds and
-for three large messages at once. No ephemeral-storage: one container's limit becomes the pod's reason for eviction."""
+"""The requests are low, because a sidecar is nearly always idle. The limits leave room for a start within two seconds
+and for three large messages at once. No ephemeral-storage: a container that exceeds its limit gets the pod evicted."""
 
 
 def amount(text: str | int | float) -> Fraction:
@@ -79,7 +79,7 @@ def amount(text: str | int | float) -> Fraction:
 
 
 def qos_class(spec: PodSpec) -> QoS:
-    """The class that kubelet would give this pod (pkg/apis/core/v1/helper/qos)."""
+    """The class that kubelet gives this pod (pkg/apis/core/v1/helper/qos)."""
     wholes = [spec.resources] if _says_something(spec.resources) else [c.resources for c in spec.every_container()]
     if not any(_says_something(part) for part in wholes):
         return "BestEffort"
@@ -87,10 +87,10 @@ def qos_class(spec: PodSpec) -> QoS:
 
 
 def limit_range_gives(pod: Pod) -> Collection[str]:
-    """The resources that a LimitRange gave containers of this pod, as the API server's plugin has noted on it
+    """The resources that a LimitRange gave containers of this pod, from the note of the API server's plugin
     (plugin/pkg/admission/limitranger: "LimitRanger plugin set: cpu, memory request for container app; …").
 
-    A user can write this annotation too: no regular expression searches it, which would take minutes for 100 KB.
+    A user can write this annotation too, so no regular expression searches it: that could take minutes for 100 KB.
     """
     _, _, note = (pod.metadata.annotation(LIMIT_RANGER_ANNOTATION) or "").partition(": ")
     given = set()
@@ -187,7 +187,7 @@ def _says_something(part: ResourceRequirements | None) -> bool:
 
 
 def _stated(text: str | int | float) -> Fraction:
-    """An amount in the pod itself; 0 for a negative one, which the API server refuses after it has asked us."""
+    """An amount in the pod itself; 0 for an invalid one, which the API server refuses after our answer."""
     try:
         return amount(text)
     except InvalidQuantity:

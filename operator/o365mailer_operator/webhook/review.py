@@ -16,7 +16,7 @@ Object = TypeVar("Object")
 
 
 class GroupVersionKind(Part, frozen=True):
-    """What kind of object the request is about."""
+    """The kind of the request's object."""
 
     group: str = ""
     version: str = ""
@@ -24,7 +24,7 @@ class GroupVersionKind(Part, frozen=True):
 
 
 class Request(Part, Generic[Object], frozen=True):
-    """The question."""
+    """What the API server asks."""
 
     uid: str
     operation: Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
@@ -37,7 +37,7 @@ class Request(Part, Generic[Object], frozen=True):
 
 
 class Review(Part, Generic[Object], frozen=True):
-    """The envelope of the question."""
+    """The envelope of a request."""
 
     api_version: Literal["admission.k8s.io/v1"]
     kind: Literal["AdmissionReview"]
@@ -53,7 +53,7 @@ class MalformedReview(ValueError):
 
 
 def decode(decoder: msgspec.json.Decoder[Review[Object]], body: bytes) -> Request[Object]:
-    """The question in this body.
+    """The request in this body.
 
     Raises MalformedReview.
     """
@@ -66,7 +66,7 @@ def decode(decoder: msgspec.json.Decoder[Review[Object]], body: bytes) -> Reques
 
 
 def encode(uid: str, verdict: Verdict) -> bytes:
-    """The answer, for the request of this uid."""
+    """The answer to the request of this uid."""
     response: dict[str, Any] = {"uid": uid, "allowed": not isinstance(verdict, Denial)}
     match verdict:
         case Denial():

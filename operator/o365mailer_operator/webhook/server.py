@@ -1,7 +1,7 @@
 """The HTTP edge: admission over TLS, and the health port in clear. The only module here that knows aiohttp.
 
-An exception while answering is HTTP 500, so that the configuration's failurePolicy decides what becomes of the request;
-a well-formed refusal would go around that policy.
+An exception while answering is HTTP 500, so that the configuration's failurePolicy decides about the request. A
+well-formed refusal would bypass that policy.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from o365mailer_operator.webhook.workload import Workload, decide
 
 LOGGER: Final = logging.getLogger(__name__)
 BODY_LIMIT: Final = 3 << 20
-"""Bytes of an AdmissionReview. etcd takes objects of 1.5 MiB, and an UPDATE carries two."""
+"""Bytes of an AdmissionReview. etcd accepts objects of 1.5 MiB, and an UPDATE carries two."""
 
 Object = TypeVar("Object", Pod, Workload)
 
 
 class Server:
-    """Answers admission requests, and says how it is."""
+    """Answers admission requests, probes and requests for metrics."""
 
     def __init__(self, *, settings: Settings, keeper: LeafKeeper, metrics: Metrics) -> None:
         self._settings = settings
@@ -45,7 +45,7 @@ class Server:
         self._ports = contextlib.AsyncExitStack()
         self._connections = Connections(closed=metrics.closed)
         self.serving = False
-        """Whether the admission port is open and stays open: what readiness means, together with a valid leaf."""
+        """Whether the admission port is open and stays open. With a valid leaf, the webhook is then ready."""
 
     async def start_health(self, listener: socket.socket) -> None:
         """Serves probes and metrics on this socket."""
@@ -108,8 +108,8 @@ class Server:
         return answer
 
     def _close_if_older_leaf(self, http: web.Request, answer: web.Response) -> None:
-        """A kept connection ends with the leaf that it began with: the API server then sees the new one, and its
-        connections spread over the replicas again."""
+        """A kept connection ends when the leaf that it began with is replaced. So the API server sees the new leaf, and
+        its connections spread over the replicas again."""
         serial = self._keeper.leaf.pair.serial if self._keeper.leaf else 0
         if http.transport is not None and self._began_with.setdefault(http.transport, serial) != serial:
             answer.force_close()

@@ -1,4 +1,4 @@
-"""What the installation decides about every injected container: the chart's values, as flags."""
+"""What the installation decides for every injected container."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,11 +18,11 @@ class Settings:
     """The sidecar's image, by digest where the installation pins it."""
     image_pull_policy: PullPolicy = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
-    """Appended to the pod's own; each must be in the pod's namespace."""
+    """Appended to the pod's own; each must exist in the pod's namespace."""
     resources: Amounts = DEFAULTS
     log_level: str | None = None
-    """The sidecar's, whatever its mailer says; None: the mailer's `logLevel`."""
+    """The sidecar's; None: the mailer's `logLevel`."""
     spool: DefaultSpool = ""
-    """The spool of pods that say nothing of it: none, or an emptyDir. A claim is one namespace's."""
+    """The spool of pods without a spool annotation: none, or an emptyDir. A claim belongs to one namespace."""
     openshift: bool = False
     """The platform chooses the uid (SecurityContextConstraints `restricted-v2` refuses any other)."""

@@ -1,6 +1,6 @@
 """Where a pod's sidecar keeps mail that waits for Exchange: nowhere, in an emptyDir, or on the user's own volume.
 
-It is a promise about loss, so it is never made silently: what the spool survives stands on the pod.
+A spool promises that mail is not lost, within limits. An annotation of the pod says what the spool survives.
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ class Spool:
     claim: str | None
     """The PersistentVolumeClaim that it is on; None: an emptyDir."""
     notes: tuple[str, ...]
-    """What its user has to see to, for the status annotation."""
+    """What the user has to do, for the status annotation."""
 
     def volume(self) -> dict[str, Any]:
-        """No sizeLimit: passing it would evict the app. The spool's own limits are the mailer's settings."""
+        """Without a sizeLimit, because exceeding it would evict the app. The mailer's settings limit the spool."""
         if self.claim is None:
             return {"name": names.SPOOL_VOLUME, "emptyDir": {}}
         return {"name": names.SPOOL_VOLUME, "persistentVolumeClaim": {"claimName": self.claim}}
@@ -37,7 +37,7 @@ class Spool:
         return self.claim is None
 
     def status(self) -> dict[str, str]:
-        """Which it is, and what it survives."""
+        """The kind of volume, and what the spool survives."""
         if self.claim is None:
             return {"volume": names.SPOOL_EPHEMERAL, "survives": EPHEMERAL_SURVIVES}
         return {"volume": f"claim {self.claim}", "survives": CLAIM_SURVIVES}
@@ -46,8 +46,8 @@ class Spool:
 def choose_spool(spec: PodSpec, annotated: str | None, *, settings: Settings) -> Spool | None:
     """The spool of this pod, None for none. `annotated` is the annotation, checked, or None.
 
-    A pod that ends by itself, as a Job's does, gets no emptyDir unasked: the 250 that it gave its app would end with
-    it, where a 451 would have had the Job tried again.
+    A pod that ends by itself, such as a Job's, gets an emptyDir only on request: mail that the relay has accepted with
+    a 250 would be lost with the pod. After a 451 the Job would be retried.
     """
     usual = settings.spool if _stays(spec) else ""
     chosen = usual if annotated is None else annotated
@@ -69,7 +69,7 @@ def _on_emptydir(spec: PodSpec) -> Iterator[str]:
             f"taken by then is lost: name a PersistentVolumeClaim in annotation {names.SPOOL_ANNOTATION}, or "
             f"{names.SPOOL_NONE}"
         )
-    # kubelet adds emptyDirs to what it holds against the limits of a pod (kubernetes.io, "Local ephemeral storage").
+    # kubelet counts emptyDirs against the limits of a pod (kubernetes.io, "Local ephemeral storage").
     limited = [each.name for each in spec.every_container() if each.limits("ephemeral-storage")]
     if limited:
         yield fitted(
@@ -80,8 +80,8 @@ def _on_emptydir(spec: PodSpec) -> Iterator[str]:
 
 
 def _on_claim(spec: PodSpec, claim: str, *, openshift: bool) -> Iterator[str]:
-    """Most volumes belong to root until a fsGroup gives them to a group. We do not set it: kubelet would change the
-    group of every file of the app's own volumes too. OpenShift sets it for every pod."""
+    """Most volumes belong to root until an fsGroup gives them to a group. The webhook does not set one, because kubelet
+    would change the group of every file of the app's own volumes too. OpenShift sets one for every pod."""
     if openshift or (spec.security_context and spec.security_context.fs_group is not None):
         return
     yield fitted(

@@ -13,7 +13,7 @@ WARNING_LIMIT: Final = 256
 
 
 class Reason(enum.StrEnum):
-    """Why a pod or a workload is refused. Closed: metrics, logs and docs/injection.md use the same words."""
+    """Why a pod or a workload is refused: a closed list, also in metrics, logs and docs/injection.md."""
 
     MAILER_EMPTY = "MailerEmpty"
     MAILER_NAME_INVALID = "MailerNameInvalid"
@@ -51,7 +51,7 @@ class Patch:
     operations: tuple[Operation, ...]
     mailer: str | None
     warnings: tuple[str, ...] = ()
-    """Shown by kubectl to the sender of the request, each with WARNING_PREFIX; kept whole by `fitted`."""
+    """kubectl shows them to the user. Each begins with WARNING_PREFIX and fits into WARNING_LIMIT (see `fitted`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ Verdict: TypeAlias = Patch | Denial | Untouched
 
 
 class Refused(Exception):
-    """A user's mistake, found somewhere inside the decision; the decision's edge turns it into a Denial."""
+    """A user's mistake. `inject` turns it into a Denial."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -73,6 +73,6 @@ class Refused(Exception):
 
 
 def fitted(text: str, name: str) -> str:
-    """The text, with the name where it has `{}`. Where the warning would be too long, the name is shortened."""
+    """The text with the name in place of `{}`. If the warning would be too long, the name is shortened."""
     room = WARNING_LIMIT - len(WARNING_PREFIX) - len(text) + len("{}")
     return text.replace("{}", name if len(name) <= room else name[: room - 1] + "…")

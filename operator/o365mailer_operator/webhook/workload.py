@@ -1,16 +1,17 @@
-"""The decision about a workload's own annotation: it is carried into the pod template. Pure.
+"""Copies a workload's own annotation into its pod template. Pure.
 
-`kubectl annotate deployment web o365mailer.dev/inject=noreply` is all that a user does; the template is where pods come
-from. The rule, with the workload's annotation W, its value before this request, and the template's annotation T:
+A user only runs `kubectl annotate deployment web o365mailer.dev/inject=noreply`; pods come from the template. The
+rules, with the workload's annotation W, its value before this request, and the template's annotation T:
 
-- W is there and T is not → T is made W (copy).
-- W is there and T is what W was → T is made W (follow).
-- W has gone and T is what W was → T goes (remove).
-- W is there and T says something else of its own → denied: say it in one place.
-- Everything else is none of our business, and the API server does not even ask (the matchConditions of
+- W is set and T is not → T becomes W (copy).
+- W is set and T equals the former W → T becomes W (follow).
+- W is removed and T equals the former W → T is removed.
+- W is set and T has another value of its own → denied: annotate in one place.
+- In every other case nothing happens, and the API server does not call the webhook (the matchConditions of
   charts/o365mailer/templates/admission-mutatingwebhookconfiguration.yaml).
 
-A workload that is annotated only on its template is never asked about, so it can be updated while we are away.
+The API server never calls the webhook for a workload that is annotated only on its template, so it can be updated while
+the webhook is away.
 """
 
 from collections.abc import Iterator
@@ -34,19 +35,19 @@ IN_CRONJOB = ("spec", "jobTemplate", "spec", "template")
 
 
 class JobSpec(Part, frozen=True):
-    """The spec of what a CronJob makes."""
+    """The spec of a CronJob's Jobs."""
 
     template: Pod | None = None
 
 
 class JobTemplate(Part, frozen=True):
-    """What a CronJob makes."""
+    """The template of a CronJob's Jobs."""
 
     spec: JobSpec = JobSpec()
 
 
 class Spec(Part, frozen=True):
-    """A workload's spec: the pod template is in one of two places."""
+    """A workload's spec; it has one of the two templates."""
 
     template: Pod | None = None
     job_template: JobTemplate | None = None
@@ -66,7 +67,7 @@ class Workload(Part, frozen=True):
         return self.spec.template, IN_WORKLOAD
 
     def unknown(self) -> list[tuple[str, str]]:
-        """The annotations of our group that this version does not know, each with the metadata that it is in."""
+        """The annotations of our group that this version does not know, each with the path of its metadata."""
         template, path = self.place()
         inner = template.metadata.annotations if template else None
         return [
@@ -113,10 +114,10 @@ def _conflict(wanted: str, present: str, path: tuple[str, ...]) -> Denial:
 
 
 def _new_unknown(new: Workload, old: Workload | None) -> Denial | None:
-    """The refusal of an annotation of ours that this version does not know.
+    """The refusal of an annotation of our group that this version does not know.
 
-    Not where it was there before, nor on what a controller makes (a CronJob's Job): a rolled-back operator refuses only
-    what a person has just written.
+    An annotation from before is not refused, nor one on an object that a controller makes (a CronJob's Job): after a
+    rollback the operator refuses only what a person has just written.
     """
     before = set(old.unknown()) if old else set()
     unknown = [found for found in new.unknown() if found not in before]
@@ -131,7 +132,7 @@ def _new_unknown(new: Workload, old: Workload | None) -> Denial | None:
 
 
 def _without_effect(workload: Metadata, template: Metadata, path: tuple[str, ...]) -> Iterator[str]:
-    """Only the mailer's name is carried: a user who writes `spool` on the workload would believe in a spool."""
+    """Only the mailer's name is copied. A user who writes `spool` on the workload should not expect a spool."""
     for key in sorted(names.USER_ANNOTATIONS - {names.INJECT_ANNOTATION}):
         if workload.annotation(key) is not None and template.annotation(key) is None:
             yield (
@@ -149,8 +150,8 @@ def _old_pods(new: Workload, old: Workload | None) -> Iterator[str]:
 
 
 def _carry(wanted: str, template: Pod, path: tuple[str, ...], *, namespace: str, settings: Settings) -> Verdict:
-    """The template with the annotation, unless its pods would then be refused: their denial would be an event on a
-    ReplicaSet, which nobody reads, so it is said here, to the person who annotates."""
+    """The template with the annotation, unless its pods would then be refused. The refusal of a pod is only an Event of
+    its ReplicaSet, so the person who annotates the workload gets it here."""
     annotations = {**(template.metadata.annotations or {}), names.INJECT_ANNOTATION: wanted}
     metadata = msgspec.structs.replace(template.metadata, annotations=annotations)
     foreseen = inject(msgspec.structs.replace(template, metadata=metadata), namespace=namespace, settings=settings)
