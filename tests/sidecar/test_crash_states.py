@@ -30,10 +30,10 @@ from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message import body as body_module
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool import entry, files, partition
-from o365mailer_sidecar.spool.disk import Disk, Filesystem
+from o365mailer_sidecar.spool.disk import Disk
 
 
-class Unsynced(Filesystem):
+class Unsynced(Disk):
     """For the recovery after the crash, of which there are thousands."""
 
     def sync(self, file: int) -> None:

@@ -15,7 +15,7 @@ from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.body import MEMORY, Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.message import Message
-from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Event, QueueEntry, SpoolLimits, header_line
 
 BODIES = {
@@ -49,7 +49,7 @@ async def test_a_large_message_that_changes_while_it_is_stored_is_not_acknowledg
     large = body(BODIES["large"])
     assert large.file
 
-    class Meddling(Filesystem):
+    class Meddling(Disk):
         """Changes the scratch file after it was read for the checksum."""
 
         meddles = True
@@ -328,7 +328,7 @@ async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> 
 
 
 async def test_a_store_that_nobody_waits_for_any_more_leaves_nothing(tmp_path: Path) -> None:
-    class Slow(Filesystem):
+    class Slow(Disk):
         """Holds a message's fsync until it is told."""
 
         def __init__(self) -> None:

@@ -16,7 +16,7 @@ from support.spooled import RECEIVED, Reports, body, envelope, files, octets, re
 
 from o365mailer_sidecar.errors import SpoolFull, StoreFailed
 from o365mailer_sidecar.message.message import Message
-from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Event
 from o365mailer_sidecar.spool.files import BATCH
 from o365mailer_sidecar.spool.spool import Spool
@@ -24,7 +24,7 @@ from o365mailer_sidecar.spool.spool import Spool
 CONTENT = b"Subject: test\r\n\r\n" + b"x" * 5_000 + b"\r\n"
 
 
-class Failing(Filesystem):
+class Failing(Disk):
     """Fails once at one kind of call, and counts the syncs of each file by its path."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ async def test_entries_whose_directory_was_not_synced_are_never_used(tmp_path: P
 
 
 async def test_a_few_entries_are_used_where_there_is_room_for_no_more(tmp_path: Path) -> None:
-    class Three(Filesystem):
+    class Three(Disk):
         """Makes three."""
 
         made = 0

@@ -8,7 +8,7 @@ import pytest
 from support.spooled import RECEIVED, Reports, body, envelope, spool_in
 
 from o365mailer_sidecar.message.message import Message
-from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.disk import Disk
 
 
 async def left(directory: Path, *queue_ids: str) -> None:
@@ -36,7 +36,7 @@ async def test_a_partition_from_a_backup_that_left_empty_directories_out_is_take
         assert descriptors() == before, "no lock is kept"
 
 
-class Stuck(Filesystem):
+class Stuck(Disk):
     """Some files cannot be moved."""
 
     def rename(self, source: str, target: str) -> None:

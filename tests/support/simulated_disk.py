@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.disk import Disk
 
 DIRECTORY = -1
 """Stands for an inode where an entry names a directory."""
@@ -63,7 +63,7 @@ class State:
         return state
 
 
-class RecordingDisk(Filesystem):
+class RecordingDisk(Disk):
     """Does everything really, and writes it down. `deaf_to` names a kind of sync that is not believed to happen."""
 
     def __init__(self, root: Path, *, deaf_to: str = "") -> None:

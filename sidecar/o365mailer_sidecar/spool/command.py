@@ -19,7 +19,7 @@ import msgspec
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Damaged, WrongCommandLine
 from o365mailer_sidecar.spool import inspect
-from o365mailer_sidecar.spool.disk import Filesystem
+from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Event, EventName
 from o365mailer_sidecar.spool.inspect import SpoolFile, everything, named
 from o365mailer_sidecar.spool.partition import LOCK, Owner, namespace, started
@@ -75,7 +75,7 @@ def told(partition: Path) -> str:
 # Exit status: 0, 1 when a message could not be changed, 2 for a wrong command line or a directory that is no spool.
 
 
-DISK: Final = Filesystem()
+DISK: Final = Disk()
 
 VERBS: Final = {
     "ls": "list the messages; dead letters and damaged ones too",

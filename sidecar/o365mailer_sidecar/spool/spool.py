@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVar
 
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.message import Message
-from o365mailer_sidecar.spool.disk import Disk, Filesystem
+from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Changes, Event, QueueEntry, SpoolLimits
 from o365mailer_sidecar.spool.files import MessageFiles, telling
 from o365mailer_sidecar.spool.partition import Partition, abandoned, locked, neighbours
@@ -231,7 +231,7 @@ class Spool:
         cls, directory: Path, *, now: Callable[[], datetime], report: Report, disk: Disk | None = None
     ) -> "Spool":
         """Lock a slot of `directory`, and see to what a crash left half done. Raises SpoolUnusable."""
-        disk = disk or Filesystem()
+        disk = disk or Disk()
         spool = cls(locked(directory, disk=disk), disk=disk, now=now, report=report)
         spool.recovery.begin()
         return spool
