@@ -15,7 +15,7 @@ from o365mailer_sidecar.smtp import commands
      (b"from: <a@b.c>", Sender(address="a@b.c")),
      (b"FROM:a@b.c", Sender(address="a@b.c")),
      (b"FROM:<>", Sender(address="")),
-     (b'FROM:<"a b>c"@d.e> SIZE=12', Sender(address='"a b>c"@d.e', size=12)),
+     (b'FROM:<"a b>c"@d.e> SIZE=12', Sender(address='"a b>c"@d.e')),
      (b'FROM:<"a@b"@c.d>', Sender(address='"a@b"@c.d')),
      (b"FROM:<@x.y,@z.w:a@b.c>", Sender(address="a@b.c")),
      ("FROM:<ä@b.c> SMTPUTF8".encode(), Sender(address="ä@b.c", smtputf8=True)),
@@ -25,7 +25,9 @@ from o365mailer_sidecar.smtp import commands
      (b"FROM:<a@b.c> AUTH=<>", Sender(address="a@b.c"))],
 )  # fmt: skip
 def test_mail_is_read(argument: bytes, expected: Sender) -> None:
-    assert commands.parse_sender(argument) == expected
+    sender, size = commands.parse_sender(argument)
+    assert sender == expected
+    assert size == (12 if b"SIZE=12" in argument else 0)
 
 
 def test_rcpt_is_read() -> None:
@@ -72,7 +74,7 @@ def test_a_wrong_rcpt_says_what_is_wrong(argument: bytes, reply: str) -> None:
 @given(argument=st.binary(max_size=200))
 def test_what_is_handed_on_never_ends_a_line_or_an_address(argument: bytes) -> None:
     try:
-        sender = commands.parse_sender(b"FROM:" + argument)
+        sender, _ = commands.parse_sender(b"FROM:" + argument)
     except Refused:
         return
     text = " ".join((sender.address, *sender.parameters))

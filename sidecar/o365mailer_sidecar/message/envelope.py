@@ -1,8 +1,13 @@
-"""The envelope of one message: who sends it, to whom, and what was asked for on the way (RFC 5321 §2.3.1)."""
+"""The envelope of one message: its sender, its recipients and their parameters (RFC 5321 §2.3.1).
+
+The header of a spooled file holds `Sender` and `Recipient` as they are: their members are part of the file's format.
+"""
 
 import re
 from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from o365mailer_sidecar.reply import Reply
 
@@ -18,21 +23,17 @@ def domains(address: str) -> int:
     return address.count("@") if address.count("@") < 2 else re.sub(QUOTED, "", address).count("@")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
+class Recipient(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One forward-path, and the DSN parameters that came with it (RFC 3461 §4.1, §4.2), as the app wrote them."""
 
     address: str
     parameters: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The reverse-path (empty for `<>`), and the parameters of MAIL that matter further on."""
 
     address: str
-    size: int = 0
-    """Octets, as announced; 0 when they were not."""
     smtputf8: bool = False
     """The app asked for internationalized addresses or headers (RFC 6531)."""
     parameters: tuple[str, ...] = ()
@@ -66,6 +67,8 @@ class EnvelopeDraft:
 
     queue_id: str
     sender: Sender
+    size: int
+    """Bytes that the app announced; 0 when it announced none."""
     recipients: list[Recipient] = field(default_factory=list)
     refusal: Reply | None = None
     """The reply to the last recipient that was refused."""

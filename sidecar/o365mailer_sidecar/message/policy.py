@@ -166,7 +166,7 @@ def applied(policy: Policy, envelope: Envelope, header: Header) -> Applied:
 
 
 def _sent_by(sender: Sender, mailbox: str) -> Sender:
-    return Sender(address=mailbox, size=sender.size, smtputf8=sender.smtputf8, parameters=sender.parameters)
+    return Sender(address=mailbox, smtputf8=sender.smtputf8, parameters=sender.parameters)
 
 
 def _silent(parameters: tuple[str, ...]) -> tuple[str, ...]:

@@ -57,11 +57,11 @@ def _verb(word: bytes) -> str:
 
 
 @lru_cache(maxsize=8)  # and the same of itself
-def parse_sender(argument: bytes) -> Sender:
-    """What `MAIL` says. Raises Refused."""
+def parse_sender(argument: bytes) -> tuple[Sender, int]:
+    """What `MAIL` says: the sender, and the announced size in bytes, 0 when there is none. Raises Refused."""
     address, given = _path_and_parameters(argument, b"FROM:", MAIL_PARAMETERS, replies.MAIL_SYNTAX)
     size = int(given.get("SIZE") or 0)
-    return Sender(address=address, size=size, smtputf8="SMTPUTF8" in given, parameters=_handed_on(given))
+    return Sender(address=address, smtputf8="SMTPUTF8" in given, parameters=_handed_on(given)), size
 
 
 def parse_recipient(argument: bytes) -> Recipient:
@@ -224,8 +224,8 @@ class Commands:
         if self.transaction:
             raise Refused(replies.NESTED_MAIL)
         terms = self.handler.terms()
-        transaction = EnvelopeDraft(self.new_queue_id(), parse_sender(argument))
-        if transaction.sender.size > terms.size_limit:
+        transaction = EnvelopeDraft(self.new_queue_id(), *parse_sender(argument))
+        if transaction.size > terms.size_limit:
             reply = replies.filled(replies.TOO_BIG, limit=terms.size_limit)
             self._audit_refusal(transaction, reply, reason="content")
             raise Refused(reply)
@@ -316,7 +316,7 @@ class Commands:
 
     def _audit_refusal(self, transaction: EnvelopeDraft, reply: Reply, *, reason: str) -> None:
         envelope = transaction.envelope(protocol=self._protocol())
-        self.handler.refused(envelope, reply, size=transaction.sender.size, reason=reason)
+        self.handler.refused(envelope, reply, size=transaction.size, reason=reason)
 
     def _protocol(self) -> str:
         return self.protocol_name + "A" if self.authenticated and self.protocol_name == "ESMTP" else self.protocol_name

@@ -46,21 +46,6 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 EventName = Literal["attempt", "hold", "release", "retry", "note"]
 
 
-class HeaderSender(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The reverse-path, and what MAIL said with it."""
-
-    address: str
-    smtputf8: bool = False
-    parameters: tuple[str, ...] = ()
-
-
-class HeaderRecipient(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A forward-path, and what RCPT said with it."""
-
-    address: str
-    parameters: tuple[str, ...] = ()
-
-
 class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The first line."""
 
@@ -68,8 +53,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     queue_id: str
     received: datetime
     protocol: str
-    sender: HeaderSender
-    recipients: tuple[HeaderRecipient, ...]
+    sender: Sender
+    recipients: tuple[Recipient, ...]
     eight_bit: bool
     size: int
     """Octets of the message."""
@@ -81,14 +66,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         done = frozenset(settled)
         return Envelope(
             queue_id=self.queue_id,
-            sender=Sender(
-                address=self.sender.address, smtputf8=self.sender.smtputf8, parameters=self.sender.parameters
-            ),
-            recipients=tuple(
-                Recipient(address=to.address, parameters=to.parameters)
-                for to in self.recipients
-                if to.address not in done
-            ),
+            sender=self.sender,
+            recipients=tuple(to for to in self.recipients if to.address not in done),
             protocol=self.protocol,
         )
 
@@ -118,12 +97,8 @@ def header_line(message: Message) -> bytes:
         queue_id=envelope.queue_id,
         received=message.received,
         protocol=envelope.protocol,
-        sender=HeaderSender(
-            address=envelope.sender.address,
-            smtputf8=envelope.sender.smtputf8,
-            parameters=envelope.sender.parameters,
-        ),
-        recipients=tuple(HeaderRecipient(address=to.address, parameters=to.parameters) for to in envelope.recipients),
+        sender=envelope.sender,
+        recipients=envelope.recipients,
         eight_bit=body.eight_bit,
         size=len(body),
         crc32="",
