@@ -71,9 +71,9 @@ class SpoolJudge:
         self.told["whole"] += 1
         assert arrived == content
         assert found.header.envelope(settled=()) == ENVELOPE
-        stored = found.stored()
+        stored = found.queued()
         assert 0 <= stored.recipients <= len(TO)
-        assert {to.address for to in found.header.envelope(settled=found.standing.settled).recipients} <= {
+        assert {to.address for to in found.header.envelope(settled=found.settled).recipients} <= {
             to.address for to in TO
         }
 

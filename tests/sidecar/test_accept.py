@@ -133,7 +133,7 @@ class House:
         )
         self.failures: list[BaseException] = []
         log.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
-        self.spool = Spool.opened(folder, now=clock.now, report=lambda *_, **__: None)
+        self.spool = Spool(folder, now=clock.now, report=lambda *_, **__: None)
         finisher = Finisher(context, self.spool, queue_id=lambda: "NOTICE")
         self.scheduler = Scheduler(context, self.spool, self.exchange, finisher, apps=lambda: len(self.relay.running))
         self.scheduler.knows_all()

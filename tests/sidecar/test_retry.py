@@ -98,7 +98,7 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
     with spool_in(tmp_path) as spool:
         spool.now = times.clock.now
         dead = await spool.store(Message(envelope("DEAD1"), body(), RECEIVED))
-        await spool.bury(dead, Event(at=RECEIVED, event="attempt", refused={"a@example.com": "550 no"}))
+        await spool.move_to_dead(dead, Event(at=RECEIVED, event="attempt", refused={"a@example.com": "550 no"}))
         buried = times.day.timestamp()
         os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))
         unused: Any = None

@@ -16,7 +16,7 @@ from o365mailer_sidecar.message.body import MEMORY, Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.disk import Disk
-from o365mailer_sidecar.spool.entry import Event, QueueEntry, SpoolLimits, header_line
+from o365mailer_sidecar.spool.entry import Event, QueueEntry, header_line
 
 BODIES = {
     "small": b"Subject: small\r\n\r\n.dots\r\n..\r\n",
@@ -65,7 +65,7 @@ async def test_a_large_message_that_changes_while_it_is_stored_is_not_acknowledg
     with spool_in(tmp_path, disk=Meddling()) as spool:
         with pytest.raises(StoreFailed, match="it cannot be read back: its checksum is wrong"):
             await spool.store(Message(envelope(), large, RECEIVED))
-        assert (files(tmp_path), spool.depth) == ({}, 0)
+        assert (files(tmp_path), len(spool.messages)) == ({}, 0)
         await spool.store(Message(envelope(), large, RECEIVED))
     with spool_in(tmp_path) as spool:
         (found,) = spool.recovered()
@@ -144,7 +144,7 @@ async def test_what_happened_to_a_message_is_known_after_a_restart(tmp_path: Pat
     with spool_in(tmp_path) as spool:
         (again,) = spool.recovered()
         assert (again.attempts, again.due, again.recipients, again.refused) == (2, due, 1, 1)
-        assert again.octets == spool.octets == len(files(tmp_path)["A"])
+        assert again.file_size == spool.size == len(files(tmp_path)["A"])
         opened = await spool.open(again)
         left, message = opened.envelope, opened.body
         message.close()
@@ -154,9 +154,9 @@ async def test_what_happened_to_a_message_is_known_after_a_restart(tmp_path: Pat
 async def test_a_message_that_is_sent_leaves_nothing(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         stored = await spool.store(Message(envelope(), body(), RECEIVED))
-        assert (spool.depth, spool.oldest) == (1, RECEIVED)
+        assert (len(spool.messages), spool.oldest) == (1, RECEIVED)
         await spool.remove(stored)
-        assert (spool.depth, spool.octets, spool.oldest) == (0, 0, None)
+        assert (len(spool.messages), spool.size, spool.oldest) == (0, 0, None)
         with pytest.raises(Gone):
             await spool.open(stored)
     assert not list((tmp_path / "0" / "queue").iterdir()), "spares are removed too"
@@ -166,8 +166,8 @@ async def test_a_dead_letter_keeps_the_message_and_its_reason(tmp_path: Path) ->
     with spool_in(tmp_path) as spool:
         stored = await spool.store(Message(envelope(), body(BODIES["small"]), RECEIVED))
         refused = {"a@example.com": "550 5.1.1 unknown"}
-        await spool.bury(stored, Event(at=RECEIVED, event="attempt", outcome="refused", refused=refused))
-        assert (spool.depth, spool.octets, spool.dead) == (0, 0, 1)
+        await spool.move_to_dead(stored, Event(at=RECEIVED, event="attempt", outcome="refused", refused=refused))
+        assert (len(spool.messages), spool.size, spool.dead) == (0, 0, 1)
     (letter,) = files(tmp_path, "dead").values()
     assert BODIES["small"] in letter
     assert b"550 5.1.1 unknown" in letter
@@ -193,7 +193,7 @@ async def test_a_message_that_was_refused_for_some_becomes_a_dead_letter_when_no
 async def test_dead_letters_are_deleted_after_their_time(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
         for queue_id in ("OLD", "NEW"):
-            await spool.bury(await spool.store(Message(envelope(queue_id), body(), RECEIVED)))
+            await spool.move_to_dead(await spool.store(Message(envelope(queue_id), body(), RECEIVED)))
         os.utime(tmp_path / "0" / "dead" / "OLD", (0, 0))
         assert spool.expire_dead(keep=7 * 86400.0) == 1
     assert files(tmp_path, "dead").keys() == {"NEW"}
@@ -217,7 +217,7 @@ async def test_what_is_stored_while_the_rest_is_recovered_is_not_recovered_too(t
         assert next(found).queue_id == "A"
         await spool.store(Message(envelope("C"), body(), RECEIVED))
         assert [stored.queue_id for stored in found] == ["B"]
-        assert spool.depth == 3
+        assert len(spool.messages) == 3
 
 
 @pytest.mark.parametrize(
@@ -256,8 +256,8 @@ async def test_a_damaged_message_is_set_aside_and_never_sent(tmp_path: Path, dam
                 assert stored.queue_id == "2990A37EA2F3"
             else:
                 assert stored.queue_id == "WHOLE"
-        assert (spool.depth, spool.damaged) == (1, 1)
-        assert spool.octets == len(files(tmp_path)["WHOLE"])
+        assert (len(spool.messages), spool.damaged) == (1, 1)
+        assert spool.size == len(files(tmp_path)["WHOLE"])
     assert reports.named("spool_damaged") == [{"queue_id": "2990A37EA2F3", "reason": reason}]
     assert files(tmp_path, "damaged") == {"2990A37EA2F3": damaged}, "as it was, for a person to look at"
 
@@ -270,14 +270,14 @@ async def test_a_message_that_is_damaged_while_it_waits_is_set_aside_when_it_is_
             touch = {
                 "A": spool.open(stored),
                 "B": spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=False),
-                "C": spool.bury(stored, Event(at=RECEIVED, event="attempt")),
+                "C": spool.move_to_dead(stored, Event(at=RECEIVED, event="attempt")),
             }
             for name, work in touch.items():
                 if name != queue_id:
                     work.close()
             with pytest.raises(Damaged):
                 await touch[queue_id]
-        assert (spool.depth, spool.octets, spool.damaged) == (0, 0, 3)
+        assert (len(spool.messages), spool.size, spool.damaged) == (0, 0, 3)
 
 
 async def test_a_message_repaired_by_hand_is_sent(tmp_path: Path) -> None:
@@ -313,17 +313,17 @@ async def test_a_line_that_a_crash_tore_spoils_no_other(tmp_path: Path) -> None:
 @pytest.mark.promise("memory-and-disk-are-bounded")
 async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> None:
     with spool_in(tmp_path) as spool:
-        spool.limits = SpoolLimits(octets=2**20, messages=2)
+        spool.max_size, spool.max_messages = 2**20, 2
         jobs = [spool.store(Message(envelope(f"A{number}"), body(), RECEIVED)) for number in range(3)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == ["QueueEntry", "QueueEntry", "SpoolFull"]
         first = next(result for result in results if isinstance(result, QueueEntry))
         await spool.remove(first)
         await spool.store(Message(envelope("B"), body(), RECEIVED))
-        spool.limits = SpoolLimits(octets=spool.octets + 100, messages=100)
+        spool.max_size, spool.max_messages = spool.size + 100, 100
         with pytest.raises(SpoolFull, match=r"octets \(delivery\.spool\.maxSize\)"):
             await spool.store(Message(envelope("C"), body(b"x" * 99 + b"\r\n"), RECEIVED))
-        assert spool.index.reserved == spool.index.storing == 0
+        assert spool.storing_size == spool.storing == 0
         await spool.store(Message(envelope("D"), body(b"x" * 98 + b"\r\n"), RECEIVED))
 
 
@@ -354,7 +354,7 @@ async def test_a_store_that_nobody_waits_for_any_more_leaves_nothing(tmp_path: P
         spool.threads.shutdown()
         for _ in range(3):
             await asyncio.sleep(0)
-        assert spool.depth == 1
+        assert len(spool.messages) == 1
         assert files(tmp_path).keys() == {"A"}
 
 

@@ -33,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from o365mailer_sidecar.spool.spool import Spool
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
-spool = Spool.opened(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
+spool = Spool(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
 list(spool.recovered())
 print("ready", flush=True)
 while True:
@@ -76,7 +76,7 @@ async def filled(directory: Path) -> Path:
         await spool.record(tried, event, durable=True)
         dead = await spool.store(Message(envelope("DEAD3"), body(CONTENT), RECEIVED))
         refused = {"a@example.com": "550 5.7.60 denied"}
-        await spool.bury(
+        await spool.move_to_dead(
             dead,
             Event(at=RECEIVED, event="attempt", outcome="refused", reply="550 5.7.60 denied", refused=refused),
         )

@@ -92,7 +92,7 @@ async def test_a_call_that_fails_means_not_kept_and_is_never_tried_again_on_the_
             await spool.store(Message(envelope("A"), body(CONTENT), RECEIVED))
         assert isinstance(failure.value, SpoolFull) == (code != errno.EIO)
         assert reports.named("spool_failed")
-        assert (spool.depth, spool.octets, spool.index.reserved, files(tmp_path)) == (0, 0, 0, {})
+        assert (len(spool.messages), spool.size, spool.storing_size, files(tmp_path)) == (0, 0, 0, {})
         await spool.store(Message(envelope("B"), body(CONTENT), RECEIVED))
         assert set(disk.synced_files().values()) <= {1}, "no file is synced twice"
     with spool_in(tmp_path) as spool:
@@ -192,7 +192,7 @@ async def test_an_event_whose_try_failed_after_it_was_written_counts_once(tmp_pa
         stored = await spool.store(Message(envelope("A"), body(), RECEIVED))
         disk.fails = call, 5
         with pytest.raises(StoreFailed):
-            await spool.bury(stored, refused)
+            await spool.move_to_dead(stored, refused)
         await spool.record(stored, refused, durable=True)
         assert stored.attempts == 1
     with spool_in(tmp_path) as spool:

@@ -49,8 +49,8 @@ def test_the_example_of_the_document_is_read_as_it_says() -> None:
     found, message = read(documented())
     assert message == b"Subject: invoice\r\n\r\nHello\r\n"
     assert [to.parameters for to in found.header.recipients] == [("NOTIFY=FAILURE",), ()]
-    assert (found.standing.held, found.standing.attempts, found.standing.settled) == (True, 1, {"c@example.com"})
-    assert found.standing.due == datetime(2026, 11, 26, 0, 1, 39, tzinfo=UTC)
+    assert (found.held, found.attempts, found.settled) == (True, 1, {"c@example.com"})
+    assert found.due == datetime(2026, 11, 26, 0, 1, 39, tzinfo=UTC)
     assert found.unread == 0
 
 

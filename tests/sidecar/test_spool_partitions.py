@@ -19,7 +19,7 @@ import sys, time
 from datetime import UTC, datetime
 from pathlib import Path
 from o365mailer_sidecar.spool.spool import Spool
-spool = Spool.opened(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
+spool = Spool(Path(sys.argv[1]), now=lambda: datetime.now(UTC), report=print)
 print(spool.partition.path.name, len(list(spool.recovered())), flush=True)
 sys.stdin.read()
 """
@@ -67,13 +67,13 @@ async def test_a_process_that_lives_takes_what_others_have_left(tmp_path: Path) 
                 assert other.partition.path.name == "1"
                 for queue_id in queue_ids:
                     stored = await other.store(Message(envelope(queue_id), body(), RECEIVED))
-                await other.bury(stored)
+                await other.move_to_dead(stored)
                 assert await spool.take_over() == [], "it still runs"
             (taken,) = await spool.take_over()
             assert taken.queue_id == queue_ids[0]
             assert await spool.take_over() == []
             (await spool.open(taken)).body.close()
-        assert spool.depth == 2
+        assert len(spool.messages) == 2
         assert files(tmp_path).keys() == {"A", "C"}
         assert files(tmp_path, "dead").keys() == {"B", "D"}
 

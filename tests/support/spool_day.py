@@ -51,7 +51,7 @@ async def buried(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
     """Refused for good."""
     disk.mark("burying", queue_id)
     refused = dict.fromkeys(RECIPIENTS, "550 no")
-    await spool.bury(spool.messages[queue_id], Event(at=RECEIVED, event="attempt", refused=refused))
+    await spool.move_to_dead(spool.messages[queue_id], Event(at=RECEIVED, event="attempt", refused=refused))
 
 
 async def a_day(spool: Spool, disk: RecordingDisk) -> None:
@@ -65,7 +65,7 @@ async def a_day(spool: Spool, disk: RecordingDisk) -> None:
     await settled(spool, disk, "D", "two@example.com", durable=False)
     await asyncio.gather(stored(spool, disk, "E"), stored(spool, disk, "F"))
     await removed(spool, disk, "E")
-    spool.files.doubted.add("F")  # as if an fsync of it had failed: it is copied
+    spool.files.unsynced.add("F")  # as if an fsync of it had failed: it is copied
     await settled(spool, disk, "F", "one@example.com", durable=True)
 
 

@@ -30,7 +30,7 @@ class Reports(list[tuple[str, dict[str, str | int]]]):
 def spool_in(directory: Path, *, disk: Disk | None = None, reports: Reports | None = None) -> Iterator[Spool]:
     """One that is closed afterwards, as when the process ends."""
     report = Reports() if reports is None else reports
-    spool = Spool.opened(directory, now=lambda: RECEIVED + timedelta(hours=1), report=report, disk=disk)
+    spool = Spool(directory, now=lambda: RECEIVED + timedelta(hours=1), report=report, disk=disk)
     try:
         yield spool
     finally:

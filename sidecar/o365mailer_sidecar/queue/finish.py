@@ -97,7 +97,7 @@ class Finisher:
         """Whether it has left the queue."""
         try:
             if event.refused or stored.refused:
-                await self.spool.bury(stored, event)
+                await self.spool.move_to_dead(stored, event)
             else:
                 await self.spool.remove(stored)
         except StoreFailed as error:

@@ -87,7 +87,7 @@ class Scheduler:
         self.spool, self.upstream, self.finisher, self.apps = spool, upstream, finisher, apps
         self.directory, self.clock, self.dice, self.log = context.directory, context.clock, context.dice, context.log
         finisher.deliver = self.take
-        self.health = MailboxHealth(context, waiting=lambda: spool.depth)
+        self.health = MailboxHealth(context, waiting=lambda: len(spool.messages))
         self.heap = RetryHeap()
         self.flying: dict[asyncio.Task[None], tuple[QueueEntry, Attempt]] = {}
         self.entrusted: set[QueueEntry] = set()
@@ -236,7 +236,8 @@ class Scheduler:
                 enhanced=result.reply.enhanced,
             )
             if result.reason == DAMAGED:
-                self.spool.set_aside(stored, Damaged("its file changed while it was sent; nothing was delivered"))
+                damage = Damaged("its file changed while it was sent; nothing was delivered")
+                self.spool.set_aside(stored.queue_id, damage)
             else:
                 with suppress(Damaged):
                     await self.settle(stored, message, result, attempt)

@@ -16,7 +16,7 @@ from o365mailer_sidecar.queue.accept import QueueAcceptor
 from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.scanner import SpoolScanner
 from o365mailer_sidecar.queue.scheduler import Scheduler
-from o365mailer_sidecar.spool.entry import QueueEntry, SpoolLimits
+from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.submit import Upstream
@@ -48,7 +48,7 @@ class QueueService:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         self.scanner: SpoolScanner | None = None
         report: Callable[..., None] = context.log.event
-        self.spool = Spool.opened(path, now=self.clock.now, report=report)
+        self.spool = Spool(path, now=self.clock.now, report=report)
         finisher = Finisher(context, self.spool, queue_id=queue_id)
         scheduler = Scheduler(context, self.spool, upstream, finisher, apps=apps)
         self.scanner = SpoolScanner(context, self.spool, scheduler, expiry=finisher.expiry)
@@ -59,8 +59,8 @@ class QueueService:
     def watch(self, metrics: Metrics) -> None:
         """Show what is in it."""
         spool = self.spool
-        metrics.watch("spool_messages", lambda: spool.depth)
-        metrics.watch("spool_bytes", lambda: spool.octets)
+        metrics.watch("spool_messages", lambda: len(spool.messages))
+        metrics.watch("spool_bytes", lambda: spool.size)
         metrics.watch("spool_oldest_age_seconds", self._oldest_age)
         metrics.watch("spool_dead_messages", lambda: spool.dead)
         metrics.watch("spool_damaged_messages", lambda: spool.damaged)
@@ -98,12 +98,12 @@ class QueueService:
         """The mailer directory may have changed: obey new limits, and try again what waited for a token."""
         seen = self.directory.settings, self.directory.token
         if seen == self.seen:
-            if self.spool.depth:  # what was in the way may be gone all the same: a clock is right, a restriction off
+            if self.spool.messages:  # what was in the way may be gone all the same: a clock is right, a restriction off
                 self.acceptor.scheduler.wake()
             return
         self.seen = seen
         spool = (seen[0].delivery if seen[0] else Delivery()).spool
-        self.spool.limits = SpoolLimits(octets=byte_count(spool.max_size), messages=spool.max_messages)
+        self.spool.max_size, self.spool.max_messages = byte_count(spool.max_size), spool.max_messages
         self.acceptor.scheduler.look_again()
 
     def begin_last_round(self, *, within: float) -> None:

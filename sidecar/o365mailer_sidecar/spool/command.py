@@ -1,7 +1,10 @@
-"""Telling the process that has a slot to look at its files again: SIGHUP, and only to that process.
+"""`o365mailer-sidecar spool …`: a person looks at the spool and changes it, by its files and a signal to its process.
 
-The sidecar's program is execute-only in its image, so that no other process can read what it has open. So its owner is
-known by what it wrote into its lock file, its pid and its start, and by the lock itself, not by its descriptors.
+Exit status: 0, 1 when a message could not be changed, 2 for a wrong command line or a directory that is no spool.
+
+After a change the process that has the partition gets SIGHUP, and no other process. The image's program is
+execute-only, so that no process can read what another has open. The command knows the owner by what it wrote into its
+lock file, its pid and its start, and by the lock itself.
 """
 
 import argparse
@@ -21,59 +24,8 @@ from o365mailer_sidecar.errors import Damaged, WrongCommandLine
 from o365mailer_sidecar.spool import inspect
 from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Event, EventName
-from o365mailer_sidecar.spool.inspect import SpoolFile, everything, named
+from o365mailer_sidecar.spool.inspect import STATES, SpoolFile, everything, named
 from o365mailer_sidecar.spool.partition import LOCK, Owner, namespace, started
-
-
-def holder(partition: Path) -> Owner | None:
-    """Who wrote the lock file, whether it still lives or not."""
-    try:
-        return msgspec.json.decode((partition / LOCK).read_bytes(), type=Owner)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def locked(partition: Path) -> bool:
-    """Whether a process has it now. Raises OSError."""
-    with (partition / LOCK).open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def told(partition: Path) -> str:
-    """Send it the signal; what came of it, for a person. Nothing is lost either way: the files say what to do."""
-    owner, nobody = (
-        holder(partition),
-        f"no process has partition {partition.name}: the next that starts on it sees the change",
-    )
-    if owner is None:
-        return nobody
-    if owner.namespace != namespace() or not owner.started or not started(os.getpid()):
-        return (
-            f"partition {partition.name} belonged last to process {owner.pid} of '{owner.host}', which cannot be told "
-            "from here: it sees the change at the message's next attempt, or when it starts again"
-        )
-    if started(owner.pid) != owner.started:  # it has ended, and its pid may be another's by now
-        return nobody
-    try:
-        if not locked(partition):  # it has let go: it is ending, and SIGHUP is not for it any more
-            return nobody
-        os.kill(owner.pid, signal.SIGHUP)
-    except ProcessLookupError:
-        return nobody
-    except PermissionError:
-        return f"process {owner.pid} is another user's and was not told; send it SIGHUP: kill -HUP {owner.pid}"
-    return f"process {owner.pid} was told"
-
-
-# --- spool_command --------------------
-# `o365mailer-sidecar spool …`: the spool in a person's hands. Files, and a signal to the process; no other way in.
-#
-# Exit status: 0, 1 when a message could not be changed, 2 for a wrong command line or a directory that is no spool.
-
 
 DISK: Final = Disk()
 
@@ -89,7 +41,7 @@ VERBS: Final = {
 
 
 class Refusal(Exception):
-    """One message cannot be changed so; the text says why."""
+    """This message cannot be changed in this way; the text says why."""
 
 
 def main(
@@ -99,32 +51,22 @@ def main(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     output: TextIO | None = None,
 ) -> int:
-    """Do what the arguments behind `spool` say."""
+    """Run the arguments after `spool`; the exit status."""
     chosen = parser().parse_args(arguments)
     out = output or sys.stdout
     try:
-        directory = _directory(getattr(chosen, "spool_dir", None), environment)
-        found = everything(directory)
+        found = everything(_directory(getattr(chosen, "spool_dir", None), environment))
         if chosen.verb == "ls":
             shown = [each for each in found if not chosen.state or each.state in chosen.state]
-            text = (
-                inspect.as_json([inspect.facts(each) for each in shown]) if chosen.json else inspect.table(shown, now())
-            )
-            out.write(text)
+            facts = [inspect.facts(each) for each in shown]
+            out.write(inspect.as_json(facts) if chosen.json else inspect.table(shown, now()))
             return 0
         if chosen.verb == "show":
-            one = named(chosen.queue_id, found)
-            try:
-                out.write(_shown(one, chosen, now()))
-            except OSError as error:
-                _complain(one, error)
-                return 1
-            return 0
-        wanted = (
-            [each for each in found if each.state == "queued"]
-            if chosen.verb == "flush"
-            else [named(queue_id, found) for queue_id in chosen.queue_ids]
-        )
+            return _show(named(chosen.queue_id, found), chosen, now(), out)
+        if chosen.verb == "flush":
+            wanted = [each for each in found if each.state == "queued"]
+        else:
+            wanted = [named(queue_id, found) for queue_id in chosen.queue_ids]
     except WrongCommandLine as error:
         sys.stderr.write(f"o365mailer-sidecar spool: {error}\n")
         return 2
@@ -146,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         if verb in ("ls", "show"):
             each.add_argument("--json", action="store_true", help="for a program")
         if verb == "ls":
-            each.add_argument("--state", action="append", choices=("queued", "held", "dead", "damaged"))
+            each.add_argument("--state", action="append", choices=STATES)
         elif verb == "show":
             each.add_argument("--headers", action="store_true", help="the message's own headers too")
             each.add_argument("queue_id", metavar="ID", help="a queue id, or its beginning")
@@ -165,43 +107,48 @@ def _directory(given: str | None, environment: Mapping[str, str]) -> Path:
     return Path(text)
 
 
-def _shown(found: SpoolFile, chosen: argparse.Namespace, now: datetime) -> str:
-    """All about it. Raises OSError when it is sent, or moved, in this moment."""
-    if not chosen.json:
-        return inspect.details(found, now, headers=chosen.headers)
-    facts = inspect.facts(found) | {"history": found.history()}
-    if chosen.headers:
-        facts["headers"] = found.headers().decode("utf-8", "backslashreplace")
-    return inspect.as_json(facts)
+def _show(found: SpoolFile, chosen: argparse.Namespace, now: datetime, out: TextIO) -> int:
+    try:
+        if chosen.json:
+            facts = inspect.facts(found) | {"history": found.history()}
+            if chosen.headers:
+                facts["headers"] = found.headers()
+            text = inspect.as_json(facts)
+        else:
+            text = inspect.details(found, now, headers=chosen.headers)
+        out.write(text)
+    except OSError as error:
+        _complain(found, error)
+        return 1
+    return 0
 
 
 def _complain(found: SpoolFile, error: Exception) -> None:
-    sys.stderr.write(f"o365mailer-sidecar spool: {inspect.plain(found.name)}: {_reason(error)}\n")
+    if isinstance(error, FileNotFoundError):
+        reason = "it was sent, or moved, in this moment"
+    elif isinstance(error, PermissionError):
+        reason = "not permitted: run this as the user that the sidecar runs as, or as root"
+    else:
+        reason = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    sys.stderr.write(f"o365mailer-sidecar spool: {inspect.plain(found.name)}: {reason}\n")
 
 
 def _change(verb: str, wanted: Sequence[SpoolFile], now: datetime, out: TextIO) -> int:
+    change, done = CHANGES[verb]
     changed: list[SpoolFile] = []
     for each in wanted:
         try:
-            CHANGES[verb](each, now)
+            change(each, now)
         except (Refusal, Damaged, OSError) as error:
             _complain(each, error)
         else:
             changed.append(each)
     if verb == "flush":
-        out.write(f"{len(changed)} waiting, {DONE[verb]}\n" if changed else "nothing waits\n")
+        out.write(f"{len(changed)} waiting, {done}\n" if changed else "nothing waits\n")
     else:
-        out.writelines(f"{inspect.plain(each.name)}: {DONE[verb]}\n" for each in changed)
-    out.writelines(f"{told(partition)}\n" for partition in sorted({each.partition for each in changed}))
+        out.writelines(f"{inspect.plain(each.name)}: {done}\n" for each in changed)
+    out.writelines(f"{notify_owner(partition)}\n" for partition in sorted({each.partition for each in changed}))
     return 1 if len(changed) < len(wanted) else 0
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "it was sent, or moved, in this moment"
-    if isinstance(error, PermissionError):
-        return "not permitted: run this as the user that the sidecar runs as, or as root"
-    return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 def _retry(found: SpoolFile, now: datetime) -> None:
@@ -211,29 +158,56 @@ def _retry(found: SpoolFile, now: datetime) -> None:
         found.requeue(disk=DISK)
 
 
-def _mark(found: SpoolFile, event: EventName, now: datetime, *, states: tuple[str, ...]) -> None:
-    if found.state not in states:
-        raise Refusal(f"it is {found.state}, not {' or '.join(states)}")
+def _mark(found: SpoolFile, event: EventName, now: datetime, *, only: str) -> None:
+    if found.state != only:
+        raise Refusal(f"it is {found.state}, not {only}")
     found.add(Event(at=now, event=event), disk=DISK)
 
 
 def _flush(found: SpoolFile, now: datetime) -> None:
-    # Not synced: there may be thousands, and after a crash everything is looked at anyway.
+    # Not synced: there may be thousands, and after a crash the relay looks at every message anyway.
     found.add(Event(at=now, event="note", reason="flush", due=now), disk=DISK, durable=False)
 
 
-DONE: Final = {
-    "retry": "will be tried now",
-    "hold": "on hold",
-    "release": "released, and will be tried now",
-    "drop": "deleted",
-    "flush": "all to be tried now",
+CHANGES: Final[dict[str, tuple[Callable[[SpoolFile, datetime], None], str]]] = {
+    "retry": (_retry, "will be tried now"),
+    "hold": (lambda found, now: _mark(found, "hold", now, only="queued"), "on hold"),
+    "release": (lambda found, now: _mark(found, "release", now, only="held"), "released, and will be tried now"),
+    "drop": (lambda found, _: found.drop(disk=DISK), "deleted"),
+    "flush": (_flush, "all to be tried now"),
 }
+"""Of each verb: what it does, and what the command says then."""
 
-CHANGES: Final[dict[str, Callable[[SpoolFile, datetime], None]]] = {
-    "retry": _retry,
-    "hold": lambda found, now: _mark(found, "hold", now, states=("queued",)),
-    "release": lambda found, now: _mark(found, "release", now, states=("held",)),
-    "drop": lambda found, _: found.drop(disk=DISK),
-    "flush": _flush,
-}
+
+def notify_owner(partition: Path) -> str:
+    """Send SIGHUP to the process that has the partition; the result in words. Without it the files still count."""
+    unowned = f"no process has partition {partition.name}: the next that starts on it sees the change"
+    try:
+        owner = msgspec.json.decode((partition / LOCK).read_bytes(), type=Owner)
+    except (OSError, msgspec.DecodeError):
+        return unowned
+    if owner.namespace != namespace() or not owner.started or not started(os.getpid()):
+        return (
+            f"partition {partition.name} belonged last to process {owner.pid} of '{owner.host}', which cannot be told "
+            "from here: it sees the change at the message's next attempt, or when it starts again"
+        )
+    if started(owner.pid) != owner.started:  # it has ended, and another process may have its pid by now
+        return unowned
+    try:
+        if not _locked(partition):  # the process is ending, and must not get SIGHUP any more
+            return unowned
+        os.kill(owner.pid, signal.SIGHUP)
+    except ProcessLookupError:
+        return unowned
+    except PermissionError:
+        return f"process {owner.pid} is another user's and was not told; send it SIGHUP: kill -HUP {owner.pid}"
+    return f"process {owner.pid} was told"
+
+
+def _locked(partition: Path) -> bool:
+    with (partition / LOCK).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

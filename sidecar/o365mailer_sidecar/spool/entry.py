@@ -1,21 +1,20 @@
-"""The format of a spooled message; pure. docs/spool.md tells a person how to read and repair it.
+"""The format of a spooled message. docs/spool.md shows a person how to read and repair a file.
 
-A file is one JSON line that says everything about the message (`Header`), then exactly `size` octets, the message as
-the app meant it (CRLF, dots unstuffed), then one JSON line for each thing that happened to it since (`Event`). Lines
-are only ever appended, so the relay and a person's command can both write them: every complete line counts, and what a
-crash left of the last one does not.
+A file is one JSON line that describes the message (`Header`), then exactly `size` bytes, the message as the app meant
+it (CRLF, dots unstuffed), then one JSON line for each event since (`Event`). Lines are only appended, so the relay and
+the `spool` command can both write them. Every complete line counts; what a crash left of the last line does not.
 
-`crc32` covers the header's octets before it and the message: a header is as easily torn as what it describes.
+`crc32` covers the header before it and the message: a crash tears a header as easily as the message after it.
 """
 
 import os
 import re
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Annotated, Final, Literal, NamedTuple
+from typing import IO, Annotated, Final, Literal
 
 import msgspec
 
@@ -29,19 +28,28 @@ VERSION: Final = 1
 
 CRC: Final = b',"crc32":'
 UNCHECKED: Final = "unchecked"
-"""Written as `crc32` by a person who has edited the header or the message."""
+"""What a person who has edited the header or the message writes as `crc32`."""
 
 QUEUE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
-"""What may become a file's name."""
+"""A queue id becomes the name of a file."""
 
-WORD: Final = re.compile(r"[\x21-\x7e]+")
+PARAMETER: Final = re.compile(r"[\x21-\x7e]+")
 """A parameter of MAIL or RCPT (RFC 5321 §4.1.2)."""
 
 PROTOCOL: Final = re.compile(r"[A-Za-z0-9-]{0,40}")
-"""What stands in the Received line."""
+"""The protocol in the Received line."""
+
+FIRST_READ: Final = 2**14
+"""Bytes: most messages fit, and one call reads them."""
+
+HEADER_LIMIT: Final = 2**23
+"""Bytes: a thousand recipients with all their parameters take a quarter of it."""
+
+EVENTS_LIMIT: Final = 2**23
+"""Bytes of the events that are read."""
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""With its time zone: what a person wrote without one cannot be compared, and is a line that makes no sense."""
+"""With its time zone: a time without one, in a line that a person wrote, cannot be compared with another."""
 
 EventName = Literal["attempt", "hold", "release", "retry", "note"]
 
@@ -57,23 +65,18 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     recipients: tuple[Recipient, ...]
     eight_bit: bool
     size: int
-    """Octets of the message."""
+    """Bytes of the message."""
     crc32: str
     """Eight hexadecimal digits, or `unchecked`. The last member: it covers those before it."""
 
-    def envelope(self, *, settled: Iterable[str]) -> Envelope:
-        """To those who are still due: all but the addresses in `settled`."""
-        done = frozenset(settled)
-        return Envelope(
-            queue_id=self.queue_id,
-            sender=self.sender,
-            recipients=tuple(to for to in self.recipients if to.address not in done),
-            protocol=self.protocol,
-        )
+    def envelope(self, *, settled: Collection[str]) -> Envelope:
+        """For the recipients who are due: all but the addresses in `settled`."""
+        due = tuple(to for to in self.recipients if to.address not in settled)
+        return Envelope(queue_id=self.queue_id, sender=self.sender, recipients=due, protocol=self.protocol)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line behind the message: something that happened to it. It says what is new, nothing twice."""
+    """A line after the message: what happened to it, without what earlier lines say."""
 
     at: Moment
     event: EventName
@@ -82,11 +85,126 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     reply: str = ""
     due: Moment | None = None
-    """When the next attempt may be made."""
+    """The time of the next attempt."""
     accepted: tuple[str, ...] = ()
-    """Recipients who need nothing more."""
+    """Recipients who have the message."""
     refused: dict[str, str] = {}
     """Recipients who are refused for good, with the reply."""
+
+
+EVENTS: Final = msgspec.json.Decoder(Event)
+
+
+@dataclass(slots=True, eq=False)
+class QueueEntry:
+    """What the spool keeps in memory of one message: about 400 bytes, because there may be thousands."""
+
+    queue_id: str
+    received: datetime
+    size: int
+    """Bytes of the message."""
+    file_size: int
+    recipients: int
+    """Still due."""
+    refused: int = 0
+    """Refused for good."""
+    attempts: int = 0
+    due: datetime | None = None
+    """The time of the next attempt; None: now."""
+    held: bool = False
+    """On hold: a person has to release it first."""
+
+    def update(self, fresh: "QueueEntry") -> None:
+        """Copy what can change from `fresh`."""
+        self.file_size, self.recipients, self.refused = fresh.file_size, fresh.recipients, fresh.refused
+        self.attempts, self.due, self.held = fresh.attempts, fresh.due, fresh.held
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What a file says beside the message itself: its header, and the result of all events."""
+
+    header: Header
+    line: bytes
+    """The header as it is in the file."""
+    file_size: int
+    attempts: int = 0
+    due: datetime | None = None
+    held: bool = False
+    accepted: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    last: Event | None = None
+    unread: int = 0
+    """Lines after the message that cannot be read, torn by a crash or by a person."""
+
+    def follow(self, event: Event) -> None:
+        """Apply the next event."""
+        self.last = event
+        self.attempts += event.event == "attempt"
+        self.due = event.due or self.due
+        self.accepted.update(event.accepted)
+        self.refused.update(event.refused)
+        if event.event == "hold":
+            self.held = True
+        elif event.event in ("release", "retry"):
+            self.held, self.due = False, event.at
+        if event.event == "retry":  # a dead letter is tried again for the recipients who were refused
+            self.refused.clear()
+
+    @property
+    def settled(self) -> set[str]:
+        """Recipients who are not due any more."""
+        return self.accepted.union(self.refused)
+
+    @property
+    def start(self) -> int:
+        """Where the message begins in the file."""
+        return len(self.line)
+
+    def queued(self) -> QueueEntry:
+        """What the spool keeps of it in memory."""
+        settled = self.settled
+        return QueueEntry(
+            queue_id=self.header.queue_id,
+            received=self.header.received,
+            size=self.header.size,
+            file_size=self.file_size,
+            recipients=sum(to.address not in settled for to in self.header.recipients),
+            refused=sum(to.address in self.refused for to in self.header.recipients),
+            attempts=self.attempts,
+            due=self.due,
+            held=self.held,
+        )
+
+    def blocks(self, file: int) -> Iterator[bytes]:
+        """The message. Raises Damaged when the file is too short for it, OSError."""
+        place, end = self.start, self.start + self.header.size
+        while place < end:
+            block = os.pread(file, min(BLOCK, end - place), place)
+            if not block:
+                raise Damaged("it is shorter than its header says")
+            yield block
+            place += len(block)
+
+    def body(self, file: IO[bytes]) -> Body:
+        """The message; the body closes `file`. Raises Damaged when it is not what was stored, OSError.
+
+        The relay sends what it has checked: it does not read a small message again, and checks a large one again while
+        it sends it.
+        """
+        beginning = bytearray()
+
+        def seen() -> Iterator[bytes]:
+            for block in self.blocks(file.fileno()):
+                beginning.extend(block[: MEMORY - len(beginning)])
+                yield block
+
+        checksum = check(self.line, self.header, seen())
+        size, eight_bit = self.header.size, self.header.eight_bit
+        if size > MEMORY:
+            return Body(beginning, eight_bit, file, size, self.start, checksum)
+        file.close()
+        return Body(beginning, eight_bit, None, size)
 
 
 def header_line(message: Message) -> bytes:
@@ -109,7 +227,7 @@ def header_line(message: Message) -> bytes:
 
 
 def read_header(line: bytes) -> Header:
-    """The first line, read. Raises Damaged."""
+    """Raises Damaged, also for an address or a parameter that could end a command: a person may have written it."""
     try:
         found = msgspec.json.decode(line, type=Header)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -118,28 +236,23 @@ def read_header(line: bytes) -> Header:
         raise Damaged(f"it is of version {found.version}, and this sidecar reads {VERSION}")
     if not QUEUE_ID.fullmatch(found.queue_id) or found.size < 0 or found.received.tzinfo is None:
         raise Damaged("its header makes no sense")
-    if not found.recipients:
+    to = found.recipients
+    if not to:
         raise Damaged("its header names no recipient")
-    if not _speakable(found):
+    addresses = [found.sender.address, *(each.address for each in to)]
+    parameters = [*found.sender.parameters, *(parameter for each in to for parameter in each.parameters)]
+    if not (
+        all(each.address for each in to)
+        and all(ADDRESS.fullmatch(address) and domains(address) < 2 for address in addresses)
+        and all(PARAMETER.fullmatch(parameter) for parameter in parameters)
+        and PROTOCOL.fullmatch(found.protocol)
+    ):
         raise Damaged("its header holds an address or a parameter that SMTP cannot carry")
     return found
 
 
-def _speakable(found: Header) -> bool:
-    """Whether nothing in it can become another command or another line: a person may have written it."""
-    to = found.recipients
-    addresses = [found.sender.address, *(each.address for each in to)]
-    words = [*found.sender.parameters, *(word for each in to for word in each.parameters)]
-    return (
-        all(each.address for each in to)
-        and all(ADDRESS.fullmatch(address) and domains(address) < 2 for address in addresses)
-        and all(WORD.fullmatch(word) for word in words)
-        and PROTOCOL.fullmatch(found.protocol) is not None
-    )
-
-
 def checksum(covered: bytes, blocks: Iterable[bytes | bytearray]) -> int:
-    """Over what stands in the header before its `crc32`, and the message."""
+    """CRC-32 of the header before its `crc32`, and of the message."""
     crc = zlib.crc32(covered)
     for block in blocks:
         crc = zlib.crc32(block, crc)
@@ -149,7 +262,7 @@ def checksum(covered: bytes, blocks: Iterable[bytes | bytearray]) -> int:
 def check(line: bytes, found: Header, blocks: Iterable[bytes]) -> tuple[int, int]:
     """The checksums before and after the message, if header and message are what was stored. Raises Damaged.
 
-    It reads all of a message, also an `unchecked` one: a file may be too short for it.
+    It reads the whole message even if it is `unchecked`: the file may be too short for it.
     """
     covered = line.rpartition(CRC)[0]
     after = checksum(covered, blocks)
@@ -163,10 +276,10 @@ def event_line(event: Event) -> bytes:
     return msgspec.json.encode(event) + b"\n"
 
 
-def read_events(octets: bytes) -> tuple[list[Event], int]:
-    """What stands behind the message, and how many lines of it cannot be read (torn by a crash, or by hand)."""
+def read_events(content: bytes) -> tuple[list[Event], int]:
+    """The events after the message, and how many lines cannot be read."""
     found, unread = [], 0
-    for line in octets.split(b"\n"):
+    for line in content.split(b"\n"):
         if not line.strip():
             continue
         try:
@@ -176,191 +289,24 @@ def read_events(octets: bytes) -> tuple[list[Event], int]:
     return found, unread
 
 
-EVENTS: Final = msgspec.json.Decoder(Event)
-
-
-# --- stored --------------------
-# What the spool knows of a message while its octets are on disk: little, because there may be thousands.
-
-
-@dataclass(slots=True, eq=False)
-class QueueEntry:
-    """One message; about 400 octets of memory. The spool changes it in place."""
-
-    queue_id: str
-    received: datetime
-    size: int
-    """Octets of the message."""
-    octets: int
-    """Of its file."""
-    recipients: int
-    """Still due."""
-    refused: int = 0
-    """Refused for good."""
-    attempts: int = 0
-    due: datetime | None = None
-    """When the next attempt may be made; None: at once."""
-    held: bool = False
-    """By hand: not to be attempted until it is released."""
-
-    def follow(self, fresh: "QueueEntry") -> None:
-        """Stand as the other does."""
-        self.octets, self.recipients, self.refused = fresh.octets, fresh.recipients, fresh.refused
-        self.attempts, self.due, self.held = fresh.attempts, fresh.due, fresh.held
-
-
-class Changes(NamedTuple):
-    """What was changed by hand."""
-
-    appeared: list[QueueEntry]
-    changed: list[QueueEntry]
-    """The same objects as before."""
-    gone: list[QueueEntry]
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolLimits:
-    """What the spool may hold."""
-
-    octets: int
-    messages: int
-
-
-@dataclass(slots=True)
-class DeliveryState:
-    """How a message stands after what happened to it."""
-
-    attempts: int = 0
-    due: datetime | None = None
-    held: bool = False
-    accepted: set[str] = field(default_factory=set)
-    refused: dict[str, str] = field(default_factory=dict)
-    last: Event | None = None
-
-    @classmethod
-    def after(cls, events: Iterable[Event]) -> "DeliveryState":
-        """All of them, in the order of their lines."""
-        standing = cls()
-        for event in events:
-            standing.follow(event)
-        return standing
-
-    def follow(self, event: Event) -> None:
-        """One more."""
-        self.last = event
-        self.attempts += event.event == "attempt"
-        self.due = event.due or self.due
-        self.accepted.update(event.accepted)
-        self.refused.update(event.refused)
-        if event.event == "hold":
-            self.held = True
-        elif event.event in ("release", "retry"):
-            self.held, self.due = False, event.at
-        if event.event == "retry":  # a dead letter is tried again for those who were refused
-            self.refused.clear()
-
-    @property
-    def settled(self) -> set[str]:
-        """Who is not due any more."""
-        return self.accepted.union(self.refused)
-
-    def stored(self, header: Header, *, octets: int) -> QueueEntry:
-        """What is kept in memory of a message that stands so; `octets` of its file."""
-        return QueueEntry(
-            queue_id=header.queue_id,
-            received=header.received,
-            size=header.size,
-            octets=octets,
-            recipients=sum(to.address not in self.settled for to in header.recipients),
-            refused=sum(to.address in self.refused for to in header.recipients),
-            attempts=self.attempts,
-            due=self.due,
-            held=self.held,
-        )
-
-
-# --- entry --------------------
-# One file of the spool, read: the header, where the message lies, and what happened since.
-
-
-FIRST_READ: Final = 2**14
-"""Octets: all of most messages, and one call."""
-
-HEADER_LIMIT: Final = 2**23
-"""Octets: a thousand recipients with all their parameters fit in a quarter of it."""
-
-EVENTS_LIMIT: Final = 2**23
-"""Octets of the lines behind the message that are read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What stands in the file beside the message itself."""
-
-    header: Header
-    line: bytes
-    """The header as it stands there."""
-    octets: int
-    """Of the file."""
-    standing: DeliveryState
-    unread: int
-    """Lines behind the message that make no sense."""
-
-    @property
-    def start(self) -> int:
-        """Where the message begins."""
-        return len(self.line)
-
-    def stored(self) -> QueueEntry:
-        """What is kept of it in memory."""
-        return self.standing.stored(self.header, octets=self.octets)
-
-    def blocks(self, file: int) -> Iterator[bytes]:
-        """The message. Raises Damaged when the file is too short for it, OSError."""
-        place, end = self.start, self.start + self.header.size
-        while place < end:
-            block = os.pread(file, min(BLOCK, end - place), place)
-            if not block:
-                raise Damaged("it is shorter than its header says")
-            yield block
-            place += len(block)
-
-    def body(self, file: IO[bytes]) -> Body:
-        """The message, ready to be sent; takes the file over. Raises Damaged when it is not what was stored, OSError.
-
-        What has been checked is what is sent: a small message is not read again, and a large one is checked again.
-        """
-        beginning = bytearray()
-
-        def seen() -> Iterator[bytes]:
-            for block in self.blocks(file.fileno()):
-                beginning.extend(block[: MEMORY - len(beginning)])
-                yield block
-
-        checksum = check(self.line, self.header, seen())
-        size, eight_bit = self.header.size, self.header.eight_bit
-        if size > MEMORY:
-            return Body(beginning, eight_bit, file, size, self.start, checksum)
-        file.close()
-        return Body(beginning, eight_bit, None, size)
-
-
 def read(file: int) -> Entry:
     """Everything but the message, whose checksum is not looked at. Raises Damaged, OSError."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         raise Damaged("it is no file")
-    octets = os.pread(file, FIRST_READ, 0)
-    while b"\n" not in octets:
-        more = os.pread(file, len(octets), len(octets)) if len(octets) < HEADER_LIMIT else b""
+    content = os.pread(file, FIRST_READ, 0)
+    while b"\n" not in content:
+        more = os.pread(file, len(content), len(content)) if len(content) < HEADER_LIMIT else b""
         if not more:
             raise Damaged("its header does not end")
-        octets += more
-    line = octets[: octets.index(b"\n") + 1]
+        content += more
+    line = content[: content.index(b"\n") + 1]
     header = read_header(line)
-    end = len(line) + header.size
-    if status.st_size < end:
+    end, size = len(line) + header.size, status.st_size
+    if size < end:
         raise Damaged("it is shorter than its header says")
-    behind = octets[end : status.st_size] if status.st_size <= len(octets) else os.pread(file, EVENTS_LIMIT, end)
-    events, unread = read_events(behind)
-    return Entry(header, line, status.st_size, DeliveryState.after(events), unread)
+    events, unread = read_events(content[end:size] if size <= len(content) else os.pread(file, EVENTS_LIMIT, end))
+    found = Entry(header, line, size, unread=unread)
+    for event in events:
+        found.follow(event)
+    return found

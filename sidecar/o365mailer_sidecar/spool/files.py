@@ -1,12 +1,16 @@
-"""Empty files whose directory entries are on disk already: a message then costs one fsync, its own.
+"""The message files of one partition: written, read, appended to, moved. Blocking; any thread may call.
 
-An entry is durable only after an fsync of its directory, which costs as much as that of the file. So entries are made
-before they are needed, 32 with one fsync, under names that are no queue id. A message is written into one, synced, and
-then renamed: whether a crash comes before or after the rename, the next start finds it whole under one of both names.
-Concurrent stores share an fsync of the directory in the same way.
+A file is in one directory at a time: `queue` while a recipient is due, `dead` when a recipient was refused for good,
+`damaged` when it is not what was stored.
+
+A new message costs one fsync, its own. A directory entry is durable only after an fsync of its directory, which costs
+as much as that of the file. So files are made before they are needed, 32 with one fsync of the directory, under names
+that are no queue id. The spool writes a message into such a file, syncs it and renames it: whether a crash comes before
+or after the rename, the next start finds the whole message under one of both names. Concurrent stores share an fsync of
+the directory in the same way.
 
 Rejected: an fsync of the directory for each message (a quarter of the messages a second with one client, measured on
-ext4), and syncfs, which writes everybody else's data too.
+ext4), and syncfs, which also writes the data of everything else on the file system.
 """
 
 import os
@@ -26,26 +30,29 @@ from o365mailer_sidecar.spool.entry import Entry, Event, QueueEntry
 from o365mailer_sidecar.spool.partition import DAMAGED, DEAD, QUEUE, Partition
 
 PREFIX: Final = ".spare."
-"""What stands under such a name is a message only if it is whole."""
+"""Of preallocated files. What one holds is a message only if it is whole."""
 
 BATCH: Final = 32
-"""Entries made at once."""
+"""Files made at once."""
+
+Failed = Callable[[str, OSError], None]
+"""Called with the name of a file that failed, and the error."""
 
 
 class PreallocatedFile(NamedTuple):
-    """An empty file that will be found after a crash."""
+    """An empty file whose directory entry survives a crash."""
 
     path: str
     file: int
 
 
 class PreallocatedFiles:
-    """Hands them out, to any thread."""
+    """Makes them, and gives them to any thread."""
 
     def __init__(self, *, disk: Disk, directory: str) -> None:
         self.disk, self.directory, self.descriptor = disk, directory, disk.open_directory(directory)
         self.ready: deque[PreallocatedFile] = deque()
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
         # A name is never used twice, not even after a restart: a crash may bring back an entry that was removed.
         self.series, self.made = os.urandom(6).hex(), 0
 
@@ -56,7 +63,7 @@ class PreallocatedFiles:
                 return self.ready.popleft()
             except IndexError:
                 pass
-            with self.turn:
+            with self.lock:
                 if not self.ready:
                     self._make()
 
@@ -71,42 +78,31 @@ class PreallocatedFiles:
             if not fresh:
                 raise  # a few are as good as many, and the disk may have room for no more
         try:
-            # After a failure it is synced again for others: what is promised then are entries made since.
+            # After a failure the directory may be synced again: what counts then are entries made since.
             self.disk.sync(self.descriptor)
         except OSError:
-            for spare in fresh:
-                self.discard(spare)
+            for each in fresh:
+                self.discard(each)
             raise
         self.ready.extend(fresh)
 
-    def discard(self, spare: PreallocatedFile) -> None:
-        """Remove it, whatever it holds. A disk that cannot even do that has said so before."""
+    def discard(self, given: PreallocatedFile) -> None:
+        """Remove it, whatever it holds. An error changes nothing: the disk has failed before."""
         with suppress(OSError):
-            self.disk.close(spare.file)
+            self.disk.close(given.file)
         with suppress(OSError):
-            self.disk.remove(spare.path)
+            self.disk.remove(given.path)
 
     def close(self) -> None:
-        """Leave none behind."""
+        """Remove those that were not used."""
         while self.ready:
             self.discard(self.ready.popleft())
         self.disk.close(self.descriptor)
 
 
-# --- shelf --------------------
-# The message files of one slot: written, read, appended to, moved. Blocking; called from any thread.
-#
-# A file is in one directory at a time: `queue` while somebody is due, `dead` when somebody was refused for good,
-# `damaged` when it is not what was stored.
-
-
-Failed = Callable[[str, OSError], None]
-"""Told of a file that cannot be dealt with, and why."""
-
-
 @contextmanager
-def telling(failed: Failed, name: str) -> Iterator[None]:
-    """The block is about this file, and its failure is nobody else's; what has gone meanwhile is none."""
+def reported(failed: Failed, name: str) -> Iterator[None]:
+    """Report an error of this file and go on with the next. A file that is gone meanwhile is no error."""
     try:
         yield
     except FileNotFoundError:
@@ -116,40 +112,40 @@ def telling(failed: Failed, name: str) -> Iterator[None]:
 
 
 class MessageFiles:
-    """Where they stand. Everything raises OSError, and Damaged where a message is read."""
+    """Every method raises OSError, and Damaged where it reads a message."""
 
     def __init__(self, partition: Partition, *, disk: Disk) -> None:
         self.disk = disk
         self.queue, self.dead, self.damaged = (partition.directory(name) for name in (QUEUE, DEAD, DAMAGED))
         self.dead_descriptor = disk.open_directory(self.dead)
         self.preallocated = PreallocatedFiles(disk=disk, directory=self.queue)
-        self.doubted: set[str] = set()
-        """Queue ids whose file could not be synced once: a second fsync of it would prove nothing."""
+        self.unsynced: set[str] = set()
+        """Queue ids of files whose fsync failed once: a second fsync of the same file would prove nothing."""
 
     def close(self) -> None:
-        """Let go of the directories."""
+        """Remove the preallocated files and close the directories."""
         self.preallocated.close()
         self.disk.close(self.dead_descriptor)
 
     def write(self, message: Message) -> int:
-        """A new message, durable when it returns; how many bytes its file has. After an error nothing is left.
+        """Store a message: durable when it returns the size of its file in bytes. After an error nothing is left.
 
         Raises OSError, and Damaged or StoreFailed when the body's own file does not give back what it was given.
         """
         line, body = entry.header_line(message), message.body
-        spare = self.preallocated.take()
+        given = self.preallocated.take()
         try:
             if body.file is None:
-                self.disk.write(spare.file, [line, body.content])
+                self.disk.write(given.file, [line, body.content])
             else:
-                self.disk.write(spare.file, [line])
-                entry.check(line, entry.read_header(line), self._written(spare.file, body))
-            self.disk.sync(spare.file)
-            self.disk.rename(spare.path, f"{self.queue}/{message.queue_id}")
+                self.disk.write(given.file, [line])
+                entry.check(line, entry.read_header(line), self._written(given.file, body))
+            self.disk.sync(given.file)
+            self.disk.rename(given.path, f"{self.queue}/{message.queue_id}")
         except BaseException:
-            self.preallocated.discard(spare)  # never synced again: the kernel may call written what it has lost
+            self.preallocated.discard(given)  # never sync it again: the kernel may call written what it has lost
             raise
-        self.disk.close(spare.file)
+        self.disk.close(given.file)
         return len(line) + len(body)
 
     def _written(self, file: int, body: Body) -> Iterator[bytes]:
@@ -159,7 +155,7 @@ class MessageFiles:
             yield block
 
     def read(self, queue_id: str) -> tuple[Entry, Body]:
-        """The message, and what stands beside it; its checksum is right."""
+        """A message whose checksum is right."""
         file = open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=opener)  # noqa: SIM115  # the body's own
         try:
             found = _named(entry.read(file.fileno()), queue_id)
@@ -169,76 +165,75 @@ class MessageFiles:
             raise
 
     def peek(self, queue_id: str) -> QueueEntry:
-        """What is kept of it in memory; its checksum is not looked at."""
+        """A message's entry in the queue; its checksum is not looked at."""
         with open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=opener) as file:
-            return _named(entry.read(file.fileno()), queue_id).stored()
+            return _named(entry.read(file.fileno()), queue_id).queued()
 
     def append(self, queue_id: str, event: Event, *, durable: bool) -> Entry:
-        """What happened to it, and how it stands then."""
-        if queue_id in self.doubted:
-            self._copy(queue_id)
-        file = self.disk.reopen(f"{self.queue}/{queue_id}")
+        """Add an event; what the file says then."""
+        path = f"{self.queue}/{queue_id}"
+        if queue_id in self.unsynced:
+            self._copy(path)
+            self.unsynced.discard(queue_id)
+        file = self.disk.reopen(path)
         try:
             append(self.disk, file, event)
             if durable:
-                self._sync(file, queue_id)
+                try:
+                    self.disk.sync(file)
+                except OSError:
+                    self.unsynced.add(queue_id)
+                    raise
             return entry.read(file)
         finally:
             self.disk.close(file)
 
-    def _sync(self, file: int, queue_id: str) -> None:
-        try:
-            self.disk.sync(file)
-        except OSError:
-            self.doubted.add(queue_id)
-            raise
-
-    def _copy(self, queue_id: str) -> None:
-        """Everything that can still be read of it, in a new file."""
-        path, spare = f"{self.queue}/{queue_id}", self.preallocated.take()
+    def _copy(self, path: str) -> None:
+        """Replace the file by a new one with everything that can still be read of it."""
+        given = self.preallocated.take()
         try:
             with open(path, "rb", buffering=0, opener=opener) as file:
                 while block := file.read(BLOCK):
-                    self.disk.write(spare.file, [block])
-            self.disk.sync(spare.file)
-            self.disk.rename(spare.path, path)
+                    self.disk.write(given.file, [block])
+            self.disk.sync(given.file)
+            self.disk.rename(given.path, path)
         except BaseException:
-            self.preallocated.discard(spare)
+            self.preallocated.discard(given)
             raise
-        self.disk.close(spare.file)
-        self.doubted.discard(queue_id)
+        self.disk.close(given.file)
 
     def remove(self, queue_id: str) -> None:
-        """Not synced: a crash may bring it back, and then it is sent twice rather than not at all."""
+        """Not synced: a crash may bring the message back, and then it is sent twice rather than not at all."""
         self.disk.remove(f"{self.queue}/{queue_id}")
 
-    def bury(self, queue_id: str) -> None:
-        """A dead letter from here on; durable when it returns."""
+    def move_to_dead(self, queue_id: str) -> None:
+        """Durable when it returns."""
         self.disk.rename(f"{self.queue}/{queue_id}", f"{self.dead}/{queue_id}")
         self.disk.sync(self.dead_descriptor)
 
-    def settle(self, stored: QueueEntry) -> None:
-        """Nobody is due any more: a dead letter where somebody was refused, else nothing is left."""
+    def finish(self, stored: QueueEntry) -> None:
+        """No recipient is due: move it to the dead letters if one was refused, else remove it."""
         if stored.refused:
-            self.bury(stored.queue_id)
+            self.move_to_dead(stored.queue_id)
         else:
             self.remove(stored.queue_id)
 
     def set_aside(self, queue_id: str) -> None:
-        """Out of the way, for a person to look at; over no other file that was set aside before."""
+        """Move it to `damaged`, over no other file there, for a person to look at."""
         target, number = Path(self.damaged, queue_id), 0
         while os.path.lexists(target):
             number += 1
             target = Path(self.damaged, f"{queue_id}.{number}")
         self.disk.rename(f"{self.queue}/{queue_id}", str(target))
 
-    def left_spares(self) -> list[str]:
-        """Spares that a crash has left."""
-        return [name for name in _names(self.queue) if name.startswith(PREFIX)]
+    def recover_preallocated(self, failed: Failed) -> None:
+        """See to preallocated files that a crash has left: a whole message may have been acknowledged, no other was."""
+        for name in _names(self.queue):
+            if name.startswith(PREFIX):
+                with reported(failed, name):
+                    self._rename_if_whole(f"{self.queue}/{name}")
 
-    def settle_spare(self, name: str) -> None:
-        """A whole message may have been acknowledged before it was renamed; any other was not."""
-        path = f"{self.queue}/{name}"
+    def _rename_if_whole(self, path: str) -> None:
         try:
             with open(path, "rb", buffering=0, opener=opener) as file:
                 found = entry.read(file.fileno())
@@ -247,22 +242,20 @@ class MessageFiles:
             self.disk.remove(path)
             return
         target = Path(self.queue, found.header.queue_id)
-        if target.exists() and target.stat().st_size > found.octets:
-            self.disk.remove(path)  # a copy that was not finished, of a file that is there
+        if target.exists() and target.stat().st_size > found.file_size:
+            self.disk.remove(path)  # an unfinished copy of a file that is there
         else:
             self.disk.rename(path, str(target))
 
-    def take_from(self, other: "MessageFiles", *, failed: Failed) -> Iterator[str]:
-        """Move everything here from the shelf of a slot that was abandoned; each that has come into the queue.
+    def take_from(self, other: "MessageFiles", failed: Failed) -> Iterator[str]:
+        """Move everything here from the partition of a process that is gone; yields each name that is in the queue now.
 
-        What cannot be moved stays there, and `failed` is told: the rest must not wait for it.
+        What cannot be moved stays there and is reported to `failed`; the rest is moved.
         """
-        for name in other.left_spares():
-            with telling(failed, name):
-                other.settle_spare(name)
+        other.recover_preallocated(failed)
         for source, target in ((other.queue, self.queue), (other.dead, self.dead)):
             for name in other.by_age() if source is other.queue else _names(source):
-                with telling(failed, name):
+                with reported(failed, name):
                     if not Path(target, name).exists():  # a copy made by hand, or the leftover of a crash
                         self.disk.rename(f"{source}/{name}", f"{target}/{name}")
                     if target is self.queue:
@@ -270,19 +263,18 @@ class MessageFiles:
         self.disk.sync(self.preallocated.descriptor)
         self.disk.sync(self.dead_descriptor)
 
-    def by_age(self) -> Iterator[str]:
-        """The queue ids, longest untouched first."""
-        return (name for _, name in sorted((touched, name) for name, touched, _ in self._waiting()))
+    def by_age(self) -> list[str]:
+        """The names in the queue, longest untouched first."""
+        return [name for _, name in sorted((touched, name) for name, touched, _ in self._waiting())]
 
     def sizes(self) -> dict[str, int]:
-        """Queue id → octets of its file, as it is now."""
-        return {name: octets for name, _, octets in self._waiting()}
+        """Of each name in the queue the file's size in bytes."""
+        return {name: size for name, _, size in self._waiting()}
 
     def _waiting(self) -> Iterator[tuple[str, int, int]]:
-        """Name, when it was touched in nanoseconds, size. Without what leaves at this moment: threads are at work.
+        """Name, time of the last change in nanoseconds, size; without files that other threads remove meanwhile.
 
-        An entry of which the disk does not even give that is named all the same: it is told when it is read, and keeps
-        no other from being found.
+        A file whose status cannot be read is included: reading it reports the error, and no other file is left out.
         """
         with os.scandir(self.queue) as entries:
             for each in entries:
@@ -297,12 +289,12 @@ class MessageFiles:
                 else:
                     yield each.name, status.st_mtime_ns, status.st_size
 
-    def expire(self, *, before: float) -> int:
-        """Delete dead letters that nothing has happened to since then, in seconds of 1970; how many there were."""
+    def expire_dead(self, *, before: float) -> int:
+        """Delete the dead letters last changed before that time, in seconds since 1970; how many were deleted."""
         expired = 0
         for name in _names(self.dead):
             path = Path(self.dead, name)
-            with suppress(OSError):  # one that cannot be deleted stays, and stops nothing
+            with suppress(OSError):  # one that cannot be deleted stays, and stops no other
                 if path.stat().st_mtime < before:
                     self.disk.remove(str(path))
                     expired += 1
@@ -314,16 +306,21 @@ class MessageFiles:
 
 
 def append(disk: Disk, file: int, event: Event) -> None:
-    """One line after the message, in one write: a person's command may append at the same moment.
+    """Add one line in one write: the `spool` command may append at the same moment.
 
-    A line that a crash tore is ended first, so that it spoils no other. An event that stands there already, from a try
-    that failed after it was written, is not written again: each attempt counts once.
+    If a crash tore the last line, it is ended first. An event that is the last line already, from a try that failed
+    after it was written, is not written again: each attempt counts once.
     """
     line, size = entry.event_line(event), os.fstat(file).st_size
     tail = os.pread(file, len(line), max(size - len(line), 0))
     if tail != line:
         torn = size > 0 and not tail.endswith(b"\n")
         disk.write(file, [b"\n" * torn + line])
+
+
+def opener(path: str, flags: int) -> int:
+    """For `open`: a person may have put a link into the spool, or a pipe that would block."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _named(found: Entry, name: str) -> Entry:
@@ -333,14 +330,9 @@ def _named(found: Entry, name: str) -> Entry:
 
 
 def _names(directory: str) -> list[str]:
-    """What is in it; nothing when a person has removed it, until the next start makes it again."""
+    """The names in it; none if a person has removed it. The next start makes it again."""
     try:
         with os.scandir(directory) as entries:
             return sorted(each.name for each in entries)
     except FileNotFoundError:
         return []
-
-
-def opener(path: str, flags: int) -> int:
-    """For `open`: what a hand has put into a spool may be a link, or a pipe that nothing is written to."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

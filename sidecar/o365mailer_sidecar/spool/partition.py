@@ -1,9 +1,8 @@
 """The part of a spool directory that one process owns: `0`, `1`, ….
 
-Pods may share a volume, and a pod that died leaves mail behind. So a process takes the first slot that nobody has
-locked and that holds messages, else the first that nobody has locked, and moves to its own what it finds in `abandoned`
-ones, when it starts and from time to time.
-The lock is flock(2)'s: it ends with the process, however that ends.
+Pods may share a volume, and a pod that died leaves mail there. So a process takes the first unlocked partition that
+holds messages, or else the first unlocked one. When it starts, and from time to time, it moves the messages of other
+unlocked partitions to its own. The lock is flock(2)'s: it ends with the process, however the process ends.
 """
 
 import fcntl
@@ -25,30 +24,24 @@ DEAD: Final = "dead"
 DAMAGED: Final = "damaged"
 LOCK: Final = "lock"
 
-SLOTS: Final = 1000
+PARTITIONS: Final = 1000
 """More processes than will ever share a volume."""
 
 PID_NAMESPACE: Final = "/proc/self/ns/pid"
 
 ENDED: Final = frozenset({"Z", "X"})
-"""States of a process that does nothing any more (proc_pid_stat(5))."""
+"""States of a process that runs no more (proc_pid_stat(5))."""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """What the lock file says: whom a person's command may signal."""
+    """The content of the lock file: the process that the `spool` command signals."""
 
     pid: int
     host: str
     namespace: str
-    """Where the pid means something: a volume may be shared by pods."""
+    """Where the pid is valid: pods may share a volume."""
     started: int = 0
-    """When it started, in clock ticks since boot: with the pid it names one process. 0: not known."""
-
-
-def owner() -> Owner:
-    """This process."""
-    pid = os.getpid()
-    return Owner(pid=pid, host=socket.gethostname(), namespace=namespace(), started=started(pid))
+    """When the process started, in clock ticks since boot: with the pid it names one process. 0: unknown."""
 
 
 def started(pid: int) -> int:
@@ -73,36 +66,36 @@ def namespace() -> str:
 
 
 class Partition:
-    """A locked slot."""
+    """A partition that this process has locked."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path, self.lock = path, lock
 
     @property
     def ends_with_the_container(self) -> bool:
-        """Whether it lies on a container's own file system, which no restart of it survives."""
+        """Whether it is on a container's own file system, which is deleted with the container."""
         return kind(self.path, mounts=mounted()) == "overlay"
 
     def directory(self, name: str) -> str:
-        """`queue`, `dead` or `damaged`."""
+        """The path of `queue`, `dead` or `damaged`."""
         return str(self.path / name)
 
     def unlock(self) -> None:
-        """Somebody else may have it."""
+        """Let another process have it."""
         os.close(self.lock)
 
 
-def locked(directory: Path, *, disk: Disk) -> Partition:
-    """A slot for this process. Raises SpoolUnusable."""
+def lock_partition(directory: Path, *, disk: Disk) -> Partition:
+    """A partition for this process. Raises SpoolUnusable."""
     try:
-        _made(directory, disk=disk, ours=False)
+        _make(directory, disk=disk, ours=False)
         if (found := kind(directory, mounts=mounted())) in IN_MEMORY:
             raise SpoolUnusable(
                 f"--spool-dir: '{directory}' is in memory ({found}), and a spool must outlive the machine; "
                 "name a directory on a disk, in a pod a volume without medium: Memory"
             )
         for number in _candidates(directory):
-            if partition := _taken(directory / number, disk=disk):
+            if partition := _lock_or_make(directory / number, disk=disk):
                 return partition
     except OSError as error:
         raise SpoolUnusable(
@@ -111,62 +104,62 @@ def locked(directory: Path, *, disk: Disk) -> Partition:
     raise SpoolUnusable(f"--spool-dir: every partition in '{directory}' is locked by another process")
 
 
-def slots(directory: Path) -> list[Path]:
-    """Those that exist, by number."""
+def partitions(directory: Path) -> list[Path]:
+    """Those in it, by number."""
     return sorted((entry for entry in directory.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
 
 
-def neighbours(own: Partition) -> list[Path]:
-    """The other slots of its directory that hold something. Raises OSError."""
-    return [path for path in slots(own.path.parent) if path != own.path and _holds_messages(path)]
+def siblings(own: Partition) -> list[Path]:
+    """The other partitions in its directory that hold messages. Raises OSError."""
+    return [path for path in partitions(own.path.parent) if path != own.path and _holds_messages(path)]
 
 
-def abandoned(path: Path, *, disk: Disk) -> Partition | None:
-    """A slot that nobody has locked, locked now. Raises OSError."""
+def lock_abandoned(path: Path, *, disk: Disk) -> Partition | None:
+    """A partition of a process that is gone; None when a process has it. Raises OSError."""
     return _furnished(partition, disk=disk) if (partition := _lock(path)) else None
 
 
 def _candidates(directory: Path) -> Iterator[str]:
-    """First those with messages."""
-    yield from (partition.name for partition in slots(directory) if _holds_messages(partition))
-    yield from map(str, range(SLOTS))
+    yield from (path.name for path in partitions(directory) if _holds_messages(path))
+    yield from map(str, range(PARTITIONS))
 
 
-def _holds_messages(partition: Path) -> bool:
+def _holds_messages(path: Path) -> bool:
     for name in (QUEUE, DEAD):
-        with suppress(OSError), os.scandir(partition / name) as entries:
+        with suppress(OSError), os.scandir(path / name) as entries:
             if next(entries, None) is not None:
                 return True
     return False
 
 
-def _made(directory: Path, *, disk: Disk, ours: bool = True) -> None:
-    """A directory whose own entry is on disk; in a directory that is not `ours` only if it is new."""
+def _make(directory: Path, *, disk: Disk, ours: bool = True) -> None:
+    """Make a directory whose own entry is on disk.
+
+    One that exists is not synced unless it is `ours`: then a process that made it may have died before it synced it.
+    """
     try:
         disk.make_directory(str(directory))
     except FileExistsError:
         if not ours:
             return
-    parent = disk.open_directory(str(directory.parent))
-    try:
-        disk.sync(parent)
-    finally:
-        disk.close(parent)
+    disk.sync_directory(str(directory.parent))
 
 
-def _taken(path: Path, *, disk: Disk) -> Partition | None:
-    """The slot, or None when it is another's."""
+def _lock_or_make(path: Path, *, disk: Disk) -> Partition | None:
+    """The partition, made if it is not there; None when another process or another user has it."""
     try:
-        _made(path, disk=disk)
+        _make(path, disk=disk)
         partition = _lock(path)
     except PermissionError:
         if not path.exists():
             raise  # the volume itself cannot be written to
-        return None  # a slot of another user
+        return None  # another user's
     if not partition:
         return None
-    with suppress(OSError):  # a full disk takes no word about us, and its mail must leave to make room
-        os.ftruncate(partition.lock, os.pwrite(partition.lock, msgspec.json.encode(owner()) + b"\n", 0))
+    pid = os.getpid()
+    owner = Owner(pid=pid, host=socket.gethostname(), namespace=namespace(), started=started(pid))
+    with suppress(OSError):  # a full disk does not take it, and the relay must still deliver the mail on it
+        os.ftruncate(partition.lock, os.pwrite(partition.lock, msgspec.json.encode(owner) + b"\n", 0))
     return _furnished(partition, disk=disk)
 
 
@@ -174,7 +167,7 @@ def _furnished(partition: Partition, *, disk: Disk) -> Partition:
     """With all of its directories: a backup may have left out those that were empty."""
     try:
         for name in (QUEUE, DEAD, DAMAGED):
-            _made(partition.path / name, disk=disk)
+            _make(partition.path / name, disk=disk)
     except OSError:
         partition.unlock()
         raise
@@ -182,7 +175,7 @@ def _furnished(partition: Partition, *, disk: Disk) -> Partition:
 
 
 def _lock(path: Path) -> Partition | None:
-    """A slot that exists; None when somebody has it."""
+    """Lock a partition that exists; None when a process has it."""
     lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

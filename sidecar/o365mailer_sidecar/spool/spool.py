@@ -1,202 +1,23 @@
-"""What a spool holds, counted: messages and octets, those on their way in included, against its limits. No I/O."""
+"""The spool: durable storage for messages that the app got a 250 for and Office 365 has not taken yet.
+
+Calls to the disk run in a few threads. Everything else, the index of messages too, stays in the event loop's thread.
+"""
 
 import asyncio
 import errno
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.spool.disk import Disk
-from o365mailer_sidecar.spool.entry import Changes, Event, QueueEntry, SpoolLimits
-from o365mailer_sidecar.spool.files import MessageFiles, telling
-from o365mailer_sidecar.spool.partition import Partition, abandoned, locked, neighbours
-
-
-class QueueIndex:
-    """Kept in the event loop's thread."""
-
-    def __init__(self) -> None:
-        self.limits = SpoolLimits(octets=2**29, messages=20_000)
-        self.messages: dict[str, QueueEntry] = {}
-        self.octets = 0
-        """Of all their files."""
-        self.storing = self.reserved = 0
-        """Messages on their way in, and their octets."""
-
-    @property
-    def oldest(self) -> datetime | None:
-        """When the oldest message was received."""
-        return min((stored.received for stored in self.messages.values()), default=None)
-
-    def enter(self, stored: QueueEntry) -> None:
-        """One more."""
-        self.messages[stored.queue_id] = stored
-        self.octets += stored.octets
-
-    def strike(self, queue_id: str) -> None:
-        """One less, if it was there."""
-        if stored := self.messages.pop(queue_id, None):
-            self.octets -= stored.octets
-
-    def correct(self, stored: QueueEntry, fresh: QueueEntry) -> None:
-        """Make `stored` what its file says now."""
-        if stored.queue_id in self.messages:
-            self.octets += fresh.octets - stored.octets
-        stored.follow(fresh)
-
-    @contextmanager
-    def room(self, size: int) -> Iterator[None]:
-        """For a message of that many octets, while it is stored. Raises SpoolFull."""
-        messages, octets = len(self.messages), self.octets
-        if messages + self.storing >= self.limits.messages:
-            raise SpoolFull(f"the spool holds {messages} messages (delivery.spool.maxMessages)")
-        if octets + self.reserved + size > self.limits.octets:
-            raise SpoolFull(f"the spool holds {octets} of {self.limits.octets} octets (delivery.spool.maxSize)")
-        self.storing += 1
-        self.reserved += size
-        try:
-            yield
-        finally:
-            self.storing -= 1
-            self.reserved -= size
-
-
-# --- recovery --------------------
-# What a spool finds in its directory that it did not put there itself: after a crash, from other processes, by hand.
-#
-# Blocking, a slice of it a turn of the event loop.
-
-
-class Report(Protocol):
-    """Where events are told (`log.EventLog.event`)."""
-
-    def __call__(self, name: str, *, level: str = "info", **fields: str | int) -> None:
-        """One event."""
-
-
-class Recovery:
-    """Enters what it finds into the ledger."""
-
-    def __init__(
-        self, partition: Partition, *, files: MessageFiles, index: QueueIndex, busy: set[str], report: Report
-    ) -> None:
-        self.partition, self.files, self.index, self.busy, self.report = partition, files, index, busy, report
-        self.unreadable: set[str] = set()
-        """Files that the disk did not give, and that were told of. It may give them later."""
-
-    def begin(self) -> None:
-        """See to what a crash has left half done, and to what others have left."""
-        if self.partition.ends_with_the_container:
-            self.report(
-                "spool_in_container", level="warning", reason="it ends with the container: mount a volume there"
-            )
-        for name in self.files.left_spares():
-            with telling(self._say_unreadable, name):
-                self.files.settle_spare(name)
-        self.take_abandoned()
-
-    def messages(self) -> Iterator[QueueEntry]:
-        """All in the queue but those that the ledger has or that a thread is at work on, longest untouched first."""
-        for name in self.files.by_age():
-            if name not in self.index.messages and name not in self.busy and (stored := self.recover(name)):
-                yield stored
-
-    def take_abandoned(self) -> list[str]:
-        """Move to our slot what processes have left that shared the directory and are gone; which messages."""
-        taken: list[str] = []
-        with telling(self._say_unreadable, ""):
-            for path in neighbours(self.partition):
-                with telling(self._say_unreadable, path.name):
-                    self._take_over(path, taken)
-        return taken
-
-    def _take_over(self, path: Path, taken: list[str]) -> None:
-        """What was moved is in `taken`, also when an error ends it: nobody else would look for it."""
-        partition = abandoned(path, disk=self.files.disk)
-        if not partition:
-            return
-        try:
-            other = MessageFiles(partition, disk=self.files.disk)
-            try:
-                for name in self.files.take_from(other, failed=self._say_unreadable):
-                    taken.append(name)  # noqa: PERF402  # one by one: an error in between takes none of them back
-            finally:
-                other.close()
-        finally:
-            partition.unlock()
-
-    def recover(self, name: str) -> QueueEntry | None:
-        """Enter one message; None when there is nothing to be sent."""
-        try:
-            stored = self.files.peek(name)
-            if not stored.recipients:  # everybody was settled, and then the process died
-                self.files.settle(stored)
-                return None
-        except FileNotFoundError:
-            self.unreadable.discard(name)
-            return None
-        except Damaged as damage:
-            self.set_aside(name, damage)
-            return None
-        except OSError as error:
-            self.cannot_read(name, error)
-            return None
-        self.unreadable.discard(name)
-        self.index.enter(stored)
-        return stored
-
-    def reread(self) -> Changes:
-        """See what a person has done to the files since."""
-        changes = Changes([], [], [])
-        sizes = self.files.sizes()
-        for name in self.index.messages.keys() - sizes.keys() - self.busy:
-            changes.gone.append(self.index.messages[name])
-            self.index.strike(name)
-        for name, octets in sizes.items():
-            known = self.index.messages.get(name)
-            if name in self.busy or (known and known.octets == octets):
-                continue
-            if not known:
-                if stored := self.recover(name):
-                    changes.appeared.append(stored)
-            elif self._look_again(known):
-                changes.changed.append(known)
-        return changes
-
-    def _look_again(self, stored: QueueEntry) -> bool:
-        try:
-            self.index.correct(stored, self.files.peek(stored.queue_id))
-        except (Damaged, OSError):
-            return False  # `open` meets it again, and sets it aside
-        return True
-
-    def set_aside(self, queue_id: str, damage: Damaged) -> None:
-        """Out of the way, and told."""
-        self.index.strike(queue_id)
-        with suppress(OSError):  # it stays where it is then, and is not sent from there either
-            self.files.set_aside(queue_id)
-        self.report("spool_damaged", level="error", queue_id=queue_id, reason=str(damage))
-
-    def cannot_read(self, name: str, error: OSError) -> None:
-        """Told once, not at every try."""
-        if name not in self.unreadable:
-            self.unreadable.add(name)
-            self._say_unreadable(name, error)
-
-    def _say_unreadable(self, name: str, error: OSError) -> None:
-        self.report("spool_unreadable", level="error", file=name, reason=error.strerror or type(error).__name__)
-
-
-# --- spool --------------------
-# The spool: what a 250 without Exchange's own stands on. A message is durable when `store` returns.
-#
-# What touches the disk (`files`) runs in a few threads; what counts runs in the event loop.
-
+from o365mailer_sidecar.spool.entry import Event, QueueEntry
+from o365mailer_sidecar.spool.files import MessageFiles, reported
+from o365mailer_sidecar.spool.partition import Partition, lock_abandoned, lock_partition, siblings
 
 THREADS: Final = 10
 """Stores that wait for the disk at once: its journal writes them together."""
@@ -209,145 +30,148 @@ FULL: Final = {
 T = TypeVar("T")
 
 
+class Changes(NamedTuple):
+    """What a person has changed."""
+
+    appeared: list[QueueEntry]
+    changed: list[QueueEntry]
+    """The same objects as before."""
+    gone: list[QueueEntry]
+
+
 class Spool:
-    """The messages of one slot. Its methods are called in the event loop's thread."""
+    """The messages of one partition. Call its methods in the event loop's thread."""
 
-    def __init__(self, partition: Partition, *, disk: Disk, now: Callable[[], datetime], report: Report) -> None:
-        self.partition, self.disk, self.now, self.report = partition, disk, now, report
-        self.files = MessageFiles(partition, disk=disk)
-        self.index = QueueIndex()
+    def __init__(
+        self, directory: Path, *, now: Callable[[], datetime], report: Callable[..., None], disk: Disk | None = None
+    ) -> None:
+        """Lock a partition of `directory` and finish what a crash has left half done. Raises SpoolUnusable.
+
+        `report` gets events as `EventLog.event` does.
+        """
+        self.disk, self.now, self.report = disk or Disk(), now, report
+        self.partition = lock_partition(directory, disk=self.disk)
+        self.files = MessageFiles(self.partition, disk=self.disk)
+        self.max_size, self.max_messages = 2**29, 20_000
+        """Limits: bytes of all files, and messages. More is refused; nothing is thrown away."""
+        self.messages: dict[str, QueueEntry] = {}
+        """By queue id."""
+        self.size = 0
+        """Bytes of their files."""
+        self.storing = self.storing_size = 0
+        """Messages that are being stored, and their bytes."""
         self.busy: set[str] = set()
-        """Queue ids that a thread is at work on: what the directory says of them is about to change."""
+        """Queue ids that a thread works on: what the directory says of them is about to change."""
         self.served: dict[str, set[str]] = {}
-        """Queue id → recipients that Exchange has taken a message for that is still here. A file can be edited by hand
-        while the message is out, and must not have them served twice."""
-        self.recovery = Recovery(partition, files=self.files, index=self.index, busy=self.busy, report=report)
+        """Queue id → recipients for whom Exchange has taken a message that is still here. A person may edit the file
+        while the message is sent, and the relay must not send it to them twice."""
+        self.unreadable: set[str] = set()
+        """Names that the disk did not give, and that were reported. It may give them later."""
         self.trouble = ""
-        """With the disk, as it was told last; empty since a message was kept."""
+        """With the disk, as it was reported last; empty since a message was stored."""
         self.threads: Executor = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
-
-    @classmethod
-    def opened(
-        cls, directory: Path, *, now: Callable[[], datetime], report: Report, disk: Disk | None = None
-    ) -> "Spool":
-        """Lock a slot of `directory`, and see to what a crash left half done. Raises SpoolUnusable."""
-        disk = disk or Disk()
-        spool = cls(locked(directory, disk=disk), disk=disk, now=now, report=report)
-        spool.recovery.begin()
-        return spool
+        if self.partition.ends_with_the_container:
+            report("spool_in_container", level="warning", reason="it ends with the container: mount a volume there")
+        self.files.recover_preallocated(self._report_unreadable)
+        self._take_abandoned()
 
     def close(self) -> None:
-        """End the threads, and let another process have the slot."""
+        """End the threads, and let another process have the partition."""
         self.threads.shutdown()
         self.files.close()
         self.partition.unlock()
 
-    # --- What there is -----------------------------------------------------------------------------------------------
-
-    @property
-    def limits(self) -> SpoolLimits:
-        """What it may hold; more is refused, nothing is thrown away."""
-        return self.index.limits
-
-    @limits.setter
-    def limits(self, limits: SpoolLimits) -> None:
-        self.index.limits = limits
-
-    @property
-    def messages(self) -> Mapping[str, QueueEntry]:
-        """By queue id."""
-        return self.index.messages
-
-    @property
-    def depth(self) -> int:
-        """Messages."""
-        return len(self.index.messages)
-
-    @property
-    def octets(self) -> int:
-        """Of their files."""
-        return self.index.octets
+    # --- What it holds -----------------------------------------------------------------------------------------------
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest of them was received."""
-        return self.index.oldest
+        """When the oldest message was received."""
+        return min((stored.received for stored in self.messages.values()), default=None)
 
     @property
     def dead(self) -> int:
-        """Dead letters; asks the disk."""
+        """How many dead letters there are; asks the disk."""
         return self.files.count(self.files.dead)
 
     @property
     def damaged(self) -> int:
-        """Files that were set aside; asks the disk."""
+        """How many files were set aside; asks the disk."""
         return self.files.count(self.files.damaged)
 
-    def recovered(self) -> Iterator[QueueEntry]:
-        """What an earlier process left, longest untouched first, without what `store` has taken meanwhile.
+    def _enter(self, stored: QueueEntry) -> None:
+        self.messages[stored.queue_id] = stored
+        self.size += stored.file_size
 
-        Blocking, some 60 µs a message.
-        """
-        return self.recovery.messages()
+    def _strike(self, queue_id: str) -> None:
+        if stored := self.messages.pop(queue_id, None):
+            self.size -= stored.file_size
 
-    async def take_over(self) -> list[QueueEntry]:
-        """What others have left in this directory that are gone, in our slot now; and what can be read again.
+    def _forget(self, queue_id: str) -> None:
+        """Its file is gone, and not to be repaired or put back."""
+        self._strike(queue_id)
+        self.served.pop(queue_id, None)
 
-        Cheap where there is none.
-        """
-        names = [*await self._in_thread(self.recovery.take_abandoned), *self.recovery.unreadable]
-        found = (self.recovery.recover(name) for name in names if name not in self.messages)
-        return [stored for stored in found if stored]
+    def _update(self, stored: QueueEntry, fresh: QueueEntry) -> None:
+        if stored.queue_id in self.messages:
+            self.size += fresh.file_size - stored.file_size
+        stored.update(fresh)
 
     # --- A message's life --------------------------------------------------------------------------------------------
 
     async def store(self, message: Message) -> QueueEntry:
         """Durable when it returns. Raises StoreFailed, SpoolFull: then nothing was kept.
 
-        When it is cancelled nobody relies on the message, and it is removed again.
+        When it is cancelled, the message is removed again: the app has no 250 for it.
         """
         job = asyncio.ensure_future(self._store(message))
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
-            job.add_done_callback(self._unwanted)
+            job.add_done_callback(self._discard)
             raise
 
     async def _store(self, message: Message) -> QueueEntry:
         queue_id, size = message.queue_id, len(message.body)
-        with self.index.room(size):
-            self.busy.add(queue_id)
-            try:
-                octets = await self._in_thread(lambda: self.files.write(message))
-            except OSError as error:
-                raise self._failed(error) from None
-            except Damaged as damage:  # the file in the scratch directory that it was read from
-                raise StoreFailed(f"it cannot be read back: {damage}") from None
-            finally:
-                self.busy.discard(queue_id)
+        if len(self.messages) + self.storing >= self.max_messages:
+            raise SpoolFull(f"the spool holds {len(self.messages)} messages (delivery.spool.maxMessages)")
+        if self.size + self.storing_size + size > self.max_size:
+            raise SpoolFull(f"the spool holds {self.size} of {self.max_size} octets (delivery.spool.maxSize)")
+        self.storing += 1
+        self.storing_size += size
+        self.busy.add(queue_id)
+        try:
+            file_size = await self._in_thread(lambda: self.files.write(message))
+        except OSError as error:
+            raise self._failed(error) from None
+        except Damaged as damage:  # the file in the scratch directory that it was read from
+            raise StoreFailed(f"it cannot be read back: {damage}") from None
+        finally:
+            self.busy.discard(queue_id)
+            self.storing -= 1
+            self.storing_size -= size
         self.trouble = ""
-        stored = QueueEntry(queue_id, message.received, size, octets, len(message.envelope.recipients))
-        self.index.enter(stored)
+        stored = QueueEntry(queue_id, message.received, size, file_size, len(message.envelope.recipients))
+        self._enter(stored)
         return stored
 
-    def _unwanted(self, job: "asyncio.Future[QueueEntry]") -> None:
+    def _discard(self, job: "asyncio.Future[QueueEntry]") -> None:
         if not job.cancelled() and not job.exception():
-            self.index.strike(job.result().queue_id)
+            self._strike(job.result().queue_id)
             with suppress(OSError):
                 self.files.remove(job.result().queue_id)
 
     async def open(self, stored: QueueEntry) -> Message:
         """The message, for the recipients who are due; close its body. Raises Damaged, Gone, StoreFailed.
 
-        The file is read anew: what was done to it by hand counts, whether the process was told or not.
+        It reads the file anew: what a person has changed counts, whether the process was notified or not.
         """
-        found, body = await self._at_work(stored, lambda: self.files.read(stored.queue_id), reading=True)
-        self.recovery.unreadable.discard(stored.queue_id)
-        self.index.correct(stored, found.stored())
+        found, body = await self._work(stored, lambda: self.files.read(stored.queue_id), reading=True)
+        self.unreadable.discard(stored.queue_id)
+        self._update(stored, found.queued())
         if stored.held:
             body.close()
             raise Gone("it is on hold")
-        settled = found.standing.settled | self.served.get(stored.queue_id, set())
+        settled = found.settled | self.served.get(stored.queue_id, set())
         return Message(found.header.envelope(settled=settled), body, found.header.received)
 
     async def record(self, stored: QueueEntry, event: Event, *, durable: bool) -> None:
@@ -356,63 +180,141 @@ class Spool:
         When it fails the message is as safe as before, but a crash may forget the event.
         """
         self.remember(stored, event.accepted)
-        found = await self._at_work(stored, lambda: self.files.append(stored.queue_id, event, durable=durable))
-        self.index.correct(stored, found.stored())
+        found = await self._work(stored, lambda: self.files.append(stored.queue_id, event, durable=durable))
+        self._update(stored, found.queued())
 
     def remember(self, stored: QueueEntry, accepted: Collection[str]) -> None:
-        """Exchange has taken it for these: whatever becomes of the file, this process sends it to others only."""
+        """Exchange has taken it for these recipients: this process sends it to them no more, whatever the file says."""
         if accepted:
             self.served.setdefault(stored.queue_id, set()).update(accepted)
 
     async def remove(self, stored: QueueEntry) -> None:
-        """Nobody is due any more. Where somebody was refused it becomes a dead letter; else nothing is left of it."""
-        await self._at_work(stored, lambda: self.files.settle(stored))
-        self.index.strike(stored.queue_id)
-        self.served.pop(stored.queue_id, None)
+        """No recipient is due: it becomes a dead letter if one was refused, else it is deleted.
 
-    async def bury(self, stored: QueueEntry, event: Event | None = None) -> None:
-        """Append `event`, and make it a dead letter; on disk when it returns. Raises Gone, Damaged, StoreFailed."""
+        Raises Gone, Damaged, StoreFailed.
+        """
+        await self._work(stored, lambda: self.files.finish(stored))
+        self._forget(stored.queue_id)
+
+    async def move_to_dead(self, stored: QueueEntry, event: Event | None = None) -> None:
+        """Append `event` and make it a dead letter; durable when it returns. Raises Gone, Damaged, StoreFailed."""
 
         def work() -> None:
             if event:
                 self.files.append(stored.queue_id, event, durable=True)
-            self.files.bury(stored.queue_id)
+            self.files.move_to_dead(stored.queue_id)
 
-        await self._at_work(stored, work)
-        self.index.strike(stored.queue_id)
-        self.served.pop(stored.queue_id, None)
+        await self._work(stored, work)
+        self._forget(stored.queue_id)
 
-    def set_aside(self, stored: QueueEntry, damage: Damaged) -> None:
-        """It is not what was stored: out of the way, for a person to look at. Blocking."""
-        self.recovery.set_aside(stored.queue_id, damage)
-
-    # --- By hand, and by time ----------------------------------------------------------------------------------------
-
-    def reread(self) -> Changes:
-        """See what a person has done to the files since. Blocking, some 5 µs a message and 60 µs a change."""
-        return self.recovery.reread()
+    def set_aside(self, queue_id: str, damage: Damaged) -> None:
+        """Move a file that is not what was stored to `damaged`, and report it. Blocking."""
+        self._strike(queue_id)
+        with suppress(OSError):  # then it stays where it is, and is not sent from there either
+            self.files.set_aside(queue_id)
+        self.report("spool_damaged", level="error", queue_id=queue_id, reason=str(damage))
 
     def expire_dead(self, *, keep: float) -> int:
-        """Delete dead letters that nothing has happened to for so many seconds; how many there were."""
-        return self.files.expire(before=self.now().timestamp() - keep)
+        """Delete the dead letters that have not changed for `keep` seconds; how many were deleted."""
+        return self.files.expire_dead(before=self.now().timestamp() - keep)
 
-    # --- Threads -----------------------------------------------------------------------------------------------------
+    # --- Messages that no app has just brought -----------------------------------------------------------------------
 
-    async def _at_work(self, stored: QueueEntry, work: Callable[[], T], *, reading: bool = False) -> T:
-        """`work` on the message's file. Raises Gone when there is none any more, Damaged, StoreFailed."""
+    def recovered(self) -> Iterator[QueueEntry]:
+        """Messages of an earlier process, longest untouched first, without those that `store` has taken meanwhile.
+
+        Blocking, some 60 µs a message.
+        """
+        for name in self.files.by_age():
+            if name not in self.messages and name not in self.busy and (stored := self._recover(name)):
+                yield stored
+
+    async def take_over(self) -> list[QueueEntry]:
+        """Move messages of processes that are gone from their partitions to this one; read again what was unreadable.
+
+        The messages that are new here. Cheap where there is none.
+        """
+        names = [*await self._in_thread(self._take_abandoned), *self.unreadable]
+        found = (self._recover(name) for name in names if name not in self.messages)
+        return [stored for stored in found if stored]
+
+    def _take_abandoned(self) -> list[str]:
+        """The names of the messages that were moved, also of those before an error: nothing would look for them."""
+        taken: list[str] = []
+        with reported(self._report_unreadable, ""):
+            for path in siblings(self.partition):
+                with reported(self._report_unreadable, path.name):
+                    if partition := lock_abandoned(path, disk=self.disk):
+                        try:
+                            self._take_from(partition, taken)
+                        finally:
+                            partition.unlock()
+        return taken
+
+    def _take_from(self, partition: Partition, taken: list[str]) -> None:
+        other = MessageFiles(partition, disk=self.disk)
+        try:
+            for name in self.files.take_from(other, self._report_unreadable):
+                taken.append(name)  # noqa: PERF402  # one by one: an error takes none of them back
+        finally:
+            other.close()
+
+    def _recover(self, name: str) -> QueueEntry | None:
+        """Enter one message; None when there is nothing to send."""
+        try:
+            stored = self.files.peek(name)
+            if not stored.recipients:  # the last was settled, and then the process died
+                self.files.finish(stored)
+                return None
+        except FileNotFoundError:
+            self.unreadable.discard(name)
+            return None
+        except Damaged as damage:
+            self.set_aside(name, damage)
+            return None
+        except OSError as error:
+            self._cannot_read(name, error)
+            return None
+        self.unreadable.discard(name)
+        self._enter(stored)
+        return stored
+
+    def reread(self) -> Changes:
+        """See what a person has changed. Blocking, some 5 µs a message and 60 µs a change."""
+        changes = Changes([], [], [])
+        sizes = self.files.sizes()
+        for name in self.messages.keys() - sizes.keys() - self.busy:
+            changes.gone.append(self.messages[name])
+            self._strike(name)
+        for name, size in sizes.items():
+            known = self.messages.get(name)
+            if name in self.busy or (known and known.file_size == size):
+                continue
+            if not known:
+                if stored := self._recover(name):
+                    changes.appeared.append(stored)
+                continue
+            with suppress(Damaged, OSError):  # `open` meets it again, and sets it aside
+                self._update(known, self.files.peek(name))
+                changes.changed.append(known)
+        return changes
+
+    # --- Work on the disk, and its errors ----------------------------------------------------------------------------
+
+    async def _work(self, stored: QueueEntry, work: Callable[[], T], *, reading: bool = False) -> T:
+        """Do it on the message's file, in a thread. Raises Gone when there is no file, Damaged, StoreFailed."""
         self.busy.add(stored.queue_id)
         try:
             return await self._in_thread(work)
         except FileNotFoundError:
-            self.index.strike(stored.queue_id)
-            self.served.pop(stored.queue_id, None)
+            self._forget(stored.queue_id)
             raise Gone("it was removed") from None
         except Damaged as damage:
-            self.recovery.set_aside(stored.queue_id, damage)
+            self.set_aside(stored.queue_id, damage)
             raise
         except OSError as error:
             if reading:  # about this file, not about room for others
-                self.recovery.cannot_read(stored.queue_id, error)
+                self._cannot_read(stored.queue_id, error)
                 raise StoreFailed(f"the spool's disk failed: {error.strerror}") from None
             raise self._failed(error) from None
         finally:
@@ -428,3 +330,12 @@ class Spool:
             self.report("spool_failed", level="error", reason=trouble)
         self.trouble = trouble
         return SpoolFull(full) if full else StoreFailed(f"the spool's disk failed: {error.strerror}")
+
+    def _cannot_read(self, name: str, error: OSError) -> None:
+        """Report a file once, not at every try."""
+        if name not in self.unreadable:
+            self.unreadable.add(name)
+            self._report_unreadable(name, error)
+
+    def _report_unreadable(self, name: str, error: OSError) -> None:
+        self.report("spool_unreadable", level="error", file=name, reason=error.strerror or type(error).__name__)
