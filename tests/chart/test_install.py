@@ -167,8 +167,8 @@ def test_the_notes_warn_of_what_loses_mail(helm_on_plane: Client) -> None:
     rehearse = ("install", RELEASE, CHART, "--dry-run=server", "--namespace", NAMESPACE)
     usual = helm_on_plane(*rehearse)
     assert "NOTE:" not in usual
-    assert "image.registry is localhost, which nodes cannot pull from" in usual
-    assert "localhost, which" not in helm_on_plane(*rehearse, "--set", "image.registry=registry.example.com")
+    assert "image.registry is localhost, and nodes cannot pull from it" in usual
+    assert "localhost, and nodes" not in helm_on_plane(*rehearse, "--set", "image.registry=registry.example.com")
     warned = helm_on_plane(*rehearse, "--set", "webhook.failurePolicy=Ignore", "--set", "webhook.replicas=1")
     assert "annotated pods start without their sidecar and cannot send mail" in warned
     assert "webhook.replicas is 1" in warned
