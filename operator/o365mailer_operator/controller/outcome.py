@@ -17,7 +17,6 @@ from o365mailer_operator.token.directory import files_of, same_but_revision, set
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
 from o365mailer_operator.token.grant import token_identity
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
-from o365mailer_operator.token.spec import Spec
 
 Minted = Token | TokenError | None
 """What a Mint brought; None for every other step."""
@@ -151,13 +150,9 @@ def _usable(observed: Observed, directory: Directory | None) -> bool:
     spec = observed.spec
     if directory is None or isinstance(spec, InvalidSpec) or observed.now >= directory.expires_at:
         return False
-    return directory.origin.identity == token_identity(spec) and _serves(directory, spec)
-
-
-def _serves(directory: Directory, spec: Spec) -> bool:
-    wanted = settings_of(spec, expires_at=None, revision=0)
-    held = directory.settings
-    return (held.mailbox, held.submission) == (wanted.mailbox, wanted.submission)
+    held, wanted = directory.settings, settings_of(spec, expires_at=None, revision=0)
+    same_place = (held.mailbox, held.submission) == (wanted.mailbox, wanted.submission)
+    return same_place and directory.origin.identity == token_identity(spec)
 
 
 def _note(observed: Observed, minted: Minted) -> str:

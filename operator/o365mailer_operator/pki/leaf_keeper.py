@@ -34,7 +34,8 @@ class LeafKeeper:
         lifetime: datetime.timedelta,
         clock: Callable[[], datetime.datetime],
     ) -> None:
-        self.context = _server_context()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.leaf: Leaf | None = None
         self.first = asyncio.Event()
         """Set once there has been a leaf."""
@@ -82,12 +83,6 @@ class LeafKeeper:
         if self._complained is None or now - self._complained >= SILENCE:
             self._complained = now
             LOGGER.warning("no leaf can be signed", extra={"error": str(error), "valid": self.valid})
-
-
-def _server_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _load(context: ssl.SSLContext, leaf: Leaf) -> None:

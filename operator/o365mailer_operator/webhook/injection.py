@@ -93,7 +93,7 @@ def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
         *_pull_secrets(pod.spec, settings),
         *_sysctl(pod.spec, listening.sysctl),
         *_grace(pod.spec, spool),
-        *_labels(pod, mailer),
+        *patch.set_key(pod.metadata.labels, "metadata", "labels", key=names.MAILER_LABEL, value=mailer),
         *_annotations(pod, _status(mailer, listening, spool, notes), spool),
     )
     return Patch(operations=operations, mailer=mailer, warnings=tuple(WARNING_PREFIX + note for note in notes))
@@ -176,10 +176,6 @@ def _status(mailer: str, listening: Listening, spool: Spool | None, notes: tuple
         **({"spool": spool.status()} if spool else {}),
         **({"notes": list(notes)} if notes else {}),
     }
-
-
-def _labels(pod: Pod, mailer: str) -> Iterator[Operation]:
-    return patch.set_key(pod.metadata.labels, "metadata", "labels", key=names.MAILER_LABEL, value=mailer)
 
 
 def _annotations(pod: Pod, status: dict[str, Any], spool: Spool | None) -> Iterator[Operation]:

@@ -83,13 +83,7 @@ class Container(Part, frozen=True):
 
 
 class Named(Part, frozen=True):
-    """A volume: only its name matters here."""
-
-    name: str
-
-
-class Reference(Part, frozen=True):
-    """A pull Secret's name."""
+    """A volume, or a reference to a pull Secret: only its name matters here."""
 
     name: str = ""
 
@@ -162,7 +156,7 @@ class PodSpec(Part, frozen=True):
     """None: the API server refuses the pod after our answer."""
     init_containers: list[Container] | None = None
     volumes: list[Named] | None = None
-    image_pull_secrets: list[Reference] | None = None
+    image_pull_secrets: list[Named] | None = None
     security_context: PodSecurityContext | None = None
     host_network: bool | None = None
     os: OperatingSystem | None = None
