@@ -11,8 +11,6 @@ from o365mailer_operator.controller.queue import DueQueue
 
 
 class Metrics:
-    """The metrics of one process."""
-
     def __init__(self, queue: DueQueue, *, leading: Callable[[], bool], agreed_at: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

@@ -56,7 +56,6 @@ class Wire:
         return self._exchange("POST", url, named_by="The authority's discovery document", **kwargs)
 
     def close(self) -> None:
-        """Closes the connections."""
         self.session.close()
 
     def _exchange(self, method: str, url: str, *, named_by: str, **kwargs: Any) -> Answer:

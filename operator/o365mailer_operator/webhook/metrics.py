@@ -14,8 +14,6 @@ FAILED: Final = "error"
 
 
 class Metrics:
-    """The metrics of one process."""
-
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
@@ -47,7 +45,6 @@ class Metrics:
         )
 
     def answered(self, path: str, verdict: Verdict) -> None:
-        """Counts a verdict."""
         self.requests.labels(path, OUTCOMES[type(verdict)]).inc()
         if isinstance(verdict, Denial):
             self.denials.labels(verdict.reason).inc()

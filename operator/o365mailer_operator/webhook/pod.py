@@ -44,8 +44,6 @@ class Metadata(Part, frozen=True):
 
 
 class ContainerPort(Part, frozen=True):
-    """A port that a container declares."""
-
     container_port: int
     protocol: str | None = None
 
@@ -58,14 +56,10 @@ class ResourceRequirements(Part, frozen=True):
 
 
 class WindowsOptions(Part, frozen=True):
-    """Security settings of Windows containers."""
-
     host_process: bool | None = None
 
 
 class ContainerSecurityContext(Part, frozen=True):
-    """A container's own security settings."""
-
     windows_options: WindowsOptions | None = None
 
 

@@ -1,4 +1,4 @@
-"""The pauses between two looks, and what becomes of a watch that is silent: in virtual time."""
+"""The pauses between two reconciles, and what happens when the watch is silent: in virtual time."""
 
 import asyncio
 import datetime
@@ -23,7 +23,7 @@ from o365mailer_operator.controller.options import parse
 from o365mailer_operator.controller.reconcile import UNREADY_JITTER, Reconciler, unready_pause
 from o365mailer_operator.controller.watch import WatchEnded
 
-INTERVAL_OF_LOOKS = 60.0
+RECONCILE_INTERVAL = 60.0
 
 
 @pytest.mark.promise("ready-after-its-secret")
@@ -33,7 +33,7 @@ def test_a_secret_is_seen_within_30_seconds_soon_after_a_change_and_within_90_la
 ) -> None:
     now = 0.0
     for jitter in jitters:
-        pause = unready_pause(now, interval=INTERVAL_OF_LOOKS)
+        pause = unready_pause(now, interval=RECONCILE_INTERVAL)
         now += pause * (1 - UNREADY_JITTER + 2 * UNREADY_JITTER * jitter)
         if now >= arrival:
             break
@@ -41,56 +41,58 @@ def test_a_secret_is_seen_within_30_seconds_soon_after_a_change_and_within_90_la
     assert now - arrival < (30 if arrival < 300 else 90)
 
 
-def test_a_mailer_that_is_not_ready_is_looked_at_often_at_first_and_every_interval_later() -> None:
-    pauses = [unready_pause(age, interval=INTERVAL_OF_LOOKS) for age in (0, 119, 120, 135, 299, 300, 86400)]
+def test_a_mailer_that_is_not_ready_is_reconciled_often_at_first_and_every_interval_later() -> None:
+    pauses = [unready_pause(age, interval=RECONCILE_INTERVAL) for age in (0, 119, 120, 135, 299, 300, 86400)]
     assert pauses == [10, 10, 15, 22.5, 25, 60, 60]
 
 
-def test_failed_looks_are_repeated_ever_more_rarely_and_not_in_step() -> None:
+def test_failed_reconciles_are_repeated_ever_more_rarely_and_not_in_step() -> None:
     pauses = [pause_after_failures(failures, random=0.5) for failures in (1, 2, 3, 20, 10**6)]
     assert pauses == [5, 7.5, 11.25, 60, 60]
     assert [pause_after_failures(9, random=random) for random in (0, 1)] == pytest.approx([48, 72])
 
 
-class Looked:
-    """A controller of whose looks the test decides how they end."""
+class Reconciled:
+    """A controller. The test decides how its reconciles end."""
 
     def __init__(self, reconcile: Callable[[Key], Awaitable[float | None]]) -> None:
         self.controller = Controller(parse([], {}), cast("Cluster", Api()))
         self.controller.reconciler = cast("Reconciler", SimpleNamespace(reconcile=reconcile))
 
     def counted(self, result: str) -> bool:
-        """Whether one look ended so, and no other in any other way."""
+        """Whether one reconcile ended so, and no other in another way."""
         lines = self.controller.metrics.exposition().decode().splitlines()
         return [line for line in lines if line.startswith("o365mailer_reconciles_total")] == [
             f'o365mailer_reconciles_total{{result="{result}"}} 1.0'
         ]
 
 
-def test_a_look_that_does_not_end_is_no_defect_of_the_controller(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reconcile_that_does_not_end_is_no_defect_of_the_controller(caplog: pytest.LogCaptureFixture) -> None:
     async def forever(_: Key) -> float | None:
         await asyncio.sleep(1e9)
         return None
 
     async def play() -> None:
-        looked = Looked(forever)
-        pause = await looked.controller.reconcile(Key("app", "noreply"))
+        reconciled = Reconciled(forever)
+        pause = await reconciled.controller.reconcile(Key("app", "noreply"))
         assert asyncio.get_running_loop().time() == pytest.approx(RECONCILE_LIMIT)
         assert pause == pytest.approx(5, rel=0.2)
-        assert looked.counted("timeout")
+        assert reconciled.counted("timeout")
 
     virtual_time.run(play())
     [record] = caplog.records
     assert (record.levelname, vars(record)["error"]) == ("WARNING", "no end within 120 s")
 
 
-def test_of_looks_that_the_api_server_does_not_answer_the_first_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_of_reconciles_that_the_api_server_does_not_answer_the_first_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def away(_: Key) -> float | None:
         raise Unavailable("away")
 
     async def play() -> None:
-        looked = Looked(away)
-        pauses = [await looked.controller.reconcile(Key("app", "noreply")) or 0.0 for _ in range(12)]
+        reconciled = Reconciled(away)
+        pauses = [await reconciled.controller.reconcile(Key("app", "noreply")) or 0.0 for _ in range(12)]
         assert 4 <= pauses[0] <= 6
         assert 48 <= pauses[-1] <= 72
 
@@ -98,14 +100,14 @@ def test_of_looks_that_the_api_server_does_not_answer_the_first_is_logged(caplog
     assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == ["WARNING"]
 
 
-def test_a_defect_in_a_look_is_told_as_one(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_in_a_reconcile_is_told_as_one(caplog: pytest.LogCaptureFixture) -> None:
     async def defective(_: Key) -> float | None:
         raise KeyError("a defect")
 
     async def play() -> None:
-        looked = Looked(defective)
-        assert await looked.controller.reconcile(Key("app", "noreply")) == 60
-        assert looked.counted("internal_error")
+        reconciled = Reconciled(defective)
+        assert await reconciled.controller.reconcile(Key("app", "noreply")) == 60
+        assert reconciled.counted("internal_error")
 
     virtual_time.run(play())
     [record] = caplog.records
@@ -141,7 +143,7 @@ def deliver(cache: MailerCache, number: int, generation: int) -> bool:
 
 
 class Compared:
-    """An Agreement that runs in virtual time, and whom it asked to look at."""
+    """An Agreement in virtual time, and the mailers that it asked to reconcile."""
 
     def __init__(self, api: Api) -> None:
         self.cache = MailerCache()
@@ -166,7 +168,7 @@ def test_a_watch_that_delivers_what_is_listed_agrees_every_five_minutes() -> Non
         compared = Compared(api)
         for number in (0, 1):
             assert deliver(compared.cache, number, 1)
-            assert not deliver(compared.cache, number, 1), "a relist asks for no look"
+            assert not deliver(compared.cache, number, 1), "a relist asks for no reconcile"
         running = asyncio.create_task(compared.agreement.run())
         await asyncio.sleep(10 * INTERVAL + 1)
         assert not compared.agreement.stale
@@ -221,7 +223,7 @@ def test_a_difference_that_the_watch_makes_good_soon_is_none() -> None:
 def test_the_requests_of_a_minute_stay_in_their_limits(present: bool, limit: float) -> None:
     mailers = 100
     counted = asyncio.run(requests_a_minute(mailers, present=present))
-    assert mailers < counted - requests_of_the_lease() < limit, "each is looked at, and none too often"
+    assert mailers < counted - requests_of_the_lease() < limit, "each is reconciled at, and none too often"
 
 
 def requests_of_the_lease() -> float:
