@@ -62,7 +62,7 @@ def known(refusals: RefusalCache, keys: Keys, *, now: float) -> Refused | None:
 
 def refused(mailbox: MailboxCooldown, reply: Reply, *, now: float) -> bool:
     """The reply comes in."""
-    return mailbox.refused(reply, classify(reply), now=now)
+    return mailbox.refused(classify(reply), now=now)
 
 
 @pytest.mark.promise("mailbox-not-locked")
