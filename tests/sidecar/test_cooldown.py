@@ -281,6 +281,7 @@ def test_a_moment_is_reserved_for_spooled_mail() -> None:
 
 
 def test_a_share_below_one_is_what_is_left_of_a_connection() -> None:
-    window = FairShare(uniform=min)
-    window.refused(held=0, now=0)
-    assert 0 < window.share(limit=3) < 1
+    share = FairShare(dice=min)
+    share.opening()
+    share.throttled(None, now=0)
+    assert 0 < share.share(limit=3) < 1

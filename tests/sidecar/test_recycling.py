@@ -55,7 +55,19 @@ def pool_for(host: ScratchHost, **limits: Any) -> Pool:
     async def fresh(mailer: Mailer) -> Connection:
         return await connect(mailer, context=context, name="localhost", now=now, metrics=metrics, dialer=dialer)
 
-    return Pool(connect=fresh, window=FairShare(uniform=min), **limits)
+    return Pool(connect=fresh, share=FairShare(dice=min), **limits)
+
+
+@asynccontextmanager
+async def lent(pool: Pool, mailer: Mailer, *, fresh: bool = False) -> AsyncIterator[Connection]:
+    """A connection for the block, as `Upstream` borrows it."""
+    connection = await pool.take(mailer, fresh=fresh)
+    try:
+        yield connection
+    except BaseException:
+        pool.cut(connection)
+        raise
+    pool.give_back(connection)
 
 
 async def transact(connection: Connection) -> None:
@@ -69,7 +81,7 @@ async def connections(messages: int, *, expires_in: float = 3600.0, **limits: An
     async with ScratchHost(takes_all) as host:
         pool, mailer = pool_for(host, **limits), mailer_of(host, expires_in=expires_in)
         for _ in range(messages):
-            async with asyncio.timeout(20), pool.lend(mailer) as connection:
+            async with asyncio.timeout(20), lent(pool, mailer) as connection:
                 await transact(connection)
         await pool.close()
     assert all(peer.heard.endswith(b"QUIT\r\n") for peer in host.peers), "each is said goodbye to"
@@ -119,7 +131,7 @@ async def three_idle() -> AsyncIterator[tuple[Pool, ScratchHost]]:
     """A pool with as many idle connections as a mailbox has."""
     async with ScratchHost(takes_all) as host:
         pool, mailer = pool_for(host, idle_limit=600.0), mailer_of(host)
-        async with pool.lend(mailer) as one, pool.lend(mailer) as two, pool.lend(mailer) as three:
+        async with lent(pool, mailer) as one, lent(pool, mailer) as two, lent(pool, mailer) as three:
             for connection in (one, two, three):
                 await transact(connection)
         assert (len(pool.idle), len(host.peers)) == (3, 3)
@@ -130,10 +142,10 @@ async def three_idle() -> AsyncIterator[tuple[Pool, ScratchHost]]:
 async def test_one_dead_connection_costs_no_other() -> None:
     async with three_idle() as (pool, host):
         with pytest.raises(Lost):
-            async with pool.lend(mailer_of(host)):
+            async with lent(pool, mailer_of(host)):
                 raise Lost("it was closed by the host")
         assert (len(pool.idle), goodbyes(host)) == (2, 0)
-        async with pool.lend(mailer_of(host), fresh=True) as connection:
+        async with lent(pool, mailer_of(host), fresh=True) as connection:
             assert connection.messages == 0
             await transact(connection)
         assert (len(pool.idle), len(host.peers), goodbyes(host)) == (3, 4, 0)
@@ -141,12 +153,12 @@ async def test_one_dead_connection_costs_no_other() -> None:
 
 async def test_a_new_connection_takes_the_place_of_one_idle_connection_where_there_is_no_room() -> None:
     async with three_idle() as (pool, host):
-        async with pool.lend(mailer_of(host), fresh=True) as connection:
+        async with lent(pool, mailer_of(host), fresh=True) as connection:
             assert connection.messages == 0
             assert (len(pool), goodbyes(host)) == (3, 1)
-        async with pool.lend(mailer_of(host, mailbox="other@contoso.com")) as connection:
+        async with lent(pool, mailer_of(host, mailbox="other@contoso.com")) as connection:
             assert connection.messages == 0
             assert (len(pool), goodbyes(host)) == (3, 2)
-        async with pool.lend(mailer_of(host)) as connection:
+        async with lent(pool, mailer_of(host)) as connection:
             assert connection.mailer.settings.mailbox == "noreply@contoso.com", "one that suits, though not the last"
             assert len(host.peers) == 5

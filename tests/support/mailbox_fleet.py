@@ -94,14 +94,15 @@ class Pod:
         settings = decode(DOCUMENT[:-1] + b', "limits": {"connections": %d}}' % connections)
         self.mailer = Mailer(settings, Token("t", None), b"")
         self.exchange, self.delivered, self.waits = exchange, 0, list[float]()
-        self.pool = Pool(connect=self._connect, window=FairShare(uniform=uniform))
+        self.share = FairShare(dice=uniform)
+        self.pool = Pool(connect=self._connect, share=self.share)
 
     async def _connect(self, mailer: Mailer) -> Connection:
         session = Session(self.exchange, mailer)
         try:
             await self.exchange.enter(session)
         except Crowded:
-            self.pool.crowded()
+            self.share.throttled(None, now=asyncio.get_running_loop().time())
             raise
         return cast(Connection, session)
 
@@ -111,17 +112,23 @@ class Pod:
         asked = loop.time()
         while True:
             with suppress(Crowded):
-                async with self.pool.lend(self.mailer) as connection:
-                    began = loop.time()
-                    try:
-                        await self.exchange.submit(connection)
-                    except Crowded:
-                        self.pool.crowded(connection)
-                    else:
-                        self.pool.accepted(connection, seconds=loop.time() - began)
-                        self.delivered += 1
-                        self.waits.append(loop.time() - asked)
-                        return
+                connection = await self.pool.take(self.mailer)
+                began = loop.time()
+                try:
+                    await self.exchange.submit(connection)
+                except Crowded:
+                    self.share.throttled(connection, now=loop.time())
+                    self.pool.give_back(connection)
+                    continue
+                except asyncio.CancelledError:
+                    self.pool.cut(connection)
+                    raise
+                now = loop.time()
+                self.share.accepted(connection, seconds=now - began, limit=self.pool.limit, now=now)
+                self.pool.give_back(connection)
+                self.delivered += 1
+                self.waits.append(now - asked)
+                return
 
 
 @dataclass(frozen=True, kw_only=True)

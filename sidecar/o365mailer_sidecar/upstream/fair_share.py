@@ -1,177 +1,241 @@
-"""How much of its mailbox one sidecar takes, learned from Exchange's answers. Pure: times in seconds are passed in.
+"""How much of its mailbox one relay takes, learned from Exchange's answers. Pure: times in seconds are passed in.
 
-Three submissions at once is all that a mailbox has, for every pod that uses it, and 432 is all that a pod ever hears of
-the others. While it hears none it takes every connection that it may. From the first 432 on it shares:
+A mailbox has three concurrent submissions for all pods that use it, and 432 is all that a pod hears of the others.
+`FairShare` decides when the pool may open a connection, and when it must close one; it is in one of four states:
 
-- one connection, for a **turn** of a few seconds; with nothing left to send the connection goes at once;
-- then a **rest** of most of its *interval*, the time from turn to turn as measured: whoever has just had a turn leaves
-  the field to the others, and it is this that makes a fleet take turns;
-- then attempts with a **pause** between them, which hardly grows with the interval, so that pods whose estimates differ
-  still have the same chances; who is refused again and again tries sooner.
+| State   | Connections                                       | Leaves it                                            |
+|---------|---------------------------------------------------|------------------------------------------------------|
+| ALONE   | as many as `limits.connections`; each is closed   | 432 → WAITING, or SENDING if another is open         |
+|         | for a short gap after a time slice                |                                                      |
+| WAITING | none; one attempt at a time, from `resume_at` on  | a message is accepted → SENDING                      |
+| SENDING | those that have had a message accepted            | slice nearly over, and there may be room → PROBING   |
+|         |                                                   | the last one closed, or its 432 → WAITING            |
+| PROBING | the same, and one more to be tried                | the other accepted or 432 → SENDING                  |
 
-Where turns begin without a 432 in the way, the interval shrinks, and another connection is tried beside the first: when
-it is taken both go on, when it is refused one 432 is all that it cost.
+From WAITING, SENDING and PROBING back to ALONE: a time slice begins at once for the third time in a row, and there was
+no 432 for two minutes.
 
-Rejected, by simulation with 50 pods: a window that doubles its pause with each 432 and shrinks it with each success.
+- A **time slice** is a few seconds of submitting. The connection is **released** after it, or as soon as there is
+  nothing left to send.
+- Then comes a **gap** of most of the *interval*, the measured time from slice to slice. A pod that has just sent leaves
+  the mailbox to the others; it is this gap that makes a fleet take turns.
+- Then come attempts with a **pause** between them, which hardly grows with the interval, so that pods whose estimates
+  differ still have the same chances; a pod that is refused again and again tries sooner.
+
+Where slices begin without a 432 before them the interval shrinks, and another connection is tried beside the first. If
+it is accepted both go on; if not, one 432 is all that it cost.
+
+Rejected, by simulation with 50 pods: a share that doubles its pause with each 432 and shrinks it with each success.
 Waiting times get a heavy tail, winners come back first, and Jain's index over 20 messages each is 0.5.
 """
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-TURN: Final = 4.0
-"""Seconds of submitting for which a crowded pod keeps a connection: a few messages, so that the time until the next pod
-finds the free slot is small beside it, and few enough that everybody's turn comes soon."""
+from o365mailer_sidecar.backoff import Backoff, Dice
 
-LONGEST_TURN: Final = 20.0
-"""The same while no 432 was heard: each turn is twice the last. A pod with one connection never hears of the others."""
+SLICE: Final = 4.0
+"""Seconds of submitting for which a pod that shares keeps a connection: a few messages, so that the time until the next
+pod finds the free connection is small beside it, and few enough that every pod's turn comes soon."""
 
-BREATH: Final = (0.25, 0.75)
-"""Seconds between two such turns: somebody who waits finds the slot."""
+LONGEST_SLICE: Final = 20.0
+"""The same while no 432 was heard: each slice is twice the last. A pod with one connection hears nothing of others."""
 
-REST: Final = 0.75
-"""Share of the interval that is rested through. Less means more attempts, and more 432; more leaves slots unused."""
+GAP: Final = (0.25, 0.75)
+"""Seconds between two such slices: a pod that waits finds the connection."""
+
+GAP_SHARE: Final = 0.75
+"""The gap as a share of the interval. Less means more attempts, and more 432; more leaves connections unused."""
 
 FIRST_INTERVAL: Final = 40.0
-"""Seconds from turn to turn that a pod assumes before it has measured any. One value for all: they start alike."""
+"""Seconds from slice to slice that a pod assumes before it has measured any. One value for all: they start alike."""
 
 PAUSE: Final = 10.0
 PAUSE_INTERVAL: Final = 25.0
 PAUSE_EXPONENT: Final = 0.15
 """Between attempts: so many seconds at that interval, and hardly more at a longer one."""
 
-FIRST_PAUSE: Final = 5.0
-"""Seconds after the very first 432, doubled with the next: a pod that wants little has soon got it."""
+FIRST_PAUSES: Final = Backoff(5.0, float("inf"))
+"""After the very first 432s, while the interval is not measured: a pod that wants little has soon got it."""
 
-JITTER: Final = 0.2
-"""Share of a pause or a rest by which it is longer or shorter."""
+JITTER: Final = (0.8, 1.2)
+"""A pause or a gap is multiplied by a random number between these."""
 
 MISS: Final = 0.3
 """By how much sooner each further 432 lets the next attempt be, in the same wait."""
 
 CLEAR: Final = 120.0
-"""Seconds without a 432 after which a pod that gets its turn at once takes what it may again."""
+"""Seconds without a 432 after which a pod whose slices begin at once takes what it may again."""
 
 SHARED: Final = 3600.0
-"""Seconds after a 432 for which no connection is kept that nobody uses: others have use for it."""
+"""Seconds after a 432 for which no unused connection is kept: other pods have use for it."""
+
+LINGER: Final = 0.3
+"""Seconds for which an unused connection is kept then: an app that sends its next message when it has read 250 keeps
+its slice."""
+
+PATIENCE: Final = 5.0
+"""Seconds within which an app that was told 451 tries again, and still waits for the same slice."""
 
 
-class Next(Enum):
-    """What becomes of a connection whose message was accepted."""
+class State(Enum):
+    """See above."""
 
-    KEEP = "keep"
-    RENEW = "renew"
-    """There is room: the turns of all connections begin anew."""
-    YIELD = "yield"
-    """Its turn is over: close it."""
+    ALONE = "alone"
+    WAITING = "waiting"
+    SENDING = "sending"
+    PROBING = "probing"
 
 
 class FairShare:
-    """One sidecar's share. `uniform` gives a random number between two."""
+    """One relay's share. The pool tells it of each connection that it opens and closes, by any value that names it."""
 
-    def __init__(self, *, uniform: Callable[[float, float], float]) -> None:
-        self.uniform = uniform
-        self.crowded = False
+    def __init__(self, *, dice: Dice) -> None:
+        self.dice = dice
+        self.state = State.ALONE
+        self.open = 0
+        """Connections that are open or being opened."""
+        self.used: dict[object, float] = {}
+        """Seconds of submitting in this slice, of each connection that has had a message accepted."""
+        self.spent: set[object] = set()
+        """Connections to be released when they come back: the slice is over, or Exchange said 432."""
         self.resume_at = 0.0
         """When the next attempt may begin."""
-        self.interval = FIRST_INTERVAL
-        self.measured = False
+        self.interval, self.measured = FIRST_INTERVAL, False
+        self.wanted_at = self.last_throttled = float("-inf")
         self.waiting_since = 0.0
-        self.last_crowded = float("-inf")
         self.misses = 0
         """432 in this wait."""
         self.streak = 0
-        """Turns in a row that began without one."""
-        self.free_turn = TURN
-        self.turn_used = 0.0
-        self.probing = False
+        """Slices in a row that began without one."""
+        self.lone_slice = SLICE
+        self.slice_used = 0.0
         self.probe_refused = False
 
+    @property
+    def sharing(self) -> bool:
+        """Whether other pods are known to use this mailbox now."""
+        return self.state is not State.ALONE
+
     def share(self, *, limit: int) -> float:
-        """Submissions at once that it allows itself; below one, on average over time."""
-        return min(1.0, TURN / self.interval) if self.crowded else float(limit)
+        """Submissions at once that it allows itself, as the metric shows it; below one, on average over time."""
+        return min(1.0, SLICE / self.interval) if self.sharing else float(limit)
 
-    def shared(self, *, now: float) -> bool:
-        """Whether others use this mailbox too."""
-        return self.crowded or now - self.last_crowded < SHARED
+    def linger(self, *, now: float) -> float:
+        """Seconds for which an unused connection may be kept."""
+        return LINGER if self.sharing or now - self.last_throttled < SHARED else float("inf")
 
-    def room(self, *, held: int, unproven: int, limit: int, now: float) -> bool:
-        """Whether a connection may be opened beside the `held` ones, `unproven` of which have had no message taken."""
-        if held >= limit:
+    # --- When to open a connection ----------------------------------------------------------------------------------
+
+    def may_open(self, *, limit: int, now: float) -> bool:
+        """Whether a connection may be opened beside those that are open, at most `limit`."""
+        if self.open >= limit:
             return False
-        if not self.crowded or not held:
-            return now >= self.resume_at and not (self.crowded and unproven)
-        return self.probing and not unproven
+        if self.state is State.PROBING:
+            return self.open <= len(self.used)  # the others are not attempts themselves
+        return now >= self.resume_at and (self.state is State.ALONE or not self.open)
 
-    def wanted(self, *, now: float) -> None:
-        """There is something to send, and there was not: waiting begins now."""
-        if self.crowded and now > self.resume_at:  # else it has been wanted all the time
+    def wanted(self, *, anew: bool, now: float) -> None:
+        """There is a message to send. `anew`: there was none before, so waiting begins now, unless it just ended."""
+        if anew and self.sharing and now - self.wanted_at > PATIENCE and now > self.resume_at:
             if now - self.waiting_since > self.interval:  # what was measured is old
                 self.interval, self.measured, self.streak = FIRST_INTERVAL, False, 0
             self.waiting_since, self.misses = now, 0
+        self.wanted_at = now
 
-    def refused(self, *, held: int, now: float) -> None:
-        """Exchange said 432; `held` other connections are open."""
-        self.probing, self.last_crowded = False, now
-        if not self.crowded:
-            self.crowded, self.interval, self.measured = True, FIRST_INTERVAL, False
+    def opening(self) -> None:
+        """The pool opens a connection."""
+        self.open += 1
+
+    # --- What Exchange says -----------------------------------------------------------------------------------------
+
+    def throttled(self, connection: object | None, *, now: float) -> None:
+        """Exchange said 432 on this connection; None: to the AUTH of one that is being opened."""
+        self.last_throttled = now
+        if connection is not None:
+            self.spent.add(connection)
+        if not self.sharing:
+            self.interval, self.measured = FIRST_INTERVAL, False
             self.waiting_since, self.misses, self.streak = now, 0, 0
-        if held:
-            self.probe_refused = True
+        if self.open > 1:
+            self.state, self.probe_refused = State.SENDING, True
             return
+        self.state = State.WAITING
         self.misses += 1
         self._pause(self._between_attempts(), now=now)
 
     def _between_attempts(self) -> float:
         root: float = (self.interval / PAUSE_INTERVAL) ** PAUSE_EXPONENT
-        pause = min(PAUSE * root, 0.9 * self.interval)
-        pause /= min(1 + MISS * self.misses, 4)
-        return pause if self.measured else min(pause, FIRST_PAUSE * 2.0 ** (self.misses - 1))
+        pause = min(PAUSE * root, 0.9 * self.interval) / min(1 + MISS * self.misses, 4)
+        return pause if self.measured else min(pause, FIRST_PAUSES.pause(self.misses))
 
     def _pause(self, seconds: float, *, now: float) -> None:
-        self.resume_at = max(self.resume_at, now + seconds * self.uniform(1 - JITTER, 1 + JITTER))
+        self.resume_at = max(self.resume_at, now + seconds * self.dice(*JITTER))
 
-    def accepted(self, *, held: int, first: bool, seconds: float, used: float, limit: int, now: float) -> Next:
-        """A message was taken after `seconds`; its connection, whose `first` it may be, is `used` so long by now."""
-        if not self.crowded:
-            return Next.YIELD if used >= self.free_turn else Next.KEEP
-        if first and held > 1:
-            self.probing = False
-            self._perhaps_clear(now=now)
-            return Next.RENEW
+    def accepted(self, connection: object, *, seconds: float, limit: int, now: float) -> None:
+        """Exchange accepted a message on this connection, after so many seconds."""
+        first = connection not in self.used
+        used = self.used[connection] = self.used.get(connection, 0.0) + seconds
+        if not self.sharing:
+            if used >= self.lone_slice:
+                self.spent.add(connection)
+            return
         if first:
-            self._measure(now - seconds - self.waiting_since)
-            self._perhaps_clear(now=now)
-        if used < TURN - seconds:  # not yet the last of this turn
-            return Next.KEEP
-        if self.streak >= 2 and held < limit and not self.probe_refused and used < 2 * TURN:
-            self.probing = True
-            return Next.KEEP
-        return Next.YIELD if used >= TURN else Next.KEEP
+            beside_another = self.open > 1
+            if not beside_another:
+                self._measure(now - seconds - self.waiting_since)
+            self.state = State.SENDING
+            if self.streak >= 2 and now - self.last_throttled > CLEAR:
+                self.state, self.lone_slice = State.ALONE, SLICE
+            if beside_another:  # there is room: the slices of all connections begin anew
+                self.used = dict.fromkeys(self.used, 0.0)
+                return
+        if used < SLICE - seconds:  # not yet the last of this slice
+            return
+        if self.streak >= 2 and self.open < limit and not self.probe_refused and used < 2 * SLICE:
+            self.state = State.PROBING if self.sharing else State.ALONE
+        elif used >= SLICE:
+            self.spent.add(connection)
 
     def _measure(self, waited: float) -> None:
-        """The mean of what was thought and what was seen; less where the rest alone was too long."""
+        """The mean of what was thought and what was seen; less where the gap alone was too long."""
         self.streak = 0 if self.misses else self.streak + 1
-        self.interval = max((self.interval + waited + TURN) / 2, TURN)
+        self.interval = max((self.interval + waited + SLICE) / 2, SLICE)
         if self.streak >= 2:
-            self.interval = max(0.6 * self.interval, TURN)
+            self.interval = max(0.6 * self.interval, SLICE)
         self.measured, self.probe_refused = True, False
 
-    def _perhaps_clear(self, *, now: float) -> None:
-        if self.streak >= 2 and now - self.last_crowded > CLEAR:
-            self.crowded, self.free_turn = False, TURN
+    # --- When a connection is closed --------------------------------------------------------------------------------
 
-    def yielded(self, *, held: int, used: float, now: float) -> None:
-        """A connection was given up at that time, its turn over or nothing left to send; `held` are still open.
+    def keeps(self, connection: object) -> bool:
+        """Whether the pool may keep this connection for the next message."""
+        return connection not in self.spent
 
-        Who has used only a part of a turn rests only a part of the time.
+    def released(self, connection: object, *, at: float) -> None:
+        """The pool closes a connection in good order, which was last used then.
+
+        After a part of a slice the gap is a part of the gap.
         """
-        self.probing, self.turn_used = False, max(self.turn_used, used)
-        if not self.crowded:
-            self.free_turn = min(2 * self.free_turn, LONGEST_TURN)
-            self.resume_at = max(self.resume_at, now + self.uniform(*BREATH))
-        elif not held:
-            self.waiting_since, self.misses, self.probe_refused = now, 0, False
-            share, self.turn_used = min(self.turn_used / TURN, 1.0), 0.0
-            self._pause(max(share * REST * (self.interval - TURN), BREATH[0]), now=now)
+        over, used = connection in self.spent, self.used.get(connection)
+        self.lost(connection)
+        if used is None and over:
+            return  # it was no slice: its first answer was 432
+        if not self.sharing:
+            if over:
+                self.lone_slice = min(2 * self.lone_slice, LONGEST_SLICE)
+                self.resume_at = max(self.resume_at, at + self.dice(*GAP))
+            return
+        self.slice_used = max(self.slice_used, used or 0.0)
+        self.state = State.SENDING if self.open else State.WAITING
+        if not self.open:
+            self.waiting_since, self.misses, self.probe_refused = at, 0, False
+            share, self.slice_used = min(self.slice_used / SLICE, 1.0), 0.0
+            self._pause(max(share * GAP_SHARE * (self.interval - SLICE), GAP[0]), now=at)
+
+    def lost(self, connection: object | None) -> None:
+        """A connection is gone, or could not be opened (None): that is the end of no slice."""
+        self.open -= 1
+        self.used.pop(connection, None)
+        self.spent.discard(connection)
+        if self.sharing and not self.open:
+            self.state = State.WAITING

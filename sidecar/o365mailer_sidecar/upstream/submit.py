@@ -49,8 +49,9 @@ class Upstream:
         self.authorities, self.dialer = Authorities(), Dialer()
         self.host, self.token, self.rate = HostBackoff(), TokenBackoff(), RateLimit()
         self.guard = SendGuard(context)
-        self.pool = Pool(connect=self._connect, window=FairShare(uniform=context.dice))
-        context.metrics.watch("concurrency_window", lambda: self.pool.window.share(limit=self.pool.limit))
+        self.share = FairShare(dice=context.dice)
+        self.pool = Pool(connect=self._connect, share=self.share)
+        context.metrics.watch("concurrency_window", lambda: self.share.share(limit=self.pool.limit))
         context.metrics.watch("blocked", self.guard.open_for)
 
     # --- Whether an attempt makes sense -------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ class Upstream:
                 submitted = await self._with_newest_token(message, attempt)
             except NotAdmitted as error:  # 432 to AUTH
                 if self._gives_up(began, tries):
-                    raise Blocked(NOT_ASKED, told(classify(error.reply)), until=self.pool.window.resume_at) from None
+                    raise Blocked(NOT_ASKED, told(classify(error.reply)), until=self.share.resume_at) from None
                 continue
             if submitted[1].decisive.outcome is not Outcome.THROTTLED:
                 return submitted
@@ -128,7 +129,7 @@ class Upstream:
     def _gives_up(self, began: float, tries: int) -> bool:
         settings = self.directory.settings
         patience = seconds(settings.delivery.confirm_within) if settings else 0.0
-        return tries == THROTTLED_TRIES or self.pool.window.resume_at > began + patience
+        return tries == THROTTLED_TRIES or self.share.resume_at > began + patience
 
     async def _with_newest_token(self, message: Message, attempt: Attempt) -> Submitted:
         """A token that is refused is replaced once, if the directory has another by then."""
@@ -158,9 +159,9 @@ class Upstream:
             message.body, envelope=envelope, mailbox=mailbox, now=message.received, applied=judged_by_policy
         )
         try:
-            async with self.pool.lend(mailer) as connection:
-                reused = connection.messages > 0
-                verdicts = await self._over(connection, judged_by_policy, outgoing, attempt)
+            connection = await self.pool.take(mailer)
+            reused = connection.messages > 0
+            verdicts = await self._over(connection, judged_by_policy, outgoing, attempt)
             # 421 on a connection that was idle is the host's right, and no verdict (RFC 5321 §3.8).
             if attempt.begun or not (reused and verdicts.decisive.reply.code == CLOSING):
                 return envelope, verdicts
@@ -169,29 +170,33 @@ class Upstream:
                 raise
         if attempt.withdrawn:
             raise Withdrawn
-        async with self.pool.lend(mailer, fresh=True) as connection:
-            return envelope, await self._over(connection, judged_by_policy, outgoing, attempt)
+        connection = await self.pool.take(mailer, fresh=True)
+        return envelope, await self._over(connection, judged_by_policy, outgoing, attempt)
 
     async def _over(self, connection: Connection, message: Applied, outgoing: Outgoing, attempt: Attempt) -> Verdicts:
-        """Over this connection. What is known of the mailbox may have changed while the message waited for it."""
+        """Over this connection of the pool, which gets it back."""
         attempt.underway, began = True, self.clock.monotonic()
         cooldown, probe = self.guard.cooldown, False
         try:
-            self.guard.check(message)
+            self.guard.check(message)  # again: the message may have waited for its connection
             probe = cooldown.begin_probe()
             answers = await connection.transact(message.envelope, outgoing, attempt)
             self.guard.heard(message, answers)
+        except BaseException:
+            self.pool.cut(connection)
+            raise
         finally:
             if probe:
                 cooldown.probing = False
-            spent = self.clock.monotonic() - began
-            attempt.upstream += spent
-            self.metrics.observe("upstream_seconds", spent)
+            now = self.clock.monotonic()
+            attempt.upstream += now - began
+            self.metrics.observe("upstream_seconds", now - began)
         verdicts = classify_all(message.envelope, answers)
         if verdicts.decisive.outcome is Outcome.ACCEPTED:
-            self.pool.accepted(connection, seconds=spent)
+            self.share.accepted(connection, seconds=now - began, limit=self.pool.limit, now=now)
         elif verdicts.decisive.outcome is Outcome.THROTTLED:
-            self.pool.crowded(connection)
+            self.share.throttled(connection, now=now)
+        self.pool.give_back(connection)
         return verdicts
 
     # --- Connections --------------------------------------------------------------------------------------------------
@@ -235,7 +240,7 @@ class Upstream:
         """A reply to AUTH that is not about the token. Returns for 432; raises Blocked for all others."""
         verdict = classify(error.reply)
         if verdict.outcome is Outcome.THROTTLED:
-            self.pool.crowded()
+            self.share.throttled(None, now=self.clock.monotonic())
             self._connected(verdict.outcome.value)
         elif verdict.outcome in (Outcome.QUOTA, Outcome.LOCKED):
             self.guard.pause(verdict)
