@@ -8,6 +8,7 @@ every failure is one of cluster_errors.
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import json
 import os
 import ssl
@@ -217,6 +218,11 @@ class Cluster:
             method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
         )
         return await self._api.call_api(*serialized, _request_timeout=aiohttp.ClientTimeout(total=timeout))
+
+
+def micro_time(instant: datetime.datetime) -> str:
+    """An instant as the API's MicroTime: UTC, with six decimals of the second."""
+    return f"{instant.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 async def connect(environment: Mapping[str, str] = os.environ) -> Cluster:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster import EVENTS, Cluster
+from o365mailer_operator.controller.cluster import EVENTS, Cluster, micro_time
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
 from o365mailer_operator.controller.mailer import Condition, Mailer, Manifest
 
@@ -82,8 +82,3 @@ class Recorder:
             if before is not None:
                 change = repeated(before, now=self.clock())
                 await self.cluster.patch(EVENTS, change, name=name, namespace=namespace)
-
-
-def micro_time(instant: datetime.datetime) -> str:
-    """An instant as the API's MicroTime: UTC, with six decimals of the second."""
-    return f"{instant.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%S.%f}Z"

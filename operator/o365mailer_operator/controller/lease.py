@@ -23,9 +23,8 @@ import logging
 from typing import Any, Final
 
 from o365mailer_operator.clock import Clock
-from o365mailer_operator.controller.cluster import LEASES, Cluster
+from o365mailer_operator.controller.cluster import LEASES, Cluster, micro_time
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict, Unavailable
-from o365mailer_operator.controller.events import micro_time
 from o365mailer_operator.controller.mailer import Manifest
 
 LEASE_NAME: Final = "o365mailer-controller"
