@@ -31,7 +31,7 @@ check: .venv/.dev ## linters, types, architecture, promises, words, generated pa
 	$(BIN)/python tests/support/words.py
 	$(BIN)/python -m benchmarks --check
 	$(APPS) --check
-	$(BIN)/python -m pytest -q tests/project/test_links.py
+	$(BIN)/python -m pytest -q tests/project/test_links.py tests/project/test_architecture.py
 
 fmt: .venv/.dev ## fix what ruff can fix, and format
 	$(BIN)/ruff check --fix
