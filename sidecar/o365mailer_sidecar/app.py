@@ -69,7 +69,9 @@ class Service:
         """Raises SpoolUnusable."""
         from o365mailer_sidecar.queue.service import QueueService  # half a MiB that most pods have no use for
 
-        return QueueService(context, self.upstream, path, queue_id=new_queue_id, apps=lambda: len(self.relay.running))
+        return QueueService(
+            context, self.upstream, path, new_queue_id=new_queue_id, apps=lambda: len(self.relay.running)
+        )
 
     def _log_addresses(self) -> bool:
         return self.directory.settings is not None and self.directory.settings.log_addresses
@@ -188,7 +190,7 @@ class Service:
             server.close()
         self.log.event("stopping", sessions=len(self.sessions), messages=len(self.relay.running))
         if self.queue:
-            self.queue.begin_last_round(within=self.options.grace)
+            self.queue.scheduler.begin_last_round(within=self.options.grace)
         for session in list(self.sessions):
             session.stop()
         if self.sessions:

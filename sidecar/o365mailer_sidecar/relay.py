@@ -76,7 +76,7 @@ class Relay:
     async def submit(self, message: Message) -> Reply:
         """The reply for the app. When cancelled, the app has gone: nothing sent yet is sent any more."""
         attempt = Attempt(began=self.monotonic())
-        pending = self.acceptor.of(message, attempt) if self.acceptor else None
+        pending = self.acceptor.pending(message, attempt) if self.acceptor else None
         told = await self._unasked(message, pending) if pending else None
         reply, reason = told or await self._asked(message, attempt, pending)
         if reason:

@@ -23,7 +23,6 @@ from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue.accept import QueueAcceptor
-from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
@@ -134,9 +133,14 @@ class House:
         self.failures: list[BaseException] = []
         log.failure = lambda _, error: self.failures.append(error)  # type: ignore[method-assign]
         self.spool = Spool(folder, now=clock.now, report=lambda *_, **__: None)
-        finisher = Finisher(context, self.spool, queue_id=lambda: "NOTICE")
-        self.scheduler = Scheduler(context, self.spool, self.exchange, finisher, apps=lambda: len(self.relay.running))
-        self.scheduler.knows_all()
+        self.scheduler = Scheduler(
+            context,
+            self.spool,
+            self.exchange,
+            new_queue_id=lambda: "NOTICE",
+            apps=lambda: len(self.relay.running),
+        )
+        self.scheduler.all_recovered()
         self.acceptor = QueueAcceptor(context, self.spool, self.scheduler, self.exchange)
         self.relay = Relay(context, self.exchange, acceptor=self.acceptor)
 

@@ -200,7 +200,7 @@ def handled(content: bytes, senders: Members) -> None:
     with suppress(Refused):
         b"".join(outgoing(content, senders).stuffed())
     message = Message(ENVELOPE, Body(content), datetime.now(UTC))
-    notice.audience(message, [notice.Failure(Recipient(address="x@y.z"), "")], notify="sender")
+    notice.addressee(message, [notice.Failure(Recipient(address="x@y.z"), "")], notify="sender")
     notice.composed(message, [], mailbox=MAILBOX, to="x@y.z")
 
 

@@ -8,7 +8,7 @@ import pytest
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.message import Message
-from o365mailer_sidecar.queue.notice import LISTED, Failure, audience, composed, envelope_for
+from o365mailer_sidecar.queue.notice import LISTED, Failure, addressee, composed, envelope_for
 
 RECEIVED = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def failures(*parameters: str) -> list[Failure]:
 def test_who_is_told(
     sender: str, head: bytes, parameters: tuple[str, ...], notify: str | None, expected: str | None
 ) -> None:
-    assert audience(message(head, sender), failures(*parameters), notify=notify) == expected
+    assert addressee(message(head, sender), failures(*parameters), notify=notify) == expected
 
 
 @pytest.mark.promise("failed-mail-is-reported")
@@ -54,8 +54,8 @@ def test_nobody_is_told_of_a_notice() -> None:
     sent = envelope_for("ops@contoso.com", mailbox="noreply@contoso.com", queue_id="Q2")
     content = composed(message(b""), failures(), mailbox="noreply@contoso.com", to="ops@contoso.com")
     head = content.partition(b"\r\n\r\n")[0] + b"\r\n"
-    assert audience(Message(sent, Body(head), RECEIVED), failures(), notify="ops@contoso.com") is None
-    assert audience(message(head), failures(), notify="ops@contoso.com") is None, "nor if it had a sender"
+    assert addressee(Message(sent, Body(head), RECEIVED), failures(), notify="ops@contoso.com") is None
+    assert addressee(message(head), failures(), notify="ops@contoso.com") is None, "nor if it had a sender"
     assert sent.sender.address == ""
     assert sent.recipients[0].parameters == ("NOTIFY=NEVER",)
 
@@ -97,7 +97,7 @@ def test_a_hostile_header_takes_little_memory_and_a_notice_stays_small(head: byt
     failing = message(head)
     tracemalloc.start()
     try:
-        to = audience(failing, failed, notify="ops@contoso.com")
+        to = addressee(failing, failed, notify="ops@contoso.com")
         content = composed(failing, failed, mailbox="noreply@contoso.com", to="ops@contoso.com")
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -15,7 +15,7 @@ from support.sidecar_process import MailerDirectory
 from support.spooling import TEXT, history, nowhere, number, queued, spooling, submit
 from support.waiting import eventually
 
-from o365mailer_sidecar.queue.service import leave_word
+from o365mailer_sidecar.queue.service import write_termination_message
 
 ALLOWED = {"allowed": ["@contoso.com"]}
 
@@ -277,11 +277,11 @@ def test_a_message_on_hold_stays_until_it_is_released(
 def test_the_pods_termination_message_names_what_is_left(tmp_path: Path) -> None:
     there = tmp_path / "termination-log"
     there.touch()
-    leave_word(["A1", "B2"], path=there)
+    write_termination_message(["A1", "B2"], path=there)
     assert there.read_text() == "2 messages stay in the spool: A1 B2"
-    leave_word((f"{count:012}" for count in range(1000)), path=there)
+    write_termination_message((f"{count:012}" for count in range(1000)), path=there)
     assert len(there.read_bytes()) == 4096
-    leave_word(["A1"], path=tmp_path / "nowhere")
+    write_termination_message(["A1"], path=tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -1,6 +1,7 @@
-"""Who answers for a message: the app, until it reads 250; then we do, and by then it is on disk or with Exchange.
+"""Takes a message of an app into the queue, and decides the app's reply.
 
-A 250 for what is on disk never claims that Exchange has it.
+Until the app reads 250, the app is responsible for the message. After it, the relay is, and the message is on disk or
+with Exchange. A 250 for a message on disk never says that Exchange has it.
 """
 
 import asyncio
@@ -23,72 +24,77 @@ from o365mailer_sidecar.upstream.blocks import TOKEN_REFUSED
 from o365mailer_sidecar.upstream.result import Result
 from o365mailer_sidecar.upstream.submit import Upstream
 
-OURS: Final = ""
-"""The reason of a reply behind which the message goes on: its record is written at its end."""
+NOT_SETTLED: Final = ""
+"""The audit's reason of a reply for a message that stays in the queue: its record is written when it is settled."""
 
 AppReply = tuple[Reply, str]
-"""What the app is told, and the audit's reason; `OURS` where the message is not at its end."""
+"""The reply for the app, and the audit's reason or `NOT_SETTLED`."""
 
 
 class QueueAcceptor:
-    """The spool, as far as an app's messages are concerned."""
+    """The queue, as the relay uses it for messages of apps."""
 
     def __init__(self, context: Context, spool: Spool, scheduler: Scheduler, upstream: Upstream) -> None:
         self.spool, self.scheduler, self.upstream = spool, scheduler, upstream
-        self.directory, self.audit, self.clock = context.directory, context.audit, context.clock
-        self.chores: set[asyncio.Task[None]] = set()
+        self.directory, self.audit = context.directory, context.audit
+        self.background: set[asyncio.Task[None]] = set()
 
-    def of(self, message: Message, attempt: Attempt) -> "PendingMessage | None":
-        """The charge of a message; None while the mailbox is in doubt: then all is as without a spool."""
+    def pending(self, message: Message, attempt: Attempt) -> "PendingMessage | None":
+        """The message, for as long as its app waits. None while the mailbox is in doubt: then nothing is queued."""
         return None if self.in_doubt else PendingMessage(self, message, attempt)
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the mailbox may not work at all (`doubt`)."""
+        """Whether the mailbox may not work at all (`MailboxHealth`)."""
         return self.scheduler.health.in_doubt
 
-    def do(self, chore: Coroutine[Any, Any, None]) -> None:
-        """Something that nobody waits for, but the end of the process."""
-        task = asyncio.ensure_future(chore)
-        self.chores.add(task)
-        task.add_done_callback(self.chores.discard)
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it in the background; `done` waits for it."""
+        task = asyncio.ensure_future(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
 
     async def done(self) -> None:
-        """All of it."""
-        while self.chores:
-            await asyncio.wait(set(self.chores))
+        """Wait until nothing runs in the background."""
+        while self.background:
+            await asyncio.wait(set(self.background))
 
 
 class PendingMessage:
-    """One message of an app, and its place in the spool once it has one."""
+    """A message that an app waits for, and its place in the spool once it has one.
+
+    The relay asks at each point where the app's reply may be due: before an attempt (`without_asking`), when the app's
+    time is over (`overdue`), when the process ends (`stopped`) and after the attempt (`concluded`).
+    """
 
     __slots__ = ("acceptor", "attempt", "message", "refusal", "storing")
 
     def __init__(self, acceptor: QueueAcceptor, message: Message, attempt: Attempt) -> None:
         self.acceptor, self.message, self.attempt = acceptor, message, attempt
         self.refusal = replies.BROKEN
-        """What an app is told whose message found no room."""
+        """The reply when there is no room for the message."""
         self.storing: asyncio.Task[QueueEntry] | None = None
 
-    async def take(self) -> QueueEntry:
-        """On disk, durably, when it returns; once, however many ask and whoever of them gives up. Raises StoreFailed.
+    # --- On disk ----------------------------------------------------------------------------------------------------
 
-        What failed is not tried again: an fsync that failed once may report success the second time, with the data gone
-        (https://wiki.postgresql.org/wiki/Fsync_Errors).
+    async def take(self) -> QueueEntry:
+        """Store the message, once, however often it is called or cancelled; durable when it returns.
+
+        Raises StoreFailed. What failed is not tried again: an fsync that failed once may report success the second
+        time, with the data gone (https://wiki.postgresql.org/wiki/Fsync_Errors).
         """
         if not self.storing:
-            store = self.acceptor.spool.store(self.message)
-            self.storing = asyncio.ensure_future(store)
+            self.storing = asyncio.ensure_future(self.acceptor.spool.store(self.message))
             self.storing.add_done_callback(self._stored)
         return await asyncio.shield(self.storing)
 
     def _stored(self, done: asyncio.Task[QueueEntry]) -> None:
-        """The courier may see it from now on. A failure that nobody waits for any more is no defect."""
+        # `exception` also marks a failure as seen: if nothing waits for it any more, it is no defect.
         if not done.cancelled() and not done.exception():
-            self.acceptor.scheduler.entrusted.add(done.result())
+            self.acceptor.scheduler.attempted.add(done.result())
 
     async def keep(self) -> bool:
-        """Take it, for who depends on it: whether it is on disk."""
+        """Store the message; whether it is on disk."""
         try:
             await self.take()
         except StoreFailed:
@@ -96,21 +102,21 @@ class PendingMessage:
         return True
 
     def let_go(self) -> None:
-        """The app has not read our 250: what is on disk goes."""
+        """The app has gone without reading a 250: remove the message from the disk."""
         if self.storing:
-            self.acceptor.do(self._give_back())
+            self.acceptor.run(self._remove())
 
-    async def _give_back(self) -> None:
+    async def _remove(self) -> None:
         if self.storing and await self.keep():
             stored = self.storing.result()
-            self.acceptor.scheduler.entrusted.discard(stored)
+            self.acceptor.scheduler.attempted.discard(stored)
             with suppress(Gone, StoreFailed):
                 await self.acceptor.spool.remove(stored)
 
-    # --- What the app is told ---------------------------------------------------------------------------------------
+    # --- The app's reply --------------------------------------------------------------------------------------------
 
     async def without_asking(self) -> AppReply | None:
-        """While there is no point in asking Exchange: on disk. What is not allowed now will not be later either."""
+        """Queue the message if Exchange is not worth asking now. A policy that refuses it now would refuse it later."""
         blocked = self.acceptor.upstream.blocked()
         if not blocked or blocked.reason == TOKEN_REFUSED:
             return None
@@ -127,10 +133,10 @@ class PendingMessage:
         return self._queued(blocked.reply.text)
 
     async def overdue(self, task: asyncio.Task[Result], *, limit: str) -> AppReply | None:
-        """The app's time is over: on disk, and the attempt that is running decides. None: it has ended, or no room.
+        """Queue the message when the app's time is over; None if the attempt has ended, or there is no room.
 
-        One that still waits for its turn ends, and the courier has it: such attempts, with their bodies in memory,
-        would grow in number as long as apps are quicker than Exchange.
+        An attempt that still waits for a connection ends, and the scheduler makes the next: such attempts, with their
+        bodies in memory, would grow in number as long as apps are quicker than Exchange. One that is out goes on.
         """
         try:
             stored = await self.take()
@@ -144,62 +150,59 @@ class PendingMessage:
             self.acceptor.scheduler.take(stored)
         else:
             self.attempt.overdue = True
-            task.add_done_callback(self._landed)
+            task.add_done_callback(self._ended_late)
         return self._queued(f"no verdict within {limit}")
 
-    async def stopped(self) -> AppReply | None:
-        """The process ends before the attempt. On disk it is the next one's: an app that came again would double it."""
-        return self._queued("the relay is stopping") if self.storing and await self.keep() else None
-
-    def _landed(self, task: asyncio.Task[Result]) -> None:
+    def _ended_late(self, task: asyncio.Task[Result]) -> None:
         if not task.cancelled():  # else the process ends, and the message is on disk
             self.acceptor.scheduler.hear(task.result())
-            self.acceptor.do(self._settle_unheard(task.result()))
+            self.acceptor.run(self._settle_late(task.result()))
+
+    async def _settle_late(self, result: Result) -> None:
+        with suppress(Damaged):  # the spool has set the file aside and reported it
+            await self._settle(result)
+
+    async def stopped(self) -> AppReply | None:
+        """The process ends before the attempt. A message on disk is the next process's: a 451 would double it."""
+        return self._queued("the relay is stopping") if self.storing and await self.keep() else None
 
     async def concluded(self, result: Result) -> AppReply:
         """The attempt has ended while the app waits."""
         if result.outcome in (Outcome.ACCEPTED, Outcome.REFUSED) and not result.fates:
             if self.storing:
-                await self._give_back()
+                await self._remove()
             return result.reply, result.reason
         if result.outcome is Outcome.UNAUTHORIZED and not self.storing and self.acceptor.in_doubt:
             return result.reply, result.reason
         try:
             await self.take()
-        except StoreFailed as error:
-            # Where Exchange may have it, nothing is truer than its silence.
+        except StoreFailed as error:  # if Exchange may have it, only its own reply is true
             return (result.reply if self.attempt.committed else _no_room(error)), "spool"
         try:
             await self._settle(result)
         except Damaged as damage:
-            return self._told_damaged(result, damage)
-        return self._told_apart(result) if result.fates else self._queued(result.reply.text)
+            return self._set_aside(result, damage)
+        return self._divided(result) if result.fates else self._queued(result.reply.text)
 
     async def _settle(self, result: Result) -> None:
-        stored = await self.take()
-        await self.acceptor.scheduler.settle(stored, self.message, result, self.attempt)
+        await self.acceptor.scheduler.settle(await self.take(), self.message, result, self.attempt)
 
-    async def _settle_unheard(self, result: Result) -> None:
-        """The same when the app has read its 250 already."""
-        with suppress(Damaged):  # set aside, and told
-            await self._settle(result)
-
-    def _told_damaged(self, result: Result, damage: Damaged) -> AppReply:
-        """Its file was set aside. An app that sends it again would double it for those that Exchange took it for."""
+    def _set_aside(self, result: Result, damage: Damaged) -> AppReply:
+        """The reply after the file was set aside. A 451 would double the message for recipients who have it."""
         taken = sum(fate.outcome is Outcome.ACCEPTED for fate in result.fates)
         if not taken:
             reply = result.reply if self.attempt.committed else _no_room(StoreFailed(str(damage)))
             return reply, "spool"
         words = {"taken": taken, "all": len(result.fates), "reason": damage}
-        return replies.filled(replies.SET_ASIDE, **words), OURS
+        return replies.filled(replies.SET_ASIDE, **words), NOT_SETTLED
 
     def _queued(self, reason: str) -> AppReply:
         self.acceptor.audit.count("queued")
         words = shortened(reason.partition(";")[0])
-        return replies.filled(replies.QUEUED, reason=words), OURS
+        return replies.filled(replies.QUEUED, reason=words), NOT_SETTLED
 
-    def _told_apart(self, result: Result) -> AppReply:
-        """One reply for many (RFC 5321 has one): any that was taken is a 250, and its text counts the rest."""
+    def _divided(self, result: Result) -> AppReply:
+        """One reply for several verdicts (RFC 5321 has one): 250 if a recipient was taken; its text counts the rest."""
         counts = dict.fromkeys(Outcome, 0)
         for fate in result.fates:
             counts[fate.outcome] += 1
@@ -211,7 +214,7 @@ class PendingMessage:
         words = shortened(f"{worst.reply.code} {worst.reply.enhanced} {worst.reply.text}")
         reply = replies.DIVIDED if taken else replies.QUEUED_DIVIDED
         numbers = {"taken": taken, "queued": queued, "refused": refused, "all": len(result.fates)}
-        return replies.filled(reply, said=words, **numbers), OURS
+        return replies.filled(reply, said=words, **numbers), NOT_SETTLED
 
 
 def _no_room(error: StoreFailed) -> Reply:

@@ -1,6 +1,8 @@
-"""What an attempt means for a message in the spool: written to disk, told in the audit, and in a notice if due.
+"""What the relay does after each attempt to deliver a spooled message.
 
-What was taken is durable before anybody relies on it: a message is sent again after a crash, not for ever.
+It writes the result to disk, then keeps the message for a retry, removes it, or moves it to the dead letters; then the
+message has its audit record, and a notice is in the spool if the mailer asks for one. A recipient who has the message
+is on disk as such before anything else happens: after a crash the relay sends a message again, but not for ever.
 """
 
 from collections.abc import Callable
@@ -26,74 +28,82 @@ from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.result import RecipientVerdict, Result
 
 EXPIRED: Final = "expired"
-"""The reason of a message that was tried for `delivery.spool.maxAge`."""
+"""The reason of a message that the relay has tried for `delivery.spool.maxAge`."""
 
 
 class Finisher:
-    """One for all messages of a spool."""
+    """One for all messages of a spool. `deliver` takes a notice that is in the spool."""
 
     def __init__(
-        self,
-        context: Context,
-        spool: Spool,
-        *,
-        queue_id: Callable[[], str],
+        self, context: Context, spool: Spool, *, new_queue_id: Callable[[], str], deliver: Callable[[QueueEntry], None]
     ) -> None:
         self.spool, self.directory, self.clock = spool, context.directory, context.clock
-        self.audit, self.log, self.queue_id = context.audit, context.log, queue_id
+        self.audit, self.log = context.audit, context.log
+        self.new_queue_id, self.deliver = new_queue_id, deliver
         self.expiry = Expiry(self.clock)
-        self.owed: dict[QueueEntry, Event] = {}
-        """What happened and could not be written down yet: until it is, the message does not leave again."""
-        self.deliver: Callable[[QueueEntry], None] = lambda _: None
-        """Takes a notice; the courier puts itself here."""
+        self.unwritten: dict[QueueEntry, Event] = {}
+        """Results that the disk did not take: the message is not sent again until it does."""
 
     @property
     def delivery(self) -> Delivery:
         """The settings in use, or their defaults."""
         return self.directory.settings.delivery if self.directory.settings else Delivery()
 
-    async def of(self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt, *, wait: float) -> bool:
-        """Whether recipients are left to try again, in `wait` seconds.
+    async def finish(
+        self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt, *, wait: float
+    ) -> bool:
+        """Whether the message is still in the queue; the next attempt is in `wait` seconds.
 
-        Raises Gone when the message was taken away by hand, Damaged when its file was changed and has been set aside.
+        Raises Gone when a person has removed the message, Damaged when its file was changed and has been set aside.
         """
-        fates = result.of(message.envelope)
-        self.spool.remember(stored, [fate.address for fate in fates if fate.outcome is Outcome.ACCEPTED])
-        open_ = [fate for fate in fates if fate.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED)]
-        expired = bool(open_) and result.asked and self._expired(stored, attempt.began)
-        lost = [fate for fate in fates if fate.outcome is Outcome.REFUSED or (expired and fate in open_)]
-        if lost:
-            await self._notify(message, lost)
+        verdicts = result.of(message.envelope)
+        accepted = tuple(each.address for each in verdicts if each.outcome is Outcome.ACCEPTED)
+        self.spool.remember(stored, accepted)
+        due = [each for each in verdicts if each.outcome not in (Outcome.ACCEPTED, Outcome.REFUSED)]
+        max_age = seconds(self.delivery.spool.max_age)
+        expired = bool(due) and result.asked and self.expiry.over(stored.received, began=attempt.began, max_age=max_age)
+        failed = [each for each in verdicts if each.outcome is Outcome.REFUSED or (expired and each in due)]
+        if failed:
+            await self._notify(message, failed)
+        retried = bool(due) and not expired
         event = Event(
             at=self.clock.now(),
             event="attempt" if result.own else "note",
             outcome=result.outcome.value,
             reason=EXPIRED if expired else result.reason,
-            reply=_line(result.reply),
-            due=None if expired or not open_ else self.clock.now() + timedelta(seconds=wait),
-            accepted=tuple(fate.address for fate in fates if fate.outcome is Outcome.ACCEPTED),
-            refused={fate.address: _line(fate.reply) for fate in lost},
+            reply=_text(result.reply),
+            due=self.clock.now() + timedelta(seconds=wait) if retried else None,
+            accepted=accepted,
+            refused={each.address: _text(each.reply) for each in failed},
         )
-        if open_ and not expired:
+        if retried:
             if result.own or event.accepted or event.refused:
                 await self._record(stored, event)
             return True
-        self._tell(stored, message, result, attempt, lost=len(lost), reason=event.reason)
-        return not await self._end(stored, event)
-
-    def _expired(self, stored: QueueEntry, began: float) -> bool:
-        max_age = seconds(self.delivery.spool.max_age)
-        return self.expiry.over(stored.received, began=began, max_age=max_age)
+        undelivered = len(failed) + stored.refused
+        self.audit.ended(
+            message.envelope,
+            outcome=OUTCOME_FAILED if undelivered else result.outcome.value,
+            reason=event.reason,
+            reply=result.reply,
+            size=stored.size,
+            seconds=max((self.clock.now() - stored.received).total_seconds(), 0.0),
+            attempts=stored.attempts + result.own,
+            upstream=attempt.upstream,
+            undelivered=undelivered,
+        )
+        return not await self._leave(stored, event)
 
     async def _record(self, stored: QueueEntry, event: Event) -> None:
-        """Durably when somebody has been served by it: he must not be served again."""
+        """Synced if a recipient is settled: a crash must not have the message sent to that recipient twice."""
+        settles = bool(event.accepted or event.refused)
         try:
-            await self.spool.record(stored, event, durable=bool(event.accepted or event.refused))
+            await self.spool.record(stored, event, durable=settles)
         except StoreFailed as error:
-            if event.accepted or event.refused:  # else nothing is doubled: on a full disk it must leave to make room
-                self._owe(stored, event, error)
+            if settles:  # else the message may be sent again: on a full disk it must leave to make room
+                self._write_later(stored, event, error)
 
-    async def _end(self, stored: QueueEntry, event: Event) -> bool:
+    async def _leave(self, stored: QueueEntry, event: Event) -> bool:
         """Whether it has left the queue."""
         try:
             if event.refused or stored.refused:
@@ -101,59 +111,45 @@ class Finisher:
             else:
                 await self.spool.remove(stored)
         except StoreFailed as error:
-            self._owe(stored, event, error)
+            self._write_later(stored, event, error)
             return False
         return True
 
-    def _owe(self, stored: QueueEntry, event: Event, error: StoreFailed) -> None:
-        if not self.owed:
+    def _write_later(self, stored: QueueEntry, event: Event, error: StoreFailed) -> None:
+        if not self.unwritten:
             self.log.event("spool_write_failed", level="error", reason=str(error))
-        self.owed[stored] = event
+        self.unwritten[stored] = event
 
-    async def caught_up(self, stored: QueueEntry) -> bool:
-        """Whether all that happened to it is on disk. Raises Gone when nothing is left to do."""
-        event = self.owed.get(stored)
+    async def catch_up(self, stored: QueueEntry) -> None:
+        """Write the result of the last attempt if the disk did not take it then.
+
+        Raises StoreFailed when it does not take it now, Gone when no recipient is due, Damaged.
+        """
+        event = self.unwritten.pop(stored, None)
         if event is None:
-            return True
+            return
         try:
-            del self.owed[stored]
             await self.spool.record(stored, event, durable=True)
             if not stored.recipients:
                 await self.spool.remove(stored)
                 raise Gone
         except StoreFailed:
-            self.owed[stored] = event
-            return False
-        return True
+            self.unwritten[stored] = event
+            raise
 
-    def _tell(
-        self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt, *, lost: int, reason: str
-    ) -> None:
-        dead = lost or stored.refused
-        self.audit.ended(
-            message.envelope,
-            outcome=OUTCOME_FAILED if dead else result.outcome.value,
-            reason=reason,
-            reply=result.reply,
-            size=stored.size,
-            seconds=max((self.clock.now() - stored.received).total_seconds(), 0.0),
-            attempts=stored.attempts + result.own,
-            upstream=attempt.upstream,
-            undelivered=lost + stored.refused,
-        )
-
-    # --- Notices ----------------------------------------------------------------------------------------------------
-
-    async def _notify(self, message: Message, lost: list[RecipientVerdict]) -> None:
-        """On disk before the failure is: a crash in between tells it twice, not never."""
-        by_address = {to.address: to for to in message.envelope.recipients}
-        failures = [Failure(by_address.get(fate.address, _nobody(fate)), _line(fate.reply)) for fate in lost]
-        to = notice.audience(message, failures, notify=self.delivery.notify)
+    async def _notify(self, message: Message, failed: list[RecipientVerdict]) -> None:
+        """Store the notice before the failure is on disk: after a crash there are two notices rather than none."""
+        recipients = {to.address: to for to in message.envelope.recipients}
+        failures = [
+            Failure(recipients.get(each.address) or Recipient(address=each.address), _text(each.reply))
+            for each in failed
+        ]
+        to = notice.addressee(message, failures, notify=self.delivery.notify)
         settings = self.directory.settings
         if to is None or settings is None:
             return
         content = notice.composed(message, failures, mailbox=settings.mailbox, to=to)
-        envelope = notice.envelope_for(to, mailbox=settings.mailbox, queue_id=self.queue_id())
+        envelope = notice.envelope_for(to, mailbox=settings.mailbox, queue_id=self.new_queue_id())
         sent = Message(envelope, Body(content, not content.isascii()), self.clock.now())
         try:
             self.deliver(await self.spool.store(sent))
@@ -161,9 +157,5 @@ class Finisher:
             self.log.event("notice_failed", level="warning", queue_id=message.queue_id, reason=str(error))
 
 
-def _nobody(fate: RecipientVerdict) -> Recipient:
-    return Recipient(address=fate.address)
-
-
-def _line(reply: Reply) -> str:
+def _text(reply: Reply) -> str:
     return " ".join(word for word in (str(reply.code), reply.enhanced, reply.text) if word)

@@ -1,8 +1,8 @@
-"""A mail about a mail that could not be delivered, for who asked for it (`delivery.notify`). Pure.
+"""A mail about a message that could not be delivered, to the address in `delivery.notify`.
 
-Sent from `<>` as every report is (RFC 5321 §4.5.5, RFC 3834 §3.3): policy makes of that the mailbox with NOTIFY=NEVER,
-or leaves it, as the mailer says. It holds three headers of the original and not one octet of its body: who reads a
-notice need not be who may read the mail.
+It is sent from `<>`, as every report is (RFC 5321 §4.5.5, RFC 3834 §3.3); the mailer's policy may replace that by the
+mailbox with NOTIFY=NEVER. It holds three headers of the message and nothing of its body: a person who reads the notice
+may have no right to read the mail.
 """
 
 import re
@@ -18,13 +18,13 @@ SENDER: Final = "sender"
 """The value of `delivery.notify` that means the failed message's reverse-path."""
 
 SHOWN: Final = ("Subject", "Message-ID", "To")
-"""Headers of the original that a notice repeats."""
+"""Headers of the message that a notice repeats."""
 
 VALUE_LIMIT: Final = 300
-"""Characters of a header that are repeated, and of a reason."""
+"""Characters of a header's value, and of a reason."""
 
 READ_LIMIT: Final = 2**12
-"""Bytes of a header that are looked at for them: it may be folded, and hundreds of KiB long."""
+"""Bytes of a header's value that are read for them: it may be folded, and hundreds of KiB long."""
 
 LISTED: Final = 100
 """Recipients that a notice lists: a message may have a thousand."""
@@ -33,7 +33,11 @@ AUTOMATIC: Final = re.compile(
     rb"^(?:auto-submitted[ \t]*:(?![ \t\r\n]*no[ \t]*(?:[;(\r]|$))|content-type[ \t]*:[ \t\r\n]*multipart/report\b)",
     re.IGNORECASE | re.MULTILINE,
 )
-"""What no person has sent: an answer to it could be answered in turn (RFC 3834 §2, RFC 6522)."""
+"""A message that a program has sent: it could answer the notice, and so on (RFC 3834 §2, RFC 6522)."""
+
+
+REFERENCE: Final = re.compile(r"<[!-;=?-~]{1,250}>")
+"""A message id that the notice's header can hold as it is."""
 
 
 class Failure(NamedTuple):
@@ -43,11 +47,11 @@ class Failure(NamedTuple):
     reason: str
 
 
-def audience(message: Message, failures: Sequence[Failure], *, notify: str | None) -> str | None:
-    """The address that is to be told; None: nobody.
+def addressee(message: Message, failures: Sequence[Failure], *, notify: str | None) -> str | None:
+    """Where the notice goes; None if there is none.
 
-    Nobody for `<>`, for what a program or a report has sent, which a notice is too, and for recipients whose NOTIFY
-    asks for no word of failure (RFC 3461 §4.1).
+    There is none for a message from `<>` or from a program (a notice itself is both), and none for recipients whose
+    NOTIFY does not ask for failures (RFC 3461 §4.1).
     """
     sender = message.envelope.sender.address
     if not notify or not sender or AUTOMATIC.search(message.header.block()) or not wanted(failures):
@@ -56,17 +60,17 @@ def audience(message: Message, failures: Sequence[Failure], *, notify: str | Non
 
 
 def wanted(failures: Sequence[Failure]) -> list[Failure]:
-    """Those that may be told of."""
-    return [failure for failure in failures if not _silent(failure.recipient.parameters)]
+    """Those of recipients whose NOTIFY asks for failures, or who have none."""
 
+    def asks(parameters: Sequence[str]) -> bool:
+        notify = [word.upper() for word in parameters if word.upper().startswith("NOTIFY=")]
+        return not notify or any("FAILURE" in word for word in notify)
 
-def _silent(parameters: Sequence[str]) -> bool:
-    asked = [word.upper() for word in parameters if word.upper().startswith("NOTIFY=")]
-    return bool(asked) and not any("FAILURE" in word for word in asked)
+    return [failure for failure in failures if asks(failure.recipient.parameters)]
 
 
 def envelope_for(address: str, *, mailbox: str, queue_id: str) -> Envelope:
-    """From `<>` to one address, and no report about it. From and To name both addresses: they may need SMTPUTF8."""
+    """From `<>` to one address, without a report about it. The header names both addresses: they may need SMTPUTF8."""
     return Envelope(
         queue_id=queue_id,
         sender=Sender(address="", smtputf8=not (address + mailbox).isascii()),
@@ -76,10 +80,7 @@ def envelope_for(address: str, *, mailbox: str, queue_id: str) -> Envelope:
 
 
 def composed(message: Message, failures: Sequence[Failure], *, mailbox: str, to: str) -> bytes:
-    """The notice, every line ending CRLF.
-
-    Its size is bounded, and so is what it takes to make it, whatever the message holds.
-    """
+    """The notice, every line ending CRLF. Its size is bounded, and so is the work, whatever the message holds."""
     head = message.header.block()
     shown, told = [(name, _value(head, name)) for name in SHOWN], wanted(failures)
     more = [f"  and {len(told) - LISTED} more (`spool show {message.queue_id}` lists all)"]
@@ -97,27 +98,18 @@ def composed(message: Message, failures: Sequence[Failure], *, mailbox: str, to:
         "The message is kept as a dead letter; its queue id finds it in the relay's spool and log.",
     ]
     body = "\r\n".join(text) + "\r\n"
+    subject, message_id = dict(shown)["Subject"], dict(shown)["Message-ID"]
     lines = [
         f"From: Mail relay <{mailbox}>",
         f"To: <{to}>",
-        f"Subject: {_subject(dict(shown)['Subject'])}",
-        *([f"References: {reference}"] if (reference := _reference(dict(shown)["Message-ID"])) else []),
+        f"Subject: Undelivered: {subject}" if subject and subject.isascii() else "Subject: Undelivered mail",
+        *([f"References: {message_id}"] if REFERENCE.fullmatch(message_id) else []),
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",
         f"Content-Transfer-Encoding: {'7bit' if body.isascii() else '8bit'}",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
-
-
-def _subject(original: str) -> str:
-    """What stands in a header stays ASCII; the text of the notice has the rest."""
-    return f"Undelivered: {original}" if original and original.isascii() else "Undelivered mail"
-
-
-def _reference(message_id: str) -> str:
-    """An id that can stand in a header as it is."""
-    return message_id if re.fullmatch(r"<[!-;=?-~]{1,250}>", message_id) else ""
 
 
 def _value(head: bytes, name: str) -> str:

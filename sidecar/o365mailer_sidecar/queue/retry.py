@@ -1,7 +1,7 @@
-"""When a spooled message is tried again: pure, by what the last attempt said, with the dice passed in.
+"""When a spooled message is tried again, and when no more.
 
-What is not the message's own (upstream away, no token, the mailbox at rest) has no schedule here: the courier asks
-upstream when an attempt is worth it again. What Exchange said to this message alone is its own, and holds up no other.
+What Exchange said about one message sets that message's own schedule, and delays no other. A reason that is not the
+message's own (no token, Exchange cannot be reached, sending is paused) has none here: the scheduler asks `Upstream`.
 """
 
 from datetime import datetime
@@ -11,34 +11,29 @@ from o365mailer_sidecar.backoff import Backoff
 from o365mailer_sidecar.context import Clock
 
 JITTER: Final = (0.5, 1.0)
-"""What failed together does not come back together."""
+"""Messages that failed together are not all tried again at the same moment."""
 
 LONGEST: Final = 900.0
-"""Seconds at most between two attempts: an outage of hours ends for every message within a quarter of an hour."""
+"""Seconds at most between two attempts: after an outage of hours every message is tried within a quarter of an hour."""
 
 DEFERRED: Final = Backoff(15.0, LONGEST, JITTER)
 """Of one message that was deferred; greylisting and a backend's restart are over after the first pause."""
 
 THROTTLED: Final = Backoff(4.0, 30.0, JITTER)
-"""Three others hold the mailbox's connections, for about a second each (Microsoft, 432 4.3.2)."""
+"""Three other submissions use the mailbox's connections, for about a second each (Microsoft, 432 4.3.2)."""
 
 OUTAGE: Final = Backoff(2.0, 60.0, JITTER)
-"""Between looks at an upstream that cannot be reached: one message is the probe, the others wait."""
-
-
-# --- expiry --------------------
-# When a message has been tried for long enough. Pure but for the clock that it is given.
-#
-# Age is a matter of the time of day, which can be wrong and be set right (a node that boots without NTP, a VM that
-# was paused). So it is not enough: the attempt that has just failed must have begun since the clock last jumped.
-
+"""Between probes of an upstream that cannot be reached."""
 
 JUMP: Final = 60.0
 """Seconds by which the time of day and the monotonic clock may part; NTP slews less, and steps what is more."""
 
 
 class Expiry:
-    """Notices jumps, and judges ages."""
+    """Judges ages by a time of day that may be wrong and be set right (a node without NTP, a VM that was paused).
+
+    So age is not enough: the attempt that has just failed must have begun since the clock last jumped.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -48,12 +43,15 @@ class Expiry:
         """Whether it ever has, since this process began."""
 
     def steady(self, *, within: float) -> bool:
-        """Whether ages of so many seconds can be believed: the time of day has not jumped since."""
+        """Whether the time of day has not jumped for `within` seconds, so that ages up to that are right."""
         self._look(self.clock.now())
         return not self.jumped or self.clock.monotonic() - self.jumped_at >= within
 
     def over(self, received: datetime, *, began: float, max_age: float) -> bool:
-        """Whether a message of that age has had its last attempt, which began then (a time of the event loop)."""
+        """Whether the attempt that began at `began`, a time of the event loop, was the last of this message.
+
+        `max_age` is in seconds.
+        """
         now = self.clock.now()
         self._look(now)
         return (now - received).total_seconds() >= max_age and began >= self.jumped_at

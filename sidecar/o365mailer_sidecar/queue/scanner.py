@@ -1,4 +1,4 @@
-"""What the courier gets that no app has just brought: found at start, left by others, changed by hand."""
+"""Gives the scheduler messages that no app has just brought: found at the start, taken over, changed by a person."""
 
 import asyncio
 from typing import Final
@@ -13,14 +13,14 @@ from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 
 SLICE: Final = 50
-"""Messages that are read at once when a spool is found at start: 3 ms, and then mail has its turn."""
+"""Messages that are read at once at the start: 3 ms, and then messages of apps are served."""
 
 SWEEP_EVERY: Final = 3600.0
-"""Seconds between looks for dead letters whose time is over."""
+"""Seconds between looks for dead letters to delete."""
 
 TAKE_OVER_EVERY: Final = 60.0
-"""Seconds between looks for what processes have left that shared the directory: a rolling update ends the old pod after
-the new one has started."""
+"""Seconds between looks for partitions of processes that are gone: a rolling update ends the old pod after the new one
+has started."""
 
 
 class SpoolScanner:
@@ -31,15 +31,15 @@ class SpoolScanner:
         self.directory, self.clock, self.log = context.directory, context.clock, context.log
 
     async def recover(self) -> None:
-        """What was there at start: the first of it leaves while the rest is still being read."""
+        """Messages that were there at the start: the first leave while the rest is still being read."""
         found = 0
         for stored in self.spool.recovered():
-            self.scheduler.take(stored, after=self._wait_for(stored))
+            self._take(stored)
             found += 1
             if found % SLICE == 0:
                 await asyncio.sleep(0)
         self.log.event("spool_recovered", messages=found)
-        self.scheduler.knows_all()
+        self.scheduler.all_recovered()
 
     async def keep_sweeping(self) -> None:
         """`sweep` until cancelled."""
@@ -48,7 +48,7 @@ class SpoolScanner:
             await asyncio.sleep(SWEEP_EVERY)
 
     def sweep(self) -> None:
-        """Delete the dead letters whose time is over; none while the time of day has jumped too lately to tell."""
+        """Delete dead letters after `keepDead`; none if the time of day has jumped since, and their age is unknown."""
         delivery = self.directory.settings.delivery if self.directory.settings else Delivery()
         keep = seconds(delivery.spool.keep_dead)
         gone = self.spool.expire_dead(keep=keep) if self.expiry.steady(within=keep) else 0
@@ -62,20 +62,20 @@ class SpoolScanner:
             await self.take_over()
 
     async def take_over(self) -> None:
-        """Deliver also what processes have left that are gone and shared the directory."""
+        """Take over the messages of processes that shared the directory and are gone."""
         taken = await self.spool.take_over()
         for stored in taken:
-            self.scheduler.take(stored, after=self._wait_for(stored))
+            self._take(stored)
         if taken:
             self.log.event("spool_taken_over", messages=len(taken))
 
     def reread(self) -> None:
-        """Somebody has changed the spool by hand (SIGHUP)."""
+        """A person has changed the spool (SIGHUP). Raises OSError."""
         changes = self.spool.reread()
         self.scheduler.forget({*changes.changed, *changes.gone})
         for stored in (*changes.changed, *changes.appeared):
-            if not self.scheduler.has_in_hand(stored):
-                self.scheduler.take(stored, after=self._wait_for(stored))
+            if not self.scheduler.is_being_sent(stored):
+                self._take(stored)
         self.log.event(
             "spool_reread",
             appeared=len(changes.appeared),
@@ -84,8 +84,7 @@ class SpoolScanner:
         )
         self.scheduler.look_again()
 
-    def _wait_for(self, stored: QueueEntry) -> float:
-        """Seconds. A due time is one of day: a clock that was wrong then, or is now, holds no mail back for long."""
-        if not stored.due:
-            return 0.0
-        return min(max((stored.due - self.clock.now()).total_seconds(), 0.0), retry.LONGEST)
+    def _take(self, stored: QueueEntry) -> None:
+        """A due time is a time of day: if the clock was wrong then, or is now, the message must not wait for long."""
+        wait = (stored.due - self.clock.now()).total_seconds() if stored.due else 0.0
+        self.scheduler.take(stored, after=min(max(wait, 0.0), retry.LONGEST))

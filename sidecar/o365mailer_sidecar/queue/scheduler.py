@@ -1,4 +1,10 @@
-"""Which spooled message is due when: a heap of times of the event loop, in seconds."""
+"""Delivers spooled messages: by due time, a few at once.
+
+The scheduler sleeps until a message is due, Exchange is worth asking again, a message comes in, or the mailer directory
+changes. A deferred message waits on its own schedule (`retry`) and delays no other. What is not a message's own (no
+token, Exchange cannot be reached, sending is paused) delays all of them: then one message is the probe, and the others
+wait for its result.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -24,200 +30,158 @@ from o365mailer_sidecar.upstream.submit import Upstream
 NEVER: Final = float("inf")
 
 
-class RetryHeap:
-    """Messages that wait. One on hold is never due."""
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[float, int, QueueEntry]] = []
-        self.pushed = 0
-        """Of two that are due at once the one that came first leaves first."""
-
-    def __len__(self) -> int:
-        return len(self.heap)
-
-    def put(self, stored: QueueEntry, *, due: float) -> None:
-        """It waits."""
-        self.pushed += 1
-        heappush(self.heap, (NEVER if stored.held else due, self.pushed, stored))
-
-    @property
-    def due(self) -> float:
-        """When the next one is."""
-        return self.heap[0][0] if self.heap else NEVER
-
-    def pop(self) -> QueueEntry:
-        """The next one, which waits no more."""
-        return heappop(self.heap)[2]
-
-    def leave_out(self, gone: Collection[QueueEntry]) -> None:
-        """These do not wait any more."""
-        self.heap = [entry for entry in self.heap if entry[2] not in gone]
-        heapify(self.heap)
-
-    def all_now(self) -> None:
-        """Everything is due, but what is on hold, which leaves the table."""
-        self.heap = [(0.0, number, stored) for _, number, stored in sorted(self.heap) if not stored.held]
-
-
-# --- courier --------------------
-# Takes what is in the spool to Exchange: by due time, a few at once, and never because a clock ticked.
-#
-# It sleeps until something is due, upstream is worth asking again, a message comes in, or the mailer directory
-# changes. A message that is deferred waits on its own schedule (`retry`) and holds up no other. What is not a
-# message's own (no token, Exchange away, the mailbox at rest) holds up all of them: then one is the probe, and the
-# others wait for it.
-
-
 async def _yes() -> bool:
     return True
 
 
 class Scheduler:
-    """The one who delivers. Nothing else takes a message out of the spool."""
+    """Times are those of the event loop, in seconds. `apps` counts the messages that apps wait for."""
 
     def __init__(
         self,
         context: Context,
         spool: Spool,
         upstream: Upstream,
-        finisher: Finisher,
         *,
+        new_queue_id: Callable[[], str],
         apps: Callable[[], int],
     ) -> None:
-        self.spool, self.upstream, self.finisher, self.apps = spool, upstream, finisher, apps
+        self.spool, self.upstream, self.apps = spool, upstream, apps
         self.directory, self.clock, self.dice, self.log = context.directory, context.clock, context.dice, context.log
-        finisher.deliver = self.take
+        self.finisher = Finisher(context, spool, new_queue_id=new_queue_id, deliver=self.take)
         self.health = MailboxHealth(context, waiting=lambda: len(spool.messages))
-        self.heap = RetryHeap()
-        self.flying: dict[asyncio.Task[None], tuple[QueueEntry, Attempt]] = {}
-        self.entrusted: set[QueueEntry] = set()
-        """On disk already, and in the hands of the attempt that an app waits for, or waited."""
+        self.waiting: list[tuple[float, int, QueueEntry]] = []
+        """A heap by due time, then by order of arrival. A message on hold is never due."""
+        self.arrivals = 0
+        self.running: dict[asyncio.Task[None], tuple[QueueEntry, Attempt]] = {}
+        self.attempted: set[QueueEntry] = set()
+        """In the spool while the session's own first attempt is still running; do not start another."""
         self.waker: asyncio.Future[None] | None = None
         self.recovered = False
-        self.last_round: float | None = None
-        """Until when everything is tried once more, a time of the event loop."""
-        self.last_round_began = 0.0
+        """All messages that were there at the start wait here."""
+        self.last_round: tuple[float, float] | None = None
+        """When the last round began and when it ends: everything is tried once more before the process ends."""
         self.hopeless = False
-        """The last round has found that there is no way to Exchange."""
+        """The last round cannot reach Exchange."""
         self.over = asyncio.Event()
         self.ended = False
-        """The last round's time is over: what would begin now could not be written down any more."""
+        """The time of the last round is over: the result of another attempt could not be written down any more."""
 
     # --- What comes in ----------------------------------------------------------------------------------------------
 
     def take(self, stored: QueueEntry, *, after: float = 0.0) -> None:
-        """Deliver it, in so many seconds at the earliest."""
-        self.entrusted.discard(stored)
-        self.heap.put(stored, due=self.clock.monotonic() + after)
+        """Deliver it, in `after` seconds at the earliest."""
+        self.attempted.discard(stored)
+        self.arrivals += 1
+        due = NEVER if stored.held else self.clock.monotonic() + after
+        heappush(self.waiting, (due, self.arrivals, stored))
         self.wake()
 
     def wake(self) -> None:
-        """Something has changed: the mailer directory, or how many apps want to be served."""
+        """Look again whether a message can be sent: the mailer directory or the number of apps has changed."""
         if self.waker and not self.waker.done():
             self.waker.set_result(None)
 
     def hear(self, result: Result) -> None:
-        """What an attempt for an app says: where it found its way, so will ours."""
-        waited = self.health.paused_until
+        """Learn from the result of an app's attempt: if Exchange could be reached, spooled messages can go too."""
+        paused = self.health.paused_until
         self.health.hear(result)
-        if waited and not self.health.paused_until:
+        if paused and not self.health.paused_until:
             self.wake()
 
     def look_again(self) -> None:
-        """The mailer directory, or the spool by hand, has changed: what was in the way may be gone."""
+        """End a pause: the mailer directory, or a person, has changed what may have been its reason."""
         self.health.paused_until = 0.0
         self.wake()
 
     def forget(self, gone: Collection[QueueEntry]) -> None:
-        """These are not for it, for now."""
-        self.heap.leave_out(gone)
+        """These wait no more."""
+        self.waiting = [entry for entry in self.waiting if entry[2] not in gone]
+        heapify(self.waiting)
 
-    def has_in_hand(self, stored: QueueEntry) -> bool:
-        """Whether somebody is at it already: it, or the attempt of an app."""
-        return stored in self.entrusted or any(stored is flying for flying, _ in self.flying.values())
+    def is_being_sent(self, stored: QueueEntry) -> bool:
+        """Whether an attempt is running, the scheduler's or an app's."""
+        return stored in self.attempted or any(stored is sent for sent, _ in self.running.values())
 
-    def knows_all(self) -> None:
-        """Everything that was there at start is known."""
+    def all_recovered(self) -> None:
+        """Every message that was there at the start has been taken."""
         self.recovered = True
         self.wake()
 
-    # --- The round --------------------------------------------------------------------------------------------------
+    # --- Which message, and when ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Deliver until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
-            await self._sleep(until=self._start_what_is_due())
+            until = self._start_what_is_due()
+            self.waker = loop.create_future()
+            timer = loop.call_at(until, self.wake) if until < NEVER else None
+            try:
+                await self.waker
+            finally:
+                self.waker = None
+                if timer:
+                    timer.cancel()
 
     def _start_what_is_due(self) -> float:
-        """Start what can start; until when there is nothing to do, a time of the event loop."""
+        """Start what can start; until when there is nothing to do."""
         wait = NEVER
-        while self.heap and len(self.flying) < self._lanes() and not (self.hopeless or self.ended):
+        while self.waiting and len(self.running) < self._lanes() and not (self.hopeless or self.ended):
             now = self.clock.monotonic()
-            wait = max(self.heap.due, self._obstructed_until(now))
+            wait = max(self.waiting[0][0], self._blocked_until(now))
             if wait > now:
                 break
-            self._start(self.heap.pop())
+            self._start(heappop(self.waiting)[2])
             wait = NEVER
-        if self.last_round is not None:
-            in_vain = self.hopeless or (self.heap and wait > self.last_round)
-            done = not self.flying and (in_vain or (self.recovered and not self.heap))
+        if self.last_round:
+            in_vain = self.hopeless or (self.waiting and wait > self.last_round[1])
+            done = not self.running and (in_vain or (self.recovered and not self.waiting))
             (self.over.set if done else self.over.clear)()
         return wait
 
     def _lanes(self) -> int:
-        """As many at once as there are connections; less those that apps wait for; one where it is a probe."""
+        """How many messages at once: one while it is a probe, else the connections that apps leave, at least one."""
         if self.health.failures:
             return 1
         limits = self.directory.settings.limits if self.directory.settings else Limits()
         return max(limits.connections - self.apps(), 1)
 
-    def _obstructed_until(self, now: float) -> float:
-        """When it is worth asking Exchange; not after `now`: it is."""
+    def _blocked_until(self, now: float) -> float:
+        """When Exchange is worth asking; not after `now` if it is already."""
         if now < self.health.paused_until:
             return self.health.paused_until
         if blocked := self.upstream.blocked():
             return blocked.until
         # Only for a message that is due: a reserved moment that is not used is lost for apps.
-        return self.upstream.reserve_moment(now=now) if self.heap.due <= now else now
+        return self.upstream.reserve_moment(now=now) if self.waiting[0][0] <= now else now
 
     def _start(self, stored: QueueEntry) -> None:
         self.upstream.begin_spooled()
         attempt = Attempt(keep=_yes, paced=True)
         task = asyncio.ensure_future(self._deliver(stored, attempt))
-        self.flying[task] = stored, attempt
-        task.add_done_callback(self._landed)
+        self.running[task] = stored, attempt
+        task.add_done_callback(self._delivered)
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        stored, _ = self.flying.pop(task)
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        stored, _ = self.running.pop(task)
         if not task.cancelled() and (error := task.exception()):
             self.log.failure("courier_failed", error)
             self.take(stored, after=retry.LONGEST)
         self.wake()
 
-    async def _sleep(self, *, until: float) -> None:
-        loop = asyncio.get_running_loop()
-        self.waker = loop.create_future()
-        timer = loop.call_at(until, self.wake) if until < NEVER else None
-        try:
-            await self.waker
-        finally:
-            self.waker = None
-            if timer:
-                timer.cancel()
-
     # --- One message ------------------------------------------------------------------------------------------------
 
     async def _deliver(self, stored: QueueEntry, attempt: Attempt) -> None:
         try:
-            if not await self.finisher.caught_up(stored):
-                raise StoreFailed
+            await self.finisher.catch_up(stored)
             message = await self.spool.open(stored)
             if not message.envelope.recipients:  # all are settled, and only the file is left
                 message.body.close()
                 await self.spool.remove(stored)
                 return
         except (Damaged, Gone):
-            return  # the spool has set it aside, counted it and said so
+            return  # the spool has set it aside or struck it off, and reported it
         except StoreFailed:
             self.take(stored, after=retry.DEFERRED.pause(1, self.dice))
             return
@@ -245,14 +209,14 @@ class Scheduler:
             message.body.close()
 
     async def settle(self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt) -> None:
-        """Write down what an attempt came to, and plan the next if one is due.
+        """Write down the result of an attempt, and plan the next attempt if recipients are due.
 
-        When it returns, what is on disk is true: what was taken is not sent again. Raises Damaged when the file was
-        changed by hand meanwhile: it has been set aside, and there is no next attempt.
+        When it returns, the file is true: a recipient who has the message does not get it again. Raises Damaged when a
+        person changed the file meanwhile: it has been set aside, and there is no next attempt.
         """
         wait = self._pause(stored, result)
         try:
-            again = await self.finisher.of(stored, message, result, attempt, wait=wait)
+            due = await self.finisher.finish(stored, message, result, attempt, wait=wait)
         except Gone:
             return
         except Damaged:
@@ -261,19 +225,19 @@ class Scheduler:
             self.log.failure("courier_failed", error)
             self.take(stored, after=retry.LONGEST)
             return
-        finally:  # not before: until it is written down who was served, a hang-up must not have it sent again
-            self.entrusted.discard(stored)
-        if not again:
+        finally:  # not before: until the result is written down, SIGHUP must not have the message sent again
+            self.attempted.discard(stored)
+        if not due:
             return
-        if self.last_round is None:
+        if not self.last_round:
             self.take(stored, after=wait)
-        elif attempt.began < self.last_round_began:
+        elif attempt.began < self.last_round[0]:
             self.take(stored)
         elif result.outcome is Outcome.THROTTLED or result.reason == NOT_ASKED:
-            self.take(stored, after=wait)  # somebody else was in the way: it has not been tried yet
+            self.take(stored, after=wait)  # it has not been tried yet: other pods used the mailbox
 
     def _pause(self, stored: QueueEntry, result: Result) -> float:
-        """Seconds until it is its turn again. What is not its own is waited for by all of them alike."""
+        """Seconds until the next attempt. A pause that is not the message's own ends for all messages alike."""
         if not result.own:
             return max(result.until - self.clock.monotonic(), 0.0)
         schedule = retry.THROTTLED if result.outcome is Outcome.THROTTLED else retry.DEFERRED
@@ -282,23 +246,22 @@ class Scheduler:
     # --- The end ----------------------------------------------------------------------------------------------------
 
     def begin_last_round(self, *, within: float) -> None:
-        """Try everything once more, so many seconds at most; what fails now stays."""
-        self.last_round_began = self.clock.monotonic()
-        self.last_round = self.last_round_began + within
-        self.heap.all_now()
-        self.health.paused_until = 0.0
-        self.wake()
+        """Try everything that is not on hold once more, for `within` seconds at most; what fails now stays."""
+        now = self.clock.monotonic()
+        self.last_round = now, now + within
+        self.waiting = [(0.0, number, stored) for _, number, stored in sorted(self.waiting) if not stored.held]
+        self.look_again()
 
     async def last_round_over(self) -> None:
-        """Wait for it; what is still on its way at its end is cut off, and stays."""
+        """Wait for the last round; a message that is still on its way at its end is cut off, and stays."""
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self.last_round):
+            async with asyncio.timeout_at(self.last_round[1] if self.last_round else None):
                 self.wake()
                 await self.over.wait()
         self.ended = True
-        for task, (_, attempt) in list(self.flying.items()):
+        for task, (_, attempt) in list(self.running.items()):
             if not attempt.over:
                 attempt.withdraw()
                 task.cancel()
-        if self.flying:
-            await asyncio.wait(set(self.flying))
+        if self.running:
+            await asyncio.wait(set(self.running))

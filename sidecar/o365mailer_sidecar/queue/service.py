@@ -1,4 +1,4 @@
-"""The spool and those who work on it, put together: what a process has beside the relay when it is given a disk."""
+"""The queue of one process: its parts, its background tasks and its end. It is loaded only if there is a spool."""
 
 import asyncio
 import os
@@ -13,7 +13,6 @@ from o365mailer_contract.settings import Delivery, Settings
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.mailer import Token
 from o365mailer_sidecar.queue.accept import QueueAcceptor
-from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.scanner import SpoolScanner
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.spool.entry import QueueEntry
@@ -22,17 +21,17 @@ from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.upstream.submit import Upstream
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
-"""Where kubelet looks for a container's last words (terminationMessagePath); it is there in a cluster alone."""
+"""Where kubelet reads a container's termination message (terminationMessagePath); only in a cluster."""
 
 TERMINATION_LIMIT: Final = 4096
-"""Octets that kubelet reads of it."""
+"""Bytes that kubelet reads of it."""
 
 PAUSE: Final = 5.0
-"""Seconds until what has ended by a defect begins anew."""
+"""Seconds until a task that a defect has ended starts again."""
 
 
 class QueueService:
-    """Opens the spool, which raises SpoolUnusable."""
+    """Opens the spool at `path`, which raises SpoolUnusable. `apps` counts the messages that apps wait for."""
 
     def __init__(
         self,
@@ -40,24 +39,21 @@ class QueueService:
         upstream: Upstream,
         path: Path,
         *,
-        queue_id: Callable[[], str],
+        new_queue_id: Callable[[], str],
         apps: Callable[[], int],
     ) -> None:
         self.directory, self.clock, self.log = context.directory, context.clock, context.log
-        # Before the spool is locked: from then on a person's command may send the signal.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
-        self.scanner: SpoolScanner | None = None
-        report: Callable[..., None] = context.log.event
-        self.spool = Spool(path, now=self.clock.now, report=report)
-        finisher = Finisher(context, self.spool, queue_id=queue_id)
-        scheduler = Scheduler(context, self.spool, upstream, finisher, apps=apps)
-        self.scanner = SpoolScanner(context, self.spool, scheduler, expiry=finisher.expiry)
-        self.acceptor = QueueAcceptor(context, self.spool, scheduler, upstream)
+        # Before the spool is locked: from then on the `spool` command may send the signal.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reread)
+        self.spool = Spool(path, now=self.clock.now, report=context.log.event)
+        self.scheduler = Scheduler(context, self.spool, upstream, new_queue_id=new_queue_id, apps=apps)
+        self.scanner = SpoolScanner(context, self.spool, self.scheduler, expiry=self.scheduler.finisher.expiry)
+        self.acceptor = QueueAcceptor(context, self.spool, self.scheduler, upstream)
         self.seen: tuple[Settings | None, Token | None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, metrics: Metrics) -> None:
-        """Show what is in it."""
+        """Register the spool's gauges."""
         spool = self.spool
         metrics.watch("spool_messages", lambda: len(spool.messages))
         metrics.watch("spool_bytes", lambda: spool.size)
@@ -69,24 +65,22 @@ class QueueService:
         oldest = self.spool.oldest
         return max((self.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
 
-    def _hang_up(self) -> None:
-        if self.scanner:
-            try:
-                self.scanner.reread()
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                self.log.event("spool_unreadable", level="error", file=error.filename or "", reason=reason)
-            self.acceptor.do(self.scanner.take_over())
+    def _reread(self) -> None:
+        try:
+            self.scanner.reread()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self.log.event("spool_unreadable", level="error", file=error.filename or "", reason=reason)
+        self.acceptor.run(self.scanner.take_over())
 
     def start(self) -> None:
         """Deliver from now on."""
-        assert self.scanner  # noqa: S101  # for the type checker
         scanner = self.scanner
-        works = (self.acceptor.scheduler.run, scanner.recover, scanner.keep_sweeping, scanner.keep_taking_over)
-        self.tasks = {asyncio.ensure_future(self._kept_up(work)) for work in works}
+        works = (self.scheduler.run, scanner.recover, scanner.keep_sweeping, scanner.keep_taking_over)
+        self.tasks = {asyncio.ensure_future(self._keep_up(work)) for work in works}
 
-    async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Until it has ended well. A defect of one must not end the delivery of what we have said 250 to."""
+    async def _keep_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` until it ends well. A defect in it must not end the delivery of messages with our 250."""
         while True:
             try:
                 return await work()
@@ -95,24 +89,20 @@ class QueueService:
             await asyncio.sleep(PAUSE)
 
     def look(self) -> None:
-        """The mailer directory may have changed: obey new limits, and try again what waited for a token."""
+        """Look whether the mailer directory has changed: use its limits, and try messages that waited for a token."""
         seen = self.directory.settings, self.directory.token
         if seen == self.seen:
-            if self.spool.messages:  # what was in the way may be gone all the same: a clock is right, a restriction off
-                self.acceptor.scheduler.wake()
+            if self.spool.messages:  # time alone may have helped: a clock was set right, a restriction has ended
+                self.scheduler.wake()
             return
         self.seen = seen
         spool = (seen[0].delivery if seen[0] else Delivery()).spool
         self.spool.max_size, self.spool.max_messages = byte_count(spool.max_size), spool.max_messages
-        self.acceptor.scheduler.look_again()
-
-    def begin_last_round(self, *, within: float) -> None:
-        """Try everything once more, so many seconds at most."""
-        self.acceptor.scheduler.begin_last_round(within=within)
+        self.scheduler.look_again()
 
     async def end(self) -> list[QueueEntry]:
-        """What is left when the last round is over, oldest first: said in the log, and where kubelet looks."""
-        await self.acceptor.scheduler.last_round_over()
+        """Wait for the last round; the messages that stay, oldest first, after the log and kubelet have them."""
+        await self.scheduler.last_round_over()
         await self.acceptor.done()
         for task in self.tasks:
             task.cancel()
@@ -131,13 +121,13 @@ class QueueService:
                 seconds=round((now - stored.received).total_seconds(), 3),
             )
         if left:
-            leave_word(stored.queue_id for stored in left)
+            write_termination_message(stored.queue_id for stored in left)
         self.spool.close()
         return left
 
 
-def leave_word(queue_ids: Iterable[str], *, path: Path = TERMINATION_LOG) -> None:
-    """Tell whoever describes the pod what its spool still holds. Does nothing where there is no such file."""
+def write_termination_message(queue_ids: Iterable[str], *, path: Path = TERMINATION_LOG) -> None:
+    """Show in the pod's status what its spool still holds. Does nothing where there is no such file."""
     names = list(queue_ids)
     text = f"{len(names)} messages stay in the spool: {' '.join(names)}"
     with suppress(OSError):
