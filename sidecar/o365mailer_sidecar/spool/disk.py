@@ -58,7 +58,6 @@ class Disk:
         os.fsync(file)
 
     def sync_directory(self, path: str) -> None:
-        """Sync the directory with this path."""
         descriptor = self.open_directory(path)
         try:
             self.sync(descriptor)
@@ -66,7 +65,6 @@ class Disk:
             self.close(descriptor)
 
     def close(self, file: int) -> None:
-        """Close a descriptor."""
         os.close(file)
 
     def rename(self, source: str, target: str) -> None:
@@ -74,7 +72,6 @@ class Disk:
         os.rename(source, target)  # noqa: PTH104
 
     def remove(self, path: str) -> None:
-        """Remove a file."""
         os.unlink(path)  # noqa: PTH108
 
 

@@ -301,7 +301,6 @@ class MessageFiles:
         return expired
 
     def count(self, directory: str) -> int:
-        """Files in it."""
         return len(_names(directory))
 
 

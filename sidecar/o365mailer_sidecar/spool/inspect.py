@@ -49,12 +49,10 @@ class SpoolFile:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
         return self.partition / self.place / self.name
 
     @property
     def state(self) -> State:
-        """As the table and JSON show it."""
         if self.place == DAMAGED or self.entry is None:
             return "damaged"
         if self.place == DEAD:
@@ -81,7 +79,6 @@ class SpoolFile:
     # --- Changes, on disk when they return unless told otherwise; all raise OSError ----------------------------------
 
     def add(self, event: Event, *, disk: Disk, durable: bool = True) -> None:
-        """Append an event."""
         file = disk.reopen(str(self.path))
         try:
             append(disk, file, event)
@@ -102,7 +99,6 @@ class SpoolFile:
         disk.sync_directory(str(target.parent))
 
     def drop(self, *, disk: Disk) -> None:
-        """Delete it."""
         disk.remove(str(self.path))
         disk.sync_directory(str(self.path.parent))
 
@@ -272,7 +268,6 @@ def _recipients(known: Entry) -> list[dict[str, str]]:
 
 
 def as_json(value: object) -> str:
-    """Indented."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 

@@ -90,12 +90,12 @@ class Spool:
 
     @property
     def dead(self) -> int:
-        """How many dead letters there are; asks the disk."""
+        """Number of dead letters; asks the disk."""
         return self.files.count(self.files.dead)
 
     @property
     def damaged(self) -> int:
-        """How many files were set aside; asks the disk."""
+        """Number of files that were set aside; asks the disk."""
         return self.files.count(self.files.damaged)
 
     def _enter(self, stored: QueueEntry) -> None:
