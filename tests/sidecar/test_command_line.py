@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.emulator_client import EmulatorClient
+from support.outgoing import outgoing
 from support.scratch_submission import Peer, ScratchHost, Script
 from support.sidecar_process import MailerDirectory, document
 from support.spooling import queued, spooling
@@ -21,7 +22,6 @@ from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.message import Message
-from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.protocol import Talk, line
@@ -114,9 +114,7 @@ async def connected(host: ScratchHost) -> AsyncIterator[Connection]:
 
 async def offer(connection: Connection, envelope: Envelope) -> None:
     """One message, which is taken."""
-    body = Body(b"Subject: x\r\n\r\n")
-    outgoing = Outgoing(body, envelope=envelope, mailbox="noreply@contoso.com", now=datetime.now(UTC))
-    answers = await connection.transact(envelope, outgoing, Attempt())
+    answers = await connection.transact(envelope, outgoing(envelope), Attempt())
     assert answers.final
     assert answers.final.code == 250
 

@@ -18,10 +18,9 @@ from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message import body as body_module
 from o365mailer_sidecar.message.body import Body, BodyReader
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.message.header import read
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
-from o365mailer_sidecar.message.policy import Policy, applied
+from o365mailer_sidecar.message.policy import Policy
 from o365mailer_sidecar.queue import notice
 
 MAILBOX = "noreply@contoso.com"
@@ -38,15 +37,13 @@ Members = dict[str, Any]
 def policy_of(senders: Members | None = None, recipients: Members | None = None) -> Policy:
     """The mailbox's."""
     parts = msgspec.convert(senders or {}, Senders), msgspec.convert(recipients or {}, Recipients)
-    return Policy(mailbox=MAILBOX, senders=parts[0], recipients=parts[1])
+    return Policy(MAILBOX, *parts)
 
 
 def outgoing(content: bytes, senders: Members | None = None, recipients: Members | None = None) -> Outgoing:
     """A message of the mailbox as it leaves under these settings."""
-    policy = policy_of(senders, recipients)
-    permitted = applied(policy, ENVELOPE, read(content))
-    now = datetime(2026, 11, 28, tzinfo=UTC)
-    return Outgoing(Body(content), envelope=permitted.envelope, mailbox=MAILBOX, now=now, applied=permitted)
+    message = Message(ENVELOPE, Body(content), datetime(2026, 11, 28, tzinfo=UTC))
+    return Outgoing(policy_of(senders, recipients).applied(message))
 
 
 def arrives(content: bytes, **settings: Any) -> bytes:
@@ -150,9 +147,7 @@ def test_an_author_after_a_long_header_is_judged_however_much_is_held_in_memory(
     reader = BodyReader(size_limit=2**24, line_endings="Normalize", scratch=tmp_path)
     reader.feed(b"X: " + b"a" * 900 + b"\r\n " * (length // 3) + b"\r\nFrom: boss@contoso.com\r\n\r\nhi\r\n.\r\n")
     with pytest.raises(Refused) as refused:
-        applied(
-            Policy(mailbox=MAILBOX, senders=Senders(), recipients=Recipients()), ENVELOPE, read(reader.body().content)
-        )
+        policy_of().applied(Message(ENVELOPE, reader.body(), datetime.now(UTC)))
     fits = length + 1000 < memory
     expected = "From names <boss@contoso.com>" if fits else f"headers do not end within {memory // 1024} KiB"
     assert expected in refused.value.reply.text

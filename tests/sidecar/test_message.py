@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from o365mailer_contract.settings import Recipients, Senders
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.message.added import date_time
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.message.outgoing import Outgoing
+from o365mailer_sidecar.message.message import Message
+from o365mailer_sidecar.message.outgoing import Outgoing, date_time
+from o365mailer_sidecar.message.policy import Applied, Policy
 from o365mailer_sidecar.smtp.transaction import mail_arguments
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -29,9 +31,11 @@ def envelope(sender: str = "a@b.c", *, smtputf8: bool = False) -> Envelope:
 
 def sent(content: bytes, sent_by: Envelope | None = None, *, mailbox: str = "m@d.e") -> bytes:
     """The message as Exchange gets it."""
-    outgoing = Outgoing(Body(content), envelope=sent_by or envelope(), mailbox=mailbox, now=NOON)
+    message = Message(sent_by or envelope(), Body(content), NOON)
+    policy = Policy(mailbox, Senders(), Recipients())
+    outgoing = Outgoing(Applied(message, policy, message.envelope, author="", rewritten=False))
     arrived = b"".join(outgoing.stuffed()).replace(b"\r\n..", b"\r\n.")
-    assert len(outgoing) == len(arrived)
+    assert outgoing.size == len(arrived)
     return arrived
 
 

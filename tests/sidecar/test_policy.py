@@ -1,5 +1,6 @@
 """What a mailer's settings say to an envelope and its headers: pure, table by table."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -9,11 +10,12 @@ from hypothesis import strategies as st
 
 from o365mailer_contract.settings import Recipients, Senders
 from o365mailer_sidecar.errors import Refused
-from o365mailer_sidecar.message import policy as policy_module
+from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.message import Message
+from o365mailer_sidecar.message.outgoing import original_recipients
 from o365mailer_sidecar.message.policy import Policy
-from o365mailer_sidecar.message.rewrite import edited
+from o365mailer_sidecar.message.rewrite import as_mailbox
 from o365mailer_sidecar.reply import shortened
 
 MAILBOX = "noreply@contoso.com"
@@ -21,11 +23,7 @@ MAILBOX = "noreply@contoso.com"
 
 def policy(senders: dict[str, Any] | None = None, recipients: dict[str, Any] | None = None) -> Policy:
     """As the document would say it."""
-    return Policy(
-        mailbox=MAILBOX,
-        senders=msgspec.convert(senders or {}, Senders),
-        recipients=msgspec.convert(recipients or {}, Recipients),
-    )
+    return Policy(MAILBOX, msgspec.convert(senders or {}, Senders), msgspec.convert(recipients or {}, Recipients))
 
 
 def envelope(sender: str = MAILBOX, *to: Recipient) -> Envelope:
@@ -35,9 +33,11 @@ def envelope(sender: str = MAILBOX, *to: Recipient) -> Envelope:
 
 def applied(settings: Policy, sent: Envelope, head: bytes) -> tuple[Envelope, bytes | None]:
     """The envelope to send, and the header where it is not sent as it is. Raises Refused."""
-    header = read(head)
-    found = policy_module.applied(settings, sent, header)
-    changed = found.added() + edited(header, found.replaced())
+    message = Message(sent, Body(head), datetime.now(UTC))
+    found = settings.applied(message)
+    replaced = as_mailbox(message.header, mailbox=MAILBOX, allows=settings.allows) if found.rewritten else {}
+    added = original_recipients(sent) if settings.recipients.redirect_to else b""
+    changed = added + message.header.edited(replaced)
     return found.envelope, None if changed == head else changed
 
 
@@ -165,7 +165,8 @@ def test_what_may_be_sent_is_not_changed(head: bytes) -> None:
     [b"\r\nFrom\x0b: boss@contoso.com\r\n", b"From the boss: hello\r\n", b"text\r\n\r\nFrom\x0b: boss@contoso.com\r\n"],
 )  # fmt: skip
 def test_what_no_reader_takes_for_a_header_is_not_judged(body: bytes) -> None:
-    assert policy_module.applied(policy(), envelope(), read(b"To: x@y.z\r\n" + body)).author == MAILBOX
+    message = Message(envelope(), Body(b"To: x@y.z\r\n" + body), datetime.now(UTC))
+    assert policy().applied(message).author == MAILBOX
 
 
 @pytest.mark.promise("rewrite-sends-as-the-mailbox")

@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 from support.emulator_client import EmulatorClient
+from support.outgoing import outgoing
 from support.scratch_submission import Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Wire, document, running
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.mailer import Mailer, Token
-from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.telemetry.metrics import Metrics
@@ -72,8 +71,7 @@ async def lent(pool: Pool, mailer: Mailer, *, fresh: bool = False) -> AsyncItera
 
 async def transact(connection: Connection) -> None:
     """A message."""
-    outgoing = Outgoing(Body(b"x\r\n"), envelope=ENVELOPE, mailbox="noreply@contoso.com", now=datetime.now(UTC))
-    assert (await connection.transact(ENVELOPE, outgoing, Attempt())).final
+    assert (await connection.transact(ENVELOPE, outgoing(ENVELOPE), Attempt())).final
 
 
 async def connections(messages: int, *, expires_in: float = 3600.0, **limits: Any) -> list[int]:

@@ -14,15 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.outgoing import outgoing
 from support.scratch_submission import CLEAR_EHLO, Peer, ScratchHost
 from support.sidecar_process import Wire, document, running
 
 from o365mailer_contract.settings import decode
 from o365mailer_sidecar.errors import Away, Lost
 from o365mailer_sidecar.mailer import Mailer, Token
-from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.smtp.connection import Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
 from o365mailer_sidecar.smtp.transaction import Answers
@@ -109,8 +108,7 @@ async def offer(connection: Connection, content: bytes = b"Subject: x\r\n\r\n", 
     """One message."""
     to = tuple(Recipient(address=f"{number}@example.com") for number in range(recipients))
     envelope = Envelope(queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=to)
-    outgoing = Outgoing(Body(content), envelope=envelope, mailbox="noreply@contoso.com", now=datetime.now(UTC))
-    return await connection.transact(envelope, outgoing, Attempt())
+    return await connection.transact(envelope, outgoing(envelope, content), Attempt())
 
 
 @pytest.mark.promise("exchange-connection")

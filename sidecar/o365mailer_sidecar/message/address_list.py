@@ -169,8 +169,9 @@ def authors(field: bytes) -> tuple[Author, ...]:
     A name without an address beside an address is a display name with a comma that was not quoted: Malformed.
     """
     found = _read(field)
-    if any(not one.address for one in found) or len({one.mailbox for one in found}) > 1:
-        raise Malformed
+    for one in found:
+        if not one.address or one.mailbox != found[0].mailbox:
+            raise Malformed
     return found
 
 
@@ -356,3 +357,12 @@ def is_address(text: str) -> bool:
     except Malformed:
         return False
     return [(one.address, one.mailbox) for one in found] == [(text, True)]
+
+
+def is_list(field: bytes) -> bool:
+    """Whether every reader can read it: a list of addresses with all commas of display names quoted."""
+    try:
+        authors(field)
+    except Malformed:
+        return False
+    return True

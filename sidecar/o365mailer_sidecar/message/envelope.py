@@ -1,15 +1,12 @@
-"""The envelope of one message: its sender, its recipients and their parameters (RFC 5321 §2.3.1).
+"""The envelope of a message: who sends it, to whom, and what the app asked for with it (RFC 5321 §2.3.1).
 
-The header of a spooled file holds `Sender` and `Recipient` as they are: their members are part of the file's format.
+Sender and Recipient are stored as they are: they are members of the header of a spooled file.
 """
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-
-from o365mailer_sidecar.reply import Reply
 
 QUOTED: Final = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
 PLAIN: Final = r'[^\s<>"\x00-\x1f\x7f]++'
@@ -24,24 +21,25 @@ def domains(address: str) -> int:
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One forward-path, and the DSN parameters that came with it (RFC 3461 §4.1, §4.2), as the app wrote them."""
+    """One forward-path."""
 
     address: str
     parameters: tuple[str, ...] = ()
+    """NOTIFY and ORCPT (RFC 3461 §4.1, §4.2), as the app wrote them."""
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The reverse-path (empty for `<>`), and the parameters of MAIL that matter further on."""
+    """The reverse-path, and the parameters of MAIL that go to Exchange."""
 
     address: str
+    """Empty for `<>`."""
     smtputf8: bool = False
     """The app asked for internationalized addresses or headers (RFC 6531)."""
     parameters: tuple[str, ...] = ()
     """RET and ENVID (RFC 3461 §4.3, §4.4), as the app wrote them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What a session hands to the relay beside the body."""
 
     queue_id: str
@@ -53,28 +51,5 @@ class Envelope:
     @property
     def internationalized(self) -> bool:
         """Whether an address cannot be written in ASCII."""
-        return not all(path.isascii() for path in self.paths)
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """All addresses, the sender's first."""
-        return (self.sender.address, *(recipient.address for recipient in self.recipients))
-
-
-@dataclass(slots=True)
-class EnvelopeDraft:
-    """An envelope while the app is still writing it."""
-
-    queue_id: str
-    sender: Sender
-    size: int
-    """Bytes that the app announced; 0 when it announced none."""
-    recipients: list[Recipient] = field(default_factory=list)
-    refusal: Reply | None = None
-    """The reply to the last recipient that was refused."""
-
-    def envelope(self, *, protocol: str) -> Envelope:
-        """The finished envelope."""
-        return Envelope(
-            queue_id=self.queue_id, sender=self.sender, recipients=tuple(self.recipients), protocol=protocol
-        )
+        paths = [self.sender.address, *(recipient.address for recipient in self.recipients)]
+        return not "".join(paths).isascii()

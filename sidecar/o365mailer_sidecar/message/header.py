@@ -1,14 +1,13 @@
 """The header of a message: where it begins and ends in the bytes, and the fields that the relay looks at.
 
-A header ends at the first empty line, or before the first line that is no field (RFC 5322 §2.1, §2.2). Every pattern
+A header ends at the first empty line, or before the first line that is not a field (RFC 5322 §2.1, §2.2). Every pattern
 runs in linear time and constant memory, whatever the bytes: quantifiers are possessive, and no group is repeated.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
@@ -16,23 +15,11 @@ from o365mailer_sidecar.message import body
 
 Content = bytes | bytearray
 
+Field = tuple[bytes, slice, bytes]
+"""One field: its name in lower case; its place in `Header.content`, with its last CRLF; and its value, which is what
+follows the colon, with the CRLFs of its folds and without the last one."""
 
-class LinePattern:
-    """A pattern that matches at the beginning of a line, the first one too, without regard to case."""
-
-    def __init__(self, pattern: bytes) -> None:
-        self.first = re.compile(pattern, re.IGNORECASE)
-        # A literal in front lets `re` skip to the next line at the speed of memchr, which `^` does not.
-        self.later = re.compile(rb"\n" + pattern, re.IGNORECASE)
-
-    def finditer(self, content: Content, start: int, end: int) -> Iterator[re.Match[bytes]]:
-        """Every match between `start`, which is the beginning of a line, and `end`."""
-        if match := self.first.match(content, start, end):
-            yield match
-        yield from self.later.finditer(content, start, end)
-
-
-FIELD: Final = re.compile(rb"[!-9;-~]++[ \t]*+:")
+FIELD: Final = re.compile(rb"([!-9;-~]++)[ \t]*+:")
 """A field's name: ftext alone, and the spaces before the colon that old programs write (RFC 5322 §2.2, §4.5.8)."""
 
 NO_FIELD: Final = re.compile(rb"\n(?![ \t]|[!-9;-~]++[ \t]*+:)")
@@ -41,24 +28,26 @@ NO_FIELD: Final = re.compile(rb"\n(?![ \t]|[!-9;-~]++[ \t]*+:)")
 FIELD_END: Final = re.compile(rb"\n(?![ \t])")
 """The end of a field that may be folded (RFC 5322 §2.2.3)."""
 
+LINE_START: Final = rb"(?<![^\n])"
 
-@lru_cache(maxsize=16)  # the sidecar asks for a few sets of names, always the same
-def _named(*names: bytes) -> LinePattern:
-    """Fields of these names, in lower case."""
-    return LinePattern(rb"(" + b"|".join(names) + rb")[ \t]*+:")
-
+AUTHORS: Final = frozenset({b"from", b"sender"})
+COUNTED: Final = AUTHORS | {b"date", b"message-id", b"bcc", b"resent-bcc", b"received"}
+LATER_COUNTED: Final = re.compile(rb"\n(" + b"|".join(sorted(COUNTED)) + rb")[ \t]*+:", re.IGNORECASE)
+"""One of these fields, if it is not the first. The literal LF lets `re` skip to the next line at the speed of memchr,
+which LINE_START does not: this one runs for every message."""
 
 # --- From and Sender as some readers find them -----------------------------------------------------------------------
 
-AUTHOR: Final = LinePattern(rb"(from|sender)[ \t\r\n]*+:")
+AUTHOR: Final = re.compile(LINE_START + rb"(from|sender)[ \t\r\n]*+:", re.IGNORECASE)
 """The name may be folded before its colon: no RFC allows it, but a reader that unfolds first finds the field."""
 
 INVISIBLE: Final = rb"[^!-~]*+"
-DISGUISED: Final = LinePattern(
-    rb"([^!-~\n]*+(?:" + INVISIBLE.join((b"f", b"r", b"o", b"m")) + b"|"
-    + INVISIBLE.join((rb"(?:s|(?<=\xc5\xbf))", b"e", b"n", b"d", b"e", b"r")) + b")" + INVISIBLE + b"):"
+DISGUISED: Final = re.compile(
+    LINE_START + rb"([^!-~\n]*+(?:" + INVISIBLE.join((b"f", b"r", b"o", b"m")) + b"|"
+    + INVISIBLE.join((rb"(?:s|(?<=\xc5\xbf))", b"e", b"n", b"d", b"e", b"r")) + b")" + INVISIBLE + b"):",
+    re.IGNORECASE,
 )  # fmt: skip
-"""From or Sender with bytes in the name that a reader may trim or skip: VT, FF, a no-break space, anything that is no
+"""From or Sender with bytes in the name that a reader may trim or skip: VT, FF, a no-break space, anything that is not
 ftext (RFC 5322 §3.6.8). U+017F is an `s` to a reader that ignores case."""
 
 LINE_SEPARATOR: Final = re.compile(rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]")
@@ -79,99 +68,130 @@ TIME_OF_DAY: Final = re.compile(rb"[0-9]:[0-9][0-9]")
 FOLDED: Final = re.compile(rb"[ \t][^\n]*+\n")
 
 
-class Field(NamedTuple):
-    """One field of a header; its places are those in the message."""
-
-    name: bytes
-    """In lower case."""
-    place: slice
-    """All of it with its last CRLF."""
-    value: slice
-    """What stands after the colon, folding included, without the last CRLF."""
-
-
-@dataclass(frozen=True, slots=True)
 class Header:
-    """Where the header of a message stands: places, no copies: messages wait, and headers may be long."""
+    """Where the header of a message stands: places, no copies, because messages wait and headers may be long.
 
-    content: Content
-    """The message, or the first `body.MEMORY` bytes of it."""
-    start: int
-    """Before it stand an mbox line or a BOM, which are not sent."""
-    end: int
-    """After the last field; equal to `start` where the message has no header."""
-    judged: int
-    """Authors are looked for up to here: beyond `end` where a line that is no field ends the header."""
-    complete: bool
-    """Whether the end was found in `content`."""
+    `content` is the message, or the first `body.MEMORY` bytes of it. It is copied only if bytes are dropped before it.
+    """
+
+    __slots__ = ("complete", "content", "count", "dropped", "end", "first", "judged")
+
+    def __init__(self, content: Content) -> None:
+        limit = body.MEMORY
+        cut = len(content) >= limit
+        first = FIELD.match(content, 0, limit)
+        self.dropped = 0 if first else _dropped(content)
+        """Bytes before the header that are not sent: an mbox line or a BOM."""
+        if self.dropped:
+            content, limit = content[self.dropped :], limit - self.dropped
+            first = FIELD.match(content, 0, limit)
+        self.content = content
+        self.end = 0
+        """After the last field; 0 where the message has no header."""
+        self.judged = 0
+        """Authors are looked for up to here: beyond `end` where a line that is not a field ends the header."""
+        self.complete = True
+        """Whether the end was found in `content`."""
+        self.count: dict[bytes, int] = {}
+        """How many fields there are of each name in COUNTED; no entry for none."""
+        self.first: dict[bytes, int] = {}
+        """Where the value of the first From and of the first Sender begins."""
+        if not first:
+            if not content.startswith(b"\r\n"):
+                self.judged = content.find(b"\n", 0, limit) + 1 or min(len(content), limit)
+            return
+        found = NO_FIELD.search(content, 0, limit)
+        self.end = self.judged = found.end() if found else min(len(content), limit)
+        # The last line of the part may be the beginning of a field whose colon is not in it.
+        self.complete = not cut or (found is not None and content.find(b"\n", self.end, limit) >= 0)
+        if not content.startswith(b"\r\n", self.end):
+            empty_line = content.find(b"\r\n\r\n", self.end, limit)
+            self.judged = empty_line + 2 if empty_line >= 0 else min(len(content), limit)
+        self._count(first)
+        for match in LATER_COUNTED.finditer(content, 0, self.end):
+            self._count(match)
+
+    def _count(self, match: re.Match[bytes]) -> None:
+        name = match[1].lower()
+        if name in self.count:
+            self.count[name] += 1
+        elif name in COUNTED:
+            self.count[name] = 1
+            if name in AUTHORS:
+                self.first[name] = match.end()
 
     @property
     def separated(self) -> bool:
         """Whether the empty line follows, or nothing at all."""
-        return self.content[self.end : self.end + 2] == b"\r\n" or len(self.content) == self.end > self.start
+        return self.content[self.end : self.end + 2] == b"\r\n" or len(self.content) == self.end > 0
 
     def block(self) -> bytes:
         """A copy of the fields with their CRLFs; empty when the message begins with its body."""
-        return bytes(self.content[self.start : self.end])
-
-    def value(self, field: Field) -> bytes:
-        """What stands after the field's colon."""
-        return bytes(self.content[field.value])
-
-    def present(self, *names: bytes) -> set[bytes]:
-        """Those of these names, in lower case, that a field has."""
-        return {match[1].lower() for match in _named(*names).finditer(self.content, self.start, self.end)}
-
-    def count(self, name: bytes) -> int:
-        """How many fields of this name there are."""
-        return sum(1 for _ in _named(name).finditer(self.content, self.start, self.end))
+        return bytes(self.content[: self.end])
 
     def fields(self, *names: bytes) -> Iterator[Field]:
-        """Those of these names, in order."""
-        return _fields(_named(*names), self.content, self.start, self.end)
+        """The fields of these names, which are in lower case, in order."""
+        for match in _named(names).finditer(self.content, 0, self.end):
+            stop, value = self._rest(match.end(), self.end)
+            yield match[1].lower(), slice(match.start(), stop), value
 
-    def authors(self) -> Iterator[Field]:
-        """Every From and Sender that some reader finds.
+    def _rest(self, start: int, end: int) -> tuple[int, bytes]:
+        """The end of the field whose value begins at `start`, and the value. The last field ends at `end`."""
+        found = FIELD_END.search(self.content, start, end)
+        stop = found.end() if found else end
+        return stop, bytes(self.content[start : stop - 2 if self.content.endswith(b"\r\n", 0, stop) else stop])
 
-        Raises Refused for one that other readers do not find, and where the header does not end: a field after the part
-        that was searched would not be judged.
+    def authors(self) -> dict[bytes, tuple[bytes, bool]]:
+        """The values of From and Sender that some reader finds, by name, and whether each is in the header.
+
+        Raises Refused for two of a name, for one that other readers do not find, and where the header does not end: a
+        field after the part that was searched would not be judged.
         """
         if not self.complete:
             raise Refused(replies.filled(replies.HEADERS_TOO_BIG, limit=body.MEMORY // 2**10))
-        content, start, end = self.content, self.start, self.judged
+        self._check_disguised()
+        for name in self.first:
+            if self.count[name] > 1:
+                raise _twice(name)
+        found = {name: (self._rest(place, self.end)[1], True) for name, place in self.first.items()}
+        if self.judged > self.end:
+            for match in AUTHOR.finditer(self.content, self.end, self.judged):
+                name = match[1].lower()
+                if name in found:
+                    raise _twice(name)
+                found[name] = self._rest(match.end(), self.judged)[1], False
+        return found
+
+    def _check_disguised(self) -> None:
+        """Raises Refused for a From or Sender that only some readers find."""
+        content, end = self.content, self.judged
         if end > self.end:
             for match in DISGUISED.finditer(content, self.end, end):
-                if not AUTHOR.first.match(match[1] + b":"):
+                if not AUTHOR.match(match[1] + b":"):
                     raise _disguised(match[1])
-        if MAY_SEPARATE.search(content, start, end):
-            for match in WITHIN_LINE.finditer(content, start, end):
+        if MAY_SEPARATE.search(content, 0, end):
+            for match in WITHIN_LINE.finditer(content, 0, end):
                 if LINE_SEPARATOR.search(match[1]):
                     raise _disguised(match[0])
-        return _fields(AUTHOR, content, start, end)
+
+    def edited(self, replaced: Mapping[bytes, bytes]) -> bytes:
+        """A copy of the fields, with those of these names replaced by whole fields or by nothing."""
+        block, at = bytearray(), 0
+        for name, place, _ in self.fields(*replaced) if replaced else ():
+            block += self.content[at : place.start]
+            block += replaced[name]
+            at = place.stop
+        block += self.content[at : self.end]
+        return bytes(block)
 
 
-def read(content: Content) -> Header:
-    """The header of a message, or of its first `body.MEMORY` bytes."""
-    limit = body.MEMORY
-    cut = len(content) >= limit
-    start = _start(content)
-    if content.startswith(b"\r\n", start):
-        return Header(content, start, start, start, complete=True)
-    if not FIELD.match(content, start, limit):
-        line = content.find(b"\n", start, limit) + 1
-        return Header(content, start, start, line or min(len(content), limit), complete=True)
-    found = NO_FIELD.search(content, start, limit)
-    end = found.end() if found else min(len(content), limit)
-    # The last line of the part may be the beginning of a field whose colon is not in it.
-    complete = not cut or (found is not None and content.find(b"\n", end, limit) >= 0)
-    if content.startswith(b"\r\n", end):
-        return Header(content, start, end, end, complete)
-    empty_line = content.find(b"\r\n\r\n", end, limit)
-    return Header(content, start, end, empty_line + 2 if empty_line >= 0 else min(len(content), limit), complete)
+@lru_cache(maxsize=16)  # the relay asks for a few sets of names, always the same
+def _named(names: tuple[bytes, ...]) -> re.Pattern[bytes]:
+    return re.compile(LINE_START + rb"(" + b"|".join(names) + rb")[ \t]*+:", re.IGNORECASE)
 
 
-def _start(content: Content) -> int:
-    """Where the header begins: after mbox lines and a BOM, if a field follows them."""
+def _dropped(content: Content) -> int:
+    """How many bytes stand before the header: mbox lines and a BOM, if a field follows them."""
     at, dated = 0, False
     for _ in range(DROPPED_LIMIT):
         if FIELD.match(content, at):
@@ -188,12 +208,8 @@ def _start(content: Content) -> int:
     return 0
 
 
-def _fields(pattern: LinePattern, content: Content, start: int, end: int) -> Iterator[Field]:
-    for match in pattern.finditer(content, start, end):
-        stop = FIELD_END.search(content, match.end(), end)
-        place = slice(match.start(1), stop.end() if stop else end)
-        value = slice(match.end(), place.stop - 2 if content.endswith(b"\r\n", 0, place.stop) else place.stop)
-        yield Field(match[1].lower(), place, value)
+def _twice(name: bytes) -> Refused:
+    return Refused(replies.filled(replies.HEADER_TWICE, name=name.decode().capitalize()))
 
 
 def _disguised(name: bytes) -> Refused:

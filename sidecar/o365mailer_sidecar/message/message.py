@@ -4,7 +4,7 @@ from datetime import datetime
 
 from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope
-from o365mailer_sidecar.message.header import read
+from o365mailer_sidecar.message.header import Header
 
 
 class Message:
@@ -16,8 +16,7 @@ class Message:
         self.envelope, self.body = envelope, body
         self.received = received
         """When the relay had all of it, UTC: its Received, Date and Message-ID are the same in every attempt."""
-        self.header = read(body.content)
-        """Where its header is: looked for once."""
+        self.header = Header(body.content)
 
     @property
     def queue_id(self) -> str:

@@ -3,101 +3,112 @@
 docs/sidecar.md has every change of a header, when it is made and why; nothing else is changed.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
-from functools import cached_property
 from itertools import chain
 from typing import Final
 
-from o365mailer_sidecar.message.added import ADDED, added_fields
-from o365mailer_sidecar.message.body import DOT_LINE, Body
+from o365mailer_sidecar.message.body import DOT_LINE
 from o365mailer_sidecar.message.envelope import Envelope
-from o365mailer_sidecar.message.header import read
 from o365mailer_sidecar.message.policy import Applied
-from o365mailer_sidecar.message.rewrite import edited
+from o365mailer_sidecar.message.rewrite import as_mailbox
 
 DROPPED: Final[tuple[bytes, ...]] = (b"bcc", b"resent-bcc")
 """What only the sender may see (RFC 5322 §3.6.3, §3.6.6)."""
 
+DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
 
-def is_utf8(octets: bytes) -> bool:
-    """Whether it can be read as UTF-8."""
-    try:
-        octets.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Outgoing:
-    """`len` is what SIZE announces: the bytes without stuffing (RFC 1870 §3).
+    """What Exchange gets. Make it when there is a connection: it copies the header, which may be long, to change it."""
 
-    What is sent before the body is made when it is asked for: a message may wait for its connection, and its header may
-    be long.
-    """
+    __slots__ = ("body", "eight_bit", "envelope", "head", "size", "skipped", "utf8_headers", "utf8_written")
 
-    def __init__(
-        self, body: Body, *, envelope: Envelope, mailbox: str, now: datetime, applied: Applied | None = None
-    ) -> None:
-        self.body, self.envelope, self.mailbox, self.now, self.applied = body, envelope, mailbox, now, applied
-        self.header = applied.header if applied else read(body.content)
-
-    @cached_property
-    def _written(self) -> tuple[bytes, dict[bytes, bytes]]:
-        """The fields that the relay puts before the header, and by name what replaces fields in it."""
-        names = self.header.present(*ADDED, *DROPPED)
-        lines = added_fields(names, envelope=self.envelope, mailbox=self.mailbox, now=self.now)
-        replaced: dict[bytes, bytes] = {name: b"" for name in DROPPED if name in names}
-        if self.applied:
-            lines += self.applied.added()
-            replaced |= self.applied.replaced()
-        return lines, replaced
-
-    @cached_property
-    def head(self) -> bytes:
-        """What is sent before the rest of the body."""
-        lines, replaced = self._written
-        if not self.skipped:
-            return lines if self.header.separated else lines + b"\r\n"
-        return lines + edited(self.header, replaced) + (b"" if self.header.separated else b"\r\n")
-
-    @cached_property
-    def skipped(self) -> int:
-        """Bytes at the beginning of the body that `head` stands for: its header, if that is not sent as it is."""
-        header = self.header
-        unchanged = not (self._written[1] or header.start) and (header.separated or header.end == 0)
-        return 0 if unchanged else header.end
-
-    def __len__(self) -> int:
-        return len(self.head) + len(self.body) - self.skipped
-
-    @property
-    def eight_bit(self) -> bool:
+    def __init__(self, applied: Applied) -> None:
+        header, policy = applied.message.header, applied.policy
+        self.body, self.envelope = applied.message.body, applied.envelope
+        lines = _added_fields(applied)
+        if policy.recipients.redirect_to:
+            lines += original_recipients(applied.message.envelope)
+        replaced = {name: b"" for name in DROPPED if name in header.count}
+        if applied.rewritten:
+            replaced |= as_mailbox(header, mailbox=policy.mailbox, allows=policy.allows)
+        self.head = lines
+        """What is sent instead of the first `skipped` bytes of the body."""
+        self.skipped = 0
+        if replaced or header.dropped or (header.end and not header.separated):
+            self.head += header.edited(replaced)
+            self.skipped = header.dropped + header.end
+        if not header.separated:
+            self.head += b"\r\n"
+        self.size = len(self.head) + len(self.body) - self.skipped
+        """Bytes without stuffing: what SIZE announces (RFC 1870 §3)."""
+        self.eight_bit = self.body.eight_bit or not self.head.isascii()
         """Whether 8BITMIME is needed."""
-        return self.body.eight_bit or not self.head.isascii()
-
-    @property
-    def utf8_headers(self) -> bool:
-        """Whether the header of the message holds UTF-8, so that an app that asked for SMTPUTF8 may need it."""
-        content = self.header.content
-        return not (self.head.isascii() and content[self.skipped : self.header.end].isascii())
-
-    @property
-    def utf8_written(self) -> bool:
+        self.utf8_headers = self.eight_bit and not (self.head.isascii() and (self.skipped or header.block().isascii()))
+        """Whether the header holds 8-bit bytes, so that an app that asked for SMTPUTF8 may need it."""
+        self.utf8_written = self.eight_bit and _is_utf8(lines + b"".join(replaced.values()))
         """Whether a field that the relay wrote holds UTF-8: then SMTPUTF8 is needed, asked for or not (RFC 6531 §3.4).
-
-        8-bit text in another encoding, which an app wrote, is copied; it is no reason to announce UTF-8.
-        """
-        lines, replaced = self._written
-        written = lines + b"".join(replaced.values())
-        return not written.isascii() and is_utf8(written)
+        8-bit text in another encoding, which an app wrote, is copied; it is no reason to announce UTF-8."""
 
     def stuffed(self) -> Iterator[bytes]:
-        """The message as DATA has it, without the end of data: one block at least (RFC 5321 §4.5.2)."""
+        """The message as DATA has it, without the end of data: one block at least (RFC 5321 §4.5.2).
+
+        Raises Damaged and StoreFailed as `Body.blocks` does.
+        """
         pieces = self.body.blocks(start=self.skipped)
         before = b"\r\n"
         for piece in chain((self.head + next(pieces, b""),), pieces):
-            octets = before + piece
-            stuffed = octets.replace(b"\r\n.", b"\r\n..") if DOT_LINE.search(octets) else octets
+            data = before + piece
+            stuffed = data.replace(b"\r\n.", b"\r\n..") if DOT_LINE.search(data) else data
             yield stuffed[len(before) :]
-            before = octets[-2:]
+            before = data[-2:]
+
+
+def _added_fields(applied: Applied) -> bytes:
+    """Received, and each of From, Date and Message-ID that is absent (RFC 6409 §8).
+
+    Received carries the queue id and neither the client's name nor its address (RFC 5321 §4.4 would have both: they
+    say where in a cluster an app runs).
+    """
+    envelope, present, received = applied.envelope, applied.message.header.count, applied.message.received
+    date = date_time(received)
+    lines = f"Received: by o365mailer with {envelope.protocol} id {envelope.queue_id};\r\n\t{date}\r\n"
+    if b"from" not in present:
+        lines += f"From: {applied.policy.author_without_from(envelope)}\r\n"
+    if b"date" not in present:
+        lines += f"Date: {date}\r\n"
+    if b"message-id" not in present:
+        domain = _domain(envelope.sender.address) or _domain(applied.policy.mailbox) or "o365mailer.invalid"
+        lines += f"Message-ID: <{envelope.queue_id}.{received:%Y%m%d%H%M%S}@{domain}>\r\n"
+    return lines.encode()
+
+
+def date_time(moment: datetime) -> str:
+    """As headers have it (RFC 5322 §3.3). `email.utils` writes the same, but it and its imports cost 0.8 MB."""
+    day, month = DAYS[moment.weekday()], MONTHS[moment.month - 1]
+    return f"{day}, {moment.day:02} {month} {moment:%Y %H:%M:%S %z}"
+
+
+def _domain(address: str) -> str:
+    """The domain of an address if it can stand in a Message-ID; else the empty text."""
+    _, at, domain = address.rpartition("@")
+    return domain if at and DOMAIN.fullmatch(domain) else ""
+
+
+def original_recipients(envelope: Envelope) -> bytes:
+    """The field that says where a redirected message would have gone: every recipient of the envelope, Bcc included."""
+    paths = ",\r\n ".join(f"<{recipient.address}>" for recipient in envelope.recipients)
+    return f"X-Original-To: {paths}\r\n".encode()
+
+
+def _is_utf8(written: bytes) -> bool:
+    """Whether it holds UTF-8 that is not ASCII."""
+    try:
+        return not written.isascii() and bool(written.decode())
+    except UnicodeDecodeError:
+        return False

@@ -6,14 +6,11 @@ and encoded words (RFC 2047). A signature that covers these fields (DKIM) no lon
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
-from o365mailer_sidecar.message.address_list import Author, Malformed, authors, mailboxes, pieces, spec
-from o365mailer_sidecar.message.envelope import Envelope
+from o365mailer_sidecar.message.address_list import Author, Malformed, authors, is_list, mailboxes, pieces, spec
 from o365mailer_sidecar.message.header import Header
-
-ORIGINAL_RECIPIENTS: Final = b"X-Original-To:"
 
 LINE: Final = 78
 """Bytes of a line that is folded where it can be (RFC 5322 §2.1.1)."""
@@ -32,14 +29,14 @@ def as_mailbox(header: Header, *, mailbox: str, allows: Callable[[str], bool]) -
     An author who is not allowed leaves From to the mailbox and goes to Reply-To, unless an address is there; Sender,
     which would say the same as From, goes. Authors who are allowed stay, and the mailbox is their Sender.
     """
-    value, sender = _value(header, b"from"), _value(header, b"sender")
+    value, sender = (next((value for _, _, value in header.fields(name)), None) for name in (b"from", b"sender"))
     names = mailboxes(value) if value is not None else ()
     fields: dict[bytes, bytes] = {}
     if value is not None and not all(allows(one.address) for one in names):
         fields[b"from"] = _field(b"From", [_name_addr(display_name(value, names[0]), mailbox.encode())])
         fields[b"sender"] = b""
         answerable = [_mailbox(value, one) for one in names if one.mailbox and "\ufffd" not in one.address]
-        if answerable and not any(has_address(header.value(field)) for field in header.fields(b"reply-to")):
+        if answerable and not any(has_address(value) for _, _, value in header.fields(b"reply-to")):
             fields[b"from"] += _field(b"Reply-To", answerable)
             fields[b"reply-to"] = b""
         return fields
@@ -50,32 +47,6 @@ def as_mailbox(header: Header, *, mailbox: str, allows: Callable[[str], bool]) -
     elif value is not None and sender is None and len(names) > 1:
         fields[b"from"] = fields.get(b"from", b"From:" + value + b"\r\n") + _field(b"Sender", [mailbox.encode()])
     return fields
-
-
-def original_recipients(envelope: Envelope) -> bytes:
-    """The field that says where a redirected message would have gone: every recipient of the envelope, Bcc included."""
-    paths = ",\r\n ".join(f"<{recipient.address}>" for recipient in envelope.recipients)
-    return ORIGINAL_RECIPIENTS + f" {paths}\r\n".encode()
-
-
-def edited(header: Header, fields: Mapping[bytes, bytes]) -> bytes:
-    """The fields of the header, with those of these names replaced."""
-    block, at = bytearray(), header.start
-    for field in header.fields(*fields) if fields else ():
-        block += header.content[at : field.place.start]
-        block += fields[field.name]
-        at = field.place.stop
-    block += header.content[at : header.end]
-    return bytes(block)
-
-
-def is_list(value: bytes) -> bool:
-    """Whether every reader can read it: a list of addresses with all commas of display names quoted."""
-    try:
-        authors(value)
-    except Malformed:
-        return False
-    return True
 
 
 def has_address(value: bytes) -> bool:
@@ -142,7 +113,3 @@ def _field(name: bytes, mailboxes: list[bytes]) -> bytes:
 
 def _unfolded(text: bytes) -> bytes:
     return SPACES.sub(b" ", text).strip(b" ")
-
-
-def _value(header: Header, name: bytes) -> bytes | None:
-    return next((header.value(field) for field in header.fields(name)), None)

@@ -14,7 +14,7 @@ from o365mailer_sidecar import replies
 from o365mailer_sidecar.context import Context
 from o365mailer_sidecar.errors import Damaged, Gone, Refused, StoreFailed
 from o365mailer_sidecar.message.message import Message
-from o365mailer_sidecar.message.policy import applied, policy_of
+from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.entry import QueueEntry
@@ -123,7 +123,7 @@ class PendingMessage:
         settings = self.acceptor.directory.settings
         try:
             if settings:
-                applied(policy_of(settings), self.message.envelope, self.message.header)
+                policy_of(settings).applied(self.message)
             stored = await self.take()
         except Refused as refusal:
             return refusal.reply, "policy"

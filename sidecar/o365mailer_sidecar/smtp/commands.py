@@ -7,7 +7,7 @@ without SMTPUTF8, which Exchange is told of all the same), strict about everythi
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message.body import BodyReader, LineEndings
-from o365mailer_sidecar.message.envelope import PLAIN, QUOTED, Envelope, EnvelopeDraft, Recipient, Sender, domains
+from o365mailer_sidecar.message.envelope import PLAIN, QUOTED, Envelope, Recipient, Sender, domains
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import Policy
 from o365mailer_sidecar.reply import Reply
@@ -58,10 +58,10 @@ def _verb(word: bytes) -> str:
 
 @lru_cache(maxsize=8)  # and the same of itself
 def parse_sender(argument: bytes) -> tuple[Sender, int]:
-    """What `MAIL` says: the sender, and the announced size in bytes, 0 when there is none. Raises Refused."""
+    """What `MAIL` says, and the size that it announces: bytes, or 0. Raises Refused."""
     address, given = _path_and_parameters(argument, b"FROM:", MAIL_PARAMETERS, replies.MAIL_SYNTAX)
-    size = int(given.get("SIZE") or 0)
-    return Sender(address=address, smtputf8="SMTPUTF8" in given, parameters=_handed_on(given)), size
+    sender = Sender(address=address, smtputf8="SMTPUTF8" in given, parameters=_handed_on(given))
+    return sender, int(given.get("SIZE") or 0)
 
 
 def parse_recipient(argument: bytes) -> Recipient:
@@ -171,6 +171,25 @@ class MessageHandler(Protocol):
 
     def dropped(self, envelope: Envelope) -> None:
         """The app has gone before its message could be submitted."""
+
+
+@dataclass(slots=True)
+class EnvelopeDraft:
+    """An envelope while the app is still writing it."""
+
+    queue_id: str
+    sender: Sender
+    size: int
+    """Bytes, as announced; 0 when they were not."""
+    recipients: list[Recipient] = field(default_factory=list)
+    refusal: Reply | None = None
+    """The reply to the last recipient that was refused."""
+
+    def envelope(self, *, protocol: str) -> Envelope:
+        """The finished envelope."""
+        return Envelope(
+            queue_id=self.queue_id, sender=self.sender, recipients=tuple(self.recipients), protocol=protocol
+        )
 
 
 class Commands:

@@ -127,7 +127,7 @@ class Transaction:
     def _mail(self) -> bytes:
         words = mail_arguments(
             self.envelope,
-            size=len(self.outgoing),
+            size=self.outgoing.size,
             eight_bit=self.outgoing.eight_bit,
             utf8_headers=self.outgoing.utf8_headers,
             utf8_written=self.outgoing.utf8_written,

@@ -16,7 +16,7 @@ import msgspec
 
 from o365mailer_sidecar.errors import Damaged, WrongCommandLine
 from o365mailer_sidecar.message.body import MEMORY
-from o365mailer_sidecar.message.header import read as read_header
+from o365mailer_sidecar.message.header import Header
 from o365mailer_sidecar.spool import entry
 from o365mailer_sidecar.spool.disk import Disk
 from o365mailer_sidecar.spool.entry import Entry, Event, read_events
@@ -73,7 +73,7 @@ class SpoolFile:
             return ""
         with self.path.open("rb") as file:
             file.seek(self.entry.start)
-            block = read_header(file.read(min(MEMORY, self.entry.header.size))).block()
+            block = Header(file.read(min(MEMORY, self.entry.header.size))).block()
         return block.decode("utf-8", "backslashreplace")
 
     # --- Changes, on disk when they return unless told otherwise; all raise OSError ----------------------------------

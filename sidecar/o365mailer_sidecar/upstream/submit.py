@@ -12,7 +12,7 @@ from o365mailer_sidecar.mailer import Authorities, Mailer
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
-from o365mailer_sidecar.message.policy import Applied, applied, policy_of
+from o365mailer_sidecar.message.policy import Applied, policy_of
 from o365mailer_sidecar.reply import shortened
 from o365mailer_sidecar.smtp.connection import PATIENCE, Connection, connect
 from o365mailer_sidecar.smtp.dial import Dialer
@@ -149,38 +149,34 @@ class Upstream:
         """A connection that turns out to be dead is replaced once, while no byte of the message has left."""
         # By the settings that it is sent with, whatever was said at MAIL and RCPT; before asking whether Exchange is
         # there, because what is not allowed now will not be when it is back.
-        judged_by_policy = applied(policy_of(mailer.settings), message.envelope, message.header)
-        self._check(mailer, judged_by_policy)
+        applied = policy_of(mailer.settings).applied(message)
+        self._check(mailer, applied)
         if not attempt.paced:
             attempt.paced = True
             await self._wait_for_moment(mailer)
-        envelope, mailbox = judged_by_policy.envelope, mailer.settings.mailbox
-        outgoing = Outgoing(
-            message.body, envelope=envelope, mailbox=mailbox, now=message.received, applied=judged_by_policy
-        )
         try:
             connection = await self.pool.take(mailer)
             reused = connection.messages > 0
-            verdicts = await self._over(connection, judged_by_policy, outgoing, attempt)
+            verdicts = await self._over(connection, applied, attempt)
             # 421 on a connection that was idle is the host's right, and no verdict (RFC 5321 §3.8).
             if attempt.begun or not (reused and verdicts.decisive.reply.code == CLOSING):
-                return envelope, verdicts
+                return applied.envelope, verdicts
         except Lost:
             if not reused or attempt.begun:
                 raise
         if attempt.withdrawn:
             raise Withdrawn
         connection = await self.pool.take(mailer, fresh=True)
-        return envelope, await self._over(connection, judged_by_policy, outgoing, attempt)
+        return applied.envelope, await self._over(connection, applied, attempt)
 
-    async def _over(self, connection: Connection, message: Applied, outgoing: Outgoing, attempt: Attempt) -> Verdicts:
+    async def _over(self, connection: Connection, message: Applied, attempt: Attempt) -> Verdicts:
         """Over this connection of the pool, which gets it back."""
         attempt.underway, began = True, self.clock.monotonic()
         cooldown, probe = self.guard.cooldown, False
         try:
             self.guard.check(message)  # again: the message may have waited for its connection
             probe = cooldown.begin_probe()
-            answers = await connection.transact(message.envelope, outgoing, attempt)
+            answers = await connection.transact(message.envelope, Outgoing(message), attempt)
             self.guard.heard(message, answers)
         except BaseException:
             self.pool.cut(connection)
