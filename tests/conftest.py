@@ -22,7 +22,10 @@ pytest_plugins = [
 
 settings.register_profile("one a commit", derandomize=True)
 settings.register_profile(RANDOM, derandomize=False, print_blob=True)
-settings.load_profile(RANDOM if os.environ.get(VARIABLE) == RANDOM else "one a commit")
+settings.register_profile("fuzz", parent=settings.get_profile(RANDOM), max_examples=5_000)
+settings.load_profile(
+    os.environ.get("O365MAILER_PROFILE", RANDOM if os.environ.get(VARIABLE) == RANDOM else "one a commit")
+)
 
 
 # A shell starts a background job with SIGINT ignored, nohup ignores SIGHUP, and the programs under test inherit both.

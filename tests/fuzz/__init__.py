@@ -1,4 +1,1 @@
-"""Hostile input, made from a seed: SMTP sessions against a model of them, and the documents of a mailer directory.
-
-`make fuzz` runs a million inputs; `make test` a share. An input is one command, message or document.
-"""
+"""SMTP sessions of hostile clients: what they say, and a model of what they must be answered."""

@@ -1,16 +1,22 @@
 """Sessions over loopback, several at once, each answer held against the model."""
 
-import random
 import socket
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from support.cutting_host import CuttingHost
-from support.sidecar_process import Sidecar, Wire
+from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 
-from fuzz import vocabulary
-from fuzz.model import Model, ends_within
+from fuzz.model import SIZE_LIMIT, Model
+
+WARM: Final = 5_000
+"""Commands and messages after which the relay has all the memory that it keeps."""
+GROWTH: Final = 24 * 1024
+"""KiB that it may still grow by: what it keeps of messages at once, and no more."""
 
 
 class Disagreement(AssertionError):
@@ -38,7 +44,7 @@ class Crowd:
 
     def __init__(self, sidecar: Sidecar, host: CuttingHost) -> None:
         self.sidecar, self.host = sidecar, host
-        self.inputs = self.names = 0
+        self.inputs = self.names = self.warm = 0
         self.answered: Counter[str] = Counter()
 
     def open(self) -> Talk:
@@ -126,6 +132,8 @@ class Crowd:
 
     def end(self, talk: Talk) -> None:
         """Hears what is due; a session that the model closed must be closed."""
+        if not self.warm and self.inputs > WARM:
+            self.warm = resident(self.sidecar)
         self.hear(talk)
         if (talk.model.closed or talk.half_closed) and not talk.wire.closed():
             raise self._wrong(talk, "the session goes on")
@@ -136,47 +144,25 @@ class Crowd:
         return Disagreement(f"{what}; the last reply: {talk.last!r}; the session so far: {said[-3000:]!r}")
 
 
-class Dice:
-    """Chooses who says what next."""
+@contextmanager
+def crowded(folder: Path) -> Iterator[Crowd]:
+    """Apps of a relay that logs nothing of messages, before a host that accepts everything.
 
-    def __init__(self, crowd: Crowd, die: random.Random, *, at_once: int = 6) -> None:
-        self.crowd, self.die = crowd, die
-        self.talks = [crowd.open() for _ in range(at_once)]
+    Afterwards the relay has not grown, has logged no defect of its own, and another session has noticed nothing.
+    """
+    directory = MailerDirectory(folder)
+    with CuttingHost() as host:
+        host.describe(directory, logLevel="warning", limits={"messageSize": str(SIZE_LIMIT)})
+        with running(directory.path) as sidecar, Wire(sidecar.port) as bystander:
+            crowd = Crowd(sidecar, host)
+            yield crowd
+            assert bystander.ask("NOOP").startswith("250"), "another session noticed"
+            assert sidecar.process.poll() is None
+            assert [line for line in sidecar.log if line["level"] == "error"] == []
+            assert not crowd.warm or resident(sidecar) - crowd.warm < GROWTH
 
-    def step(self) -> None:
-        """One app's turn: it hears what it is owed, then says something, or leaves."""
-        place = self.die.randrange(len(self.talks))
-        talk, choice = self.talks[place], self.die.random()
-        code = self.crowd.hear(talk)
-        if talk.model.closed or talk.half_closed or choice < 0.03:
-            if choice < 0.01 and not talk.model.closed:
-                self.crowd.half_close(talk)
-            self.crowd.end(talk)
-            self.talks[place] = self.crowd.open()
-        elif code == "354":
-            self._message(talk)
-        elif choice < 0.35 and not talk.model.prompts:
-            self._commands(talk, [*vocabulary.ENVELOPE, b"DATA\r\n"] if not talk.model.transaction else [b"DATA\r\n"])
-        else:
-            self._commands(talk, [vocabulary.command(self.die) for _ in range(self.die.randint(1, 6))])
 
-    def _commands(self, talk: Talk, lines: list[bytes]) -> None:
-        if self.die.random() < 0.02:
-            lines = [*(line for line in lines if line != b"DATA\r\n"), self.die.choice(vocabulary.FATAL)]
-        self.crowd.say(talk, lines, vocabulary.fragments(self.die, b"".join(lines)))
-        if self.die.random() < 0.02:
-            self.crowd.half_close(talk)
-
-    def _message(self, talk: Talk) -> None:
-        name = self.crowd.fresh_name()
-        octets = vocabulary.message(self.die, name)
-        while ends_within(octets):
-            octets = vocabulary.message(self.die, name)
-        self.crowd.say_message(talk, octets, vocabulary.fragments(self.die, octets), name)
-        if self.die.random() < 0.03:
-            self.crowd.half_close(talk)
-
-    def finish(self) -> None:
-        """Everybody hears what is due and leaves."""
-        for talk in self.talks:
-            self.crowd.end(talk)
+def resident(sidecar: Sidecar) -> int:
+    """KiB in memory."""
+    status = Path(f"/proc/{sidecar.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])

@@ -1,8 +1,9 @@
-"""What hostile and clumsy clients say: lines, messages and fragments, chosen by a seeded die."""
+"""What hostile and clumsy clients say: lines, messages and fragments, as Hypothesis' strategies."""
 
 import itertools
-import random
 from typing import Final
+
+from hypothesis import strategies as st
 
 COMMANDS: Final = (
     *(b"EHLO x\r\n", b"HELO x\r\n", b"EHLO\r\n", b"NOOP\r\n", b"NOOP x\r\n", b"RSET\r\n", b"RSET x\r\n", b"HELP\r\n"),
@@ -56,42 +57,37 @@ HEADS: Final = (
 )
 
 
-def command(die: random.Random) -> bytes:
-    """A line; one in eight is mutated."""
-    line = die.choice(COMMANDS)
-    return mutated(die, line) if die.random() < 0.12 else line
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A command with some bytes changed, and its end where it was: one command stays one.
 
-
-def mutated(die: random.Random, line: bytes) -> bytes:
-    """The line with some octets changed, and its end where it was: one command stays one.
-
-    Never DATA, behind which nothing may be said at once.
+    Never DATA, after which nothing may be said at once.
     """
-    octets = bytearray(line[:-2][:200])
-    for _ in range(die.randint(1, 3)):
-        place = die.randrange(len(octets) + 1)
-        octets[place : place + die.randint(0, 2)] = die.randbytes(die.randint(0, 2))
+    octets = bytearray(draw(st.sampled_from(COMMANDS))[:-2][:200])
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, len(octets)))
+        octets[place : place + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
     changed = bytes(octets).replace(b"\n", b"")
     return (changed if changed.strip().upper() != b"DATA" else b"DATA x") + b"\r\n"
 
 
-def message(die: random.Random, name: str) -> bytes:
-    """What follows 354, its end among it; the name makes it known to whoever finds it."""
-    head = b"Subject: %s\r\n" % name.encode()
-    if die.random() < 0.2:
-        head += die.choice(HEADS)
-    lines = [die.choice(LINES) + (die.choice(ENDS) if die.random() < 0.2 else b"\r\n") for _ in range(die.randrange(8))]
-    if die.random() < 0.01:
-        lines.append(b"x" * die.choice((60_000, 80_000)) + b"\r\n")
-    return head + b"\r\n" + b"".join(lines) + b"\r\n.\r\n"
+commands: Final = st.one_of(
+    st.sampled_from(COMMANDS),
+    st.sampled_from((*ENVELOPE, b"RSET\r\n")),  # twice as likely as the rest: order is what is at stake
+    mutated(),
+    st.binary(max_size=40).map(lambda octets: octets.replace(b"\n", b"") + b"\r\n"),
+)
+heads: Final = st.lists(st.sampled_from(HEADS), max_size=2).map(b"".join)
+bodies: Final = st.builds(
+    lambda lines, giant: b"".join(lines) + b"x" * giant,
+    st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)).map(b"".join), max_size=8),
+    st.sampled_from((0, 0, 0, 0, 0, 0, 60_000, 80_000)),
+)
+cuts: Final = st.lists(st.integers(min_value=0, max_value=200), max_size=4) | st.just(list(range(200)))
+"""Where bytes are cut into fragments; the last is every byte of its own, and no cut at all is one giant."""
 
 
-def fragments(die: random.Random, octets: bytes) -> list[bytes]:
-    """The same octets in giant, tiny or odd pieces."""
-    kind = die.random()
-    if kind < 0.5:
-        return [octets]
-    if kind < 0.55 and len(octets) < 300:
-        return [octets[place : place + 1] for place in range(len(octets))]
-    places = sorted({0, len(octets), *(die.randrange(len(octets) + 1) for _ in range(die.randint(1, 3)))})
-    return [octets[one:other] for one, other in itertools.pairwise(places)]
+def cut(octets: bytes, places: list[int]) -> list[bytes]:
+    """In fragments."""
+    edges = sorted({0, len(octets), *(place for place in places if place < len(octets))})
+    return [octets[one:other] for one, other in itertools.pairwise(edges)]

@@ -1,15 +1,15 @@
 """Sessions that interleave, break off, and come in giant and tiny fragments: a state machine against the model.
 
-What it finds it shrinks to the fewest steps; `test_hostile_input` and `make fuzz` run many more, unshrunk.
+What it finds it shrinks to the fewest steps. `make fuzz` runs many more of them.
 """
 
-import itertools
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from fuzz import run, vocabulary
+from fuzz import vocabulary
 from fuzz.model import ends_within
-from fuzz.sessions import Crowd, Talk
+from fuzz.sessions import Crowd, Disagreement, Talk, crowded
+from fuzz.vocabulary import bodies, commands, cut, cuts, heads
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -20,21 +20,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-
-commands = st.one_of(
-    st.sampled_from(vocabulary.COMMANDS),
-    st.sampled_from((*vocabulary.ENVELOPE, b"RSET\r\n")),  # twice as likely as the rest: order is what is at stake
-    st.binary(max_size=40).map(lambda octets: octets.replace(b"\n", b"") + b"\r\n"),
-)
-lines = st.tuples(st.sampled_from(vocabulary.LINES), st.sampled_from(vocabulary.ENDS)).map(b"".join)
-cuts = st.lists(st.integers(min_value=0, max_value=200), max_size=4) | st.just(list(range(200)))
-"""Where the octets are cut into fragments; the last is every octet of its own, and no cut at all is one giant."""
-
-
-def cut(octets: bytes, places: list[int]) -> list[bytes]:
-    """In fragments."""
-    edges = sorted({0, len(octets), *(place for place in places if place < len(octets))})
-    return [octets[one:other] for one, other in itertools.pairwise(edges)]
+from support.sidecar_process import Wire
 
 
 class Sessions(RuleBasedStateMachine):
@@ -55,10 +41,11 @@ class Sessions(RuleBasedStateMachine):
         self.open.append(self.crowd.open())
         return self.open[-1]
 
-    @rule(talk=talks, said=st.lists(commands, min_size=1, max_size=8), places=cuts)
-    def command(self, talk: Talk, said: list[bytes], places: list[int]) -> None:
-        """Some, pipelined; an app that was told 354 sends its message first."""
+    @rule(talk=talks, depth=st.integers(0, 3), said=st.lists(commands, min_size=1, max_size=8), places=cuts)
+    def command(self, talk: Talk, depth: int, said: list[bytes], places: list[int]) -> None:
+        """Some, pipelined, so deep in a transaction; an app that was told 354 sends its message first."""
         if self._ready(talk):
+            said = [*vocabulary.ENVELOPE[:depth], *said]
             self.crowd.say(talk, said, cut(b"".join(said), places))
 
     @rule(talk=talks, said=st.sampled_from(vocabulary.FATAL), places=cuts)
@@ -67,19 +54,19 @@ class Sessions(RuleBasedStateMachine):
         if self._ready(talk):
             self.crowd.say(talk, [said], cut(said, places))
 
-    @rule(talk=talks, content=st.lists(lines, max_size=8), giant=st.booleans(), places=cuts)
-    def message(self, talk: Talk, content: list[bytes], giant: bool, places: list[int]) -> None:
+    @rule(talk=talks, head=heads, body=bodies, places=cuts)
+    def message(self, talk: Talk, head: bytes, body: bytes, places: list[int]) -> None:
         """From MAIL to the end of data."""
         if not self._ready(talk):
             return
         begin = [b"RSET\r\n", *vocabulary.ENVELOPE, b"DATA\r\n"]
         self.crowd.say(talk, begin, cut(b"".join(begin), places))
         if self.crowd.hear(talk) == "354":
-            self._send(talk, content + [b"x" * 70_000] * giant, places)
+            self._send(talk, head + b"\r\n" + body, places)
 
-    def _send(self, talk: Talk, content: list[bytes], places: list[int]) -> None:
+    def _send(self, talk: Talk, content: bytes, places: list[int]) -> None:
         name = self.crowd.fresh_name()
-        octets = b"Subject: %s\r\n\r\n%s\r\n.\r\n" % (name.encode(), b"".join(content))
+        octets = b"Subject: %s\r\n%s\r\n.\r\n" % (name.encode(), content)
         if ends_within(octets):  # it would be two messages, and the model knows of one
             octets = b"Subject: %s\r\n\r\n\r\n.\r\n" % name.encode()
         self.crowd.say_message(talk, octets, cut(octets, places), name)
@@ -87,7 +74,7 @@ class Sessions(RuleBasedStateMachine):
     def _ready(self, talk: Talk) -> bool:
         """Whether it can say something now: it has heard everything, and is not over."""
         if self.crowd.hear(talk) == "354":
-            self._send(talk, [], [])
+            self._send(talk, b"\r\n", [])
             self.crowd.hear(talk)
         return not (talk.model.closed or talk.half_closed)
 
@@ -109,21 +96,36 @@ class Sessions(RuleBasedStateMachine):
             self.crowd.end(talk)
 
 
-@pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    with run.crowded_sidecar(tmp_path_factory.mktemp("hostile") / "mailer") as (sidecar, host):
-        yield Crowd(sidecar, host)
-        assert [line for line in sidecar.log if line["level"] == "error"] == []
-
-
 @pytest.mark.promise("hostile-input-ends-its-own-session")
-@pytest.mark.timeout(400)  # a failure is shrunk
-def test_sessions_agree_with_the_model_however_they_interleave(crowd: Crowd) -> None:
-    run_state_machine_as_test(
-        lambda: Sessions(crowd),
-        settings=settings(
-            max_examples=250, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
-    assert crowd.answered["250"] > 100
-    assert crowd.answered["354"] > 10
+@pytest.mark.timeout(3600)  # `make fuzz`, and shrinking what was found
+def test_sessions_agree_with_the_model_however_they_interleave(tmp_path: Path) -> None:
+    with crowded(tmp_path) as crowd:
+        run_state_machine_as_test(
+            lambda: Sessions(crowd),
+            settings=settings(
+                max_examples=3 * settings().max_examples,
+                stateful_step_count=25,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        assert crowd.answered.keys() >= {"250", "354", "421", "500", "501", "503", "552", "553", "554", "555"}
+        assert crowd.answered["250"] > 100
+        assert crowd.answered["354"] > 10
+
+
+def test_the_model_notices_a_wrong_answer(tmp_path: Path) -> None:
+    """The control: an answer that is not the model's is a disagreement, and so is a message that went astray."""
+    with crowded(tmp_path) as crowd, Wire(crowd.sidecar.port) as wire:
+        talk = crowd.open()
+        wire.begin()
+        crowd.say(talk, [b"NOOP\r\n"], [b"EXPN\r\n"])
+        with pytest.raises(Disagreement, match="was answered 502, not"):
+            crowd.hear(talk)
+        talk.wire = wire
+        talk.model.greeted, talk.model.transaction, talk.model.recipients = True, True, 1
+        crowd.say(talk, [b"DATA\r\n"], [b"DATA\r\n"])
+        assert crowd.hear(talk) == "354"
+        crowd.say_message(talk, b"Subject: a\r\n\r\n.\r\n", [b"Subject: b\r\n\r\n.\r\n"], "a")
+        with pytest.raises(Disagreement, match="was answered 250, and arrived as"):
+            crowd.hear(talk)
