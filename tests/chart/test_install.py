@@ -126,9 +126,7 @@ def test_server_side_apply_as_helm_4_and_argo_do_it_neither_conflicts_nor_drops_
 
 
 @pytest.mark.promise("chart-keeps-mailers")
-def test_uninstalling_leaves_no_webhook_configuration_and_no_rights_behind(
-    installed: Client, plane: ControlPlane
-) -> None:
+def test_uninstalling_leaves_no_webhook_configuration_and_no_rights(installed: Client, plane: ControlPlane) -> None:
     assert "admission.o365mailer.dev" in plane.kubectl("get", "mutatingwebhookconfigurations", "--output", "name")
     installed("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
     kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations,clusterroles,clusterrolebindings"

@@ -61,7 +61,7 @@ def test_the_canonical_crds_are_all_in_the_chart() -> None:
 
 @pytest.mark.promise("chart-keeps-mailers")
 @pytest.mark.parametrize("crd", CRDS, ids=lambda path: path.stem)
-def test_the_charts_crd_is_the_canonical_one_to_the_octet_apart_from_being_kept(crd: Path) -> None:
+def test_the_charts_crd_is_the_canonical_one_byte_for_byte_apart_from_being_kept(crd: Path) -> None:
     copy = (CHART / "templates" / f"{crd.stem}-customresourcedefinition.yaml").read_text(encoding="utf-8")
     body = copy.removeprefix("{{- if .Values.crds.enabled -}}\n").removesuffix("{{- end }}\n")
     assert len(body) < len(copy)

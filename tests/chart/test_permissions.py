@@ -154,7 +154,7 @@ def test_with_watched_namespaces_the_secrets_of_no_other_namespace_can_be_read(
 
 
 @pytest.mark.promise("least-rights")
-def test_whoever_may_edit_a_namespace_may_edit_its_mailers_and_nobody_their_status(
+def test_a_user_who_may_edit_a_namespace_may_edit_its_mailers_and_not_their_status(
     installed: Client, plane: ControlPlane
 ) -> None:
     for role in ("view", "edit"):

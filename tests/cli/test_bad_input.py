@@ -78,7 +78,7 @@ def test_a_directory_in_a_files_place_is_told(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == f"o365mailer: {tmp_path}: cannot be read: Is a directory.\n"
 
 
-def test_octets_that_are_no_text_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bytes_that_are_no_text_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mailer.yaml"
     file.write_bytes(b"a: \xff\n")
 

@@ -32,7 +32,7 @@ def watched(process: int) -> Iterator[select.poll]:
 
 
 @pytest.mark.promise("run-stops-cleanly")
-def test_a_killed_run_leaves_no_relay_behind(files: Any, start: Any) -> None:
+def test_a_killed_run_leaves_no_relay(files: Any, start: Any) -> None:
     run = start(*files.arguments())
     run.next("token obtained")
     with watched(run.relay_process()) as ends:

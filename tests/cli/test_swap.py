@@ -85,7 +85,7 @@ def test_a_kept_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 
 @pytest.mark.promise("run-without-kubernetes")
 @pytest.mark.parametrize("name", ["mailer.json", "ca.crt"])
-def test_what_could_not_be_written_leaves_nothing_behind(directory: SwappedDirectory, name: str) -> None:
+def test_a_failed_write_leaves_no_files(directory: SwappedDirectory, name: str) -> None:
     directory.replace({"access_token": b"one", name: b"{}"}, now=NOW)
     before = sorted(path.name for path in directory.path.iterdir())
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -369,7 +369,7 @@ def test_a_secret_of_an_earlier_mailer_changes_its_owner_and_keeps_its_token() -
 
 @pytest.mark.promise("foreign-secret-untouched")
 @pytest.mark.parametrize("labels", [{}, {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MAILER_LABEL: "other"}])
-def test_a_secret_without_our_labels_is_somebody_elses(labels: dict[str, str]) -> None:
+def test_a_secret_without_our_labels_is_not_ours(labels: dict[str, str]) -> None:
     secret, _ = issued()
     secret["metadata"]["labels"] = labels
     decided = step(observed(mailer(), token_secret=secret))
@@ -406,7 +406,7 @@ def test_a_spec_that_only_an_older_crd_took_is_reported_by_its_member() -> None:
     assert outcome.status.conditions[0].message.startswith("spec.mailbox:")
 
 
-def test_a_status_that_somebody_spoilt_counts_as_none() -> None:
+def test_a_broken_status_counts_as_none() -> None:
     assert mailer(status={"conditions": [{"type": 5}]}).status.conditions == ()
 
 
@@ -456,7 +456,7 @@ def test_a_document_that_we_cannot_have_written_is_replaced(spoil: Callable[[Obj
 @pytest.mark.promise("token-secret-restored")
 @pytest.mark.parametrize("member", ["tokenRevision", "failures"])
 @pytest.mark.parametrize("value", [2**63 - 1, -1])
-def test_a_count_that_nobody_counted_is_not_counted_on(member: str, value: int) -> None:
+def test_an_impossible_count_is_ignored(member: str, value: int) -> None:
     _, status = issued()
     outcome = settled(observed(mailer(status=status | {member: value})), token())
     assert (outcome.status.token_revision, outcome.status.failures) == (1, 0)

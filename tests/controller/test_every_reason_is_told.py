@@ -199,7 +199,7 @@ def test_of_two_secrets_the_one_that_works_is_used_and_the_other_named(namespace
 
 
 @pytest.mark.promise("foreign-secret-untouched")
-def test_a_secret_of_somebody_else_is_left_alone_and_reported(namespace: Namespace) -> None:
+def test_a_secret_of_another_owner_is_left_alone_and_reported(namespace: Namespace) -> None:
     namespace.secret("o365mailer.taken", {"theirs": "not-a-secret"})
     before = namespace.find("secret", "o365mailer.taken")
     namespace.apply_mailer("taken")

@@ -75,7 +75,7 @@ def test_everything_that_the_spec_says_for_the_relay_arrives(spec_of: Any, now: 
 
 
 @pytest.mark.promise("unknown-restriction-stops-relaying")
-def test_what_restricts_is_required_of_whoever_reads_it(spec_of: Any, now: datetime.datetime) -> None:
+def test_what_restricts_is_required_of_every_reader(spec_of: Any, now: datetime.datetime) -> None:
     spec = decode_spec(
         spec_of(
             senders={"allowed": ["@contoso.com"], "onMismatch": "Rewrite", "nullReversePath": "Keep"},

@@ -51,7 +51,7 @@ async def test_a_token_without_roles_is_right(emulator: EmulatorClient, emulated
     assert (await Entra().mint(emulated())).roles is None
 
 
-async def test_a_wish_for_an_earlier_refresh_is_kept(emulator: EmulatorClient, emulated: Emulated) -> None:
+async def test_an_earlier_refresh_in_is_kept(emulator: EmulatorClient, emulated: Emulated) -> None:
     emulator.settings(tokenLifetime=86400, refreshIn=43200)
 
     token = await Entra().mint(emulated())

@@ -107,7 +107,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("case", KEYS)
-def test_a_private_key_that_is_dear_to_read_is_refused_unread(pair_of: Any, case: str) -> None:
+def test_a_private_key_that_is_expensive_to_parse_is_refused_unparsed(pair_of: Any, case: str) -> None:
     key, reason, words = KEYS[case]
 
     with refused(reason) as caught:
@@ -199,7 +199,7 @@ def dear_certificate(rsa_keys: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 @pytest.mark.parametrize("case", PUBLIC_KEYS)
-def test_a_leaf_with_a_dear_public_key_is_not_read_any_further(
+def test_a_leaf_with_an_expensive_public_key_is_not_parsed_further(
     pair_of: Any, dear_certificate: Callable[[str], bytes], case: str
 ) -> None:
     with refused("CertificateKeyMismatch"):
@@ -207,7 +207,7 @@ def test_a_leaf_with_a_dear_public_key_is_not_read_any_further(
 
 
 @pytest.mark.parametrize("case", PUBLIC_KEYS)
-def test_an_authority_with_a_dear_public_key_is_refused_by_its_number(
+def test_an_authority_with_an_expensive_public_key_is_refused_by_its_number(
     pair_of: Any, dear_certificate: Callable[[str], bytes], case: str
 ) -> None:
     good = pair_of().crt

@@ -59,11 +59,11 @@ def test_a_refresh_that_entra_asks_for_comes_first() -> None:
     assert due_after(24 * 60 * MINUTE, refresh_in=20 * MINUTE) == 20 * MINUTE
 
 
-def test_a_later_wish_of_entra_does_not_put_the_refresh_off() -> None:
+def test_a_later_refresh_in_does_not_put_the_refresh_off() -> None:
     assert due_after(60 * MINUTE, refresh_in=59 * MINUTE) == due_after(60 * MINUTE)
 
 
-def test_no_wish_of_entra_makes_a_busy_loop() -> None:
+def test_no_refresh_in_makes_a_busy_loop() -> None:
     assert due_after(60 * MINUTE, refresh_in=datetime.timedelta(0)) == MINUTE
 
 

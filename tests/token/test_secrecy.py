@@ -108,7 +108,7 @@ async def test_no_connection_tells_nothing(emulated: Callable[..., Grant]) -> No
 
 
 @pytest.mark.promise("secrets-stay-secret")
-def test_octets_that_are_no_text_are_told_nowhere(spec_of: Any) -> None:
+def test_bytes_that_are_no_text_are_quoted_nowhere(spec_of: Any) -> None:
     with pytest.raises(TokenError) as caught:
         read_credential(decode_spec(spec_of()), {"noreply": {"secret": CANARY.encode() + b"\xff"}}.get)
 

@@ -181,7 +181,7 @@ async def test_a_proxy_that_is_away_is_told(grant_at: Any) -> None:
 
 
 @pytest.mark.promise("token-requests-retried")
-async def test_nobody_listening_is_an_outage(grant_at: Any) -> None:
+async def test_a_refused_connection_is_an_outage(grant_at: Any) -> None:
     error = await failure_of(grant_at(closed(), None))
 
     assert error.reason == "EntraUnreachable"
@@ -269,9 +269,9 @@ async def test_a_lifetime_that_cannot_be_is_told(grant_at: Any, lifetime: int) -
     assert error.reason == "EntraAnswerInvalid"
 
 
-@pytest.mark.parametrize("wish", [10**12, 10**30, -(10**12)])
-async def test_a_wish_to_refresh_at_no_possible_time_is_not_kept(grant_at: Any, wish: int) -> None:
-    with foreign({"openid-configuration": discovery(), "token": token_answer(refresh_in=wish)}) as server:
+@pytest.mark.parametrize("refresh_in", [10**12, 10**30, -(10**12)])
+async def test_a_refresh_at_an_impossible_time_is_ignored(grant_at: Any, refresh_in: int) -> None:
+    with foreign({"openid-configuration": discovery(), "token": token_answer(refresh_in=refresh_in)}) as server:
         token = await Entra().mint(grant_at(server.base, server.ca))
 
     assert token.refresh_at is None

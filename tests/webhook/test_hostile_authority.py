@@ -45,7 +45,7 @@ def refuse_to_load(*_: Any, **__: Any) -> NoReturn:
 
 
 @pytest.mark.parametrize("part", DEAR)
-def test_a_dear_authority_is_refused_unread(
+def test_an_authority_that_is_expensive_to_parse_is_refused_unparsed(
     files: Mapping[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def mounted(content: Mapping[str, bytes]) -> Path:

@@ -159,7 +159,7 @@ def test_only_the_sidecar_mounts_the_token_and_nothing_of_it_can_be_written() ->
 
 
 @pytest.mark.promise("token-only-in-the-sidecar")
-def test_the_service_account_token_is_hidden_behind_an_empty_read_only_volume() -> None:
+def test_an_empty_read_only_volume_hides_the_service_account_token() -> None:
     mounts = {mount["mountPath"]: mount for mount in sidecar(injected(pod()))["volumeMounts"]}
     hidden = mounts["/var/run/secrets/kubernetes.io/serviceaccount"]
     assert hidden["name"] == "o365mailer-no-api-access"

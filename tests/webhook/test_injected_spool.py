@@ -138,7 +138,7 @@ def test_a_claim_outlives_the_pod_so_the_autoscaler_may_remove_the_node() -> Non
 
 @pytest.mark.promise("spool-in-the-pod")
 @pytest.mark.parametrize(("before", "after"), [(0, 30), (5, 35), (30, 60), (600, 630), (None, 60)])
-def test_a_last_try_fits_behind_the_apps_own_grace_when_the_spool_ends_with_the_pod(
+def test_a_last_try_fits_after_the_apps_own_grace_when_the_spool_ends_with_the_pod(
     before: int | None, after: int
 ) -> None:
     spec = {} if before is None else {"terminationGracePeriodSeconds": before}
@@ -197,7 +197,7 @@ def test_a_volume_of_the_pod_may_have_the_spools_name_where_there_is_no_spool() 
     assert isinstance(verdict(pod(spec=theirs)), Patch)
 
 
-def test_a_workload_of_pods_with_a_spool_shows_the_warning_to_whoever_annotates_it() -> None:
+def test_a_workload_of_pods_with_a_spool_shows_the_warning_to_the_person_who_annotates_it() -> None:
     new = workload("noreply", None)
     new["spec"]["template"]["metadata"]["annotations"] = CLAIM
     answer = decision(new)

@@ -181,7 +181,7 @@ def test_removing_is_possible_whatever_the_template_says_besides() -> None:
     [(False, "spec.template"), (True, "spec.jobTemplate.spec.template")],
     ids=["workload", "cronjob"],
 )
-def test_whoever_writes_another_annotation_on_the_workload_is_told_that_it_has_no_effect_there(
+def test_another_annotation_on_the_workload_gets_a_warning_that_it_has_no_effect_there(
     cronjob: bool, place: str
 ) -> None:
     new = workload("noreply", None, cronjob=cronjob)
