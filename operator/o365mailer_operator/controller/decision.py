@@ -76,13 +76,14 @@ class Aim:
     """The authorities that Entra's certificate may come from. A change is a reason for an attempt, not for a token."""
     refresh_request: str
     key: bytes = dataclasses.field(repr=False)
-    """The UIDs of the credential's Secrets. Who cannot read these Secrets does not know them."""
+    """The UIDs of the credential's Secrets. Only a user who may read them knows these."""
 
     @functools.cached_property
     def digest(self) -> str:
-        """A name for this aim in the status, which people may read who may not read Secrets.
+        """A name for this aim, for the status.
 
-        It tells them nothing about the credential, not even by guessing: its key is random and in those Secrets.
+        A user who may read the status but no Secrets learns nothing about the credential from it, not even by guessing:
+        its key is random and known from those Secrets alone.
         """
         text = "\0".join((self.identity, self.authorities or "", self.refresh_request))
         content = fingerprint(self.credential, salt=self.key)
@@ -194,7 +195,7 @@ def _due(directory: Directory, now: datetime.datetime) -> bool:
 
 
 def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
-    """When the controller may ask for a token that a change needs so soon after the last attempt; None for now.
+    """When the controller may ask for a token that a change needs so soon after the last attempt; None: at once.
 
     schedule.py paces retries after a failure and refreshes that are due.
     """

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 async def control(options: Options) -> int:
-    """Runs until SIGTERM, SIGINT, or a loss. The exit status."""
+    """The exit status, after SIGTERM, SIGINT, or the loss of the Lease or the watch."""
     try:
         cluster = await connect()
     except Refused as error:
@@ -104,7 +104,7 @@ class Controller:
         )
         self.metrics = Metrics(self.queue, leading=lambda: self.lease.held, agreed_at=lambda: self.agreement.last_wall)
         self.failures: dict[Key, int] = {}
-        """How many reconciles of a mailer in a row have failed for want of the API server."""
+        """How many reconciles of a mailer in a row have failed because of the API server."""
         self.reconciler = Reconciler(
             options, cluster, lease=self.lease, cache=self.cache, metrics=self.metrics, clock=self.clock
         )

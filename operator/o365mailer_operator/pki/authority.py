@@ -117,7 +117,7 @@ def advance(
 
 
 def make(*, now: datetime.datetime, lifetime: datetime.timedelta) -> Pair:
-    """A new authority, good from now for `lifetime`."""
+    """A new authority, valid from now for `lifetime`."""
     key = ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{names.CA_SECRET} {serial:x}"[:64])])

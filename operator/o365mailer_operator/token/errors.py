@@ -47,6 +47,7 @@ ENTRA_UNREACHABLE: Final = Reason("EntraUnreachable", "no connection, no answer 
 ENTRA_NOT_TRUSTED: Final = Reason("EntraNotTrusted", "no trusted authority signed its certificate", transient=True)
 ENTRA_ANSWER_INVALID: Final = Reason("EntraAnswerInvalid", "the answer is not what the protocol says", transient=True)
 
+# Every row above, and every code.
 REASONS: Final = frozenset(
     [each.word for each in list(globals().values()) if isinstance(each, Reason)]
     + [code.reason for code in CODES.values()]
