@@ -15,7 +15,7 @@ from cluster_rig.node import NodeCluster
 
 
 class Cluster(Protocol):
-    """What the tests and `make cluster` need of a cluster, whoever runs it; as a context manager it ends at the end."""
+    """What the tests and `make cluster` need of any cluster; as a context manager it ends at the end."""
 
     kubectl: Client
     helm: Client

@@ -24,7 +24,7 @@ START_ATTEMPTS = 3
 
 
 def free_ports(count: int, address: str) -> list[int]:
-    """Ports of the address that nobody listened on a moment ago; another process may still be quicker to take one."""
+    """Ports of the address that were free a moment ago; another process may still be quicker to take one."""
     sockets = [socket.socket() for _ in range(count)]
     for unbound in sockets:
         unbound.bind((address, 0))
@@ -148,7 +148,7 @@ class ControlPlane:
             f"--kubelet-client-certificate={at / 'apiserver-kubelet-client.crt'}",
             f"--kubelet-client-key={at / 'apiserver-kubelet-client.key'}",
             f"--kubelet-certificate-authority={at / 'ca.crt'}",
-            # The default asks DNS for the node's name first, which nobody here answers.
+            # The default first asks DNS for the node's name, and no server here answers.
             "--kubelet-preferred-address-types=InternalIP",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",

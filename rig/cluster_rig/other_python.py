@@ -1,6 +1,6 @@
 """The Python of the published images (3.13), where this machine's own is older: Debian trixie's, in a directory.
 
-The operator's dependencies are beside it, as `locks/operator.txt` has them. Programs run in it by chroot.
+The operator's dependencies are next to it, as `locks/operator.txt` has them. Programs run in it by chroot.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def build(environ: Mapping[str, str] = os.environ) -> OtherPython:
 
 
 def make(root: Path) -> None:
-    """debootstrap and pip into a directory beside `root`, which then gets its name."""
+    """debootstrap and pip into a directory next to `root`, which then gets its name."""
     source = base_image.mirror(platform.freedesktop_os_release()["VERSION_CODENAME"])
     with tempfile.TemporaryDirectory(dir=root.parent, prefix="python-") as name:
         made = Path(name) / "root"

@@ -23,7 +23,7 @@ def bound_to_parent() -> list[str]:
     setpriv = shutil.which("setpriv")
     if not setpriv:
         raise MachineLacksError(
-            "`setpriv` is missing (util-linux ≥2.33): without it a killed test leaves servers behind"
+            "`setpriv` is missing (util-linux ≥2.33): without it a killed test leaves servers running"
         )
     return [setpriv, "--pdeathsig", "KILL", "--"]
 

@@ -55,7 +55,7 @@ PEERS = (
     Package(
         name="postfix",
         brings="postfix",
-        reason="a queue in front of the relay, and a second parser behind it",
+        reason="a queue in front of the relay, and a second parser after it",
         answers=("postfix postfix/main_mailer_type select No configuration",),  # else it would serve port 25
     ),
     Package(name="libsasl2-modules", brings="/usr/share/doc/libsasl2-modules", reason="Postfix's login"),

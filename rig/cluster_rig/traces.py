@@ -62,7 +62,7 @@ def make_cgroup(name: str) -> None:
     """The cgroup, in every hierarchy, under which the kubelet puts its pods.
 
     Raises:
-        MachineLacksError: this machine lets nobody make one, as in most containers.
+        MachineLacksError: no process can make one on this machine, as in most containers.
     """
     try:
         for root in hierarchies():

@@ -1,4 +1,4 @@
-"""Runs one program in one scenario: the real program, the real sidecar process, the emulator behind it."""
+"""Runs one program in one scenario: the real program, the real sidecar process, and the emulator."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Run:
     sent: tuple[bytes, ...]
     """The messages that the program sent, as they were on the wire."""
     arrived: tuple[tuple[tuple[str, ...], bytes], ...]
-    """The recipients and the octets of each message in the mailbox."""
+    """The recipients and the bytes of each message in the mailbox."""
     form: str
     """How the program wrote the text: as it is, encoded so that it reads the same, or altered."""
 
@@ -75,22 +75,22 @@ def prepared(program: Program) -> Mapping[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What stands behind the program."""
+    """What the program sends to."""
 
     emulator: EmulatorClient
     sidecar: Sidecar
     stranded: Sidecar
-    """One that has nobody to submit to."""
+    """A sidecar that has no host to submit to."""
 
 
 @contextlib.contextmanager
 def stage(emulator: EmulatorClient, folder: Path) -> Iterator[Stage]:
-    """Two sidecars that have met nobody yet."""
+    """Two new sidecars."""
     emulator.reset()
     near, far = MailerDirectory(folder / "near"), MailerDirectory(folder / "far")
     near.write_for(emulator, recipients={"allowedDomains": ["example.com"]})
     with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))  # never listening: connections are refused, and nobody else gets the port
+        deaf.bind(("127.0.0.1", 0))  # never listening: connections are refused, and no other process gets the port
         settings = document("127.0.0.1", deaf.getsockname()[1])
         far.write(access_token=emulator.issue_token(), mailer_json=json.dumps(settings))
         with running(near.path) as sidecar, running(far.path) as stranded:

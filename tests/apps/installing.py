@@ -1,7 +1,7 @@
 """What the programs are made of that Debian does not ship, from locked lists into the cache outside the repository.
 
 The ordinary clients fetch it, as they are configured on this machine; what they bring is checked against hashes that
-are committed beside each program.
+are committed next to each program.
 """
 
 from __future__ import annotations

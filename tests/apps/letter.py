@@ -22,7 +22,7 @@ PART = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit
 
 @lru_cache(maxsize=1)
 def octets(size: int) -> bytes:
-    """An attachment: the same in every run, and all values of an octet in it."""
+    """An attachment: the same in every run, with every byte value in it."""
     return random.Random(5).randbytes(size)
 
 

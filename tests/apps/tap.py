@@ -1,4 +1,4 @@
-"""What a program really says: a wire between it and the sidecar that keeps every octet."""
+"""What a program really sends: a connection between it and the sidecar that keeps every byte."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Tap:
 
 
 def messages(said: bytes) -> list[bytes]:
-    """The messages in one session's octets."""
+    """The messages in one session's bytes."""
     found = []
     position = 0
     while begin := BEGIN.search(said, position):

@@ -1,4 +1,4 @@
-"""`make demo`'s program shows what it promises, fails when it cannot, and leaves nothing behind."""
+"""`make demo`'s program shows what it promises, fails when it cannot, and leaves nothing."""
 
 import os
 import queue

@@ -1,4 +1,4 @@
-"""The product in a real cluster, installed by Helm as a user installs it, with the emulator of Office 365 beside it."""
+"""The product in a real cluster, installed by Helm as a user installs it, with the Office 365 emulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends a pod's processes from its node, as a power cut would: kill -9, and nobody has a last word.
+"""Ends a pod's processes from its node, as a power cut would: kill -9, and no process can clean up.
 
 Inside its own container the first process cannot be killed, not even by -9 (pid_namespaces(7)).
 """

@@ -49,7 +49,7 @@ class Team:
 
     @property
     def mailbox(self) -> str:
-        """Nobody else's."""
+        """Its own."""
         return f"{self.name}@contoso.com"
 
     def __enter__(self) -> Self:

@@ -58,7 +58,7 @@ def test_a_starter_killed_with_9_leaves_no_process(control_plane: ControlPlane, 
         assert starter.stdout.readline().strip() == str(tmp_path / "certificates" / "admin.kubeconfig")
         assert (
             len(processes_with(f"{tmp_path}/")) == 4
-        )  # the four servers: the starter's own path has no slash behind it
+        )  # the four servers: the starter's own path has no slash after it
         starter.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 20
     while processes_with(f"{tmp_path}/") and time.monotonic() < deadline:

@@ -158,7 +158,7 @@ def of_other_clusters(mine: str) -> set[str]:
 
 
 def seen_on_the_machine(mine: str) -> dict[str, list[str]]:
-    """What a kubelet, containerd and a container network leave behind when nobody cleans up."""
+    """What a kubelet, containerd and a container network leave behind when they are not cleaned up."""
     found = {place: sorted(entry.name for entry in Path(place).glob("*")) for place in PLACES}
     shown = subprocess.run(["ip", "-json", "link"], capture_output=True, text=True, check=True).stdout
     others = of_other_clusters(mine)
@@ -173,7 +173,7 @@ def seen_on_the_machine(mine: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 def another_cluster(node_cluster: Cluster, python_image: str) -> Iterator[NodeCluster]:
-    """A second cluster of our own beside the session's, with a pod in it that holds every kind of trace."""
+    """A second cluster of our own in addition to the session's, with a pod in it that holds every kind of trace."""
     cluster = NodeCluster(name=f"{rig_of(node_cluster).name}-b")
     yield cluster
     cluster.down()

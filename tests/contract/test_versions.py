@@ -25,7 +25,7 @@ OLD_DOCUMENT = b"""{
   "submission": {"host": "smtp.office365.com", "port": 587, "tls": "starttls"}
 }
 """
-"""What a controller of before the spool wrote, octet by octet."""
+"""What a controller of before the spool wrote, byte by byte."""
 
 NEW_MEMBERS = st.builds(
     settings.Settings,

@@ -423,7 +423,7 @@ def test_a_transition_time_moves_only_with_the_status() -> None:
 
 
 def edited(secret: Object, **members: Any) -> Object:
-    """The token Secret after somebody wrote into its document."""
+    """The token Secret after another writer changed its document."""
     document = json.loads(base64.b64decode(secret["data"][names.SETTINGS_FILE])) | members
     return with_document(secret, json.dumps(document))
 

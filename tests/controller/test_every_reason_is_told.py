@@ -46,7 +46,7 @@ def pair(key: Key, *, days: int = 30) -> dict[str, str]:
 
 
 def closed_port() -> int:
-    """A port that nobody listens on."""
+    """A port that no process listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The token Secret comes back, is refreshed, follows the spec, and is taken over from whoever had it before."""
+"""The token Secret comes back, is refreshed, follows the spec, and is taken over from its earlier owner."""
 
 import base64
 import datetime
@@ -130,7 +130,7 @@ def test_a_changed_application_gets_a_token_of_its_own(namespace: Namespace) -> 
     namespace.apply_mailer()
     namespace.await_ready()
     before = namespace.files()
-    namespace.apply_mailer(tenantId="contoso.com")  # another authority, as far as anybody can tell from here
+    namespace.apply_mailer(tenantId="contoso.com")  # another authority, as far as can be told from here
     eventually(lambda: minted(namespace) == 2)
     eventually(lambda: namespace.files() != before)
     namespace.await_ready()
@@ -184,7 +184,7 @@ def test_the_refresh_annotation_bypasses_a_backoff_and_a_valid_token(namespace: 
     namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "2"})
     eventually(lambda: minted(namespace) == 2)
     eventually(lambda: namespace.settings()["revision"] == 2)
-    namespace.apply_mailer()  # the annotation is taken away: nobody asks for anything
+    namespace.apply_mailer()  # the annotation is taken away: no refresh is asked for
     namespace.apply_mailer(logLevel="debug")
     eventually(lambda: namespace.settings()["revision"] == 3)
     assert minted(namespace) == 2

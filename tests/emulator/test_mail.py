@@ -46,7 +46,7 @@ def test_an_accepted_mail_is_in_the_mailbox_with_its_envelope(emulator: Emulator
 
 
 def test_dots_are_unstuffed(emulator: EmulatorClient) -> None:
-    """One at the beginning of a line goes, whoever forgot to double it (RFC 5321 §4.5.2)."""
+    """One at the beginning of a line goes, which a client forgot to double (RFC 5321 §4.5.2)."""
     with authenticated(emulator) as dialogue:
         send(dialogue, HEADER + "..\r\n..leading\r\n.forgotten\r\nin.side..\r\n")
     assert contents(emulator) == [(HEADER + ".\r\n.leading\r\nforgotten\r\nin.side..\r\n").encode()]

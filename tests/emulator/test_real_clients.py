@@ -75,7 +75,7 @@ async def test_aiosmtplib_tells_a_refused_token(emulator: EmulatorClient) -> Non
 def test_swaks(emulator: EmulatorClient, swaks: str) -> None:
     """swaks knows no XOAUTH2; its LOGIN under that name sends the initial response where LOGIN has the user.
 
-    It then takes the 235, which LOGIN gives only behind the password, for a failure; --auth-optional makes it go on.
+    It then takes the 235, which LOGIN gives only after the password, for a failure; --auth-optional makes it go on.
     """
     response = f"user={emulator.mailbox}\x01auth=Bearer {emulator.issue_token()}\x01\x01"
     login = ["--auth-optional", "XOAUTH2", "--auth-map", "XOAUTH2=LOGIN", "--auth-user", response]

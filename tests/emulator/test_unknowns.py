@@ -16,7 +16,7 @@ HEADER = "From: noreply@contoso.com\r\nSubject: a test\r\nX-Client: {client}\r\n
 
 
 def begin_data(dialogue: Dialogue, *, sender: str = "noreply@contoso.com", client: str = "one") -> None:
-    """A message whose verdict nobody has read."""
+    """A message whose verdict is not read yet."""
     dialogue.send(f"MAIL FROM:<{sender}>", "RCPT TO:<a@b.example>", "DATA")
     assert [dialogue.reply()[:3] for _ in range(3)] == ["250", "250", "354"]
     dialogue.send_octets(HEADER.format(client=client).encode())

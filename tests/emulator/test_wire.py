@@ -1,4 +1,4 @@
-"""The octets of a connection, however they are cut into pieces on their way."""
+"""The bytes of a connection, however they are cut into pieces on their way."""
 
 import asyncio
 import itertools
@@ -16,7 +16,7 @@ dotted = st.lists(st.sampled_from([b".", b"..", b"", b".x", b"x.", b"\x00\xff"])
 
 
 def fed(octets: bytes, cuts: list[int]) -> Wire:
-    """A wire that has got the octets in pieces."""
+    """A wire that got the bytes in pieces."""
     wire = Wire()
     places = sorted({cut % (len(octets) + 1) for cut in cuts} | {0, len(octets)})
     for begin, end in itertools.pairwise(places):

@@ -10,7 +10,7 @@ from typing import Final
 
 MAILBOX: Final = b"noreply@contoso.com"
 SIZE_LIMIT: Final = 65_536
-"""Octets: the mailer's messageSize."""
+"""Bytes: the mailer's messageSize."""
 
 COMMAND_LIMIT: Final = 2048
 BAD_LIMIT: Final = 20

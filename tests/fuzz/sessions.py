@@ -30,9 +30,9 @@ class Talk:
     wire: Wire
     model: Model = field(default_factory=Model)
     asked: list[bytes] = field(default_factory=list)
-    """Lines whose replies nobody has read."""
+    """Lines whose replies are not read yet."""
     message: tuple[str, bytes] | None = None
-    """Likewise; its name, and its octets."""
+    """The same for messages: the name and the bytes."""
     half_closed: bool = False
     log: list[bytes] = field(default_factory=list)
     last: str = ""

@@ -15,6 +15,7 @@ INSTEAD = {"octets?": "byte", "behind": "after"}
         ("a.py", 'x = "an octet"\n', ["a.py:1: 'octet': write byte"]),
         ("a.py", "octets = send_octets()\n", []),
         ("tests/a.py", 'def f():\n    """An octet."""\n    return "an octet"\n', ["tests/a.py:2: 'octet': write byte"]),
+        ("tests/a.py", 'CASES = [\n    "an octet",\n]\n', []),
         ("docs/a.md", "Bytes that come after it.\n", []),
     ],
 )

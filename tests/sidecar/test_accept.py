@@ -54,7 +54,7 @@ class Exchange:
         self.delivered: Counter[tuple[str, str]] = Counter()
         self.begun: Counter[str] = Counter()
         self.lost_after: set[str] = set()
-        """Messages that it has, though nobody was told."""
+        """Messages that it has, though no app was told."""
 
     def blocked(self) -> Any:
         """Sometimes there is no point in asking."""
@@ -114,7 +114,7 @@ class Exchange:
 
 
 class House:
-    """The relay and what stands behind it."""
+    """The relay and its host."""
 
     def __init__(self, folder: Path, dice: random.Random) -> None:
         loop = asyncio.get_running_loop()

@@ -75,7 +75,7 @@ def black_hole() -> Iterator[Endpoint]:
 
 @contextmanager
 def refusing() -> Iterator[Endpoint]:
-    """An address where nobody listens."""
+    """An address on which no process listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield v4(bound.getsockname()[1])
@@ -159,7 +159,7 @@ async def test_a_dead_address_costs_one_short_wait_and_the_good_one_is_first_fro
 
 
 async def test_the_black_hole_is_one() -> None:
-    """The control: without another address the wait is in vain."""
+    """The control: without another address the wait finds nothing."""
     with black_hole() as dead, pytest.raises(Away, match=r"^host\.test:587: no answer in time$"):
         await dialer(dead).dial("host.test", 587, timeouts=Timeouts(connect=0.2))
 

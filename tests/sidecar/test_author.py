@@ -1,4 +1,4 @@
-"""The addresses of From and Sender, read from octets that anybody may have written."""
+"""The addresses of From and Sender, read from bytes that any client may have written."""
 
 import time
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The octets of a message: what ends it, what it means, what is refused."""
+"""The bytes of a message: what ends it, what it means, what is refused."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ lines = st.lists(st.one_of(st.sampled_from([b"", b".", b"..", b".x", b"x."]), oc
 def read(
     wire: bytes, *, cuts: tuple[int, ...] = (), endings: LineEndings = "Normalize", limit: int = 10**6
 ) -> BodyReader:
-    """A reader fed with `wire` in pieces; the data must end with its last octet."""
+    """A reader fed with `wire` in pieces; the data must end with its last byte."""
     reader = BodyReader(size_limit=limit, line_endings=endings)
     edges = sorted({0, len(wire), *(cut % (len(wire) + 1) for cut in cuts)})
     results = [reader.feed(wire[start:end]) for start, end in pairwise(edges)]

@@ -16,7 +16,7 @@ TEXT = b"Subject: x\r\n\r\nbody\r\n"
 
 
 def begin_data(app: Wire) -> None:
-    """A message whose verdict nobody has read yet."""
+    """A message whose verdict is not read yet."""
     app.begin()
     assert app.ask("DATA").startswith("354")
     app.send(TEXT + b".\r\n")

@@ -58,7 +58,7 @@ class SpoolFile:
     """What a recovery came to."""
 
     queued: dict[str, tuple[set[str], bytes]] = field(default_factory=dict)
-    """Recipients who are due, and the octets that would be sent."""
+    """Recipients who are due, and the bytes that would be sent."""
     dead: dict[str, bytes] = field(default_factory=dict)
     reports: Reports = field(default_factory=Reports)
 
@@ -76,7 +76,7 @@ def materialized(state: State, root: Path) -> Path:
 
 
 async def recovery(directory: Path, disk: Disk) -> SpoolFile:
-    """The real one, up to the octets that would be sent."""
+    """The real one, up to the bytes that would be sent."""
     found = SpoolFile()
     with spool_in(directory, disk=disk, reports=found.reports) as spool:
         spool.threads.shutdown()
@@ -91,7 +91,7 @@ async def recovery(directory: Path, disk: Disk) -> SpoolFile:
 
 
 def letters(directory: str) -> Iterator[tuple[str, bytes]]:
-    """Dead letters, and what stands in them; nothing for one that is torn."""
+    """Failed messages, and their content; nothing for one that is torn."""
     for letter in Path(directory).iterdir():
         with letter.open("rb", buffering=0) as file:
             try:
@@ -168,7 +168,7 @@ class Proof:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Directory entries are synced often, and a message of 3,000 octets takes the way of large ones, in blocks."""
+    """Directory entries are synced often, and a message of 3,000 bytes takes the way of large ones, in blocks."""
     monkeypatch.setattr(files, "BATCH", 3)
     monkeypatch.setattr(body_module, "MEMORY", 1_000)
     monkeypatch.setattr(body_module, "BLOCK", 500)

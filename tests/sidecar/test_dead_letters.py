@@ -36,7 +36,7 @@ def fail(
 
 
 def text(message: dict[str, Any]) -> str:
-    """The octets that the mailbox got, as text."""
+    """The bytes that the mailbox got, as text."""
     return base64.b64decode(message["content"]).decode()
 
 

@@ -21,7 +21,7 @@ TOKEN = "token-not-a-secret"
 
 
 def reader(directory: MailerDirectory, now: Callable[[], datetime] = lambda: NOON) -> Reader:
-    """A reader that reports to nobody."""
+    """A reader whose reports are dropped."""
     return Reader(directory.path, now=now, report=lambda *_, **__: None)
 
 

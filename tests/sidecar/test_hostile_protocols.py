@@ -1,6 +1,6 @@
 """Request forgery: a browser, a URL fetcher or a TLS client that can be made to talk to the port sends no mail.
 
-Its payload is a whole SMTP session. A fetcher cannot wait for replies: it writes at once, before the greeting or behind
+Its payload is a whole SMTP session. A fetcher cannot wait for replies: it writes at once, before the greeting or after
 it, so what keeps the mail from going out is that a session waits at the greeting and at 354.
 """
 

@@ -91,7 +91,7 @@ class Sessions(RuleBasedStateMachine):
         self.crowd.end(talk)
 
     def teardown(self) -> None:
-        """Everybody hears what is due."""
+        """Read all due replies."""
         for talk in self.open:
             self.crowd.end(talk)
 

@@ -23,7 +23,7 @@ SOURCES = ROOT / "sidecar" / "o365mailer_sidecar"
 FEEDS = re.compile(r"metrics\.(count|observe|watch)$|^watch$")
 
 WORD = re.compile(r"[a-z0-9_-]+")
-"""What a label's value is: a word of ours, never a text of somebody else's."""
+"""What a label's value is: a word of ours, never a text from outside."""
 
 
 def samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

@@ -1,4 +1,4 @@
-"""What Exchange says beside its replies is never taken for one."""
+"""What Exchange says besides its replies is never taken for one."""
 
 import socket
 import struct

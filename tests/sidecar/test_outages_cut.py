@@ -1,6 +1,6 @@
-"""The connection to Office 365 ends behind each single octet of either side: what the app saw, what arrived, how often.
+"""The connection to Office 365 ends after each single byte of either side: what the app saw, what arrived, how often.
 
-Whatever the octet: 250 if and only if the message arrived, once, or the reply says that it may have; and where the
+Whatever the byte: 250 if and only if the message arrived, once, or the reply says that it may have; and where the
 reply says that nothing was sent, nothing arrived.
 """
 
@@ -33,7 +33,7 @@ UNKNOWN = {("may have arrived", 0)}
 REPLACED = {("accepted", 1)}
 """Over another connection."""
 VERDICT = {("may have arrived", 1), ("accepted", 1)}
-"""Accepted with the last octet of 250."""
+"""Accepted with the last byte of 250."""
 
 NEW: Seen = {
     **dict.fromkeys(("connect", "EHLO", "STAR", "AUTH", "MAIL", "RCPT"), NOT_SENT),
@@ -89,7 +89,7 @@ class Bench:
     def cut_everywhere(
         self, case: Callable[[], tuple[str, int]], *, message: int, ending: Ending = "reset", step: int = 1
     ) -> Seen:
-        """Each prefix of either side's octets; the last is that of the whole conversation."""
+        """Each prefix of either side's bytes; the last is that of the whole conversation."""
         seen: Seen = defaultdict(set)
         for side in SIDES:
             octets, whole = 0, False

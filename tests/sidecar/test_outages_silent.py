@@ -38,7 +38,7 @@ def patient(emulator: EmulatorClient, directory: MailerDirectory) -> Iterator[tu
 
 
 def begin_data(app: Wire) -> None:
-    """A message whose verdict nobody has read."""
+    """A message whose verdict is not read."""
     app.begin()
     assert app.ask("DATA").startswith("354")
     app.send(TEXT + b".\r\n")
@@ -86,7 +86,7 @@ def test_silence_on_a_kept_connection_is_no_verdict_once_the_message_is_out(
 
 
 class Dribble:
-    """Stands in front of a host and hands on one octet at a time, in both directions."""
+    """Stands in front of a host and passes on one byte at a time, in both directions."""
 
     def __init__(self, host: str, port: int) -> None:
         self.target = host, port

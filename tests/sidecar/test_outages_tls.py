@@ -1,6 +1,6 @@
 """TLS that fails in the middle, or with a certificate of yesterday: away, no token, nothing arrives.
 
-What stands before it and behind it (STARTTLS stripped, octets injected, another host's certificate) is
+What comes before it and after it (STARTTLS stripped, bytes injected, another host's certificate) is
 `test_upstream_trust`'s.
 """
 

@@ -23,7 +23,7 @@ def obeying(emulator: EmulatorClient, directory: MailerDirectory, **settings: An
 
 
 def content(emulator: EmulatorClient) -> bytes:
-    """The one message that arrived, behind our Received line."""
+    """The one message that arrived, after our Received line."""
     (message,) = emulator.messages()
     _, _, behind = base64.b64decode(message["content"]).partition(b" +0000\r\n")
     return behind

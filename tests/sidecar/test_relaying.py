@@ -12,7 +12,7 @@ TEXT = b"Subject: one\r\nDate: Mon, 23 Nov 2026 20:00:00 +0000\r\nMessage-ID: <1
 
 
 def content(message: dict[str, Any]) -> bytes:
-    """The octets that the mailbox got."""
+    """The bytes that the mailbox got."""
     return base64.b64decode(message["content"])
 
 

@@ -117,7 +117,7 @@ SUBMISSION = [
     (550, "5.7.1 Unable to relay", REFUSED, "recipient"),
     (550, "5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup", REFUSED, "recipient"),
 ]  # fmt: skip
-"""Replies behind AUTH."""
+"""Replies to AUTH."""
 
 OTHERS = [
     (250, "2.0.0 OK", Outcome.ACCEPTED, "accepted"),

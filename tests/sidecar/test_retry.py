@@ -55,7 +55,7 @@ class Times:
         self.day, self.monotonic = datetime(2026, 11, 25, tzinfo=UTC), 1000.0
 
     def pass_(self, seconds: float, *, jump: float = 0.0) -> None:
-        """Time passes, and the time of day jumps beside it."""
+        """Time passes, and the time of day jumps."""
         self.monotonic += seconds
         self.day += timedelta(seconds=seconds + jump)
 

@@ -1,4 +1,4 @@
-"""How spooled mail leaves: by due time, a few at once, nobody in anybody's way."""
+"""How spooled mail leaves: by due time, a few at once, and no message blocks another."""
 
 import signal
 import subprocess

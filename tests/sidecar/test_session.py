@@ -1,4 +1,4 @@
-"""A session by itself: silence, floods, and any sequence of octets."""
+"""A session by itself: silence, floods, and any sequence of bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ class Desk:
         self.port, self.handler, self.sessions, self.lines = port, handler, sessions, lines
 
     async def exchange(self, octets: bytes) -> bytes:
-        """Everything that is answered to these octets and the end of the connection."""
+        """Everything that is answered to these bytes and the end of the connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         await reader.readuntil(b"\r\n")
         writer.write(octets)

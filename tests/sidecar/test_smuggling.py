@@ -1,7 +1,7 @@
 """SMTP smuggling: what one side takes for the end of a message must not be a line of it for the other.
 
 The corpus is that of https://www.postfix.org/smtp-smuggling.html and of the tools written for it: every end of data
-that some server has taken, with a second message behind it.
+that some server has taken, with a second message after it.
 """
 
 import base64
@@ -59,7 +59,7 @@ def test_there_is_one_message_or_a_refusal(
 
 
 def test_the_corpus_would_be_noticed(emulator: EmulatorClient, directory: MailerDirectory) -> None:
-    """The control: behind a true end of data the same octets are a second message."""
+    """The control: after a true end of data the same bytes are a second message."""
     directory.write_for(emulator)
     with running(directory.path) as sidecar, Wire(sidecar.port) as app:
         app.begin()
@@ -92,7 +92,7 @@ def test_postfix_reads_the_same_one_message(directory: MailerDirectory, name: st
 
 
 def test_postfix_would_notice_the_corpus(directory: MailerDirectory) -> None:
-    """The control: behind a true end of data there are two messages, and its dots are unstuffed once."""
+    """The control: after a true end of data there are two messages, and its dots are unstuffed once."""
     with sinking() as (sink, host):
         host.describe(directory)
         with running(directory.path) as sidecar, Wire(sidecar.port) as app:

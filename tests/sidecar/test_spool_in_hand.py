@@ -1,4 +1,4 @@
-"""A message that somebody has in hand is nobody else's, whatever is done to it by hand meanwhile."""
+"""A message that one task delivers belongs to no other, whatever a person does to its file meanwhile."""
 
 import shutil
 import subprocess

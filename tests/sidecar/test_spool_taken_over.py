@@ -12,7 +12,7 @@ from o365mailer_sidecar.spool.disk import Disk
 
 
 async def left(directory: Path, *queue_ids: str) -> None:
-    """Each in a partition of its own, behind the first that is free."""
+    """Each in a partition of its own, after the first free one."""
     with spool_in(directory) as spool:
         await spool.store(Message(envelope(queue_ids[0]), body(), RECEIVED))
         if queue_ids[1:]:

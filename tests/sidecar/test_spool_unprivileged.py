@@ -1,4 +1,4 @@
-"""`spool …` beside a sidecar, both as in the image: not root, and with processes that cannot look into each other."""
+"""`spool …` next to a sidecar, both as in the image: not root, and with processes that cannot look into each other."""
 
 import json
 import os

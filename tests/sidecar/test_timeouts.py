@@ -258,7 +258,7 @@ async def test_a_scraper_that_asks_for_nothing_is_let_go() -> None:
 
 
 def flood(app: Wire) -> None:
-    """Commands without reading, until no more are taken: there is a reply that nobody reads."""
+    """Commands without reading, until no more are taken: there is a reply that is not read."""
     app.socket.settimeout(0.5)
     with suppress(TimeoutError):
         while True:

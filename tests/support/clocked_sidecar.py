@@ -60,7 +60,7 @@ class ClockedSidecar:
 @contextmanager
 def clocked(directory: Path, **options: Any) -> Iterator[ClockedSidecar]:
     """A sidecar with such a clock for the block."""
-    with tempfile.TemporaryDirectory(prefix="clock-") as folder:  # short: a socket's path has 107 octets
+    with tempfile.TemporaryDirectory(prefix="clock-") as folder:  # short: a socket's path has 107 bytes
         environment = options.pop("environment", {}) | {SOCKET: f"{folder}/clock", "PYTHONPATH": str(TESTS)}
         prefix = [sys.executable, __file__]
         with running(directory, prefix=prefix, environment=environment, **options) as sidecar:
@@ -81,7 +81,7 @@ def _main() -> int:
             return runner.run(work)
 
     uvloop.run = run  # type: ignore[assignment]
-    return main(sys.argv[4:])  # behind this file: the interpreter, -m, the module
+    return main(sys.argv[4:])  # after this file: the interpreter, -m, the module
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A submission host that ends the connection behind any octet of what it says or of what the relay says.
+"""A submission host that ends the connection after any byte of what it says or of what the relay says.
 
 It speaks SMTP as Exchange does (STARTTLS, AUTH, PIPELINING), and counts a message as arrived when the last
-octet of it has come, whatever becomes of the reply.
+byte of it has come, whatever becomes of the reply.
 """
 
 import re
@@ -24,7 +24,7 @@ SUBJECT: Final = re.compile(rb"(?m)^Subject: ([^\r\n]*)")
 
 @dataclass(frozen=True)
 class Cut:
-    """Behind so many octets of one side, counted from the beginning of the connection's nth message.
+    """After so many bytes of one side, counted from the beginning of the connection's nth message.
 
     The first message's count includes everything that comes before it.
     """
@@ -51,14 +51,14 @@ class Talk:
         self.stage = "connect"
 
     def _left(self, side: Side) -> int | None:
-        """Octets of this side until the cut; None while there is none for this message."""
+        """Bytes of this side until the cut; None while there is none for this message."""
         if self.cut is None or self.cut.side != side or self.cut.message != self.message:
             return None
         return self.cut.octets - (self.said if side == "host" else self.heard)
 
     def say(self, octets: bytes) -> None:
         """As much of it as the cut allows."""
-        if self.spent:  # the relay's last octet has been read: nothing is said any more, only read
+        if self.spent:  # the relay's last byte has been read: nothing is said any more, only read
             if not self.octets:
                 self.end()
             return
@@ -137,7 +137,7 @@ class Talk:
 
 
 class CuttingHost(ScratchHost):
-    """Cuts the next connection that comes after `cut` was set; the ones behind it are left alone."""
+    """Cuts the next connection that comes after `cut` was set; later ones are left alone."""
 
     def __init__(self) -> None:
         super().__init__(self._converse)

@@ -28,7 +28,7 @@ class Dialogue:
         self.send_octets("".join(f"{line}\r\n" for line in lines).encode())
 
     def send_octets(self, octets: bytes) -> None:
-        """Exactly these octets."""
+        """Exactly these bytes."""
         self.socket.sendall(octets)
 
     def line(self) -> str:
@@ -81,7 +81,7 @@ def greeted(emulator: EmulatorClient) -> Iterator[Dialogue]:
 
 @contextlib.contextmanager
 def secured(emulator: EmulatorClient) -> Iterator[Dialogue]:
-    """A connection behind STARTTLS that has said EHLO again."""
+    """A connection after STARTTLS that has said EHLO again."""
     with greeted(emulator) as dialogue:
         assert dialogue.ask("EHLO test.example").startswith("250-")
         assert dialogue.ask("STARTTLS").startswith("220 ")

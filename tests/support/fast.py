@@ -1,6 +1,6 @@
 """Marks the tests that start no process `fast`: what `make test-fast` runs while you write code.
 
-Nobody keeps a list. A test is fast if nothing that it or its fixtures name leads to a module of STARTERS, followed
+There is no list by hand. A test is fast if nothing that it or its fixtures name leads to a module of STARTERS, followed
 through the functions and classes of this repository.
 """
 

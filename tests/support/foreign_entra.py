@@ -83,6 +83,6 @@ def silent() -> Iterator[str]:
 
 
 def closed() -> str:
-    """An address where nobody listens."""
+    """An address on which no process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"https://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,6 +1,6 @@
 """Postfix's smtp-sink as the submission host: a second real parser of what the sidecar sends.
 
-It speaks plain SMTP without a login, so a peer of ours stands before it up to the login and then hands on every octet.
+It speaks plain SMTP without a login, so a peer of ours stands before it up to the login and then passes on every byte.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PostfixSink:
         self.process = subprocess.Popen([*command, f"unix:{self.socket}", "10"])
 
     def script(self, peer: Peer) -> None:
-        """For a ScratchHost: everything behind the login is between the relay and smtp-sink."""
+        """For a ScratchHost: everything after the login is between the relay and smtp-sink."""
         eventually(self.socket.exists)
         with socket.socket(socket.AF_UNIX) as sink:
             sink.settimeout(30)
@@ -56,7 +56,7 @@ class PostfixSink:
             _join(peer.connection, sink)
 
     def messages(self) -> list[tuple[list[bytes], bytes]]:
-        """Recipients and text of each message as smtp-sink read it: LF at the end of lines, an empty line behind it."""
+        """Recipients and text of each message as smtp-sink read it: LF at the end of lines, an empty line after it."""
         return [(RECIPIENT.findall(octets), octets) for octets in (file.read_bytes() for file in self.dumps.iterdir())]
 
 

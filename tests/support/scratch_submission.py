@@ -141,7 +141,7 @@ class ScratchHost:
 
     @contextmanager
     def described(self, directory: MailerDirectory) -> Iterator[None]:
-        """`describe`, for a relay that starts behind it: its looks at the directory are a millisecond or two apart."""
+        """`describe`, for a relay that starts after it: its looks at the directory are a millisecond or two apart."""
         self.describe(directory)
         yield
 

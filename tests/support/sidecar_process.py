@@ -141,7 +141,7 @@ class Wire:
             assert (answer := self.ask(command)).startswith("250"), answer
 
     def deliver(self, content: bytes) -> str:
-        """DATA, the octets as they are and the end of data; the final reply."""
+        """DATA, the bytes as they are and the end of data; the final reply."""
         answer = self.ask("DATA")
         assert answer.startswith("354"), answer
         self.send(content + b".\r\n")

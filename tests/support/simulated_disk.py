@@ -3,7 +3,7 @@
 `RecordingDisk` is the real file system, and a list of what was asked of it. `Crash` takes the operations up to some
 moment apart into what may be lost one by one: a directory entry until its directory is synced, a file's size and each
 piece of a write until the file is. A state is what stays when any subset of those is left out; subsets stand for
-reorderings too, since what comes later on one entry or octet decides. A rename is one change, as it is wherever there
+reorderings too, since what comes later on one entry or byte decides. A rename is one change, as it is wherever there
 is a journal (ext4, xfs, btrfs): it is lost, or kept, as a whole.
 """
 
@@ -38,7 +38,7 @@ class Operation:
 
 @dataclass
 class State:
-    """A directory tree: path → inode, inode → octets."""
+    """A directory tree: path → inode, inode → bytes."""
 
     entries: dict[str, int] = field(default_factory=dict)
     contents: dict[int, bytes] = field(default_factory=dict)

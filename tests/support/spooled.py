@@ -64,6 +64,6 @@ def recovered(spool: Spool) -> dict[str, QueueEntry]:
 
 
 def files(directory: Path, name: str = "queue") -> dict[str, bytes]:
-    """What a partition's directory holds beside spares."""
+    """What a partition's directory holds besides preallocated files."""
     found = sorted((directory / "0" / name).iterdir())
     return {file.name: file.read_bytes() for file in found if not file.name.startswith(".")}

@@ -37,7 +37,7 @@ def queued(folder: Path) -> list[str]:
 
 
 def dead(folder: Path) -> list[str]:
-    """Of dead letters."""
+    """Of failed messages."""
     return sorted(file.name for file in folder.glob("spool/*/dead/[!.]*"))
 
 
@@ -56,7 +56,7 @@ def submit(sidecar: Sidecar, *recipients: str, content: bytes = TEXT, sender: st
 
 
 def begin_data(app: Wire, *recipients: str, content: bytes = TEXT) -> None:
-    """A message whose verdict nobody has read yet."""
+    """A message whose verdict is not read yet."""
     app.begin("noreply@contoso.com", *recipients)
     assert app.ask("DATA").startswith("354")
     app.send(content + b".\r\n")

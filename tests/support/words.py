@@ -27,9 +27,10 @@ def prose(name: str, text: str) -> Iterator[tuple[int, str]]:
     if not name.endswith(".py"):
         yield from enumerate(text.splitlines(), 1)
         return
-    before = tokenize.NL
+    before, depth = tokenize.NL, 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        docstring = token.type == tokenize.STRING and before in BEFORE_DOCSTRING
+        depth += (token.string in "([{") - (token.string in ")]}") if token.type == tokenize.OP else 0
+        docstring = token.type == tokenize.STRING and before in BEFORE_DOCSTRING and not depth
         if token.type == tokenize.COMMENT or docstring or (token.type in STRINGS and not name.startswith("tests/")):
             yield from enumerate(token.string.splitlines(), token.start[0])
         before = token.type

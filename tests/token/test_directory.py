@@ -1,4 +1,4 @@
-"""What is written for the relay is a settings document that the contract reads back, and the token beside it."""
+"""What is written for the relay is a settings document that the contract reads back, and the token."""
 
 import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""A blocking call beside the event loop gives back what it returns or raises, and holds nothing up."""
+"""A blocking call outside the event loop gives back what it returns or raises, and holds nothing up."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""The webhook installed beside a control plane that has no node: reached by URL, its Secret mounted by a thread."""
+"""The webhook installed with a control plane that has no node: reached by URL, its Secret mounted by a thread."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Leaf and authority renewed again and again while pods are created: nobody notices."""
+"""Leaf and authority renewed again and again while pods are created, and no request fails."""
 
 import base64
 import datetime

@@ -79,7 +79,7 @@ class AuthorityKeeper:
             try:
                 await self._step()
             except Conflict as error:
-                log.debug("somebody else was quicker", extra={"error": str(error)})
+                log.debug("another writer was quicker", extra={"error": str(error)})
             except ClusterError as error:
                 log.warning("the webhook's authority cannot be kept", extra={"error": str(error)})
 

@@ -109,7 +109,7 @@ class Hold:
 
 @dataclasses.dataclass(frozen=True)
 class Keep:
-    """The token in the directory stays in use; the settings beside it are brought up to date.
+    """The token in the directory stays in use; its settings are brought up to date.
 
     `problem`: a refresh is due, but an attempt has failed and the next one is not due yet. `until`: another token is
     needed, but the last attempt was less than ATTEMPTS_APART ago.

@@ -64,7 +64,7 @@ def _declare(reader: Reader) -> None:
     flag(
         "allowed-host",
         "O365MAILER_ALLOWED_HOSTS",
-        "HOST[:PORT] that mailers may name beside Microsoft's own",
+        "HOST[:PORT] that mailers may name in addition to Microsoft's own",
         repeated=True,
     )
     flag("entra-proxy", "O365MAILER_HTTPS_PROXY", "URL of the HTTPS proxy to Entra")

@@ -146,7 +146,7 @@ def _conditions_after(
 
 
 def _usable(observed: Observed, directory: Directory | None) -> bool:
-    """Whether the directory holds a valid token for this spec, beside its mailbox and submission host."""
+    """Whether the directory holds a valid token for this spec, and its mailbox and submission host."""
     spec = observed.spec
     if directory is None or isinstance(spec, InvalidSpec) or observed.now >= directory.expires_at:
         return False

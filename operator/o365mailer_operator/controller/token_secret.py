@@ -66,7 +66,7 @@ def is_owned(secret: Manifest, *, mailer: Mailer) -> bool:
 
 
 def read_directory(secret: Manifest) -> Directory | None:
-    """The directory in a Secret of ours; None if a part is missing or broken, which a new token mends."""
+    """The directory in a Secret of ours; None if a part is missing or broken, which a new token fixes."""
     annotations = secret["metadata"].get("annotations") or {}
     try:
         files = SecretFiles(secret)

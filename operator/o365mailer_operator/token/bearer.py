@@ -33,7 +33,7 @@ class Token:
     credential_ref: str
     """The Secret that it was obtained with: `name/key`, or `name` of a certificate."""
     refusals: tuple[Refusal, ...] = ()
-    """Other references of the spec that were tried first, in vain."""
+    """Other references of the spec that were tried first and refused."""
     warnings: tuple[str, ...] = ()
     """For people: refusals in words, a wrong clock."""
     roles: frozenset[str] | None = None

@@ -90,7 +90,7 @@ def secrets_needed(spec: Spec) -> Mapping[str, frozenset[str]]:
 
 
 def fingerprint(credential: Credential, *, salt: bytes) -> str:
-    """Identifies a credential's content without revealing it. It is kept beside the token obtained with it.
+    """Identifies a credential's content without revealing it. It is kept with the token that was obtained with it.
 
     HMAC-SHA256 under a random salt (16 bytes): equal contents have different fingerprints, and a fingerprint only tells
     whether a known content is the same. It is still kept in a Secret, because a short password that a user put in by

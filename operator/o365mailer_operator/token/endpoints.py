@@ -53,7 +53,7 @@ CLOUDS: Final = {
 }
 
 HIGH_VOLUME_HOST: Final = "smtp.hve.mx.microsoft"
-"""High Volume Email, Global only (Microsoft, "Manage high volume email"); allowed by default beside the presets."""
+"""High Volume Email, Global only (Microsoft, "Manage high volume email"); also allowed by default."""
 
 PRESET_HOSTS: Final = frozenset(
     {HIGH_VOLUME_HOST}
