@@ -6,10 +6,10 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.one_client import client
 from support.scratch_submission import Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Wire, document, running
 
@@ -17,9 +17,7 @@ from o365mailer_contract.settings import decode
 from o365mailer_sidecar.errors import Away
 from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.smtp import connection
-from o365mailer_sidecar.smtp.connection import connect
 from o365mailer_sidecar.smtp.dial import Dialer, Endpoint, Resolver, interleaved
-from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.timeouts import Timeouts
 
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -197,14 +195,9 @@ async def test_an_address_that_never_greets_is_the_last_one_next_time_and_the_ce
             calls = Dialer(Resolver(lookup=Zone({"relay.test.": [mute, v4(host.port)]})))
 
             async def attempt(greeting: float) -> None:
-                made = await connect(
+                made = await client(dialer=calls, timeouts=Timeouts(greeting=greeting)).connect(
                     Mailer(settings, Token("token-not-a-secret", None), None),
-                    context=ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode()),
-                    name="localhost",
-                    now=datetime.now(UTC),
-                    metrics=Metrics(),
-                    dialer=calls,
-                    timeouts=Timeouts(greeting=greeting),
+                    ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode()),
                 )
                 made.abort()
 
@@ -227,13 +220,8 @@ async def test_an_app_that_goes_away_says_nothing_of_the_address_unless_that_was
         calls = Dialer(Resolver(lookup=Zone({"relay.test.": [mute]})))
         calls.worked(mute, True)
         attempt = asyncio.ensure_future(
-            connect(
-                Mailer(settings, Token("token-not-a-secret", None), None),
-                context=ssl.create_default_context(),
-                name="localhost",
-                now=datetime.now(UTC),
-                metrics=Metrics(),
-                dialer=calls,
+            client(dialer=calls).connect(
+                Mailer(settings, Token("token-not-a-secret", None), None), ssl.create_default_context()
             )
         )
         accepted, _ = await asyncio.to_thread(listener.accept)

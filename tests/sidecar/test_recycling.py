@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.emulator_client import EmulatorClient
+from support.one_client import client
 from support.outgoing import outgoing
 from support.scratch_submission import Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Wire, document, running
@@ -18,9 +19,7 @@ from o365mailer_contract.settings import decode
 from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.smtp.connection import Connection, connect
-from o365mailer_sidecar.smtp.dial import Dialer
-from o365mailer_sidecar.telemetry.metrics import Metrics
+from o365mailer_sidecar.smtp.connection import Connection
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.fair_share import FairShare
 from o365mailer_sidecar.upstream.pool import Pool
@@ -49,10 +48,10 @@ def mailer_of(host: ScratchHost, *, expires_in: float = 3600.0, **members: objec
 def pool_for(host: ScratchHost, **limits: Any) -> Pool:
     """With connections to this host."""
     context = ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode())
-    dialer, metrics, now = Dialer(), Metrics(), datetime.now(UTC)
+    opener = client()
 
     async def fresh(mailer: Mailer) -> Connection:
-        return await connect(mailer, context=context, name="localhost", now=now, metrics=metrics, dialer=dialer)
+        return await opener.connect(mailer, context)
 
     return Pool(connect=fresh, share=FairShare(dice=min), **limits)
 
@@ -71,7 +70,7 @@ async def lent(pool: Pool, mailer: Mailer, *, fresh: bool = False) -> AsyncItera
 
 async def transact(connection: Connection) -> None:
     """A message."""
-    assert (await connection.transact(ENVELOPE, outgoing(ENVELOPE), Attempt())).final
+    assert (await connection.transact(outgoing(ENVELOPE), Attempt())).final
 
 
 async def connections(messages: int, *, expires_in: float = 3600.0, **limits: Any) -> list[int]:

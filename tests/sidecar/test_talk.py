@@ -8,66 +8,78 @@ from hypothesis import strategies as st
 from support.scratch_submission import SECURE_EHLO, Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Wire, running
 
-from o365mailer_sidecar.smtp.protocol import CLOSED, NO_ANSWER, NO_SMTP, OUT_OF_TURN, REPLY_LIMIT, Said, Talk, Unsaid
+from o365mailer_sidecar.errors import Lost
+from o365mailer_sidecar.smtp.protocol import REPLY_LIMIT, Fault, SmtpProtocol
 
 GUARD = 10.0
 
 
-async def heard(*chunks: bytes, strict: bool = False, end: bool = True) -> Said | str:
-    """What a host says in these pieces, and then closes: the first reply, or why there is none."""
-    talk = Talk(strict=strict)
-    waiting = asyncio.ensure_future(talk.hear(timeout=GUARD if end else 0.01))
+async def heard(*chunks: bytes, strict: bool = False, end: bool = True) -> tuple[int, list[bytes]] | Fault | None:
+    """What a host says in these pieces, and then closes: code and texts of the first reply, or why there is none."""
+    protocol = SmtpProtocol(clear=strict)
+    protocol.owed = 1
+    waiting = asyncio.ensure_future(protocol.hear(timeout=GUARD if end else 0.01))
     await asyncio.sleep(0)
     for chunk in chunks:
-        talk.data_received(chunk)
+        receive(protocol, chunk)
     if end:
-        talk.connection_lost(None)
-    try:
-        return await waiting
-    except Unsaid as unsaid:
-        return str(unsaid)
+        protocol.connection_lost(None)
+    replies = await waiting
+    return (replies[0].code, [text.rstrip() for text in protocol.last]) if replies else protocol.fault
+
+
+def receive(protocol: SmtpProtocol, octets: bytes) -> None:
+    """As a transport hands them over."""
+    while octets:
+        space = protocol.get_buffer(-1)
+        part, octets = octets[: len(space)], octets[len(space) :]
+        space[: len(part)] = part
+        protocol.buffer_updated(len(part))
 
 
 @pytest.mark.promise("token-before-tls-never")
 @pytest.mark.parametrize(
     ("octets", "expected"),
-    [(b"220 host ready\r\n", Said(220, ("host ready",))),
-     (b"250-host\r\n250-SIZE 1\r\n250 AUTH XOAUTH2\r\n", Said(250, ("host", "SIZE 1", "AUTH XOAUTH2"))),
-     (b"250\r\n", Said(250, ("",))),
-     (b"250 caf\xc3\xa9 \xff\r\n", Said(250, ("café \ufffd",))),
-     (b"220 one\r\n220 two\r\n", Said(220, ("one",))),
-     (b"250-host\r\n550 no\r\n", NO_SMTP),
-     (b"250-host\r\nAUTH\r\n", NO_SMTP),
-     (b"150 wait\r\n", NO_SMTP),
-     (b"2500 much\r\n", NO_SMTP),
-     (b"HTTP/1.1 400 Bad Request\r\n\r\n", NO_SMTP),
-     (b"250-" + b"x" * REPLY_LIMIT, NO_SMTP),
-     (b"250-host\r\n250", CLOSED),
-     (b"", CLOSED)],
+    [(b"220 host ready\r\n", (220, [b"host ready"])),
+     (b"250-host\r\n250-SIZE 1\r\n250 AUTH XOAUTH2\r\n", (250, [b"host", b"SIZE 1", b"AUTH XOAUTH2"])),
+     (b"250\r\n", (250, [b""])),
+     (b"250 caf\xc3\xa9 \xff\r\n", (250, [b"caf\xc3\xa9 \xff"])),
+     (b"220 one\r\n220 two\r\n", (220, [b"one"])),
+     (b"250-host\r\n550 no\r\n", Fault.NO_SMTP),
+     (b"250-host\r\nAUTH\r\n", Fault.NO_SMTP),
+     (b"150 wait\r\n", Fault.NO_SMTP),
+     (b"2500 much\r\n", Fault.NO_SMTP),
+     (b"HTTP/1.1 400 Bad Request\r\n\r\n", Fault.NO_SMTP),
+     (b"250-" + b"x" * REPLY_LIMIT, Fault.NO_SMTP),
+     (b"250 " + b"x" * (REPLY_LIMIT - 6) + b"\r\n", (250, [b"x" * (REPLY_LIMIT - 6)])),
+     (b"250-host\r\n250", Fault.CLOSED),
+     (b"", Fault.CLOSED)],
 )  # fmt: skip
-async def test_a_reply_is_what_rfc_5321_says(octets: bytes, expected: Said | str) -> None:
+async def test_a_reply_is_what_rfc_5321_says(octets: bytes, expected: object) -> None:
     assert await heard(octets) == expected
     assert await heard(*[octets[place : place + 1] for place in range(len(octets))]) == expected
 
 
 @pytest.mark.promise("token-before-tls-never")
 async def test_in_clear_only_crlf_ends_a_line() -> None:
-    assert await heard(b"250-STARTTLS\n250 host\n", strict=True) == NO_SMTP
-    assert await heard(b"250-STARTTLS\n250 host\n") == Said(250, ("STARTTLS", "host"))
+    assert await heard(b"250-STARTTLS\n250 host\n", strict=True) is Fault.NO_SMTP
+    assert await heard(b"250-STARTTLS\n250 host\n") == (250, [b"STARTTLS", b"host"])
 
 
 async def test_a_reply_that_does_not_come_is_not_waited_for() -> None:
-    assert await heard(b"250-host\r\n", end=False) == NO_ANSWER
+    assert await heard(b"250-host\r\n", end=False) is Fault.SILENT
 
 
 @pytest.mark.promise("token-before-tls-never")
-async def test_nothing_is_said_to_a_host_that_has_spoken_out_of_turn() -> None:
-    talk = Talk()
-    talk.data_received(b"220 one\r\n220 two\r\n")
-    assert (await talk.hear(timeout=GUARD)).lines == ("one",)
-    assert talk.octets == b"220 two\r\n"
-    with pytest.raises(Unsaid, match=OUT_OF_TURN):
-        await talk.ask(b"EHLO x", timeout=GUARD)
+@pytest.mark.parametrize("together", [True, False])
+async def test_nothing_is_said_to_a_host_that_has_spoken_out_of_turn(together: bool) -> None:
+    protocol = SmtpProtocol(clear=True)
+    for octets in [b"220 one\r\n220 two\r\n"] if together else [b"220 one\r\n", b"2"]:
+        receive(protocol, octets)
+    assert [reply.text for reply in await protocol.hear(timeout=GUARD)] == ["one"]
+    assert protocol.fault is Fault.OUT_OF_TURN
+    with pytest.raises(Lost, match=Fault.OUT_OF_TURN.value):
+        await protocol.ask(b"EHLO x", timeout=GUARD)
 
 
 @given(st.lists(st.sampled_from([b"250", b"-", b" ", b"\r\n", b"\n", b"\r", b"x", b"550", b"\0", b"2"]), max_size=12))

@@ -10,10 +10,10 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.one_client import client
 from support.outgoing import outgoing
 from support.scratch_submission import CLEAR_EHLO, Peer, ScratchHost
 from support.sidecar_process import Wire, document, running
@@ -22,11 +22,9 @@ from o365mailer_contract.settings import decode
 from o365mailer_sidecar.errors import Away, Lost
 from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.smtp.connection import Connection, connect
-from o365mailer_sidecar.smtp.dial import Dialer
+from o365mailer_sidecar.smtp.connection import Connection
 from o365mailer_sidecar.smtp.transaction import Answers
 from o365mailer_sidecar.telemetry.health import Health
-from o365mailer_sidecar.telemetry.metrics import Metrics
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 from o365mailer_sidecar.upstream.attempt import Attempt
 
@@ -89,14 +87,9 @@ async def connected(script: Callable[[Peer], None], timeouts: Timeouts) -> Async
     async with ScratchHost(script) as host:
         settings = decode(json.dumps(document("127.0.0.1", host.port)).encode())
         async with asyncio.timeout(GUARD):
-            connection = await connect(
+            connection = await client(timeouts=timeouts).connect(
                 Mailer(settings, Token("token-not-a-secret", None), None),
-                context=ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode()),
-                name="localhost",
-                now=datetime.now(UTC),
-                metrics=Metrics(),
-                dialer=Dialer(),
-                timeouts=timeouts,
+                ssl.create_default_context(cadata=host.authority.cert_pem.bytes().decode()),
             )
             try:
                 yield connection
@@ -108,7 +101,7 @@ async def offer(connection: Connection, content: bytes = b"Subject: x\r\n\r\n", 
     """One message."""
     to = tuple(Recipient(address=f"{number}@example.com") for number in range(recipients))
     envelope = Envelope(queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=to)
-    return await connection.transact(envelope, outgoing(envelope, content), Attempt())
+    return await connection.transact(outgoing(envelope, content), Attempt())
 
 
 @pytest.mark.promise("exchange-connection")
@@ -242,7 +235,8 @@ async def test_a_refusal_does_not_wait_for_the_replies_to_the_commands_of_the_sa
 async def test_a_goodbye_is_not_waited_for() -> None:
     async with connected(told(), only("quit")) as connection:
         await connection.quit()
-        assert connection.transport.is_closing()
+        assert connection.protocol.transport
+        assert connection.protocol.transport.is_closing()
 
 
 @pytest.mark.promise("exchange-connection")

@@ -1,7 +1,8 @@
-"""From the greeting to TLS, with nothing left over (RFC 3207 §4.2).
+"""An authenticated connection to the submission host: TCP, STARTTLS, AUTH XOAUTH2, then transactions.
 
-Octets that arrive with the 220 to STARTTLS can only come from somebody between us and the host: such a connection is
-closed before a token is near.
+Bytes that arrive with the 220 to STARTTLS can only come from an attacker between the relay and the host (RFC 3207
+§4.2). The relay closes such a connection before it sends a token. Under TLS it begins with a fresh protocol, which
+knows nothing of what was said in clear.
 """
 
 import asyncio
@@ -9,82 +10,25 @@ import base64
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Submission
 from o365mailer_sidecar.errors import Away, Distrusted, Lost, NotAdmitted, TokenRefused, UpstreamError
 from o365mailer_sidecar.mailer import Mailer
-from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.outgoing import Outgoing
-from o365mailer_sidecar.reply import Reply, upstream_reply
+from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.dial import Dialer
-from o365mailer_sidecar.smtp.protocol import (
-    NO_ANSWER,
-    OUT_OF_TURN,
-    NoAnswer,
-    NoSmtp,
-    OutOfTurn,
-    Said,
-    SmtpProtocol,
-    Talk,
-    Unsaid,
-)
+from o365mailer_sidecar.smtp.protocol import Fault, SmtpProtocol
 from o365mailer_sidecar.smtp.transaction import Answers, Progress, Transaction
 from o365mailer_sidecar.telemetry.metrics import Metrics, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.upstream.classify import classify
 
 OUT_OF_TURN_IN_CLEAR: Final = "the submission host spoke out of turn before TLS"
 NOT_ONE_ANSWER: Final = "the submission host sent more than one answer, or none that is SMTP, before TLS"
-
-
-async def upgrade(talk: Talk, *, context: ssl.SSLContext, host: str, name: str, timeouts: Timeouts) -> Talk:
-    """The talk under TLS, for one that has read its greeting. Raises Away, Distrusted; ssl.SSLError as it is.
-
-    It is a fresh one: nothing that was said in clear is remembered.
-    """
-    said = await _ask(talk, b"EHLO " + name.encode(), timeout=timeouts.ehlo)
-    if said.code != 250:
-        raise Away(f"{said.code} to EHLO")
-    if "STARTTLS" not in [line.upper() for line in said.lines[1:]]:
-        raise Distrusted(f"{host} offers no STARTTLS")
-    said = await _ask(talk, b"STARTTLS", timeout=timeouts.starttls)
-    if said.code != 220:
-        raise Away(f"{said.code} to STARTTLS")
-    secured = Talk()
-    transport = talk.transport and await asyncio.get_running_loop().start_tls(
-        talk.transport, secured, context, server_hostname=host, ssl_handshake_timeout=timeouts.tls
-    )
-    if not transport:
-        raise Away("the connection ended during the TLS handshake")
-    secured.connection_made(transport)
-    return secured
-
-
-async def _ask(talk: Talk, command: bytes, *, timeout: float) -> Said:
-    """The one reply. Raises Away, or Distrusted for bytes that were not asked for."""
-    try:
-        said = await talk.ask(command, timeout=timeout)
-    except OutOfTurn:
-        raise Distrusted(OUT_OF_TURN_IN_CLEAR) from None
-    except NoSmtp:
-        raise Distrusted(NOT_ONE_ANSWER) from None
-    except NoAnswer:
-        verb = command.partition(b" ")[0].decode()
-        raise Away(f"no answer to {verb} within {timeout:g} s") from None
-    except Unsaid:
-        raise Away("the connection ended before TLS") from None
-    if talk.octets:
-        raise Distrusted(NOT_ONE_ANSWER)
-    return said
-
-
-# --- connection --------------------
-# One authenticated connection to Exchange: from TCP through STARTTLS and AUTH to the messages.
-
 
 PATIENCE: Final = 3.0
 """Seconds without a connection after which an attempt that is given up says something about the host."""
@@ -92,138 +36,179 @@ PATIENCE: Final = 3.0
 EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
 
-WORDS: Final[dict[type[BaseException], str]] = {
-    TimeoutError: NO_ANSWER,
-    ConnectionAbortedError: NO_ANSWER,  # asyncio's word for a TLS handshake that takes too long
-}
-"""For failures that have no number of the system's."""
+
+@dataclass(slots=True, kw_only=True)
+class SmtpClient:
+    """Opens connections to the submission host."""
+
+    name: str
+    """For EHLO."""
+    now: Callable[[], datetime]
+    metrics: Metrics
+    refusal: Callable[[Reply], UpstreamError]
+    """What a refusal of AUTH means: TokenRefused or NotAdmitted. SMTP's codes alone do not tell."""
+    dialer: Dialer = field(default_factory=Dialer)
+    timeouts: Timeouts = TIMEOUTS
+
+    async def connect(self, mailer: Mailer, context: ssl.SSLContext) -> "Connection":
+        """An authenticated connection. Raises Away, Distrusted, and what `refusal` returns."""
+        submission = mailer.settings.submission
+        dialed, endpoint = await self.dialer.dial(submission.host, submission.port, timeouts=self.timeouts)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        clear, secure = SmtpProtocol(clear=True), SmtpProtocol()
+        try:
+            await self._reach(clear, secure, dialed, submission, context)
+            extensions = await self._extensions(secure, submission)
+            await self._authenticate(secure, mailer)
+        except BaseException as error:
+            match error:
+                case NotAdmitted():
+                    pass  # the host was reached
+                case Away():
+                    self.dialer.worked(endpoint, False)
+                case asyncio.CancelledError() if loop.time() - began > PATIENCE:
+                    self.dialer.worked(endpoint, False)  # sooner, an app that hangs up says nothing of the address
+            # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
+            # could be an app's by then, which would never be heard again.
+            for transport in (secure.transport, clear.transport or dialed):
+                if transport:
+                    transport.close()
+            raise
+        self.dialer.worked(endpoint, True)
+        if secure.fault is Fault.CLOSED:
+            raise Away("the connection ended after AUTH")
+        expires_at = mailer.token.expires_at
+        lifetime = (expires_at - self.now()).total_seconds() if expires_at else float("inf")
+        return Connection(
+            secure, mailer, extensions, ends_at=loop.time() + lifetime - EXPIRY_MARGIN, timeouts=self.timeouts
+        )
+
+    async def _reach(
+        self,
+        clear: SmtpProtocol,
+        secure: SmtpProtocol,
+        dialed: socket.socket,
+        submission: Submission,
+        context: ssl.SSLContext,
+    ) -> None:
+        """The greeting, and all that follows up to TLS."""
+        host = submission.host.rstrip(".")  # a certificate's name has no root's dot
+        place = f"{host}:{submission.port}"
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: clear, sock=dialed)
+            if not (heard := await clear.hear(timeout=self.timeouts.greeting)):
+                no_smtp = clear.fault is Fault.NO_SMTP
+                raise Away(f"{host} spoke no SMTP instead of a greeting" if no_smtp else f"{place}: {clear.why}")
+            if heard[0].code != 220:
+                raise Away(f"{host} answered {heard[0].code} instead of a greeting")
+            await self._start_tls(clear, secure, host, context)
+        except UpstreamError:
+            raise
+        except ssl.SSLCertVerificationError as error:
+            raise Distrusted(f"the certificate of {host} is not trusted: {error.verify_message}") from None
+        except ssl.SSLError as error:
+            raise Distrusted(f"TLS with {host} failed: {error.reason}") from None
+        except OSError as error:
+            slow = isinstance(error, TimeoutError | ConnectionAbortedError)  # the second is asyncio's in the handshake
+            words = Fault.SILENT.value if slow else "no connection"
+            raise Away(f"{place}: {os.strerror(error.errno) if error.errno else words}") from None
+
+    async def _start_tls(self, clear: SmtpProtocol, secure: SmtpProtocol, host: str, context: ssl.SSLContext) -> None:
+        """EHLO, STARTTLS and the TLS handshake."""
+        limits = self.timeouts
+        reply = await _ask_in_clear(clear, b"EHLO " + self.name.encode(), timeout=limits.ehlo)
+        if reply.code != 250:
+            raise Away(f"{reply.code} to EHLO")
+        if b"STARTTLS" not in [text.strip().upper() for text in clear.last[1:]]:
+            raise Distrusted(f"{host} offers no STARTTLS")
+        reply = await _ask_in_clear(clear, b"STARTTLS", timeout=limits.starttls)
+        if reply.code != 220:
+            raise Away(f"{reply.code} to STARTTLS")
+        transport = clear.transport and await asyncio.get_running_loop().start_tls(
+            clear.transport, secure, context, server_hostname=host, ssl_handshake_timeout=limits.tls
+        )
+        if not transport:
+            raise Away("the connection ended during the TLS handshake")
+        secure.connection_made(transport)
+
+    async def _extensions(self, secure: SmtpProtocol, submission: Submission) -> frozenset[str]:
+        """EHLO's keywords under TLS, in lower case. A host that does not offer XOAUTH2 is not sent a token."""
+        try:
+            reply = await _ask(secure, b"EHLO " + self.name.encode(), timeout=self.timeouts.ehlo)
+        except Lost as lost:
+            raise Away(f"{submission.host}:{submission.port}: {lost}") from None
+        if secure.fault is Fault.OUT_OF_TURN:
+            raise Distrusted(f"{submission.host} spoke out of turn")
+        if reply.code != 250:
+            raise Away(f"{submission.host}: {reply.code} to EHLO")
+        offered = [text.decode("utf-8", "replace").lower().split() for text in secure.last[1:]]
+        if not any(words[:1] == ["auth"] and "xoauth2" in words for words in offered):
+            raise Distrusted(f"{submission.host} offers no AUTH XOAUTH2")
+        return frozenset(words[0] for words in offered if words)
+
+    async def _authenticate(self, secure: SmtpProtocol, mailer: Mailer) -> None:
+        """AUTH in one line (RFC 4954 §4). If a challenge follows, an empty line asks for the code of the refusal."""
+        result = "failed"
+        words = f"user={mailer.settings.mailbox}\x01auth=Bearer {mailer.token.value}\x01\x01"
+        command = b"AUTH XOAUTH2 " + base64.b64encode(words.encode())
+        try:
+            reply = await _ask(secure, command, timeout=self.timeouts.auth)
+            if reply.code == 334:
+                reply = await _ask(secure, b"", timeout=self.timeouts.auth)
+            if reply.code != 235:
+                refusal = self.refusal(reply)
+                result = "refused" if isinstance(refusal, TokenRefused) else result
+                raise refusal
+            result = "accepted"
+        except Lost as lost:
+            raise Away(f"AUTH: {lost}") from None
+        finally:
+            self.metrics.count("auth_total", labels(result=result))
 
 
-async def connect(
-    mailer: Mailer,
-    *,
-    context: ssl.SSLContext,
-    name: str,
-    now: datetime,
-    metrics: Metrics,
-    dialer: Dialer,
-    timeouts: Timeouts = TIMEOUTS,
-) -> "Connection":
-    """An authenticated connection. `now` is compared with the token's end. Raises Away, Distrusted, TokenRefused."""
-    submission = mailer.settings.submission
-    dialed, endpoint = await dialer.dial(submission.host, submission.port, timeouts=timeouts)
-    began = asyncio.get_running_loop().time()
-    clear, talk = Talk(strict=True), None
+async def _ask(protocol: SmtpProtocol, command: bytes, *, timeout: float) -> Reply:
+    """The reply to one command. Raises Lost if there is none; `protocol.fault` tells if more came with it."""
+    protocol.say(command)
+    if not (heard := await protocol.hear(timeout=timeout)):
+        raise Lost(protocol.why)
+    return heard[0]
+
+
+async def _ask_in_clear(clear: SmtpProtocol, command: bytes, *, timeout: float) -> Reply:
+    """The one reply. Raises Away, or Distrusted for bytes that were not asked for."""
     try:
-        talk = await _reach(clear, dialed, context=context, submission=submission, name=name, timeouts=timeouts)
-        extensions = await _extensions(talk, submission, name=name, timeout=timeouts.ehlo)
-        await _authenticate(talk, mailer, metrics, timeout=timeouts.auth)
-    except BaseException as error:
-        match error:
-            case NotAdmitted():
-                pass  # it was reached
-            case Away():
-                dialer.worked(endpoint, False)
-            case asyncio.CancelledError() if asyncio.get_running_loop().time() - began > PATIENCE:
-                dialer.worked(endpoint, False)  # sooner, an app that goes away says nothing of the address
-        # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
-        # could be an app's by then, which would never be heard again.
-        for transport in (talk and talk.transport, clear.transport or dialed):
-            if transport:
-                transport.close()
-        raise
-    dialer.worked(endpoint, True)
-    ends_in = (mailer.token.expires_at - now).total_seconds() if mailer.token.expires_at else float("inf")
-    return Connection(talk, mailer, extensions=extensions, lifetime=ends_in - EXPIRY_MARGIN, timeouts=timeouts)
-
-
-async def _reach(
-    talk: Talk, dialed: socket.socket, *, context: ssl.SSLContext, submission: Submission, name: str, timeouts: Timeouts
-) -> Talk:
-    """The greeting, STARTTLS and TLS."""
-    host = submission.host.rstrip(".")  # a certificate's name has no root's dot
-    try:
-        await asyncio.get_running_loop().create_connection(lambda: talk, sock=dialed)
-        said = await talk.hear(timeout=timeouts.greeting)
-        if said.code != 220:
-            raise Away(f"{host} answered {said.code} instead of a greeting")
-        return await upgrade(talk, context=context, host=host, name=name, timeouts=timeouts)
-    except NoSmtp:
-        raise Away(f"{host} spoke no SMTP instead of a greeting") from None
-    except Unsaid as unsaid:
-        raise Away(f"{host}:{submission.port}: {unsaid}") from None
-    except UpstreamError:
-        raise
-    except ssl.SSLCertVerificationError as error:
-        raise Distrusted(f"the certificate of {host} is not trusted: {error.verify_message}") from None
-    except ssl.SSLError as error:
-        raise Distrusted(f"TLS with {host} failed: {error.reason}") from None
-    except OSError as error:
-        words = os.strerror(error.errno) if error.errno else WORDS.get(type(error), "no connection")
-        raise Away(f"{host}:{submission.port}: {words}") from None
-
-
-async def _extensions(talk: Talk, submission: Submission, *, name: str, timeout: float) -> frozenset[str]:
-    """What the host offers under TLS: EHLO's keywords in lower case. One that takes no token is not sent one."""
-    try:
-        said = await talk.ask(b"EHLO " + name.encode(), timeout=timeout)
-    except Unsaid as unsaid:
-        raise Away(f"{submission.host}:{submission.port}: {unsaid}") from None
-    if talk.octets:
-        raise Distrusted(f"{submission.host} spoke out of turn")
-    if said.code != 250:
-        raise Away(f"{submission.host}: {said.code} to EHLO")
-    offered = [line.lower().split() for line in said.lines[1:]]
-    if not any(words[:1] == ["auth"] and "xoauth2" in words for words in offered):
-        raise Distrusted(f"{submission.host} offers no AUTH XOAUTH2")
-    return frozenset(words[0] for words in offered if words)
-
-
-async def _authenticate(talk: Talk, mailer: Mailer, metrics: Metrics, *, timeout: float) -> None:
-    """AUTH in one line (RFC 4954 §4); a refusal in a challenge is asked for its code with an empty line."""
-    result = "failed"
-    words = f"user={mailer.settings.mailbox}\x01auth=Bearer {mailer.token.value}\x01\x01"
-    try:
-        said = await talk.ask(b"AUTH XOAUTH2 " + base64.b64encode(words.encode()), timeout=timeout)
-        if said.code == 334:
-            said = await talk.ask(b"", timeout=timeout)
-        if said.code != 235:
-            refusal = _unadmitted(upstream_reply(said.code, "\n".join(said.lines)))
-            result = "refused" if isinstance(refusal, TokenRefused) else result
-            raise refusal
-        result = "accepted"
-    except Unsaid as unsaid:
-        raise Away(f"AUTH: {unsaid}") from None
-    finally:
-        metrics.count("auth_total", labels(result=result))
-
-
-def _unadmitted(reply: Reply) -> UpstreamError:
-    """A refusal that no table knows speaks of the token too: offered again at once, it would be refused again."""
-    verdict = classify(reply)
-    if verdict.outcome in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
-        words = f"{reply.code} {reply.enhanced} {reply.text}"
-        return TokenRefused(f"{words}; {verdict.remedy}" if verdict.remedy else words)
-    return NotAdmitted(reply)
+        reply = await _ask(clear, command, timeout=timeout)
+    except Lost:
+        match clear.fault:
+            case Fault.OUT_OF_TURN:
+                raise Distrusted(OUT_OF_TURN_IN_CLEAR) from None
+            case Fault.NO_SMTP:
+                raise Distrusted(NOT_ONE_ANSWER) from None
+            case Fault.SILENT:
+                raise Away(f"no answer to {command.split()[0].decode()} within {timeout:g} s") from None
+        raise Away("the connection ended before TLS") from None
+    if clear.fault is Fault.OUT_OF_TURN:
+        raise Distrusted(NOT_ONE_ANSWER)
+    return reply
 
 
 class Connection:
-    """One session with Exchange. Not to be used by two at once; `usable` says whether it can be used again."""
+    """One session with the host, for one transaction at a time. `usable` tells whether another one may be tried."""
 
     def __init__(
-        self, talk: Talk, mailer: Mailer, *, extensions: frozenset[str], lifetime: float, timeouts: Timeouts
+        self,
+        protocol: SmtpProtocol,
+        mailer: Mailer,
+        extensions: frozenset[str],
+        *,
+        ends_at: float,
+        timeouts: Timeouts,
     ) -> None:
-        if talk.fault or talk.transport is None:
-            raise Away("the connection ended after AUTH")
-        self.loop = asyncio.get_running_loop()
-        self.mailer, self.transport, self.timeouts = mailer, talk.transport, timeouts
-        self.extensions = extensions
-        self.protocol = SmtpProtocol(talk.transport, loop=self.loop)
-        talk.transport.set_protocol(self.protocol)
-        if talk.octets:
-            self.protocol.fault = OUT_OF_TURN
-        self.opened_at = self.idle_since = self.loop.time()
-        self.ends_at = self.opened_at + lifetime
+        self.protocol, self.mailer, self.extensions, self.timeouts = protocol, mailer, extensions, timeouts
+        self.ends_at = ends_at
+        """When its token expires, less a margin: a time of the event loop in seconds."""
+        self.opened_at = self.idle_since = asyncio.get_running_loop().time()
         self.messages = 0
         self.in_step = True
         """Whether the next reply will be that of the next command."""
@@ -233,27 +218,19 @@ class Connection:
         """Whether another message may be tried on it."""
         return self.in_step and not self.protocol.fault
 
-    async def transact(self, envelope: Envelope, outgoing: Outgoing, progress: Progress) -> Answers:
-        """Offer one message; it is sent only if every recipient was taken, or `progress` allows less.
+    async def transact(self, outgoing: Outgoing, progress: Progress) -> Answers:
+        """Offer one message, as `Transaction` does.
 
-        Raises Lost, Refused (Exchange announced too little for this message), and what `progress` raises.
+        Raises Lost, Refused (the host does not announce what the message needs), and what `progress` raises.
         """
-        delivery = Transaction(self.protocol, envelope, outgoing, progress, self.extensions, self.timeouts)
         self.in_step = False
         self.messages += 1
-        answers = await self._offer(delivery)
+        answers = await Transaction(self.protocol, outgoing, progress, self.extensions, self.timeouts).run()
         if answers.final is None:
             await self._reset()
         else:
             self.in_step = answers.final.code == 250 or answers.final.code >= 400
         return answers
-
-    async def _offer(self, delivery: Transaction) -> Answers:
-        pipelining = "pipelining" in self.extensions
-        if pipelining and delivery.single:
-            return await delivery.envelope_and_data()
-        answers = await (delivery.pipelined() if pipelining else delivery.command_by_command())
-        return await delivery.by_data(answers) if await delivery.may_follow(answers.recipients) else answers
 
     async def _reset(self) -> None:
         """Leave nothing of the transaction; a connection where that fails is not used again."""
@@ -269,9 +246,11 @@ class Connection:
             if self.usable:
                 with suppress(Lost):
                     await self.protocol.ask(b"QUIT", timeout=self.timeouts.quit)
-        finally:  # cancelled as well: nobody else knows this connection any more
-            self.transport.close()
+        finally:  # also if cancelled: nothing else refers to this connection any more
+            if self.protocol.transport:
+                self.protocol.transport.close()
 
     def abort(self) -> None:
-        """Close without a word: in the middle of a message this is what keeps it from being delivered."""
-        self.transport.abort()
+        """Close without a word. In the middle of a message this keeps the host from delivering it."""
+        if self.protocol.transport:
+            self.protocol.transport.abort()

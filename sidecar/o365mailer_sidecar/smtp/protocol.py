@@ -1,320 +1,227 @@
-"""What is said up to AUTH: one command, one reply, and nothing else.
+"""SMTP as a client speaks it (RFC 5321 §4.2, RFC 2920): commands out, and replies in, one for each and in order.
 
-aiosmtplib did this. It keeps what arrives behind a reply and reads it as the next one, drops what arrives with the 220
-to STARTTLS, takes the last line's code for the whole reply, and brings 2.4 MB of idle memory with the email package: it
-was left when nothing but its greeting, EHLO and AUTH was in use.
+Why not aiosmtplib 5.1: it reads one reply for one command and drops what it does not wait for, so that several commands
+cannot be on their way at once; it drops what arrives with the 220 to STARTTLS; it takes the last line's code for the
+whole reply; it costs 250 µs a command, where MAIL, RCPT and the message cost 30 µs here (measured 2026-11-23), and
+2.4 MB of idle memory.
 """
 
 import asyncio
 import os
 import re
-from typing import Final, NamedTuple, cast
+from enum import Enum
+from typing import Final, cast
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Lost, Refused
 from o365mailer_sidecar.reply import Reply, upstream_reply
 
-REPLY: Final = re.compile(rb"(?:([2-5][0-9]{2})-[^\n]*\n(?=\1))*[2-5][0-9]{2}(?: [^\n]*|\r)?\n")
-"""RFC 5321 §4.2: three digits, the same in every line. A lone LF ends a line too, where nothing is at stake."""
-
-SETUP_REPLY_LIMIT: Final = 2**15
-"""Octets of one reply."""
-
-
-class Said(NamedTuple):
-    """A reply: its code, and what stands behind the code in each line."""
-
-    code: int
-    lines: tuple[str, ...]
-
-
-class Unsaid(Exception):  # translated by `starttls` and `connection`
-    """There is no reply; the text says why."""
-
-
-class NoAnswer(Unsaid):
-    """Not in time."""
-
-
-class NoSmtp(Unsaid):
-    """What came is no reply."""
-
-
-class OutOfTurn(Unsaid):
-    """Something came before it was asked for."""
-
-
-class Talk(asyncio.Protocol):
-    """`octets` is what has come and was not asked for. With `strict`, only CRLF ends a line."""
-
-    def __init__(self, *, strict: bool = False) -> None:
-        self.strict = strict
-        self.transport: asyncio.Transport | None = None
-        self.octets = bytearray()
-        self.fault = ""
-        self.waiter: asyncio.Future[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TCP's, then TLS'."""
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """A reply, or a part of it."""
-        self.octets += data
-        if _end(self.octets) or len(self.octets) > SETUP_REPLY_LIMIT:
-            self._wake()
-
-    def eof_received(self) -> None:
-        """The host has ended the session; the transport closes."""
-        self.fault = self.fault or CLOSED
-        self._wake()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Whoever waits is told."""
-        self.fault = self.fault or why_lost(error)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self.waiter and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    async def ask(self, command: bytes, *, timeout: float) -> Said:
-        """The reply to one command. Raises Unsaid, also when something was said before; Refused as `line` does."""
-        if self.octets:
-            raise OutOfTurn(OUT_OF_TURN)
-        if self.fault or not self.transport:
-            raise Unsaid(self.fault or CLOSED)
-        self.transport.write(line(command))
-        return await self.hear(timeout=timeout)
-
-    async def hear(self, *, timeout: float) -> Said:
-        """The next reply; what comes behind it stays in `octets`. `timeout` is in seconds. Raises Unsaid."""
-        if not (_end(self.octets) or self.fault):
-            self.waiter = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self.waiter
-            except TimeoutError:
-                raise NoAnswer(NO_ANSWER) from None
-        end = _end(self.octets)
-        if not end:
-            raise NoSmtp(NO_SMTP) if len(self.octets) > SETUP_REPLY_LIMIT else Unsaid(self.fault)
-        octets = bytes(self.octets[:end])
-        del self.octets[:end]
-        if not REPLY.fullmatch(octets) or (self.strict and octets.count(b"\n") != octets.count(b"\r\n")):
-            raise NoSmtp(NO_SMTP)
-        texts = (line[4:].decode("utf-8", "replace").rstrip() for line in octets.split(b"\n")[:-1])
-        return Said(int(octets[:3]), tuple(texts))
-
-
-def _end(octets: bytearray) -> int:
-    """Behind the last line of the first reply; 0 while it has not come."""
-    begin = 0
-    while end := octets.find(b"\n", begin) + 1:
-        if octets[begin + 3 : begin + 4] != b"-":
-            return end
-        begin = end
-    return 0
-
-
-# --- conversation --------------------
-# What is said on an authenticated connection, and Exchange's replies to it, one to each command and strictly in
-# order.
-#
-# aiosmtplib 5.1.3 reads one reply for one command and drops what is not awaited, so several commands cannot be on
-# their way at once, and each costs 250 µs; here MAIL, RCPT and the message in one write cost 30 (measured
-# 2026-11-23). What comes before, up to AUTH, is `talk`.
-
-
-LINE: Final = re.compile(rb"[2-5][0-9]{2}(?:([ -])|\r?\n)")
-"""How a line of a reply begins (RFC 5321 §4.2); some are nothing but a code. A lone LF ends a line too: nothing is at
-stake in a reply."""
+LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\n]*)|\r?)\n")
+"""One line of a reply: its code, whether more lines follow, its text. Some hosts write nothing but the code."""
 
 REPLY_LIMIT: Final = 8192
-"""Octets of one reply; Exchange's with a diagnostic dump are 3 kB."""
+"""Bytes of one reply; Exchange's with a diagnostic dump are 3 kB."""
 
 CLOSING: Final = 421
-"""The host ends the session (RFC 5321 §3.8): nothing more is said to it, and no other reply is waited for."""
+"""The host ends the session (RFC 5321 §3.8): the client sends nothing more, and waits for no other reply."""
 
-CLOSED: Final = "connection closed"
-NO_ANSWER: Final = "no answer in time"
-OUT_OF_TURN: Final = "it spoke out of turn"
-NO_SMTP: Final = "it spoke no SMTP"
-
-
-CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Control characters: C0 and DEL, which no address and no parameter may hold (RFC 5321 §4.1.2), and C1."""
+CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]")
+"""Control characters, in UTF-8: C0 and DEL, which no address and no parameter may hold (RFC 5321 §4.1.2), and C1."""
 
 SPACE: Final = 4096
-"""Octets read at once. Without a buffer of ours uvloop reads TLS into 256 KiB of fresh memory each time."""
+"""Bytes read at once. Without a buffer of ours uvloop reads TLS into 256 KiB of fresh memory each time."""
+
+
+class Fault(Enum):
+    """Why a connection cannot go on, in the words that the log and the app get."""
+
+    CLOSED = "connection closed"
+    SILENT = "no answer in time"
+    OUT_OF_TURN = "it spoke out of turn"
+    NO_SMTP = "it spoke no SMTP"
 
 
 def line(command: bytes) -> bytes:
-    """The command with its CRLF. Every command for the host passes here, whatever has checked it before.
+    """The command with its CRLF. Every command for the host passes here, after all other checks.
 
     Raises Refused for a control character: with a CR or LF in an argument, one command would be two.
     """
-    if CONTROL.search(command.decode("utf-8", "replace")):
+    if CONTROL.search(command):
         raise Refused(replies.NOT_ONE_COMMAND)
     return command + b"\r\n"
 
 
 class SmtpProtocol(asyncio.BufferedProtocol):
-    """Commands out, replies in. `fault` says why it cannot go on; empty while it can."""
+    """One connection. Bytes that come while no reply is due are a fault, never the next command's reply.
 
-    def __init__(self, transport: asyncio.Transport, *, loop: asyncio.AbstractEventLoop) -> None:
-        self.transport, self.loop = transport, loop
-        self.fault = CLOSED if transport.is_closing() else ""
-        self.owed = 0
+    `clear` is for the part before TLS: the greeting is due, and only CRLF ends a line. Under TLS a lone LF does too.
+    """
+
+    def __init__(self, *, clear: bool = False) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.clear = clear
+        self.fault: Fault | None = None
+        self.why = ""
+        """The fault in words: the system's where it has any."""
+        self.owed = int(clear)
         """Replies that are due."""
         self.replies: list[Reply] = []
-        """What was answered since the last `say`."""
+        """The replies since the last command."""
         self.refused = False
-        """Whether one of them is a refusal."""
-        # A view: asyncio's TLS reads on behind the first record into a slice, which of a bytearray would be a copy.
+        """Whether one of them is negative."""
+        self.last: list[bytes] = []
+        """The texts of the last reply's lines, in full."""
+        # A view: asyncio's TLS reads on after the first record into a slice, which of a bytearray would be a copy.
         self.space = memoryview(bytearray(SPACE))
-        self.octets = bytearray()
+        self.unread = bytearray()
         self.lines: list[bytes] = []
-        """Those of a reply that has not all come."""
-        self.waiter: asyncio.Future[bool] | None = None
+        """The texts of a reply that is not complete."""
+        self.code = b""
+        self.size = 0
+        self.waiter: asyncio.Future[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.patience = 0.0
         self.paused = False
 
-    # --- Saying -----------------------------------------------------------------------------------------------------
+    # --- Commands ---------------------------------------------------------------------------------------------------
 
     def say(self, *commands: bytes) -> None:
         """Send commands in one write; a reply is due to each.
 
-        Raises Lost when the conversation is over, Refused as `line` does: then none of them is sent.
+        Raises Lost after a fault, and Refused as `line` does: then none of them is sent.
         """
         lines = b"".join(map(line, commands))
-        self._expect(len(commands))
-        self.transport.write(lines)
+        self._expect(len(commands)).write(lines)
 
     def send(self, block: bytes) -> None:
-        """Send a block of a message; one reply is due to all of it. Raises Lost when the conversation is over."""
-        if not self.owed:
-            self._expect(1)
-        self.transport.write(block)
+        """Send a block of a message; one reply is due to all of it. Raises Lost after a fault."""
+        self._expect(0 if self.owed else 1).write(block)
 
-    def _expect(self, replies: int) -> None:
-        if self.fault:
-            raise Lost(self.fault)
-        self.owed += replies
-        self.replies, self.refused = [], False
-
-    async def drain(self, *, timeout: float) -> None:
-        """Wait until what was written has left, or there is something to hear. Raises Lost."""
-        while self.paused and not self.answered:
-            if not await self._wait(timeout):
-                raise Lost(NO_ANSWER)
-
-    @property
-    def answered(self) -> bool:
-        """Whether there is something to hear."""
-        return bool(self.replies or self.fault)
+    def _expect(self, replies: int) -> asyncio.Transport:
+        if self.fault or not self.transport:
+            raise Lost(self.why)
+        if replies:
+            self.owed += replies
+            self.replies, self.refused = [], False
+        return self.transport
 
     async def ask(self, *commands: bytes, timeout: float) -> list[Reply]:
-        """Say the commands; all the replies. Raises as `say`, and Lost also when there is more than was asked for."""
+        """Send commands and return all their replies. Raises as `say`, and Lost if a reply is missing or too many."""
         self.say(*commands)
         heard = await self.hear(timeout=timeout, every=True)
-        if len(heard) < len(commands) or self.fault == OUT_OF_TURN:
-            raise Lost(self.fault)
+        if len(heard) < len(commands) or self.fault is Fault.OUT_OF_TURN:
+            raise Lost(self.why)
         return heard
 
     async def hear(self, *, timeout: float, every: bool = False) -> list[Reply]:
-        """What was answered once all that is due has come, or the conversation has ended.
+        """Wait for the replies that are due, each for `timeout` seconds, and return what has come.
 
-        Without `every` a refusal is enough: what is due behind it is heard by the next call. `timeout` is in seconds,
-        for each reply.
+        It returns early after a fault, and, without `every`, after a negative reply; `hear` again for the rest.
         """
         while self.owed and not self.fault and (every or not self.refused):
-            if not await self._wait(timeout):
-                self.fault = NO_ANSWER
+            await self._wait(timeout)
         return self.replies
 
-    async def _wait(self, timeout: float) -> bool:
-        """Whether something happened within so many seconds."""
-        waiter = self.waiter = self.loop.create_future()
-        timer = self.loop.call_later(timeout, self._wake, False)  # call_later passes no keywords
+    async def drained(self, *, timeout: float) -> bool:
+        """Wait until the host has taken enough of what was sent. False after a fault, or if it has replied already."""
+        while self.paused and self.owed and not self.fault:
+            await self._wait(timeout)
+        return bool(self.owed) and not self.fault
+
+    async def _wait(self, timeout: float) -> None:
+        self.waiter, self.patience = self.loop.create_future(), timeout
+        self._set_timer()
         try:
-            happened: bool = await waiter
+            await self.waiter
         finally:
-            timer.cancel()
+            self._set_timer(on=False)
             self.waiter = None
-        return happened
 
-    def _wake(self, happened: bool = True) -> None:  # see `_wait`
+    def _set_timer(self, *, on: bool = True) -> None:
+        if self.timer:
+            self.timer.cancel()
+        self.timer = self.loop.call_later(self.patience, self.fail, Fault.SILENT) if on else None
+
+    def _wake(self) -> None:
         if self.waiter and not self.waiter.done():
-            self.waiter.set_result(happened)
+            self.waiter.set_result(None)
 
-    # --- Hearing ------------------------------------------------------------------------------------------------------
+    def fail(self, fault: Fault, why: str = "") -> None:
+        """Note why the connection cannot go on. The first fault stays."""
+        if not self.fault:
+            self.fault, self.why = fault, why or fault.value
+        self._wake()
+
+    # --- Replies ----------------------------------------------------------------------------------------------------
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # more comes in several parts
-        """Where the next octets go."""
+        """Where the next bytes go."""
         return self.space
 
     def buffer_updated(self, count: int) -> None:
-        """A reply, several, or a part of one."""
-        self.octets += self.space[:count]
-        before = len(self.replies)
-        while self.octets and not self.fault:
+        """Read one reply, several, or a part of one."""
+        self.unread += self.space[:count]
+        due = self.owed
+        while self.unread and not self.fault:
             if not self.owed:
-                self.fault = OUT_OF_TURN
-            elif not self._take_line():
+                self.fail(Fault.OUT_OF_TURN)
+            elif not self._read_line():
                 break
-        if self.fault or len(self.replies) > before:
+        if not self.owed or self.refused:
             self._wake()
+        elif self.waiter and self.owed < due:
+            self._set_timer()
 
-    def _take_line(self) -> bool:
-        """Whether there was a line to take."""
-        end = self.octets.find(b"\n") + 1
-        if (end or len(self.octets)) + sum(map(len, self.lines)) > REPLY_LIMIT:
-            self.fault = NO_SMTP
-        if not end or self.fault:
+    def _read_line(self) -> bool:
+        """Whether there was a whole line."""
+        found = LINE.match(self.unread)
+        if not found:
+            if b"\n" in self.unread or self.size + len(self.unread) > REPLY_LIMIT:
+                self.fail(Fault.NO_SMTP)
             return False
-        line = bytes(self.octets[:end])
-        del self.octets[:end]
-        match = LINE.match(line)
-        if not match or (self.lines and line[:3] != self.lines[0][:3]):
-            self.fault = NO_SMTP
+        (code, more, text), end = found.groups(b""), found.end()
+        self.size += end
+        strange = self.size > REPLY_LIMIT or (self.lines and code != self.code)
+        if strange or (self.clear and self.unread[end - 2 : end] != b"\r\n"):
+            self.fail(Fault.NO_SMTP)
             return False
-        self.lines.append(line)
-        if match[1] != b"-":
+        del self.unread[:end]
+        self.code = code
+        self.lines.append(text)
+        if more != b"-":
             self._finish_reply()
         return True
 
     def _finish_reply(self) -> None:
-        text = b"".join([line[4:] for line in self.lines]).decode("utf-8", "replace")
-        reply = upstream_reply(int(self.lines[0][:3]), text)
-        self.lines.clear()
+        self.last, self.lines, self.size = self.lines, [], 0
+        reply = upstream_reply(int(self.code), b"\n".join(self.last).decode("utf-8", "replace"))
         self.owed -= 1
         self.replies.append(reply)
-        self.refused = self.refused or reply.code >= 400
-        if reply.code == CLOSING:
-            self.fault = CLOSED
+        if reply.code >= 400:
+            self.refused = True
+            if reply.code == CLOSING:
+                self.fail(Fault.CLOSED)
 
-    # --- The connection -----------------------------------------------------------------------------------------------
+    # --- The connection ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP's transport, or TLS'."""
+        self.transport = cast(asyncio.Transport, transport)
 
     def pause_writing(self) -> None:
-        """The host is slower than we are."""
+        """The host is slower than the relay."""
         self.paused = True
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The host has caught up."""
         self.paused = False
         self._wake()
 
     def eof_received(self) -> None:
         """The host has ended the session; the transport closes."""
-        self.fault = self.fault or CLOSED
-        self._wake()
+        self.fail(Fault.CLOSED)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Whoever waits is told."""
-        self.fault = self.fault or why_lost(error)
-        self._wake()
-
-
-def why_lost(error: Exception | None) -> str:
-    """The system's words for the end of a connection, where it has any."""
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else CLOSED
+        """Tell it in the system's words, where there are any."""
+        self.fail(Fault.CLOSED, os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "")

@@ -1,64 +1,94 @@
-"""What MAIL and RCPT say to Exchange: addresses and parameters, as bytes, for what it announced."""
+"""One mail transaction as the client runs it (RFC 5321 §3.3): MAIL, RCPT, DATA, the message.
+
+If the host offers PIPELINING (RFC 2920), commands share a write:
+
+- One recipient: MAIL, RCPT and DATA.
+- Several recipients: MAIL and every RCPT. DATA follows if the host accepts all of them, or if the message is safe on
+  disk for the others: after a 354 only the end of the connection keeps the message back.
+
+The message leaves after the 354 that answers its own DATA. If the host has closed an idle connection, which it may, the
+client notices before that, and the message goes over another connection. Rejected: BDAT (RFC 3030) in one write with
+MAIL and RCPT. It saves a round trip, but then such a close no longer tells whether the host has the message.
+"""
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Lost, Refused
-from o365mailer_sidecar.message.envelope import Envelope, Recipient
+from o365mailer_sidecar.message.envelope import Recipient
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.smtp.protocol import OUT_OF_TURN, SmtpProtocol, line
-from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
+from o365mailer_sidecar.smtp.protocol import Fault, SmtpProtocol, line
+from o365mailer_sidecar.timeouts import Timeouts
 
 PATH: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"]++)*')
-"""An address that stays within its angle brackets: spaces and brackets in quotes alone (RFC 5321 §4.1.2)."""
+"""An address that stays within its angle brackets: spaces and brackets only in quotes (RFC 5321 §4.1.2)."""
 
 WORD: Final = re.compile(r"[\x21-\x7e]+")
 """A parameter that stays one."""
 
 
-def mail_arguments(
-    envelope: Envelope,
-    *,
-    size: int,
-    eight_bit: bool,
-    utf8_headers: bool,
-    utf8_written: bool = False,
-    extensions: Collection[str],
-) -> list[bytes]:
-    """The arguments of MAIL. `extensions` are EHLO's keywords in lower case; `size` is in bytes.
+class Answers(NamedTuple):
+    """All replies of one transaction. What was not reached is None or missing."""
 
-    An address or a header field in UTF-8 needs SMTPUTF8 (RFC 6531 §3.4). For what the app wrote into its header
-    (`utf8_headers`) it is said where the app said it; for what the relay wrote (`utf8_written`) it is said always.
+    sender: Reply
+    recipients: Sequence[Reply] = ()
+    start: Reply | None = None
+    """To DATA; 354 if the message could follow."""
+    final: Reply | None = None
+    """To the end of data."""
 
-    Raises Refused when the message needs what is not announced (nothing is re-coded), and for an address or a parameter
-    that would end its place in the command: Exchange would read another address than policy has judged.
+
+class Progress(Protocol):
+    """Told how far a message has come; may stop it."""
+
+    async def divide(self) -> bool:
+        """Whether the message may go to the accepted recipients alone. If so, it is on disk for the others."""
+
+    def begin_body(self) -> None:
+        """The first byte of the message leaves now. Raises Withdrawn."""
+
+    def commit(self) -> None:
+        """The end of data leaves now: from here on the host may have the message. Raises Withdrawn."""
+
+
+def mail_command(outgoing: Outgoing, extensions: Collection[str]) -> bytes:
+    """MAIL for this message. `extensions` are EHLO's keywords in lower case.
+
+    An address or a header field in UTF-8 needs SMTPUTF8 (RFC 6531 §3.4). For what the app wrote into its header, the
+    parameter is given if the app gave it; for what the relay wrote, always.
+
+    Raises Refused if the host does not announce what the message needs (nothing is re-coded), and for an address or a
+    parameter that would end its place in the command: the host would read another address than policy has checked.
     """
-    words = [f"FROM:{_path(envelope.sender.address)}"]
+    envelope = outgoing.envelope
+    sender = envelope.sender
+    words = [f"MAIL FROM:{_path(sender.address)}"]
     if "size" in extensions:
-        words.append(f"SIZE={size}")
-    if eight_bit and "8bitmime" not in extensions:
-        raise Refused(replies.NO_8BITMIME)
-    if eight_bit:
+        words.append(f"SIZE={outgoing.size}")
+    if outgoing.eight_bit:
+        if "8bitmime" not in extensions:
+            raise Refused(replies.NO_8BITMIME)
         words.append("BODY=8BITMIME")
-    needed = envelope.internationalized or utf8_written or (envelope.sender.smtputf8 and utf8_headers)
+    needed = envelope.internationalized or outgoing.utf8_written or (sender.smtputf8 and outgoing.utf8_headers)
     if needed and "smtputf8" not in extensions:
-        only_ours = utf8_written and not envelope.internationalized
+        only_ours = outgoing.utf8_written and not envelope.internationalized
         raise Refused(replies.NO_SMTPUTF8_WRITTEN if only_ours else replies.NO_SMTPUTF8)
-    if needed or (envelope.sender.smtputf8 and "smtputf8" in extensions):
+    if needed or (sender.smtputf8 and "smtputf8" in extensions):
         words.append("SMTPUTF8")
-    if "dsn" in extensions:
-        words.extend(_words(envelope.sender.parameters))
-    return [word.encode() for word in words]
+    if "dsn" in extensions and sender.parameters:
+        words.extend(_words(sender.parameters))
+    return " ".join(words).encode()
 
 
-def rcpt_arguments(recipient: Recipient, *, extensions: Collection[str]) -> list[bytes]:
-    """The arguments of RCPT. Raises Refused."""
-    words = [f"TO:{_path(recipient.address)}", *(_words(recipient.parameters) if "dsn" in extensions else ())]
-    return [word.encode() for word in words]
+def rcpt_command(recipient: Recipient, extensions: Collection[str]) -> bytes:
+    """RCPT for this recipient. Raises Refused as `mail_command` does for an address or a parameter."""
+    words = [f"RCPT TO:{_path(recipient.address)}"]
+    if "dsn" in extensions and recipient.parameters:
+        words.extend(_words(recipient.parameters))
+    return " ".join(words).encode()
 
 
 def _path(address: str) -> str:
@@ -73,169 +103,104 @@ def _words(parameters: Iterable[str]) -> Iterable[str]:
     return parameters
 
 
-# --- delivery --------------------
-# One message over an authenticated connection: which commands share a write, and what may be sent when.
-#
-# Where PIPELINING (RFC 2920) is offered:
-#
-# - one recipient: MAIL, RCPT and DATA in one write, then the message; - several recipients: MAIL and every RCPT in
-# one write. DATA follows only when every recipient was taken, or when the message is safe on disk for the others:
-# after a 354 only the end of the connection keeps the message back.
-#
-# The message itself leaves after the 354 that answers its own DATA. A host that closes an idle connection, as every
-# host may, does so before that: the message is still ours, and goes over another connection. Rejected: BDAT (RFC
-# 3030) in one write with the envelope. It saves a round trip, and makes such a close ambiguous.
-
-
-class Progress(Protocol):
-    """Who is told how far a message has come, and may stop it."""
-
-    async def divide(self) -> bool:
-        """Whether the message may go to those who were taken, though not all were. Durable when it says yes."""
-
-    def begin_body(self) -> None:
-        """The first byte of the message leaves now. Raises Withdrawn."""
-
-    def commit(self) -> None:
-        """The end of data leaves now: from here on Exchange may have the message. Raises Withdrawn."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """All replies of one transaction. What was not reached is None or missing."""
-
-    sender: Reply
-    recipients: tuple[Reply, ...] = ()
-    start: Reply | None = None
-    """To DATA; 354 if the message could follow."""
-    final: Reply | None = None
-    """To the end of data."""
-
-
-@dataclass(frozen=True, slots=True)
 class Transaction:
-    """One message, and the conversation that it goes into."""
+    """One message on an authenticated connection whose host announced these extensions."""
 
-    protocol: SmtpProtocol
-    envelope: Envelope
-    outgoing: Outgoing
-    progress: Progress
-    extensions: Collection[str]
-    """EHLO's keywords in lower case."""
-    timeouts: Timeouts = TIMEOUTS
+    def __init__(
+        self,
+        protocol: SmtpProtocol,
+        outgoing: Outgoing,
+        progress: Progress,
+        extensions: Collection[str],
+        limits: Timeouts,
+    ) -> None:
+        self.protocol, self.outgoing, self.progress, self.limits = protocol, outgoing, progress, limits
+        self.pipelining = "pipelining" in extensions
+        self.mail = mail_command(outgoing, extensions)
+        self.recipients = [rcpt_command(to, extensions) for to in outgoing.envelope.recipients]
 
-    def _mail(self) -> bytes:
-        words = mail_arguments(
-            self.envelope,
-            size=self.outgoing.size,
-            eight_bit=self.outgoing.eight_bit,
-            utf8_headers=self.outgoing.utf8_headers,
-            utf8_written=self.outgoing.utf8_written,
-            extensions=self.extensions,
+    async def run(self) -> Answers:
+        """Offer the message; send it if every recipient is accepted, or if `progress` allows less.
+
+        Raises Lost, Refused, and what `progress` raises.
+        """
+        if self.pipelining and len(self.recipients) == 1:
+            return await self._all_at_once()
+        answers = await (self._pipelined() if self.pipelining else self._one_by_one())
+        accepted = sum(reply.positive for reply in answers.recipients)
+        if not accepted or (accepted < len(answers.recipients) and not await self.progress.divide()):
+            return answers
+        (start,) = await self.protocol.ask(b"DATA", timeout=self.limits.data)
+        return await self._started(answers, start)
+
+    async def _one_by_one(self) -> Answers:
+        for command in self.recipients:
+            line(command)  # one that must not be sent is found before MAIL has left
+        (sender,) = await self.protocol.ask(self.mail, timeout=self.limits.mail)
+        if not sender.positive:
+            return Answers(sender)
+        return Answers(
+            sender, [(await self.protocol.ask(rcpt, timeout=self.limits.rcpt))[0] for rcpt in self.recipients]
         )
-        return b" ".join((b"MAIL", *words))
 
-    def _recipients(self) -> list[bytes]:
-        return [
-            b" ".join((b"RCPT", *rcpt_arguments(to, extensions=self.extensions))) for to in self.envelope.recipients
-        ]
+    async def _pipelined(self) -> Answers:
+        limit = max(self.limits.mail, self.limits.rcpt)
+        sender, *recipients = await self.protocol.ask(self.mail, *self.recipients, timeout=limit)
+        return Answers(sender, recipients if sender.positive else ())
 
-    async def may_follow(self, recipients: Collection[Reply]) -> bool:
-        """Whether the message may be sent after these replies to RCPT: to all, or to some with the rest in safety."""
-        taken = sum(reply.positive for reply in recipients)
-        return taken > 0 and (taken == len(recipients) or await self.progress.divide())
-
-    @property
-    def single(self) -> bool:
-        """Whether there is one recipient: none can be refused beside others that are taken."""
-        return len(self.envelope.recipients) == 1
-
-    async def command_by_command(self) -> Answers:
-        """Each command when the one before was taken."""
-        ask, limits = self.protocol.ask, self.timeouts
-        mail, recipients = self._mail(), self._recipients()
-        for command in recipients:
-            line(command)  # one that cannot be sent is found before MAIL has left
-        (sender,) = await ask(mail, timeout=limits.mail)
-        if not sender.positive:
-            return Answers(sender=sender)
-        taken = [(await ask(rcpt, timeout=limits.rcpt))[0] for rcpt in recipients]
-        return Answers(sender=sender, recipients=tuple(taken))
-
-    async def pipelined(self) -> Answers:
-        """The envelope in one write."""
-        limit = max(self.timeouts.mail, self.timeouts.rcpt)
-        sender, *recipients = await self.protocol.ask(self._mail(), *self._recipients(), timeout=limit)
-        if not sender.positive:
-            return Answers(sender=sender)
-        return Answers(sender=sender, recipients=tuple(recipients))
-
-    async def envelope_and_data(self) -> Answers:
+    async def _all_at_once(self) -> Answers:
         """MAIL, one RCPT and DATA in one write, then the message."""
-        limits, protocol = self.timeouts, self.protocol
-        protocol.say(self._mail(), *self._recipients(), b"DATA")
+        limits, protocol = self.limits, self.protocol
+        protocol.say(self.mail, *self.recipients, b"DATA")
         heard = await protocol.hear(timeout=max(limits.mail, limits.rcpt, limits.data))
         if protocol.refused:
             heard = await protocol.hear(timeout=limits.rest, every=True)
-        if protocol.fault == OUT_OF_TURN or not heard:
-            raise Lost(protocol.fault)
-        sender, *others = heard
-        taken = all(reply.positive for reply in heard[:2])
-        answers = Answers(sender=sender, recipients=tuple(others[:1]) if sender.positive else ())
-        if any(reply.code >= 400 for reply in heard[:2]):
+        if protocol.fault is Fault.OUT_OF_TURN or not heard:
+            raise Lost(protocol.why)
+        sender, recipients = heard[0], heard[1:2]
+        answers = Answers(sender, recipients if sender.positive else ())
+        if sender.code >= 400 or (recipients and recipients[0].code >= 400):
             if heard[-1].code == 354:
-                protocol.fault = OUT_OF_TURN  # it waits for a message that it has refused
+                protocol.fail(Fault.OUT_OF_TURN)  # it waits for a message that it has refused
             return answers
-        if len(heard) < 3 or not taken or heard[2].positive:
-            raise Lost(protocol.fault or OUT_OF_TURN)
+        if len(heard) < 3 or not (sender.positive and recipients[0].positive) or heard[2].positive:
+            protocol.fail(Fault.OUT_OF_TURN)
+            raise Lost(protocol.why)
         return await self._started(answers, heard[2])
 
-    async def by_data(self, taken: Answers) -> Answers:
-        """The message after an envelope that was taken."""
-        (start,) = await self.protocol.ask(b"DATA", timeout=self.timeouts.data)
-        return await self._started(taken, start)
-
-    async def _started(self, taken: Answers, start: Reply) -> Answers:
-        final = await self._send() if start.code == 354 else None
-        return Answers(sender=taken.sender, recipients=taken.recipients, start=start, final=final)
-
-    async def _send(self) -> Reply:
-        """The message and its verdict. An early verdict ends the sending, and the connection."""
-        if self.protocol.fault:  # the host has gone after its 354: the message is still ours
-            raise Lost(self.protocol.fault)
+    async def _started(self, answers: Answers, start: Reply) -> Answers:
+        """The message after a 354."""
+        if start.code != 354:
+            return answers._replace(start=start)
+        protocol, progress = self.protocol, self.progress
+        if protocol.fault:  # the host has gone after its 354: it does not have the message
+            raise Lost(protocol.why)
         blocks = self.outgoing.stuffed()
-        self.progress.begin_body()
+        progress.begin_body()
         held = next(blocks)
         for block in blocks:
-            if await self._sent(held):
-                return self._early()
+            protocol.send(held)
+            if not await protocol.drained(timeout=self.limits.block):
+                return answers._replace(start=start, final=self._early())
             held = block
         # The last block leaves together with the end of data: a small message is one write.
-        self.progress.commit()
-        self.protocol.send(held + b".\r\n")
-        heard = await self.protocol.hear(timeout=self.timeouts.final)
+        progress.commit()
+        protocol.send(held + b".\r\n")
+        heard = await protocol.hear(timeout=self.limits.final)
         if not heard:
-            raise Lost(self.protocol.fault)
-        return self._final(heard[0])
-
-    async def _sent(self, block: bytes) -> bool:
-        """Whether the host has spoken before the message was out."""
-        self.protocol.send(block)
-        await self.protocol.drain(timeout=self.timeouts.block)
-        return self.protocol.answered
+            raise Lost(protocol.why)
+        final = heard[0]
+        # RFC 3463 §3.2: X.1.X is about addresses. A 250 of that kind answers MAIL or RCPT, not the message.
+        if final.code == 250 and final.enhanced.startswith("2.1."):
+            raise Lost(Fault.OUT_OF_TURN.value)
+        return Answers(answers.sender, answers.recipients, start, final)
 
     def _early(self) -> Reply:
-        heard, fault = self.protocol.replies, self.protocol.fault
-        self.protocol.fault = fault or OUT_OF_TURN
+        """A refusal before the message was sent whole. It ends the connection."""
+        heard = self.protocol.replies
+        self.protocol.fail(Fault.OUT_OF_TURN)
         if not heard:
-            raise Lost(fault)
+            raise Lost(self.protocol.why)
         if heard[0].positive:
             raise Lost("the message was accepted before it was sent")
         return heard[0]
-
-    @staticmethod
-    def _final(reply: Reply) -> Reply:
-        """RFC 3463 §3.2: X.1.X is about addresses. A 250 of that kind answers MAIL or RCPT, not the message."""
-        if reply.code == 250 and reply.enhanced.startswith("2.1."):
-            raise Lost(OUT_OF_TURN)
-        return reply

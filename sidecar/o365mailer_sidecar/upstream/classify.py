@@ -8,6 +8,7 @@ time, or a person, heals the cause.
 from typing import Final, NamedTuple
 
 from o365mailer_contract.replies import ACCEPTED, NO_SMTP, Outcome, rule_for
+from o365mailer_sidecar.errors import NotAdmitted, TokenRefused
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.transaction import Answers
@@ -45,6 +46,18 @@ def classify(reply: Reply) -> Verdict:
     """What one reply means."""
     rule = rule_for(*reply)
     return Verdict(rule.outcome, rule.reason, rule.remedy, reply)
+
+
+def auth_refusal(reply: Reply) -> TokenRefused | NotAdmitted:
+    """What a reply to AUTH means that is not 235.
+
+    A refusal that no rule knows is about the token too: offered again at once, it would be refused again.
+    """
+    verdict = classify(reply)
+    if verdict.outcome not in (Outcome.UNAUTHORIZED, Outcome.REFUSED):
+        return NotAdmitted(reply)
+    words = f"{reply.code} {reply.enhanced} {reply.text}"
+    return TokenRefused(f"{words}; {verdict.remedy}" if verdict.remedy else words)
 
 
 def classify_all(envelope: Envelope, answers: Answers) -> Verdicts:

@@ -14,8 +14,7 @@ from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.message.policy import Applied, policy_of
 from o365mailer_sidecar.reply import shortened
-from o365mailer_sidecar.smtp.connection import PATIENCE, Connection, connect
-from o365mailer_sidecar.smtp.dial import Dialer
+from o365mailer_sidecar.smtp.connection import PATIENCE, Connection, SmtpClient
 from o365mailer_sidecar.smtp.protocol import CLOSING
 from o365mailer_sidecar.telemetry.metrics import labels
 from o365mailer_sidecar.upstream.attempt import Attempt
@@ -28,7 +27,7 @@ from o365mailer_sidecar.upstream.blocks import (
     SendGuard,
     TokenBackoff,
 )
-from o365mailer_sidecar.upstream.classify import Verdicts, classify, classify_all, told
+from o365mailer_sidecar.upstream.classify import Verdicts, auth_refusal, classify, classify_all, told
 from o365mailer_sidecar.upstream.fair_share import FairShare
 from o365mailer_sidecar.upstream.pool import Pool
 
@@ -44,9 +43,8 @@ class Upstream:
     def __init__(self, context: Context, *, name: str = "localhost") -> None:
         self.directory, self.clock = context.directory, context.clock
         self.log, self.metrics = context.log, context.metrics
-        self.name = name
-        """What EHLO says."""
-        self.authorities, self.dialer = Authorities(), Dialer()
+        self.client = SmtpClient(name=name, now=self.clock.now, metrics=self.metrics, refusal=auth_refusal)
+        self.authorities = Authorities()
         self.host, self.token, self.rate = HostBackoff(), TokenBackoff(), RateLimit()
         self.guard = SendGuard(context)
         self.share = FairShare(dice=context.dice)
@@ -176,7 +174,7 @@ class Upstream:
         try:
             self.guard.check(message)  # again: the message may have waited for its connection
             probe = cooldown.begin_probe()
-            answers = await connection.transact(message.envelope, Outgoing(message), attempt)
+            answers = await connection.transact(Outgoing(message), attempt)
             self.guard.heard(message, answers)
         except BaseException:
             self.pool.cut(connection)
@@ -203,14 +201,7 @@ class Upstream:
         self._check(mailer)
         began = self.clock.monotonic()
         try:
-            connection = await connect(
-                mailer,
-                context=self.authorities(mailer.ca),
-                name=self.name,
-                now=self.clock.now(),
-                metrics=self.metrics,
-                dialer=self.dialer,
-            )
+            connection = await self.client.connect(mailer, self.authorities(mailer.ca))
         except NotAdmitted as error:
             self._not_admitted(error)
             raise
