@@ -1,14 +1,17 @@
-"""The submission host's addresses.
+"""TCP to the submission host: look its name up, then try its addresses one after the other, the last good one first.
 
-A name with a dot is asked for as it stands, with the root's dot behind it. In a pod, resolv.conf says `ndots:5` and
-names three search domains or more: without that dot `smtp.office365.com` would first be asked for in each of them, for
-A and for AAAA, before every connection; and a wildcard record in the node's own domain would answer for it. (glibc asks
-them one after the other; musl does too, and gives up on the first that fails.)
+A name with a dot is looked up with the root's dot after it. In a pod, resolv.conf says `ndots:5` and has three search
+domains or more. Without that dot the C library would look up `smtp.office365.com` in each of them first, for A and for
+AAAA, before every connection, and a wildcard record in the node's own domain would answer. (glibc tries one after the
+other; musl does too, and gives up at the first failure.)
 
 Three kinds of names are not in the DNS under the root, and stay as they are: literals, names without a dot
-(`localhost`, a Service of the same namespace), and what /etc/hosts names (a pod's hostAliases): the C library does not
-find it there with a dot behind it. A name that the root does not know is then asked for with the search domains:
+(`localhost`, a Service of the same namespace), and names in /etc/hosts (a pod's hostAliases), where the C library does
+not find them with a dot at the end. A name that the root does not know is looked up with the search domains then:
 `relay.mail.svc`.
+
+One address is tried at a time, for a few seconds. Racing them (RFC 8305) would win a second or two of a first
+connection, and cost connections that are opened and dropped at a host that counts them.
 """
 
 import asyncio
@@ -25,13 +28,15 @@ from o365mailer_sidecar.timeouts import Timeouts
 HOSTS: Final = Path("/etc/hosts")
 
 UNKNOWN: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
-"""The name servers answered, and there is no such name or no address of it; anything else is their outage."""
+"""The name servers answered that the name, or an address of it, does not exist. Anything else is their outage."""
+
+NO_ANSWER: Final = "no answer in time"
 
 LITERAL: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class Endpoint(NamedTuple):
-    """An address family, and an address with its port as the socket module has it."""
+    """An address family, and an address with its port in the socket module's form."""
 
     family: int
     address: tuple[Any, ...]
@@ -47,14 +52,14 @@ async def system_lookup(name: str, port: int) -> list[Endpoint]:
 
 
 class Resolver:
-    """Looks a name up once for all who ask meanwhile: while name servers are silent each look-up occupies a thread."""
+    """Shares one look-up between callers: while name servers are silent, each look-up holds a thread."""
 
     def __init__(self, *, lookup: Lookup = system_lookup, hosts: Path = HOSTS) -> None:
         self.lookup, self.hosts = lookup, hosts
         self.running: dict[tuple[str, int], asyncio.Task[list[Endpoint]]] = {}
 
     async def endpoints(self, host: str, port: int, *, timeout: float) -> list[Endpoint]:
-        """All of them, IPv6 and IPv4 in turn. Raises TimeoutError after so many seconds, or socket.gaierror."""
+        """All addresses, IPv6 and IPv4 in turn. Raises TimeoutError after `timeout` seconds, or socket.gaierror."""
         task = self.running.get((host, port))
         if not task:
             task = self.running[host, port] = asyncio.ensure_future(self._resolved(host, port))
@@ -65,7 +70,7 @@ class Resolver:
     def _forget(self, host: str, port: int, done: asyncio.Task[list[Endpoint]]) -> None:
         del self.running[host, port]
         if not done.cancelled():
-            done.exception()  # seen, should nobody have waited for it
+            done.exception()  # read, or asyncio would report it if no caller has waited
 
     async def _resolved(self, host: str, port: int) -> list[Endpoint]:
         if _literal(host) or "." not in host or self._in_hosts(host):
@@ -86,7 +91,7 @@ class Resolver:
 
 
 def _literal(host: str) -> bool:
-    """Whether this is an address already."""
+    """Whether the host is an address already."""
     try:
         socket.getaddrinfo(host, 0, flags=LITERAL)
     except (OSError, UnicodeError):
@@ -95,25 +100,15 @@ def _literal(host: str) -> bool:
 
 
 def interleaved(found: Iterable[Endpoint]) -> list[Endpoint]:
-    """The families in turn, the first one's first (RFC 8305 §4), so that a dead one costs one wait, not all of them."""
+    """The families in turn, the first one's first (RFC 8305 §4): a dead family then costs one wait, not all of them."""
     by_family: dict[int, list[Endpoint]] = {}
     for endpoint in dict.fromkeys(found):
         by_family.setdefault(endpoint.family, []).append(endpoint)
     return [endpoint for endpoint in chain.from_iterable(zip_longest(*by_family.values())) if endpoint]
 
 
-# --- dialer --------------------
-# TCP to the submission host: its addresses one after the other, the last good one first.
-#
-# One attempt at a time, a few seconds each. Racing them (RFC 8305) would win a second or two of a first connection,
-# and cost connections that are opened and dropped at a host that counts them.
-
-
-NO_ANSWER: Final = "no answer in time"
-
-
 class Dialer:
-    """Remembers which address worked last, and which did not since."""
+    """Knows which address worked last, and which have failed since."""
 
     def __init__(self, resolver: Resolver | None = None) -> None:
         self.resolver = resolver or Resolver()
@@ -121,7 +116,7 @@ class Dialer:
         self.failed: set[Endpoint] = set()
 
     async def dial(self, host: str, port: int, *, timeouts: Timeouts) -> tuple[socket.socket, Endpoint]:
-        """A connected socket, and with whom. Raises Away, whose text names host, port and every cause."""
+        """A connected socket and its address. Raises Away, whose text names host, port and every cause."""
         try:
             endpoints = await self.resolver.endpoints(host, port, timeout=timeouts.resolve)
         except (OSError, UnicodeError) as error:
@@ -129,7 +124,7 @@ class Dialer:
         causes: set[str] = set()
         try:
             async with asyncio.timeout(timeouts.all_addresses):
-                for endpoint in self._ordered(endpoints):
+                for endpoint in sorted(endpoints, key=lambda one: (one in self.failed, one != self.good)):
                     try:
                         async with asyncio.timeout(timeouts.connect):
                             return await _connected(endpoint), endpoint
@@ -141,15 +136,12 @@ class Dialer:
         raise Away(f"{host}:{port}: {', '.join(sorted(causes)) or 'no address'}")
 
     def worked(self, endpoint: Endpoint, well: bool) -> None:
-        """What became of a connection: the one that got through its greeting, TLS and AUTH is the one to try first."""
+        """Note what became of a connection. The address that got through greeting, TLS and AUTH is tried first."""
         if well:
             self.good = endpoint
             self.failed.clear()
         else:
             self.failed.add(endpoint)
-
-    def _ordered(self, endpoints: list[Endpoint]) -> list[Endpoint]:
-        return sorted(endpoints, key=lambda endpoint: (endpoint in self.failed, endpoint != self.good))
 
 
 async def _connected(endpoint: Endpoint) -> socket.socket:
@@ -165,7 +157,7 @@ async def _connected(endpoint: Endpoint) -> socket.socket:
 
 
 def _cause(error: Exception) -> str:
-    """The system's words; asyncio's own name the address, and differ with the number of them."""
+    """The system's words. Those of asyncio name the addresses, so that the text would change with their number."""
     if isinstance(error, socket.gaierror):
         return error.strerror or "the name cannot be looked up"
     if isinstance(error, OSError) and error.errno:
