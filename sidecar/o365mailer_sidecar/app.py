@@ -18,6 +18,7 @@ from o365mailer_sidecar.context import Clock, Context
 from o365mailer_sidecar.errors import CannotListen, NotReady
 from o365mailer_sidecar.mailer import MailerDirectory
 from o365mailer_sidecar.relay import Relay
+from o365mailer_sidecar.smtp.server import SmtpServer
 from o365mailer_sidecar.smtp.session import Session
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
@@ -46,7 +47,6 @@ class Service:
     def __init__(self, options: Options, *, log: EventLog) -> None:
         self.options, self.log = options, log
         self.metrics = Metrics()
-        self.sessions: set[Session] = set()
         self.stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         self.directory = MailerDirectory(options.mailer_dir, now=now, report=log.event, monotonic=loop.time)
@@ -62,6 +62,7 @@ class Service:
         self.queue = self._queue_service(context, options.spool_dir) if options.spool_dir else None
         acceptor = self.queue.acceptor if self.queue else None
         self.relay = Relay(context, self.upstream, scratch=options.scratch_dir, acceptor=acceptor)
+        self.smtp = SmtpServer(handler=self.relay, log=log, queue_id=new_queue_id, now=now, session_limit=SESSION_LIMIT)
         self.reminded_at = -REMIND_EVERY
         self._watch()
 
@@ -78,7 +79,7 @@ class Service:
 
     def _watch(self) -> None:
         watch = self.metrics.watch
-        watch("sessions", lambda: len(self.sessions))
+        watch("sessions", lambda: len(self.smtp.sessions))
         watch("upstream_connections_open", lambda: len(self.upstream.pool))
         watch("upstream_up", lambda: not self.upstream.host.reason)
         watch("mailer_ready", self._ready_to_submit)
@@ -125,20 +126,9 @@ class Service:
             self.log.event("listen_skipped", address=str(address), reason="this machine has no such address")
             return None
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(self._session, sock=bound)
+        server = await loop.create_server(lambda: Session(self.smtp), sock=bound)
         self._say_listening("smtp", bound_address(bound))
         return server
-
-    def _session(self) -> Session:
-        return Session(
-            handler=self.relay,
-            log=self.log,
-            queue_id=new_queue_id,
-            now=now,
-            sessions=self.sessions,
-            session_limit=SESSION_LIMIT,
-            loop=asyncio.get_running_loop(),
-        )
 
     async def _listen_health(self) -> asyncio.Server:
         pages = {
@@ -188,18 +178,14 @@ class Service:
         deadline = loop.time() + self.options.grace
         for server in servers:
             server.close()
-        self.log.event("stopping", sessions=len(self.sessions), messages=len(self.relay.running))
+        self.log.event("stopping", sessions=len(self.smtp.sessions), messages=len(self.relay.running))
         if self.queue:
             self.queue.scheduler.begin_last_round(within=self.options.grace)
-        for session in list(self.sessions):
-            session.stop()
-        if self.sessions:
-            await asyncio.wait({session.over for session in self.sessions}, timeout=self.options.grace)
+        self.smtp.stop()
+        await self.smtp.ended(within=self.options.grace)
         unknown = await self.relay.drain(within=deadline - loop.time())
-        if self.sessions:  # their last reply is on its way
-            await asyncio.wait({session.over for session in self.sessions}, timeout=TIMEOUTS.last_words)
-        for session in list(self.sessions):
-            session.abort()
+        await self.smtp.ended(within=TIMEOUTS.last_words)  # their last reply is on its way
+        self.smtp.abort()
         left = len(await self.queue.end()) if self.queue else 0
         await self.upstream.pool.close()
         self.log.event("stopped", without_verdict=unknown, left_in_spool=left)

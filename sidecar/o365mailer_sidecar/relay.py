@@ -20,7 +20,7 @@ from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.smtp.commands import SessionLimits
+from o365mailer_sidecar.smtp.server import SessionLimits
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.result import Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
@@ -49,20 +49,20 @@ class Relay:
         self.known: tuple[Settings | None, SessionLimits] | None = None
         self.running: dict[asyncio.Task[Result], Attempt] = {}
 
-    def terms(self) -> SessionLimits:
+    def limits(self) -> SessionLimits:
         """What the settings say as they are now, or their defaults while there are none."""
         self.directory.refresh()
         settings = self.directory.settings
         if self.known is None or self.known[0] is not settings:
             limits, delivery = (settings.limits, settings.delivery) if settings else (Limits(), Delivery())
-            terms = SessionLimits(
+            known = SessionLimits(
                 size_limit=byte_count(limits.message_size),
                 line_endings=delivery.line_endings,
                 offer_auth=delivery.offer_auth,
                 policy=policy_of(settings) if settings else None,
                 scratch=self.scratch,
             )
-            self.known = settings, terms
+            self.known = settings, known
         return self.known[1]
 
     def refused(self, envelope: Envelope, reply: Reply, *, size: int, reason: str) -> None:

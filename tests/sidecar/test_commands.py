@@ -80,10 +80,3 @@ def test_what_is_handed_on_never_ends_a_line_or_an_address(argument: bytes) -> N
     assert not any(letter < " " or letter == "\x7f" for letter in text)
     outside_quotes = "".join(sender.address.split('"')[::2]) if "\\" not in sender.address else ""
     assert not set(outside_quotes) & set("<> ")
-
-
-@given(line=st.binary(max_size=60))
-def test_any_line_has_a_verb_or_none(line: bytes) -> None:
-    verb, argument = commands.parse_command(line)
-    assert verb == verb.upper()
-    assert argument in line

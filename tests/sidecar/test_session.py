@@ -13,7 +13,7 @@ from support.sidecar_process import Sidecar, Wire
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.reply import Reply
-from o365mailer_sidecar.smtp.commands import SessionLimits
+from o365mailer_sidecar.smtp.server import SessionLimits, SmtpServer
 from o365mailer_sidecar.smtp.session import TURN, Session
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.timeouts import Timeouts
@@ -26,7 +26,7 @@ class Counter:
         self.taken: list[tuple[Envelope, bytes]] = []
         self.failure = failure
 
-    def terms(self) -> SessionLimits:
+    def limits(self) -> SessionLimits:
         return SessionLimits(size_limit=10_000, line_endings="Normalize")
 
     async def submit(self, message: Message) -> Reply:
@@ -66,19 +66,16 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
     handler, sessions, lines = Counter(failure), set[Session](), list[bytes]()
     log = EventLog(write=lines.append, now=lambda: datetime.now(UTC))
 
-    def session() -> Session:
-        return Session(
-            handler=handler,
-            log=log,
-            queue_id=lambda: "QUEUE",
-            now=lambda: datetime.now(UTC),
-            sessions=sessions,
-            session_limit=10,
-            timeouts=Timeouts(idle=idle_limit, farewell=min(idle_limit, 10)),
-            loop=loop,
-        )
-
-    server = await loop.create_server(session, "127.0.0.1", 0)
+    smtp = SmtpServer(
+        handler=handler,
+        log=log,
+        queue_id=lambda: "QUEUE",
+        now=lambda: datetime.now(UTC),
+        session_limit=10,
+        timeouts=Timeouts(idle=idle_limit, farewell=min(idle_limit, 10)),
+        sessions=sessions,
+    )
+    server = await loop.create_server(lambda: Session(smtp), "127.0.0.1", 0)
     async with server:
         yield Desk(server.sockets[0].getsockname()[1], handler, sessions, lines)
 
@@ -148,7 +145,7 @@ async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_
             await asyncio.wait_for(writer.drain(), 2)
         assert session.transport is not None
         assert session.transport.get_write_buffer_size() < 2**18
-        assert len(session.read_buffer) <= 2**19
+        assert len(session.read_buffer.data) <= 2**19
         answer = await asyncio.wait_for(counter.exchange(b"NOOP\r\n"), 5)
         assert answer.startswith(b"250 2.0.0 OK")
         writer.transport.abort()

@@ -1,89 +1,48 @@
-"""What the app has sent and nobody has read yet.
+"""The bytes that an app has sent and the session has not read yet, and the replies that have not left yet.
 
-asyncio's StreamReader can neither say how much waits nor take octets back, and both matter here: octets behind DATA
-before 354, and commands behind the end of a message.
+Not asyncio's StreamReader: it can neither say how much waits nor take bytes back. The session needs both, for bytes
+that come after DATA before its 354, and for commands that come after the end of a message.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 HIGH_WATER: Final = 2**18
-"""Octets at which the app is made to wait (TCP's own flow control)."""
-
+"""Bytes at which the app is made to wait (TCP's own flow control)."""
 
 CHUNK: Final = 2**16
-"""Octets taken at once: whoever copies larger ones makes the C library fetch memory from the system, and give it back,
-each time."""
+"""Bytes taken at once: for larger copies the C library fetches memory from the system and gives it back each time."""
 
 
 class ReadBuffer:
-    """Octets in arrival order. One reader at a time."""
+    """Bytes in arrival order. One reader at a time."""
 
-    def __init__(self, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        self.octets = bytearray()
+    __slots__ = ("data", "ended", "paused", "transport", "waiter")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.data = bytearray()
         self.ended = False
+        """Nothing more will arrive."""
         self.paused = False
         self.waiter: asyncio.Future[None] | None = None
-        self.pause, self.resume = pause, resume
-
-    def __len__(self) -> int:
-        return len(self.octets)
-
-    @property
-    def has_line(self) -> bool:
-        """Whether a whole line waits: its reply may leave with the one before."""
-        return b"\n" in self.octets
 
     def feed(self, data: bytes) -> None:
-        """Octets have arrived."""
-        self.octets += data
-        if len(self.octets) > HIGH_WATER and not self.paused:
+        """Bytes have arrived."""
+        self.data += data
+        if len(self.data) > HIGH_WATER and not self.paused:
             self.paused = True
-            self.pause()
-        self._wake()
+            self.transport.pause_reading()
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)
 
     def end(self) -> None:
         """Nothing more will arrive."""
         self.ended = True
-        self._wake()
-
-    async def first(self) -> bytes:
-        """The octet that comes next, left where it is. Raises EOFError."""
-        while not self.octets:
-            await self.more()
-        return bytes(self.octets[:1])
-
-    async def line(self, *, limit: int) -> bytes:
-        """Up to and including the next LF, or the first `limit` octets when there is no LF in them.
-
-        Raises EOFError.
-        """
-        looked = 0
-        while (end := self.octets.find(b"\n", looked, limit)) < 0 and len(self.octets) < limit:
-            looked = len(self.octets)
-            await self.more()
-        return self._take(end + 1 if end >= 0 else limit)
-
-    async def chunk(self) -> bytes:
-        """What is there, at least one octet and at most `CHUNK`. Raises EOFError."""
-        await self.first()
-        return self._take(min(len(self.octets), CHUNK))
-
-    def put_back(self, octets: bytes) -> None:
-        """Octets that were read too far."""
-        self.octets[:0] = octets
-
-    def _take(self, count: int) -> bytes:
-        taken = bytes(self.octets if count == len(self.octets) else self.octets[:count])
-        del self.octets[:count]
-        if self.paused and len(self.octets) <= HIGH_WATER // 2:
-            self.paused = False
-            self.resume()
-        return taken
+        self.feed(b"")
 
     async def more(self) -> None:
-        """Wait for octets. Raises EOFError when none will come."""
+        """Wait for bytes. Raises EOFError when none will come."""
         if self.ended:
             raise EOFError
         self.waiter = asyncio.get_running_loop().create_future()
@@ -92,35 +51,56 @@ class ReadBuffer:
         finally:
             self.waiter = None
 
-    def _wake(self) -> None:
-        if self.waiter and not self.waiter.done():
-            self.waiter.set_result(None)
+    async def line(self, *, limit: int) -> bytes:
+        """Up to and including the next LF, or the first `limit` bytes when there is no LF in them.
 
+        Raises EOFError.
+        """
+        searched = 0
+        while (end := self.data.find(b"\n", searched, limit)) < 0 and len(self.data) < limit:
+            searched = len(self.data)
+            await self.more()
+        return self._take(end + 1 if end >= 0 else limit)
 
-# --- outbox --------------------
-# What an app is answered: the replies to commands that came together leave together (RFC 2920 §3.2).
+    async def chunk(self) -> bytes:
+        """What has arrived, at least one byte and at most `CHUNK`. Raises EOFError."""
+        while not self.data:
+            await self.more()
+        return self._take(min(len(self.data), CHUNK))
+
+    def put_back(self, data: bytes) -> None:
+        """Bytes that were read too far."""
+        self.data[:0] = data
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self.data if count == len(self.data) else self.data[:count])
+        del self.data[:count]
+        if self.paused and len(self.data) <= HIGH_WATER // 2:
+            self.paused = False
+            self.transport.resume_reading()
+        return taken
 
 
 class WriteBuffer:
-    """Octets for the app, in order. One writer at a time."""
+    """Replies in order. Those to commands that came together leave together (RFC 2920 §3.2). One writer at a time."""
+
+    __slots__ = ("pending", "resumed", "transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.pending: list[bytes] = []
+        """Leaves with the next `flush`."""
         self.resumed: asyncio.Future[None] | None = None
-
-    def put(self, octets: bytes) -> None:
-        """Keep for the next `flush`."""
-        self.pending.append(octets)
+        """Done when the app reads again; None while it reads."""
 
     def flush(self) -> None:
-        """Everything that is kept leaves, in one write."""
+        """Send all that is pending in one write."""
         if self.pending and not self.transport.is_closing():
             self.transport.write(self.pending[0] if len(self.pending) == 1 else b"".join(self.pending))
         self.pending.clear()
 
     async def drain(self) -> None:
-        """Flush, and wait while the app does not read. Raises EOFError when it is gone."""
+        """Flush, and wait while the app does not read. Raises EOFError when it has gone."""
         self.flush()
         while self.resumed:
             await self.resumed
@@ -132,12 +112,12 @@ class WriteBuffer:
         self.resumed = self.resumed or asyncio.get_running_loop().create_future()
 
     def resume(self) -> None:
-        """It does again, or it is gone."""
+        """The app reads again, or has gone."""
         resumed, self.resumed = self.resumed, None
         if resumed and not resumed.done():
             resumed.set_result(None)
 
     def close(self) -> None:
-        """Flush, and close behind it."""
+        """Flush, and close the connection after that."""
         self.flush()
         self.transport.close()
