@@ -1,10 +1,12 @@
-"""The port between the app's side and Exchange's: who is told what, and when.
+"""What an app is told about its message, and when.
 
-250 only after Exchange's 250. The app waits `confirmWithin` for it; then a message whose end of data is not out yet is
-withdrawn (451, and it will never arrive), and one that is out is waited for (RFC 1047: a 451 now could mean two mails).
+It gets 250 only after Exchange's 250. The app waits `confirmWithin` for it. Then a message whose end of data has not
+left is withdrawn (451, and it will never arrive), and one that has left is waited for (RFC 1047: a 451 now could mean
+two mails).
 
-With a spool there is a second way to a 250: the message is on our disk. It is taken when Exchange is known to be away,
-when it defers, when `confirmWithin` is over, and before a body leaves for only some of its recipients.
+With a spool there is a second way to a 250: the message is on the relay's disk. It is stored there when Exchange is
+known to be away, when Exchange defers it, when `confirmWithin` is over, and before a body leaves for only some of its
+recipients.
 """
 
 import asyncio
@@ -29,11 +31,11 @@ if TYPE_CHECKING:  # without a spool its modules stay on disk: half a MiB
     from o365mailer_sidecar.queue.accept import AppReply, PendingMessage, QueueAcceptor
 
 NOTHING: Final = Reply(0, "", "")
-"""The reply of a message that nobody has judged."""
+"""The reply of a message that has no verdict."""
 
 
 class Relay:
-    """Takes messages from sessions (`dialogue.MessageHandler`)."""
+    """Takes messages from sessions (`smtp.commands.MessageHandler`)."""
 
     def __init__(
         self,
@@ -74,67 +76,61 @@ class Relay:
         self.audit.ended(envelope, outcome="dropped", reply=NOTHING, size=0, seconds=0.0)
 
     async def submit(self, message: Message) -> Reply:
-        """The reply for the app. When cancelled, the app has gone: nothing sent yet is sent any more."""
+        """The reply for the app. When cancelled, the app has gone: nothing is sent that has not left yet."""
         attempt = Attempt(began=self.monotonic())
         pending = self.acceptor.pending(message, attempt) if self.acceptor else None
-        told = await self._unasked(message, pending) if pending else None
-        reply, reason = told or await self._asked(message, attempt, pending)
+        task = None
+        try:
+            told = await pending.without_asking() if pending else None
+            if not told:
+                attempt.keep = pending.keep if pending else None
+                task = asyncio.ensure_future(result_of(self.upstream, message, attempt, failed=self.log.failure))
+                self.running[task] = attempt
+                task.add_done_callback(self._ran)
+                told = await self._answer(task, attempt, pending)
+        except asyncio.CancelledError:
+            self._gone(message, attempt, task)
+            if pending:
+                pending.let_go()
+            raise
+        reply, reason = told
         if reason:
             self._audit(message, attempt, _word(reply), reply, reason=reason)
         return reply
 
-    async def _unasked(self, message: Message, pending: "PendingMessage") -> "AppReply | None":
-        try:
-            return await pending.without_asking()
-        except asyncio.CancelledError:
-            pending.let_go()
-            self._audit(message, pending.attempt, "dropped", NOTHING)
-            raise
-
-    async def _asked(self, message: Message, attempt: Attempt, pending: "PendingMessage | None") -> "AppReply":
-        attempt.keep = pending.keep if pending else None
-        task = asyncio.ensure_future(result_of(self.upstream, message, attempt, failed=self.log.failure))
-        self.running[task] = attempt
-        task.add_done_callback(self._ran)
-        try:
-            return await self._within(task, attempt, pending)
-        except asyncio.CancelledError:
-            self._gone(message, task, attempt)
-            if pending:
-                pending.let_go()
-            raise
-
-    def _ran(self, task: asyncio.Task[Result]) -> None:
-        # A circle that holds the body, and its file, would wait for the garbage collector.
-        self.running.pop(task).keep = None
-
-    async def _within(
+    async def _answer(
         self, task: asyncio.Task[Result], attempt: Attempt, pending: "PendingMessage | None"
     ) -> "AppReply":
+        """Wait for the attempt, `confirmWithin` at most unless the message is out; what the app is told."""
         settings = self.directory.settings
         limit = (settings.delivery if settings else Delivery()).confirm_within
-        await _done(task, within=seconds(limit))
+        await asyncio.wait({task}, timeout=seconds(limit))
+        if not task.done() and pending and (told := await pending.overdue(task, limit=limit)):
+            return told  # on disk: the attempt that is running decides
+        if not task.done() and attempt.withdraw():
+            task.cancel()
+            return pending.refusal if pending else replies.filled(replies.NOT_CONFIRMED, within=limit), "time"
         if not task.done():
-            if pending and (told := await pending.overdue(task, limit=limit)):
-                return told
-            if not task.done() and attempt.withdraw():
-                task.cancel()
-                late = pending.refusal if pending else replies.filled(replies.NOT_CONFIRMED, within=limit)
-                return late, "time"
-            await asyncio.wait({task})
-        if task.cancelled():
+            await asyncio.wait({task})  # Exchange may have it: a 451 now could mean two mails
+        if task.cancelled():  # the process ends
             if pending and (told := await pending.stopped()):
                 return told
-            stopped = replies.filled(replies.NO_VERDICT, reason="stopping") if attempt.committed else replies.UNFINISHED
-            return stopped, "stopping"
+            words = replies.filled(replies.NO_VERDICT, reason="stopping")
+            return words if attempt.committed else replies.UNFINISHED, "stopping"
         result = task.result()
         if self.acceptor:
             self.acceptor.scheduler.hear(result)
         return await pending.concluded(result) if pending else (result.reply, result.reason)
 
-    def _gone(self, message: Message, task: asyncio.Task[Result], attempt: Attempt) -> None:
-        if attempt.withdraw():
-            task.cancel()
+    def _ran(self, task: asyncio.Task[Result]) -> None:
+        # Breaks the cycle attempt → keep → pending message → attempt, so that the body's file is closed now.
+        self.running.pop(task).keep = None
+
+    def _gone(self, message: Message, attempt: Attempt, task: asyncio.Task[Result] | None) -> None:
+        """The app has gone: it reads no reply; the audit says whether the message was sent."""
+        if attempt.withdraw() or task is None:
+            if task:
+                task.cancel()
             self._audit(message, attempt, "dropped", NOTHING)
             return
 
@@ -168,21 +164,3 @@ class Relay:
 
 def _word(reply: Reply) -> str:
     return Outcome.ACCEPTED.value if reply.code < 300 else "deferred" if reply.code < 500 else "refused"
-
-
-async def _done(task: asyncio.Task[Result], *, within: float) -> None:
-    """`asyncio.wait` for one task and so many seconds, at a third of the cost."""
-    loop = asyncio.get_running_loop()
-    waiter = loop.create_future()
-
-    def wake(_: object = None) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    timer = loop.call_later(within, wake)
-    task.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        timer.cancel()
-        task.remove_done_callback(wake)
