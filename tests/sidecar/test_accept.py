@@ -92,7 +92,7 @@ class Exchange:
             self.begun[envelope.queue_id] += 1
             if self.throw((0.1, True), (1.0, False)):
                 raise Blocked(AWAY, Reply(451, "4.4.1", "away"), until=0.0)
-            attempt.underway = True
+            attempt.begin()
             await self.pause()
             replies = tuple(self.throw((0.12, LATER), (0.08, NEVER), (1.0, OK)) for _ in envelope.recipients)
             taken = [to.address for to, reply in zip(envelope.recipients, replies, strict=True) if reply is OK]

@@ -3,7 +3,7 @@
 import pytest
 
 from o365mailer_sidecar.errors import Blocked, Withdrawn
-from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.attempt import Attempt, Stage
 from o365mailer_sidecar.upstream.blocks import AWAY, TOKEN_REFUSED, HostBackoff, TokenBackoff
 
 
@@ -58,12 +58,30 @@ def test_a_mailbox_that_refuses_one_token_after_the_other_is_asked_ever_more_sel
 
 
 def test_a_message_is_withdrawn_or_committed_never_both() -> None:
-    withdrawn, committed = Attempt(), Attempt()
+    withdrawn, committed = Attempt(Stage.UNDERWAY), Attempt(Stage.UNDERWAY)
     withdrawn.begin_body()
     assert withdrawn.withdraw()
     with pytest.raises(Withdrawn):
         withdrawn.commit()
     assert not withdrawn.committed
+    committed.begin_body()
     committed.commit()
     assert not committed.withdraw()
     assert not committed.withdrawn
+
+
+def test_a_message_that_exchange_hands_back_waits_again_unless_its_app_has_gone() -> None:
+    again, last = Attempt(), Attempt()
+    for attempt in (again, last):
+        attempt.begin()
+        attempt.begin_body()
+        attempt.commit()
+    assert not last.withdraw()
+    again.returned()
+    last.returned()
+    assert (again.stage, last.stage) == (Stage.WAITING, Stage.WITHDRAWN)
+    again.begin()
+    with pytest.raises(Withdrawn):
+        last.begin()
+    with pytest.raises(RuntimeError, match="is underway, and cannot be committed"):
+        again.commit()

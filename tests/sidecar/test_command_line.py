@@ -26,7 +26,7 @@ from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.smtp.connection import Connection
 from o365mailer_sidecar.smtp.protocol import SmtpProtocol, line
 from o365mailer_sidecar.spool.entry import header_line
-from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.attempt import Attempt, Stage
 
 CONTROLS = [*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0))]
 HOSTILE = {
@@ -111,7 +111,7 @@ async def offer(connection: Connection, envelope: Envelope) -> None:
     """One message, which is taken."""
     message = outgoing(Envelope(queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=()))
     message.envelope = envelope  # whatever policy would say of it
-    answers = await connection.transact(message, Attempt())
+    answers = await connection.transact(message, Attempt(Stage.UNDERWAY))
     assert answers.final
     assert answers.final.code == 250
 

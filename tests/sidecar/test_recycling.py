@@ -20,7 +20,7 @@ from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.mailer import Mailer, Token
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.smtp.connection import Connection
-from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.attempt import Attempt, Stage
 from o365mailer_sidecar.upstream.fair_share import FairShare
 from o365mailer_sidecar.upstream.pool import Pool
 
@@ -70,7 +70,7 @@ async def lent(pool: Pool, mailer: Mailer, *, fresh: bool = False) -> AsyncItera
 
 async def transact(connection: Connection) -> None:
     """A message."""
-    assert (await connection.transact(outgoing(ENVELOPE), Attempt())).final
+    assert (await connection.transact(outgoing(ENVELOPE), Attempt(Stage.UNDERWAY))).final
 
 
 async def connections(messages: int, *, expires_in: float = 3600.0, **limits: Any) -> list[int]:

@@ -26,7 +26,7 @@ from o365mailer_sidecar.smtp.connection import Connection
 from o365mailer_sidecar.smtp.transaction import Answers
 from o365mailer_sidecar.telemetry.health import Health
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
-from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.attempt import Attempt, Stage
 
 SHORT, LONG = 0.2, 600.0
 GUARD = 20.0
@@ -101,7 +101,7 @@ async def offer(connection: Connection, content: bytes = b"Subject: x\r\n\r\n", 
     """One message."""
     to = tuple(Recipient(address=f"{number}@example.com") for number in range(recipients))
     envelope = Envelope(queue_id="1", sender=Sender(address="noreply@contoso.com"), recipients=to)
-    return await connection.transact(outgoing(envelope, content), Attempt())
+    return await connection.transact(outgoing(envelope, content), Attempt(Stage.UNDERWAY))
 
 
 @pytest.mark.promise("exchange-connection")

@@ -19,7 +19,7 @@ from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.attempt import Attempt, Stage
 from o365mailer_sidecar.upstream.blocks import TOKEN_REFUSED
 from o365mailer_sidecar.upstream.result import Result
 from o365mailer_sidecar.upstream.submit import Upstream
@@ -145,11 +145,11 @@ class PendingMessage:
             return None
         if task.done():
             return None
-        if not self.attempt.underway and self.attempt.withdraw():
+        if self.attempt.stage is Stage.WAITING and self.attempt.withdraw():
             task.cancel()
             self.acceptor.scheduler.take(stored)
         else:
-            self.attempt.overdue = True
+            self.attempt.last = True
             task.add_done_callback(self._ended_late)
         return self._queued(f"no verdict within {limit}")
 

@@ -22,7 +22,7 @@ from o365mailer_sidecar.queue.finish import Finisher
 from o365mailer_sidecar.queue.mailbox_health import MailboxHealth
 from o365mailer_sidecar.spool.entry import QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
-from o365mailer_sidecar.upstream.attempt import Attempt
+from o365mailer_sidecar.upstream.attempt import Attempt, Stage
 from o365mailer_sidecar.upstream.blocks import NOT_ASKED
 from o365mailer_sidecar.upstream.result import DAMAGED, Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
@@ -188,7 +188,7 @@ class Scheduler:
         try:
             attempt.began = self.clock.monotonic()
             result = await result_of(self.upstream, message, attempt, failed=self.log.failure)
-            attempt.over = True
+            attempt.settle()
             self.hopeless = not self.health.learn(result) and self.last_round is not None
             self.log.event(
                 "attempt",
@@ -260,7 +260,7 @@ class Scheduler:
                 await self.over.wait()
         self.ended = True
         for task, (_, attempt) in list(self.running.items()):
-            if not attempt.over:
+            if attempt.stage is not Stage.SETTLED:
                 attempt.withdraw()
                 task.cancel()
         if self.running:

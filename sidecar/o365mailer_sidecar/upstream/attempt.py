@@ -1,70 +1,116 @@
-"""How far one message has come, shared by who sends it and who waits for it.
+"""How far one message has come, shared by the code that sends it and the code that waits for it.
 
-Both run on one event loop, so a flag that is set is seen: a message is either withdrawn or committed, never both.
+Both run on one event loop, so a stage that is set is seen: a message is either withdrawn or committed, never both.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum
+from typing import Final
 
 from o365mailer_sidecar.errors import Withdrawn
 
 
+class Stage(Enum):
+    """Of one attempt."""
+
+    WAITING = "waiting"
+    """For its moment, or for a connection."""
+    UNDERWAY = "underway"
+    """It has a connection."""
+    SENDING = "sending"
+    """The first byte of the body has left."""
+    COMMITTED = "committed"
+    """The end of data has left: from now on Exchange may have the message."""
+    SETTLED = "settled"
+    """The queue has its result, and only has to write it down."""
+    WITHDRAWN = "withdrawn"
+    """It is not sent, and never will be by this attempt."""
+
+
+ALLOWED: Final = {
+    Stage.WAITING: {Stage.UNDERWAY, Stage.SETTLED, Stage.WITHDRAWN},
+    Stage.UNDERWAY: {Stage.UNDERWAY, Stage.SENDING, Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN},
+    Stage.SENDING: {Stage.COMMITTED, Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN},
+    Stage.COMMITTED: {Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN},
+    Stage.SETTLED: set[Stage](),
+    Stage.WITHDRAWN: {Stage.SETTLED, Stage.WITHDRAWN},
+}
+"""Exchange can hand a message back (432): then it waits again, or is withdrawn, from any stage. UNDERWAY follows itself
+when a connection turns out to be dead and another is taken."""
+
+
 @dataclass(slots=True)
 class Attempt:
-    """Not committed: Exchange cannot have the message. Committed: it may."""
+    """One try to deliver one message."""
 
-    begun: bool = False
-    committed: bool = False
-    withdrawn: bool = False
-    underway: bool = False
-    """It has a connection, and talks to Exchange."""
-    overdue: bool = False
-    """Nobody waits for it any more, and it is out: should it come back, it is withdrawn."""
-    over: bool = False
-    """Its verdict is known: what is left is to write it down."""
+    stage: Stage = Stage.WAITING
+    last: bool = False
+    """Whether the message is to be withdrawn if Exchange hands it back: the app does not wait for it any more."""
     keep: Callable[[], Awaitable[bool]] | None = None
     """Puts the message on disk, and says whether it is there; None: there is no spool."""
-    divided: bool = False
-    """Some of its recipients were not taken, and it may go to the others."""
     paced: bool = False
-    """It has its moment by the mailer's pace already (`Upstream.begin_spooled`)."""
+    """Whether it has had its moment by `limits.messagesPerMinute`."""
     began: float = 0.0
-    """When it began, a time of the event loop."""
+    """A time of the event loop."""
     upstream: float = 0.0
     """Seconds that Exchange had a part in."""
 
-    async def divide(self) -> bool:
-        """Not all recipients were taken: whether the message may go to those who were.
+    @property
+    def sending(self) -> bool:
+        """Whether a byte of the body has left."""
+        return self.stage in (Stage.SENDING, Stage.COMMITTED)
 
-        Only when it is on disk: else a crash behind the last octet would leave the others with nobody.
+    @property
+    def committed(self) -> bool:
+        """Whether Exchange may have the message."""
+        return self.stage is Stage.COMMITTED
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it will not be sent."""
+        return self.stage is Stage.WITHDRAWN
+
+    async def divide(self) -> bool:
+        """Exchange does not accept all recipients: whether the message may go to those that it accepts.
+
+        Only if it is on disk: without that, the others would have lost it after a crash.
         """
-        if self.keep and not self.divided:
-            self.divided = await self.keep()
-        return self.divided
+        return self.keep is not None and await self.keep()
+
+    def begin(self) -> None:
+        """It has a connection. Raises Withdrawn."""
+        self._advance(Stage.UNDERWAY)
 
     def begin_body(self) -> None:
-        """The first octet leaves now."""
-        self._check()
-        self.begun = True
+        """The first byte of the body leaves now. Raises Withdrawn."""
+        self._advance(Stage.SENDING)
 
     def commit(self) -> None:
-        """The end of data leaves now."""
-        self._check()
-        self.committed = True
+        """The end of data leaves now. Raises Withdrawn."""
+        self._advance(Stage.COMMITTED)
 
-    def refused(self) -> None:
-        """Exchange has said that it did not take what was on its way: the message is ours again."""
-        self.begun = self.committed = self.underway = False
-        self.withdrawn = self.overdue
+    def returned(self) -> None:
+        """Exchange has said 432: what has left of the message is void, and it waits for another connection."""
+        self._advance(Stage.WITHDRAWN if self.last else Stage.WAITING)
+
+    def settle(self) -> None:
+        """The queue has its result."""
+        self._advance(Stage.SETTLED)
 
     def withdraw(self) -> bool:
-        """Whether the message will not be sent: False when it is out already."""
-        self.overdue = True
-        self.withdrawn = not self.committed
-        return self.withdrawn
+        """Whether the message will not be sent: False if it is out already."""
+        self.last = True
+        if self.stage in (Stage.COMMITTED, Stage.SETTLED):
+            return False
+        self.stage = Stage.WITHDRAWN
+        return True
 
-    def _check(self) -> None:
-        # A cancelled task is not enough: asyncio.wait_for (before 3.12) returns its result, cancellation or not, when
-        # both come at once.
-        if self.withdrawn:
-            raise Withdrawn
+    def _advance(self, stage: Stage) -> None:
+        if stage not in ALLOWED[self.stage]:
+            # To cancel the task is not enough: asyncio.wait_for (before 3.12) returns its result, cancellation or not,
+            # when both come at once.
+            if self.withdrawn:
+                raise Withdrawn
+            raise RuntimeError(f"an attempt is {self.stage.value}, and cannot be {stage.value}")
+        self.stage = stage

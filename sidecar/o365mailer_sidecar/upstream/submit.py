@@ -120,7 +120,7 @@ class Upstream:
                 continue
             if submitted[1].decisive.outcome is not Outcome.THROTTLED:
                 return submitted
-            attempt.refused()
+            attempt.returned()
             if attempt.withdrawn or self._gives_up(began, tries):
                 return submitted
 
@@ -157,10 +157,10 @@ class Upstream:
             reused = connection.messages > 0
             verdicts = await self._over(connection, applied, attempt)
             # 421 on a connection that was idle is the host's right, and no verdict (RFC 5321 §3.8).
-            if attempt.begun or not (reused and verdicts.decisive.reply.code == CLOSING):
+            if attempt.sending or not (reused and verdicts.decisive.reply.code == CLOSING):
                 return applied.envelope, verdicts
         except Lost:
-            if not reused or attempt.begun:
+            if not reused or attempt.sending:
                 raise
         if attempt.withdrawn:
             raise Withdrawn
@@ -169,9 +169,9 @@ class Upstream:
 
     async def _over(self, connection: Connection, message: Applied, attempt: Attempt) -> Verdicts:
         """Over this connection of the pool, which gets it back."""
-        attempt.underway, began = True, self.clock.monotonic()
-        cooldown, probe = self.guard.cooldown, False
+        began, cooldown, probe = self.clock.monotonic(), self.guard.cooldown, False
         try:
+            attempt.begin()
             self.guard.check(message)  # again: the message may have waited for its connection
             probe = cooldown.begin_probe()
             answers = await connection.transact(Outgoing(message), attempt)
