@@ -22,7 +22,7 @@ test: .venv/.dev ## run everything that this machine can run, and name what it c
 test-fast: .venv/.dev ## run the tests that start no process (1 minute)
 	$(BIN)/python -m pytest -q -m fast
 
-check: .venv/.dev ## linters, types, architecture, promises, words, generated pages and links (1 minute)
+check: .venv/.dev ## run linters, types, architecture, promises, words, generated pages and links (1 minute)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -37,16 +37,16 @@ fmt: .venv/.dev ## fix what ruff can fix, and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-apps: .venv/.dev ## run the programs that apps send with once more, and write docs/apps.md (4 minutes)
+apps: .venv/.dev ## run the programs that apps send with, and write docs/apps.md (4 minutes)
 	$(APPS)
 
-soak: .venv/.dev ## what is random, from a new seed (SEED=n repeats one); kill the relay 1,000 times under load (KILLS=n)
+soak: .venv/.dev ## run the random tests from a new seed (SEED=n repeats one); kill the relay 1,000 times under load (KILLS=n)
 	O365MAILER_SEED=$(or $(SEED),random) O365MAILER_SOAK_KILLS=$(or $(KILLS),1000) $(BIN)/python -m pytest -q $(RANDOM_TESTS)
 
-mutants: .venv/.dev ## break the code in named ways; each must turn a named test red
+mutants: .venv/.dev ## break the code in named ways; each must make a named test fail
 	O365MAILER_MUTANTS=all $(BIN)/python -m pytest tests/mutations
 
-fuzz: .venv/.dev ## the tests of hostile input with fifty times the examples, at random (15 minutes)
+fuzz: .venv/.dev ## run the tests of hostile input with fifty times the examples, at random (15 minutes)
 	O365MAILER_PROFILE=fuzz $(BIN)/python -m pytest -q tests/sidecar/test_hostile_*.py
 
 setup-node: .venv/.dev ## install what a real node and the tests' programs need (root, Debian)
@@ -58,19 +58,19 @@ build: .venv/.dev ## build all that the tests need and keep it outside the tree 
 images: .venv/.dev ## build the images with docker, podman or buildah
 	@$(RIG) images
 
-cluster: .venv/.dev ## a real cluster on this machine with everything installed, to try out
+cluster: .venv/.dev ## start a real cluster on this machine with everything installed
 	@$(RIG) try
 
-cluster-down: .venv/.dev ## remove every trace of it
+cluster-down: .venv/.dev ## remove that cluster
 	@$(RIG) down
 
 bench: .venv/.dev ## measure the relay and its rivals, and write docs/benchmarks.md (12 minutes)
 	$(BIN)/python -m benchmarks
 
-lock: .venv/.dev ## resolve the dependencies anew into locks/
+lock: .venv/.dev ## resolve the dependencies again into locks/
 	PATH=$(CURDIR)/$(BIN):$$PATH locks/lock
 
-clean: ## remove what these verbs made here (the cache outside the tree stays)
+clean: ## remove what these commands made here (the cache outside the tree stays)
 	rm -rf .venv build dist .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 .venv/.%: locks/%.txt pyproject.toml
