@@ -59,6 +59,8 @@ own, user and system, of all its threads. The host is a simple TLS server (`benc
   connections*, each message has a connection of its own between app and relay; those to the host are kept.
 - Time added: from the app's MAIL to its 250, without the {delay:g} s that the host takes. {timed} messages, about
   five per second. The relay is otherwise idle and its connection is open.
+- One mail: what a profile function counts from the reply to the second mail of a session to the reply to the third
+  (`benchmarks/calls.py`). These figures are the same on every machine; they tell how much there is to read.
 - 1 MiB bodies: {large} per round.
 - Hostile headers: 99 messages of up to 256 KiB each, most of it one field or many fields
   (`benchmarks/rows/hostile.py`). All send their last line at once, with `senders.onMismatch: Rewrite`.

@@ -171,6 +171,12 @@ LINES: Final = (
     Line(words="wake-ups per second, idle", measure="wake-ups a second", rival=PLAIN, bound=2, digits=2),
     Line(words="start until listening (ms)", measure="start until listening (ms)", rival=PLAIN, bound=150),
     Line(
+        words="one small mail on a warm connection: functions of the sidecar", measure="one mail: functions", bound=100
+    ),
+    Line(words="one small mail on a warm connection: modules of the sidecar", measure="one mail: modules", bound=20),
+    Line(words="one small mail on a warm connection: calls of these functions", measure="one mail: calls"),
+    Line(words="one small mail on a warm connection: nested calls, at most", measure="one mail: depth"),
+    Line(
         words="to disk, 1 client: messages per second",
         measure="to disk, 1 at once: messages a second",
         rival="postfix",
