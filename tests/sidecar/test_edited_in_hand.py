@@ -111,7 +111,7 @@ def test_a_message_of_the_spool_is_set_aside_and_nobody_is_served_twice(
             sidecar.event("spool_damaged", queue_id=queue_id)
             eventually(lambda: sidecar.metric("o365mailer_spool_messages") == 0)
             repaired(host, sidecar, tmp_path, queue_id)
-        assert sidecar.events("courier_failed") == sidecar.events("library_message") == []
+        assert sidecar.events("scheduler_failed") == sidecar.events("library_message") == []
     assert host.served == ["a@example.com", "b@example.com"]
 
 

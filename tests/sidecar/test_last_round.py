@@ -31,4 +31,4 @@ def test_no_message_begins_when_the_grace_is_over(
     with spooling(directory, tmp_path, stays=True, prefix=SLOW, arguments=("--grace", "1s")) as sidecar:
         emulator.messages(atleast=1, wait=30)
     assert sidecar.event("stopped")["left_in_spool"] >= 5, "the end of the first takes seconds to be written down"
-    assert sidecar.events("courier_failed") == []
+    assert sidecar.events("scheduler_failed") == []

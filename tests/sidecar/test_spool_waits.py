@@ -49,11 +49,11 @@ def test_dead_letters_that_are_kept_for_ever_hold_nothing_up(
     with spooling(directory, tmp_path, stays=True) as sidecar:
         for _ in range(60):
             submit(sidecar)
-        assert sidecar.events("backlog_failed") == []
+        assert sidecar.events("queue_failed") == []
     directory.write_for(emulator, delivery={"spool": {"keepDead": "99999999h"}})
     with spooling(directory, tmp_path) as sidecar:
         assert sidecar.event("spool_recovered", within=3)["messages"] == 60
-        assert sidecar.events("backlog_failed") == []
+        assert sidecar.events("queue_failed") == []
 
 
 @pytest.mark.promise("spool-retries")
@@ -71,4 +71,4 @@ def test_a_line_that_a_person_wrote_without_a_time_zone_holds_up_no_message(
         emulator.messages(atleast=2, wait=20)
         for queue_id in waits:
             assert sidecar.event("message", queue_id=queue_id)["outcome"] == "accepted"
-        assert sidecar.events("backlog_failed") == []
+        assert sidecar.events("queue_failed") == []

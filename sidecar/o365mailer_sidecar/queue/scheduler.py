@@ -166,7 +166,7 @@ class Scheduler:
     def _delivered(self, task: asyncio.Task[None]) -> None:
         stored, _ = self.running.pop(task)
         if not task.cancelled() and (error := task.exception()):
-            self.log.failure("courier_failed", error)
+            self.log.failure("scheduler_failed", error)
             self.take(stored, after=retry.LONGEST)
         self.wake()
 
@@ -222,7 +222,7 @@ class Scheduler:
         except Damaged:
             raise
         except Exception as error:  # noqa: BLE001  # a defect of ours must not strand a message
-            self.log.failure("courier_failed", error)
+            self.log.failure("scheduler_failed", error)
             self.take(stored, after=retry.LONGEST)
             return
         finally:  # not before: until the result is written down, SIGHUP must not have the message sent again

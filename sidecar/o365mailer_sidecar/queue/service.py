@@ -85,7 +85,7 @@ class QueueService:
             try:
                 return await work()
             except Exception as error:  # noqa: BLE001
-                self.log.failure("backlog_failed", error)
+                self.log.failure("queue_failed", error)
             await asyncio.sleep(PAUSE)
 
     def look(self) -> None:
