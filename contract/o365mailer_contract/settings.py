@@ -72,7 +72,7 @@ class Spool(Part, frozen=True):
     max_messages: Annotated[int, msgspec.Meta(ge=1)] = 20_000
     """The most queued messages. The next one gets 452. Each takes some hundred bytes of memory."""
     keep_dead: Duration = "168h"
-    """How long the relay keeps a failed message."""
+    """How long the relay keeps a dead letter."""
 
 
 class Delivery(Part, frozen=True):

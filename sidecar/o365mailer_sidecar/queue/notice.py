@@ -15,7 +15,7 @@ from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import NEVER
 
 SENDER: Final = "sender"
-"""The value of `delivery.notify` that means the failed message's reverse-path."""
+"""The value of `delivery.notify` that means the reverse-path of the message."""
 
 SHOWN: Final = ("Subject", "Message-ID", "To")
 """Headers of the message that a notice repeats."""

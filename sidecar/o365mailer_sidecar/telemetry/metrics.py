@@ -87,7 +87,7 @@ METRICS: Final = (
     Metric("spool_messages", "gauge", "Queued messages in the spool."),
     Metric("spool_bytes", "gauge", "Size of the queued messages."),
     Metric("spool_oldest_age_seconds", "gauge", "Age of the oldest queued message; 0 if there is none."),
-    Metric("spool_dead_messages", "gauge", "Failed messages in the spool."),
+    Metric("spool_dead_messages", "gauge", "Dead letters in the spool."),
     Metric("spool_damaged_messages", "gauge", "Damaged files in the spool."),
 )
 
