@@ -21,7 +21,7 @@ import msal
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.bearer import Token, claims_of, clock_warning, roles_in
 from o365mailer_operator.token.certificate import Certificate
-from o365mailer_operator.token.credential import ClientSecret, Refusal
+from o365mailer_operator.token.credential import ClientSecret, ClientSecrets, Refusal
 from o365mailer_operator.token.errors import (
     ENTRA_ANSWER_INVALID,
     ENTRA_UNREACHABLE,
@@ -83,18 +83,12 @@ class Entra:
                 grant.credential.check_validity(self.clock())
                 check()
                 return await self._ask(grant, grant.credential)
-            return await self._first_taken(grant, grant.credential.secrets, grant.credential.unreadable, check)
+            return await self._first_taken(grant, grant.credential, check)
 
-    async def _first_taken(
-        self,
-        grant: Grant,
-        secrets: tuple[ClientSecret, ...],
-        unreadable: tuple[Refusal, ...],
-        check: Callable[[], None],
-    ) -> Token:
+    async def _first_taken(self, grant: Grant, credential: ClientSecrets, check: Callable[[], None]) -> Token:
         refused: list[EntraRefused] = []
-        refusals = list(unreadable)
-        for secret in secrets:
+        refusals = list(credential.unreadable)
+        for secret in credential.secrets:
             check()
             try:
                 token = await self._ask(grant, secret)
@@ -110,21 +104,16 @@ class Entra:
 
     async def _ask(self, grant: Grant, credential: ClientSecret | Certificate) -> Token:
         asked_at = self.clock()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limit):
                 result = await in_daemon_thread(
                     lambda: _acquire(grant, credential, proxy=self.proxy, timeout=self.timeout), name="entra"
                 )
-        except TimeoutError:
-            late = True
-        else:
-            late = False
-        if late:
-            raise EntraError(
-                ENTRA_UNREACHABLE,
-                f"{grant.endpoints.authority} gave no whole answer within {self.limit:g} s. It is tried again.",
-            )
-        return _token_in(result, asked_at=asked_at, ref=credential.ref)
+            return _token_in(result, asked_at=asked_at, ref=credential.ref)
+        raise EntraError(
+            ENTRA_UNREACHABLE,
+            f"{grant.endpoints.authority} gave no whole answer within {self.limit:g} s. It is tried again.",
+        )
 
 
 async def in_daemon_thread(call: Callable[[], Result], *, name: str) -> Result:
