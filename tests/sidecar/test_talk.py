@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scratch_submission import SECURE_EHLO, Peer, ScratchHost
 from support.sidecar_process import MailerDirectory, Wire, running
+from support.virtual_time import run
 
 from o365mailer_sidecar.errors import Lost
 from o365mailer_sidecar.smtp.protocol import REPLY_LIMIT, Fault, SmtpProtocol
@@ -80,6 +81,24 @@ async def test_nothing_is_said_to_a_host_that_has_spoken_out_of_turn(together: b
     assert protocol.fault is Fault.OUT_OF_TURN
     with pytest.raises(Lost, match=Fault.OUT_OF_TURN.value):
         await protocol.ask(b"EHLO x", timeout=GUARD)
+
+
+@pytest.mark.promise("exchange-connection")
+@pytest.mark.parametrize(("pause", "expected"), [(0.9, [250, 251, 252]), (1.1, [250])])
+def test_each_reply_has_the_time_that_its_command_allows(pause: float, expected: list[int]) -> None:
+    async def host() -> tuple[list[int], Fault | None]:
+        protocol = SmtpProtocol()
+        protocol.owed = 3
+        waiting = asyncio.ensure_future(protocol.hear(timeout=1.0, every=True))
+        await asyncio.sleep(0.5)
+        for code in (250, 251, 252):
+            receive(protocol, b"%d ok\r\n" % code)
+            await asyncio.sleep(pause)
+        codes = [reply.code for reply in await waiting]
+        await asyncio.sleep(10)  # no timer is left behind
+        return codes, protocol.fault
+
+    assert run(host()) == (expected, None if len(expected) == 3 else Fault.SILENT)
 
 
 @given(st.lists(st.sampled_from([b"250", b"-", b" ", b"\r\n", b"\n", b"\r", b"x", b"550", b"\0", b"2"]), max_size=12))

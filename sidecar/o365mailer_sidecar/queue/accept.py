@@ -168,7 +168,7 @@ class PendingMessage:
 
     async def concluded(self, result: Result) -> AppReply:
         """The attempt has ended while the app waits."""
-        if result.outcome in (Outcome.ACCEPTED, Outcome.REFUSED) and not result.fates:
+        if result.outcome in (Outcome.ACCEPTED, Outcome.REFUSED) and not result.recipients:
             if self.storing:
                 await self._remove()
             return result.reply, result.reason
@@ -182,18 +182,18 @@ class PendingMessage:
             await self._settle(result)
         except Damaged as damage:
             return self._set_aside(result, damage)
-        return self._divided(result) if result.fates else self._queued(result.reply.text)
+        return self._divided(result) if result.recipients else self._queued(result.reply.text)
 
     async def _settle(self, result: Result) -> None:
         await self.acceptor.scheduler.settle(await self.take(), self.message, result, self.attempt)
 
     def _set_aside(self, result: Result, damage: Damaged) -> AppReply:
         """The reply after the file was set aside. A 451 would double the message for recipients who have it."""
-        taken = sum(fate.outcome is Outcome.ACCEPTED for fate in result.fates)
+        taken = sum(each.outcome is Outcome.ACCEPTED for each in result.recipients)
         if not taken:
             reply = result.reply if self.attempt.committed else _no_room(StoreFailed(str(damage)))
             return reply, "spool"
-        words = {"taken": taken, "all": len(result.fates), "reason": damage}
+        words = {"taken": taken, "all": len(result.recipients), "reason": damage}
         return replies.filled(replies.SET_ASIDE, **words), NOT_SETTLED
 
     def _queued(self, reason: str) -> AppReply:
@@ -204,16 +204,16 @@ class PendingMessage:
     def _divided(self, result: Result) -> AppReply:
         """One reply for several verdicts (RFC 5321 has one): 250 if a recipient was taken; its text counts the rest."""
         counts = dict.fromkeys(Outcome, 0)
-        for fate in result.fates:
-            counts[fate.outcome] += 1
+        for each in result.recipients:
+            counts[each.outcome] += 1
         taken, refused = counts[Outcome.ACCEPTED], counts[Outcome.REFUSED]
-        queued = len(result.fates) - taken - refused
+        queued = len(result.recipients) - taken - refused
         if queued:
             self.acceptor.audit.count("queued")
-        worst = next(fate for fate in result.fates if fate.outcome is not Outcome.ACCEPTED)
+        worst = next(each for each in result.recipients if each.outcome is not Outcome.ACCEPTED)
         words = shortened(f"{worst.reply.code} {worst.reply.enhanced} {worst.reply.text}")
         reply = replies.DIVIDED if taken else replies.QUEUED_DIVIDED
-        numbers = {"taken": taken, "queued": queued, "refused": refused, "all": len(result.fates)}
+        numbers = {"taken": taken, "queued": queued, "refused": refused, "all": len(result.recipients)}
         return replies.filled(reply, said=words, **numbers), NOT_SETTLED
 
 

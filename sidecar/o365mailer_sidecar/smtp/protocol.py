@@ -131,17 +131,12 @@ class SmtpProtocol(asyncio.BufferedProtocol):
 
     async def _wait(self, timeout: float) -> None:
         self.waiter, self.patience = self.loop.create_future(), timeout
-        self._set_timer()
+        self.timer = self.loop.call_later(timeout, self.fail, Fault.SILENT)
         try:
             await self.waiter
         finally:
-            self._set_timer(on=False)
-            self.waiter = None
-
-    def _set_timer(self, *, on: bool = True) -> None:
-        if self.timer:
             self.timer.cancel()
-        self.timer = self.loop.call_later(self.patience, self.fail, Fault.SILENT) if on else None
+            self.waiter = None
 
     def _wake(self) -> None:
         if self.waiter and not self.waiter.done():
@@ -170,8 +165,9 @@ class SmtpProtocol(asyncio.BufferedProtocol):
                 break
         if not self.owed or self.refused:
             self._wake()
-        elif self.waiter and self.owed < due:
-            self._set_timer()
+        elif self.waiter and self.timer and self.owed < due:  # the next reply has as long as this one had
+            self.timer.cancel()
+            self.timer = self.loop.call_later(self.patience, self.fail, Fault.SILENT)
 
     def _read_line(self) -> bool:
         """Whether there was a whole line."""

@@ -38,8 +38,8 @@ class Verdicts(NamedTuple):
 
     decisive: Verdict
     """The one that decides about the message. If it refuses a recipient, the text of its reply names the address."""
-    recipients: tuple[Verdict, ...]
-    """The one that decides about each recipient of the envelope."""
+    recipients: tuple[Verdict, ...] = ()
+    """The one that decides about each recipient of the envelope; empty: `decisive` does for all."""
 
 
 def classify(reply: Reply) -> Verdict:
@@ -63,11 +63,10 @@ def auth_refusal(reply: Reply) -> TokenRefused | NotAdmitted:
 def classify_all(envelope: Envelope, answers: Answers) -> Verdicts:
     """What the replies to this envelope mean, for the message and for each recipient."""
     if not answers.sender.positive:
-        sender = classify(answers.sender)
-        return Verdicts(sender, (sender,) * len(envelope.recipients))
+        return Verdicts(classify(answers.sender))
     end = _end(answers)
     if end and all(reply.positive for reply in answers.recipients):
-        return Verdicts(end, (end,) * len(envelope.recipients))
+        return Verdicts(end)
     recipients = tuple(
         _of_recipient(reply) if not reply.positive else end or Verdict(Outcome.DEFERRED, WITHHELD, "", reply)
         for reply in answers.recipients

@@ -1,6 +1,6 @@
-"""What one attempt came to: for the message, for each of its recipients, for an app that waits.
+"""The result of one attempt: for the message, for each recipient, and for an app that waits.
 
-The relay asks for an app, the scheduler for the spool.
+Every way in which an attempt can end without a verdict gets its reply and its reason here.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from o365mailer_sidecar.upstream.classify import WITHHELD, Verdicts, accepted, t
 from o365mailer_sidecar.upstream.submit import Upstream
 
 DAMAGED: Final = "damaged"
-"""The reason of a message whose file changed while it was sent: the connection was cut before the end of data."""
+"""The reason if the message's file changed while it was sent. The relay cut the connection before the end of data."""
 
 
 class RecipientVerdict(NamedTuple):
-    """What became of one recipient, by its address in the app's envelope."""
+    """The outcome for one address of the app's envelope."""
 
     address: str
     outcome: Outcome
@@ -32,32 +32,35 @@ class RecipientVerdict(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One attempt's end."""
+    """How one attempt ended."""
 
     reply: Reply
-    """What an app is told that has no spool behind it."""
+    """For the app, unless the message is queued."""
     outcome: Outcome
     reason: str
-    fates: tuple[RecipientVerdict, ...] = ()
-    """Empty: every recipient has the outcome."""
+    """The label in the log and in metrics."""
+    recipients: tuple[RecipientVerdict, ...] = ()
+    """Empty: the outcome is every recipient's."""
     own: bool = True
-    """Whether it speaks of this message. Else of the way, the mailbox or the token: no attempt of its own."""
+    """Whether it counts as an attempt of this message. One that the host, the mailbox or the token ended does not."""
     until: float = 0.0
-    """Before that asking again is pointless, a time of the event loop; 0 where nobody knows."""
+    """Another attempt before this time of the event loop would fail; 0: unknown."""
     asked: bool = False
     """Whether Exchange was asked about this message. Only then can the attempt count against the message's age."""
 
     def of(self, envelope: Envelope) -> tuple[RecipientVerdict, ...]:
-        """Every recipient's."""
-        return self.fates or tuple(RecipientVerdict(to.address, self.outcome, self.reply) for to in envelope.recipients)
+        """The verdict for every recipient of the app's envelope."""
+        return self.recipients or tuple(
+            RecipientVerdict(to.address, self.outcome, self.reply) for to in envelope.recipients
+        )
 
 
 Failed = Callable[[str, BaseException], None]
-"""Told of a defect of ours."""
+"""Logs a defect of the relay."""
 
 
 async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, failed: Failed) -> Result:
-    """Ask Exchange once. Raises nothing but CancelledError."""
+    """Try once. Raises nothing but CancelledError."""
     try:
         sent, verdicts = await upstream.transact(message, attempt)
         return concluded(message.envelope, sent, verdicts)
@@ -69,10 +72,9 @@ async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, f
         until = blocked.until if blocked.reason == NOT_ASKED else 0.0
         return Result(blocked.reply, outcome, blocked.reason, own=False, until=until)
     except Lost as error:
-        reply = replies.NO_VERDICT if attempt.committed else replies.LOST
-        return Result(
-            replies.filled(reply, reason=shortened(str(error))), Outcome.DEFERRED, "connection-lost", asked=True
-        )
+        lost = replies.NO_VERDICT if attempt.committed else replies.LOST
+        reply = replies.filled(lost, reason=shortened(str(error)))
+        return Result(reply, Outcome.DEFERRED, "connection-lost", asked=True)
     except (Damaged, StoreFailed) as error:
         reply = replies.filled(replies.UNREADABLE, reason=error)
         return Result(reply, Outcome.DEFERRED, DAMAGED if isinstance(error, Damaged) else "disk")
@@ -84,15 +86,15 @@ async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, f
 
 
 def _refused(envelope: Envelope, reply: Reply, settings: Settings | None) -> Result:
-    """Not asked, because policy forbids it. Where it forbids some recipients only, the others are due without them."""
+    """Policy forbids the message. If it forbids only some recipients, the message is due without them."""
     barred = [_barred(to.address, settings) for to in envelope.recipients]
     if all(barred) or not any(barred):
         return Result(reply, Outcome.REFUSED, "policy")
-    fates = tuple(
+    recipients = tuple(
         RecipientVerdict(to.address, Outcome.REFUSED if said else Outcome.DEFERRED, said or reply)
         for to, said in zip(envelope.recipients, barred, strict=True)
     )
-    return Result(reply, Outcome.REFUSED, "policy", fates)
+    return Result(reply, Outcome.REFUSED, "policy", recipients)
 
 
 def _barred(address: str, settings: Settings | None) -> Reply | None:
@@ -107,12 +109,12 @@ def _barred(address: str, settings: Settings | None) -> Reply | None:
 def concluded(envelope: Envelope, sent: Envelope, verdicts: Verdicts) -> Result:
     """The result of an attempt that Exchange has answered. `sent` is the envelope that policy made of the app's."""
     decisive, found = verdicts
-    taken = decisive.outcome is Outcome.ACCEPTED
-    reply = accepted(decisive.reply) if taken else told(decisive)
-    outcomes = {verdict.outcome for verdict in found}
+    reply = accepted(decisive.reply) if decisive.outcome is Outcome.ACCEPTED else told(decisive)
+    outcomes = {verdict.outcome for verdict in found} or {decisive.outcome}
     own = not outcomes & OF_THE_MAILBOX
     if len(outcomes) == 1:
-        return Result(reply, found[0].outcome, found[0].reason, own=own, asked=True)
+        first = (found or (decisive,))[0]
+        return Result(reply, first.outcome, first.reason, own=own, asked=True)
     if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one
         found = found[:1] * len(envelope.recipients)
     recipients = [
