@@ -5,6 +5,7 @@ through the functions and classes of this repository.
 """
 
 import functools
+import itertools
 import multiprocessing
 import pathlib
 import subprocess
@@ -13,19 +14,27 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-ROOT = str(pathlib.Path(__file__).parents[2])
+ROOT = pathlib.Path(__file__).parents[2]
 STARTERS = (subprocess, multiprocessing)
+
+
+@functools.cache
+def is_ours(file: str) -> bool:
+    """Whether the code is of this repository and not of its environment."""
+    path = pathlib.Path(file)
+    return path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / ".venv")
 
 
 def functions_of(value: object) -> Iterator[types.FunctionType]:
     """The function itself, also below a decorator, or the methods of a class; of this repository's."""
     if isinstance(value, type):
-        for member in vars(value).values():
+        for member in itertools.chain.from_iterable(vars(base).values() for base in value.__mro__):
             method = getattr(member, "fget", None) or getattr(member, "__func__", member)
             if not isinstance(method, type):
                 yield from functions_of(method)
-    while isinstance(value, types.FunctionType):
-        if value.__code__.co_filename.startswith(ROOT) and ".venv" not in value.__code__.co_filename:
+        return
+    while value is not None:
+        if isinstance(value, types.FunctionType) and is_ours(value.__code__.co_filename):
             yield value
         value = getattr(value, "__wrapped__", None)
 
@@ -55,6 +64,7 @@ def starts_a_process(functions: Iterable[object]) -> bool:
             return True
         if id(value) not in seen:
             seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else ()
             for function in functions_of(value):
                 waiting += named_by(function)
     return False
