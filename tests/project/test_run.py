@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from support.completeness import INCOMPLETE
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -22,17 +23,17 @@ def test_late():
 """
 
 
-def run(folder: pathlib.Path, **files: str) -> subprocess.CompletedProcess[str]:
+def run(folder: pathlib.Path, *, ci: bool = False, **files: str) -> subprocess.CompletedProcess[str]:
     (folder / "tests" / "support").mkdir(parents=True)
-    for name in ("run.py", "support/__init__.py", "support/parallel.py"):
+    for name in ("run.py", "support/__init__.py", "support/completeness.py", "support/parallel.py"):
         shutil.copy(TESTS / name, folder / "tests" / name)
-    ini = (
-        "[pytest]\ntestpaths = tests\npythonpath = tests\naddopts = -p xdist -p support.parallel\nmarkers =\n  serial\n"
-    )
+    plugins = "-p xdist -p support.parallel -p support.completeness"
+    ini = f"[pytest]\ntestpaths = tests\npythonpath = tests\naddopts = {plugins}\nmarkers = serial\n"
     (folder / "pytest.ini").write_text(ini)
     for name, text in {"test_fine": FINE, **files}.items():
         (folder / "tests" / f"{name}.py").write_text(text)
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "O365MAILER_TEST_WORKERS": "1"}
+    environment["CI"] = str(ci).lower()
     command = [sys.executable, "tests/run.py"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -44,8 +45,9 @@ def test_each_test_runs_once(tmp_path: pathlib.Path) -> None:
     assert "--last-failed" not in finished.stdout
 
 
-def test_what_passes_only_alone_is_green_and_named(tmp_path: pathlib.Path) -> None:
-    finished = run(tmp_path, test_flaky=FLAKY)
+@pytest.mark.parametrize("ci", [False, True])
+def test_what_passes_only_alone_is_green_and_named(tmp_path: pathlib.Path, ci: bool) -> None:
+    finished = run(tmp_path, ci=ci, test_flaky=FLAKY)
     assert finished.returncode == 0, finished.stdout
     assert finished.stdout.splitlines()[-1] == "PASSED ONLY ALONE, mend it: tests/test_flaky.py::test_late"
 
@@ -66,6 +68,13 @@ def test_a_session_that_breaks_is_red_and_runs_nothing_again(tmp_path: pathlib.P
     finished = run(tmp_path, test_broken=text)
     assert finished.returncode > 1, finished.stdout
     assert "--last-failed" not in finished.stdout
+
+
+def test_what_passes_only_alone_hides_nothing_that_was_left_out(tmp_path: pathlib.Path) -> None:
+    skipped = "import pytest\ndef test_x():\n    pytest.skip('no node')\n"
+    finished = run(tmp_path, ci=True, test_flaky=FLAKY, test_skipped=skipped)
+    assert finished.returncode == INCOMPLETE, finished.stdout
+    assert "1 not run in .: no node" in finished.stdout
 
 
 def test_many_failures_are_not_run_again(tmp_path: pathlib.Path) -> None:

@@ -1,7 +1,7 @@
 """Marks the tests that start no process `fast`: what `make test-fast` runs while you write code.
 
-There is no list by hand. A test is fast if nothing that it or its fixtures name leads to a module of STARTERS, followed
-through the functions and classes of this repository.
+There is no list to keep. A test is fast if it has no time limit of its own, and if nothing that it or its fixtures name
+leads to a module of STARTERS, followed through the functions and classes of this repository.
 """
 
 import functools
@@ -82,5 +82,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             uses = (item.function, *fixtures)
             if uses not in judged:
                 judged[uses] = starts_a_process(uses)
-            if not judged[uses]:
+            if not judged[uses] and not item.get_closest_marker("timeout"):
                 item.add_marker(pytest.mark.fast)
