@@ -1,10 +1,15 @@
-"""When two addresses are the same mailbox: what `senders.allowed`, `allowedDomains` and the mailbox are compared by.
+"""The addresses in From, Sender and Reply-To (RFC 5322 §3.4), and when two addresses are the same mailbox.
 
-Exchange ignores case, in local parts too. A quoted local part means what it quotes (RFC 5321 §4.1.2), a trailing dot is
-the DNS root, an A-label and its U-label are one name (RFC 5890 §2.3.2.4), and NFC and NFD are one text (RFC 6532 §3.1).
+A field is read strictly where two readers could see two authors: obsolete forms (routes, comments around the @) are not
+read at all, and a display name that holds what only an address may (`@ [ ]`, RFC 5322 §3.2.3) is refused unless it is
+quoted. The standard library's parser is not strict, cannot say where in the bytes an address stands, and costs five
+times as much (measured 2026-11-23: 330 µs against 60 µs for a name and an address).
 
-Nothing else is folded: U+212A (the Kelvin sign), which Unicode lower-cases to `k` and normalizes to `K`, is not a `k`,
-and `ß` is not `ss`. Hence not `encodings.idna`: it maps both (IDNA2003); labels are encoded by Punycode alone.
+`senders.allowed`, `allowedDomains` and the mailbox are compared by `canonical`. Exchange ignores case, in local parts
+too. A quoted local part means what it quotes (RFC 5321 §4.1.2), a trailing dot is the DNS root, an A-label and its
+U-label are one name (RFC 5890 §2.3.2.4), and NFC and NFD are one text (RFC 6532 §3.1). Nothing else is folded: U+212A
+(the Kelvin sign), which Unicode lower-cases to `k` and normalizes to `K`, is not a `k`, and `ß` is not `ss`. The module
+`encodings.idna` maps both (IDNA2003), so labels are encoded by Punycode alone.
 """
 
 import re
@@ -22,18 +27,18 @@ NOT_ASCII_LETTERS: Final = {ord("\u212a"): "\ue000", ord("\u037e"): "\ue001", or
 """The characters that NFC makes ASCII of, and private ones to stand for them."""
 
 LONGEST_CACHED: Final = 254
-"""Characters of an address that is remembered; no longer one is an address (RFC 5321 §4.5.3.1.3)."""
+"""Characters of an address that is cached; a longer one is not an address (RFC 5321 §4.5.3.1.3)."""
 
 
 def canonical(address: str) -> str:
-    """A text that is equal for equal addresses, and only for comparing. What has no @ is a local part."""
+    """A text that is equal for equal addresses, only to compare them. A text without @ is a local part."""
     if PLAIN.fullmatch(address):
         return address.lower()
     return _canonical(address) if len(address) <= LONGEST_CACHED else _compared(address)
 
 
 def canonical_domain(domain: str) -> str:
-    """The same for a domain: lower case, labels as A-labels, no trailing dot."""
+    """A text that is equal for equal domains: lower case, labels as A-labels, no trailing dot."""
     domain = domain.removesuffix(".")
     return domain.lower() if domain.isascii() else ".".join(map(_label, domain.split(".")))
 
@@ -63,15 +68,6 @@ def _label(label: str) -> str:
     return text if text.isascii() else f"xn--{text.encode('punycode').decode('ascii')}"
 
 
-# --- author --------------------
-# The addresses in From, Sender and Reply-To (RFC 5322 §3.4), found without believing the field.
-#
-# Strict where two readers could see two authors: obsolete forms (routes, comments around the @) are not read at all,
-# and a display name that holds what only an address may (`@ [ ]`, RFC 5322 §3.2.3) is refused unless it is quoted.
-# The standard library's parser is neither strict nor able to say where in the bytes an address stands, and costs five
-# times as much (measured 2026-11-23: 330 µs against 60 µs for a name and an address).
-
-
 TOKEN: Final = re.compile(
     rb"(?P<space>[ \t\r\n]++)"
     rb"|(?P<atom>[^\x00-\x20\x7f()<>,:;\"\\\[\]]++(?:\[[^\[\]\\\x00-\x20\x7f]*+\])?)"
@@ -83,7 +79,7 @@ ANGLE_PIECE: Final = re.compile(rb'[^<>"\\]++|["\\>]')
 
 SPACE: Final = b" \t\r\n"
 COMMENT: Final = re.compile(rb'\([^()<>@,:;"\\]*+\)')
-"""A comment in which no reader finds an address."""
+"""A comment in which no reader finds an address. Only such a comment may stand next to an address."""
 ADDRESS: Final = re.compile(
     rb'[ \t\r\n]*+((?:"(?:[^"\\]|\\.)*"|[^\x00-\x20\x7f()<>,:;"\\@\[\]]++)'
     rb"(?:(@)(?:[^\x00-\x20\x7f()<>,:;\"\\@\[\]]++|\[[!-Z^-~]++\]))?)[ \t\r\n]*+",
@@ -91,16 +87,16 @@ ADDRESS: Final = re.compile(
 )
 """What stands in angle brackets, or alone: an addr-spec, or no @ for the local name of a cron job."""
 ENCODED_WORD: Final = re.compile(rb"=\?[^ ?]++\?[bq]\?", re.IGNORECASE)
-"""The beginning of one. It must not be in an address (RFC 2047 §5): who decodes first reads another."""
+"""The beginning of one. It must not be in an address (RFC 2047 §5): a reader that decodes first reads another."""
 
 LIST_LIMIT: Final = 2**16
-"""Bytes of a field that is read; of a longer one nothing is."""
+"""Bytes of a field that is read; a longer one is malformed."""
 ADDRESSES_LIMIT: Final = 1000
 """Addresses of a field that is read: as many as a message may have recipients."""
 ADDRESS_LIMIT: Final = 998
 """Bytes of an address: a line's (RFC 5322 §2.1.1)."""
 CACHED: Final = 512
-"""Bytes of a field that is remembered: an app writes the same From again and again."""
+"""Bytes of a field that is cached: an app writes the same From again and again."""
 
 
 class Malformed(ValueError):
@@ -109,10 +105,10 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """One address of a field; places are those in the field."""
+    """One address of a field; its places are those in the field."""
 
     address: str
-    """As text; bytes that are not UTF-8 become U+FFFD, which no address that is allowed holds."""
+    """As text; bytes that are not UTF-8 become U+FFFD, which no allowed address holds. Empty for a name without one."""
     mailbox: bool
     """Whether it is an addr-spec: a local name is not."""
     place: slice
@@ -139,7 +135,7 @@ class Element:
     start: int
     end: int
     words: list[Piece] = field(default_factory=list)
-    """Two at most, the first and the last: all that the rules ask for."""
+    """The first word and the last one: the rules need no other."""
     separate: bool = False
     """Whether something is between two words."""
     addresses: bool = False
@@ -164,9 +160,9 @@ class Element:
 
 
 def authors(field: bytes) -> tuple[Author, ...]:
-    """Every address of a field's value, those in groups too. Raises Malformed, also when there is none.
+    """Every address of a field's value, also those in groups. Raises Malformed, also when there is none.
 
-    A name without an address beside an address is a display name with a comma that was not quoted: Malformed.
+    A name without an address next to an address is a display name with a comma that was not quoted: Malformed.
     """
     found = _read(field)
     for one in found:
@@ -176,7 +172,7 @@ def authors(field: bytes) -> tuple[Author, ...]:
 
 
 def mailboxes(field: bytes) -> tuple[Author, ...]:
-    """The same for who rewrites the field: a name before an address belongs to it, comma or not. Raises Malformed."""
+    """As `authors`, for a field that is rewritten: a name before an address belongs to it, comma or not."""
     found = _read(field)
     if not any(one.mailbox for one in found):
         return authors(field)
@@ -195,7 +191,7 @@ def _read(field: bytes) -> tuple[Author, ...]:
 
 
 def _parsed(field: bytes) -> tuple[Author, ...]:
-    """Every address and every name without one, whose `address` is empty. Raises Malformed, also when there is none."""
+    """Every address, and every name without one. Raises Malformed, also when there is none."""
     if len(field) > LIST_LIMIT:
         raise Malformed
     found = []
@@ -213,7 +209,7 @@ _remembered = lru_cache(maxsize=8)(_parsed)
 
 
 def _elements(field: bytes) -> Iterator[tuple[Element, slice | None]]:
-    """What stands between commas, with the name of its group."""
+    """What stands between two commas, each with the name of its group."""
     element, group = Element(0, 0), None
     for piece in pieces(field):
         if piece.kind not in (",", ":", ";"):
@@ -300,7 +296,7 @@ def _only_in_addresses(word: bytes) -> bool:
 
 
 def _author(field: bytes, element: Element, group: slice | None) -> Author | None:
-    """The address in one element, or a name without one; None for an empty one, which commas too many leave behind."""
+    """The address in one element, or a name without one; None for an empty element, such as between two commas."""
     whole = slice(element.start, element.end)
     if element.angle:
         place = slice(element.angle.start, element.angle.end)
@@ -333,7 +329,7 @@ def _address(octets: bytes) -> tuple[str, bool]:
 
 
 def _without_comments(octets: bytes) -> bytes:
-    """Without those before and after the address (RFC 5322 §3.4.1 allows them beside the @ too, which is not read)."""
+    """Without those before and after the address (RFC 5322 §3.4.1 allows them around the @ too: that is not read)."""
     octets = octets.strip(SPACE)
     while comment := COMMENT.match(octets):
         octets = octets[comment.end() :].lstrip(SPACE)
@@ -343,7 +339,7 @@ def _without_comments(octets: bytes) -> bytes:
 
 
 def _itself(field: bytes, element: Element, address: str) -> bool:
-    """Whether the display name is the address, as mail programs write it that know no name."""
+    """Whether the display name is the address, as mail programs write it if they know no name."""
     if len(element.words) > 1:
         return False
     word = element.words[0]

@@ -51,5 +51,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def internationalized(self) -> bool:
         """Whether an address cannot be written in ASCII."""
-        paths = [self.sender.address, *(recipient.address for recipient in self.recipients)]
-        return not "".join(paths).isascii()
+        for recipient in self.recipients:
+            if not recipient.address.isascii():
+                return True
+        return not self.sender.address.isascii()

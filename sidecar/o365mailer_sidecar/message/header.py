@@ -7,6 +7,7 @@ runs in linear time and constant memory, whatever the bytes: quantifiers are pos
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 from o365mailer_sidecar import replies
@@ -107,18 +108,14 @@ class Header:
         if not content.startswith(b"\r\n", self.end):
             empty_line = content.find(b"\r\n\r\n", self.end, limit)
             self.judged = empty_line + 2 if empty_line >= 0 else min(len(content), limit)
-        self._count(first)
-        for match in LATER_COUNTED.finditer(content, 0, self.end):
-            self._count(match)
-
-    def _count(self, match: re.Match[bytes]) -> None:
-        name = match[1].lower()
-        if name in self.count:
-            self.count[name] += 1
-        elif name in COUNTED:
-            self.count[name] = 1
-            if name in AUTHORS:
-                self.first[name] = match.end()
+        for match in chain((first,), LATER_COUNTED.finditer(content, 0, self.end)):
+            name = match[1].lower()
+            if name in self.count:
+                self.count[name] += 1
+            elif name in COUNTED:
+                self.count[name] = 1
+                if name in AUTHORS:
+                    self.first[name] = match.end()
 
     @property
     def separated(self) -> bool:
@@ -150,10 +147,11 @@ class Header:
         if not self.complete:
             raise Refused(replies.filled(replies.HEADERS_TOO_BIG, limit=body.MEMORY // 2**10))
         self._check_disguised()
-        for name in self.first:
+        found = {}
+        for name, place in self.first.items():
             if self.count[name] > 1:
                 raise _twice(name)
-        found = {name: (self._rest(place, self.end)[1], True) for name, place in self.first.items()}
+            found[name] = self._rest(place, self.end)[1], True
         if self.judged > self.end:
             for match in AUTHOR.finditer(self.content, self.end, self.judged):
                 name = match[1].lower()

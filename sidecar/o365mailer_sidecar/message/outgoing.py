@@ -14,7 +14,7 @@ from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.policy import Applied
 from o365mailer_sidecar.message.rewrite import as_mailbox
 
-DROPPED: Final[tuple[bytes, ...]] = (b"bcc", b"resent-bcc")
+DROPPED: Final = frozenset({b"bcc", b"resent-bcc"})
 """What only the sender may see (RFC 5322 §3.6.3, §3.6.6)."""
 
 DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
@@ -34,16 +34,17 @@ class Outgoing:
         lines = _added_fields(applied)
         if policy.recipients.redirect_to:
             lines += original_recipients(applied.message.envelope)
-        replaced = {name: b"" for name in DROPPED if name in header.count}
+        replaced = dict.fromkeys(header.count.keys() & DROPPED, b"")
         if applied.rewritten:
             replaced |= as_mailbox(header, mailbox=policy.mailbox, allows=policy.allows)
+        separated = header.separated
         self.head = lines
         """What is sent instead of the first `skipped` bytes of the body."""
         self.skipped = 0
-        if replaced or header.dropped or (header.end and not header.separated):
+        if replaced or header.dropped or (header.end and not separated):
             self.head += header.edited(replaced)
             self.skipped = header.dropped + header.end
-        if not header.separated:
+        if not separated:
             self.head += b"\r\n"
         self.size = len(self.head) + len(self.body) - self.skipped
         """Bytes without stuffing: what SIZE announces (RFC 1870 §3)."""

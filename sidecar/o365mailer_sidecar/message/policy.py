@@ -81,7 +81,7 @@ class Policy:
 
     def check_sender(self, address: str) -> None:
         """Raises Refused for a reverse-path that is not allowed; `<>` always is."""
-        if address and not self.rewrites and not self.allows(address):
+        if address and not self.allows(address) and not self.rewrites:
             raise Refused(self._refusal(replies.SENDER_NOT_ALLOWED, address))
 
     def check_recipient(self, address: str, *, taken: int = 0) -> None:
@@ -116,8 +116,9 @@ class Policy:
         senders = self._named("Sender", values.get(b"sender"))
         if len(senders) > 1:
             raise Refused(replies.filled(replies.HEADER_MALFORMED, name="Sender"))
-        wrong = [("From", one) for one in names if not self.allows(one.address)]
-        wrong += [("Sender", one) for one in senders if not self.allows(one.address)]
+        wrong = []
+        for title, named in (("From", names), ("Sender", senders)):
+            wrong += [(title, one) for one in named if not self.allows(one.address)]
         sender_lacks = len(names) > 1 and not senders
         if not rewrites:
             if wrong:

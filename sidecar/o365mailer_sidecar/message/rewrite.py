@@ -1,8 +1,8 @@
-"""The fields of a message that is sent as the mailbox, or to another recipient than the app's.
+"""From, Sender and Reply-To of a message that the mailbox sends for its author (`senders.onMismatch: Rewrite`).
 
-From, Sender and Reply-To are written anew, as name-addr (RFC 5322 §3.4 SHOULD; Exchange calls text after an address
-invalid): one line, folded only where it is long, no group, no comment. The display name keeps its words, quoted strings
-and encoded words (RFC 2047). A signature that covers these fields (DKIM) no longer holds; nothing can help that.
+They are written anew, as name-addr (RFC 5322 §3.4 SHOULD; Exchange calls text after an address invalid): one line,
+folded only where it is long, no group, no comment. The display name keeps its words, quoted strings and encoded words
+(RFC 2047). A signature that covers these fields (DKIM) no longer holds, which cannot be helped.
 """
 
 import re
@@ -20,14 +20,15 @@ PAIR: Final = re.compile(rb"\\(.)", re.DOTALL)
 ENCODED_WORD: Final = re.compile(
     rb"=\?[^\x00-\x20\x7f()<>@,;:\"/\[\]?.=]++\?(?:b|q)\?[A-Za-z0-9!*+/=_-]++\?=", re.IGNORECASE
 )
-"""One that may stand in a phrase (RFC 2047 §5): outside quotes, or it is not decoded."""
+"""An encoded word that may stand in a phrase (RFC 2047 §5). It must stay outside quotes, where it is decoded."""
 
 
 def as_mailbox(header: Header, *, mailbox: str, allows: Callable[[str], bool]) -> dict[bytes, bytes]:
-    """From, Sender and Reply-To of a message that the mailbox sends for its author: by name, what replaces the field.
+    """By name in lower case, what replaces a field: whole fields, or nothing.
 
-    An author who is not allowed leaves From to the mailbox and goes to Reply-To, unless an address is there; Sender,
-    which would say the same as From, goes. Authors who are allowed stay, and the mailbox is their Sender.
+    The mailbox replaces an author who is not allowed in From. That author goes to Reply-To, unless an address is there;
+    Sender is dropped, because it would say the same as From. Authors who are allowed stay, and the mailbox is their
+    Sender.
     """
     value, sender = (next((value for _, _, value in header.fields(name)), None) for name in (b"from", b"sender"))
     names = mailboxes(value) if value is not None else ()
@@ -50,7 +51,7 @@ def as_mailbox(header: Header, *, mailbox: str, allows: Callable[[str], bool]) -
 
 
 def has_address(value: bytes) -> bool:
-    """Whether a Reply-To can be answered to; what cannot be read is believed to hold an address if an @ is in it."""
+    """Whether a Reply-To holds an address. One that cannot be read counts as an address if an @ is in it."""
     if b"@" not in value:
         return False
     try:
@@ -78,7 +79,7 @@ def display_name(value: bytes, author: Author) -> bytes:
 
 
 def _phrase(text: bytes) -> bytes:
-    """Text as a phrase: its encoded words as they are, everything else quoted."""
+    """Text as a phrase: its encoded words stay, everything else is quoted."""
     parts: list[bytes] = []
     quoted: list[bytes] = []
     for word in (*_unfolded(text).split(b" "), None):

@@ -325,7 +325,7 @@ def parse_recipient(argument: bytes) -> Recipient:
     address, given = _path_and_parameters(argument, b"TO:", RCPT_PARAMETERS, replies.RCPT_SYNTAX)
     if not address:
         raise Refused(replies.RCPT_SYNTAX)
-    return Recipient(address=address, parameters=_handed_on(given))
+    return Recipient(address=address, parameters=_handed_on(given) if given else ())
 
 
 def _path_and_parameters(
@@ -344,7 +344,7 @@ def _path_and_parameters(
     # What is the domain of a@b@c? Policy would judge one reading, and a reader after us may take the other.
     if domains(address) > 1:
         raise Refused(replies.TWO_DOMAINS)
-    return address, _parameters(match[3] or "", known)
+    return address, _parameters(match[3], known) if match[3] else {}
 
 
 def _parameters(text: str, known: Mapping[str, re.Pattern[str] | None]) -> dict[str, str]:
