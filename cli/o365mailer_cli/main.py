@@ -78,7 +78,8 @@ def parser() -> argparse.ArgumentParser:
     flag(
         "--listen-anywhere",
         action="store_true",
-        help="allow --listen beyond loopback: every client that reaches the port can send as the mailbox",
+        help="allow --listen beyond loopback: every client that reaches the port can send as the mailbox, "
+        "without a password",
     )
     flag(
         "--secrets-dir",

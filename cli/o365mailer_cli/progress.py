@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from o365mailer_contract.names import OUTCOME_FAILED
+from o365mailer_contract.names import OUTCOME_DEAD
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import TokenError
 
@@ -116,7 +116,7 @@ class Progress:
 
     def message(self, outcome: str, *, queue_id: str = "") -> None:
         """The relay has settled a message."""
-        if outcome == OUTCOME_FAILED:
+        if outcome == OUTCOME_DEAD:
             self.line(f"{queue_id} failed for good: it is kept as a dead letter in {self.place}")
         if outcome == "accepted":
             self.tally.relayed += 1

@@ -112,7 +112,7 @@ EVENT_LISTENING: Final = "listening"
 """The log event for each address: `protocol` (smtp, health), `host`, `port`."""
 EVENT_MESSAGE: Final = "message"
 """The log event for each settled message: the audit record, with `outcome` and `queue_id` among others."""
-OUTCOME_FAILED: Final = "dead"
+OUTCOME_DEAD: Final = "dead"
 """The outcome of a spooled message that failed for good."""
 
 # --- The spool directory, as far as other processes look into it ------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The relay's behaviour against aiosmtpd: a submission host that nobody here wrote, with and without PIPELINING."""
+"""The relay's behaviour against aiosmtpd: a submission host that is not ours, with and without PIPELINING."""
 
 import time
 

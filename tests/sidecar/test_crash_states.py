@@ -91,7 +91,7 @@ async def recovery(directory: Path, disk: Disk) -> SpoolFile:
 
 
 def letters(directory: str) -> Iterator[tuple[str, bytes]]:
-    """Failed messages, and their content; nothing for one that is torn."""
+    """Dead letters, and their content; nothing for one that is torn."""
     for letter in Path(directory).iterdir():
         with letter.open("rb", buffering=0) as file:
             try:

@@ -15,7 +15,7 @@ import pytest
 
 STRICT = os.environ.get("CI") == "true"
 INCOMPLETE = 6
-"""pytest's exit status in CI where something was left out. It is not 1: running failed tests again does not mend it."""
+"""pytest's exit status in CI where something was left out. It is not 1: running failed tests again does not fix it."""
 
 
 def lacking(what: str, remedy: str) -> NoReturn:

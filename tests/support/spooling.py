@@ -37,7 +37,7 @@ def queued(folder: Path) -> list[str]:
 
 
 def dead(folder: Path) -> list[str]:
-    """Of failed messages."""
+    """Of dead letters."""
     return sorted(file.name for file in folder.glob("spool/*/dead/[!.]*"))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from o365mailer_contract.names import OUTCOME_FAILED
+from o365mailer_contract.names import OUTCOME_DEAD
 from o365mailer_contract.quantities import seconds
 from o365mailer_contract.replies import Outcome
 from o365mailer_contract.settings import Delivery
@@ -83,7 +83,7 @@ class Finisher:
         undelivered = len(failed) + stored.refused
         self.audit.ended(
             message.envelope,
-            outcome=OUTCOME_FAILED if undelivered else result.outcome.value,
+            outcome=OUTCOME_DEAD if undelivered else result.outcome.value,
             reason=event.reason,
             reply=result.reply,
             size=stored.size,

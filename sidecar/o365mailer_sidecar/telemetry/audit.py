@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from o365mailer_contract.names import EVENT_MESSAGE, OUTCOME_FAILED
+from o365mailer_contract.names import EVENT_MESSAGE, OUTCOME_DEAD
 from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.reply import Reply, upstream_trace
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.metrics import Metrics
 
-SETTLED: Final = frozenset({"accepted", "refused", OUTCOME_FAILED})
+SETTLED: Final = frozenset({"accepted", "refused", OUTCOME_DEAD})
 """Outcomes after which nobody tries the message again."""
 
 
