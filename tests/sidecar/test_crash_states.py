@@ -23,8 +23,8 @@ import pytest
 from support.completeness import lacking
 from support.seeds import SEED
 from support.simulated_disk import EXHAUSTIVE, Crash, Operation, RecordingDisk, State
-from support.spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, buried, recorded
-from support.spooled import RECEIVED, Reports, body, envelope, octets, spool_in
+from support.spool_day import CONTENTS, MARKS, RECIPIENTS, a_rush, failed, recorded
+from support.spooled import RECEIVED, Reports, body, content_of, envelope, spool_in
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message import body as body_module
@@ -85,7 +85,7 @@ async def recovery(directory: Path, disk: Disk) -> SpoolFile:
             with suppress(Damaged):  # which is reported
                 opened = await spool.open(each)
                 left, message = opened.envelope, opened.body
-                found.queued[each.queue_id] = {to.address for to in left.recipients}, octets(message)
+                found.queued[each.queue_id] = {to.address for to in left.recipients}, content_of(message)
         found.dead = dict(letters(spool.files.dead))
     return found
 
@@ -95,7 +95,7 @@ def letters(directory: str) -> Iterator[tuple[str, bytes]]:
     for letter in Path(directory).iterdir():
         with letter.open("rb", buffering=0) as file:
             try:
-                yield letter.name, octets(entry.read(file.fileno()).body(file))
+                yield letter.name, content_of(entry.read(file.fileno()).body(file))
             except Damaged:
                 yield letter.name, b""
 
@@ -107,7 +107,7 @@ def complaints(past: Sequence[Operation], found: SpoolFile) -> Iterator[str]:
     for queue_id in promised["acknowledged"] - promised["removing"] - found.queued.keys() - found.dead.keys():
         yield f"{queue_id} was acknowledged and is lost"
     for queue_id, content in found.dead.items():
-        if queue_id not in promised["burying"] or content != CONTENTS[queue_id]:
+        if queue_id not in promised["failing"] or content != CONTENTS[queue_id]:
             yield f"{queue_id} is dead, and was not refused as it is"
     for queue_id, (due, content) in found.queued.items():
         if content != CONTENTS[queue_id]:
@@ -217,7 +217,7 @@ async def test_a_crash_while_another_relays_messages_are_taken_over_loses_none(t
     with spool_in(tmp_path / "spool") as first, spool_in(tmp_path / "spool") as second:
         for spool, queue_id in ((first, "A"), (second, "B"), (second, "C")):
             await spool.store(Message(envelope(queue_id, *RECIPIENTS), body(CONTENTS[queue_id]), RECEIVED))
-        await buried(second, RecordingDisk(tmp_path), "C")
+        await failed(second, RecordingDisk(tmp_path), "C")
     disk = RecordingDisk(tmp_path)
     with spool_in(tmp_path / "spool", disk=disk):
         pass

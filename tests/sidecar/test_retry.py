@@ -99,8 +99,8 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
         spool.now = times.clock.now
         dead = await spool.store(Message(envelope("DEAD1"), body(), RECEIVED))
         await spool.move_to_dead(dead, Event(at=RECEIVED, event="attempt", refused={"a@example.com": "550 no"}))
-        buried = times.day.timestamp()
-        os.utime(tmp_path / "0" / "dead" / "DEAD1", (buried, buried))
+        failed_at = times.day.timestamp()
+        os.utime(tmp_path / "0" / "dead" / "DEAD1", (failed_at, failed_at))
         unused: Any = None
         log = EventLog(write=len, now=times.clock.now)
         directory: Any = SimpleNamespace(settings=None)  # the default of keepDead: 7 days

@@ -1,4 +1,4 @@
-"""A message in the spool: stored, read, marked, sent, buried, and found again after a restart."""
+"""A message in the spool: stored, read, marked, sent, moved to the dead letters, and found again after a restart."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
+from support.spooled import RECEIVED, Reports, body, content_of, envelope, files, recovered, spool_in
 
 from o365mailer_sidecar.errors import Damaged, Gone, SpoolFull, StoreFailed
 from o365mailer_sidecar.message.body import MEMORY, Body
@@ -41,7 +41,7 @@ async def test_every_octet_is_the_same_after_a_restart(tmp_path: Path, content: 
         assert (len(message), message.eight_bit) == (len(content), not content.isascii())
         assert message.content == content[:MEMORY]
         assert b"".join(message.blocks(start=5)) == content[5:]
-        assert octets(message) == content
+        assert content_of(message) == content
 
 
 @pytest.mark.promise("spool-sets-damaged-files-aside", "spool-survives-crash")
@@ -69,7 +69,7 @@ async def test_a_large_message_that_changes_while_it_is_stored_is_not_acknowledg
         await spool.store(Message(envelope(), large, RECEIVED))
     with spool_in(tmp_path) as spool:
         (found,) = spool.recovered()
-        assert octets((await spool.open(found)).body) == octets(large)
+        assert content_of((await spool.open(found)).body) == content_of(large)
 
 
 @pytest.mark.promise("spool-sets-damaged-files-aside")
@@ -104,7 +104,7 @@ async def test_a_file_that_could_not_be_read_is_tried_again_and_told_once(tmp_pa
         assert await spool.take_over() == []
         away.rename(file)
         (found,) = await spool.take_over()
-        assert octets((await spool.open(found)).body) == octets(body())
+        assert content_of((await spool.open(found)).body) == content_of(body())
         file.rename(away)
         file.symlink_to(file)
         for _ in range(2):

@@ -85,7 +85,7 @@ def test_what_exchange_was_not_asked_about_does_not_expire(
     reason = obstacle(emulator, directory)
     with spooling(directory, tmp_path, stays=True, arguments=(*DEBUG, "--grace", "1s")) as sidecar:
         waiting = sorted(number(submit(sidecar)) for _ in range(2))
-        if reason:  # the courier has tried it too
+        if reason:  # the scheduler has tried it too
             sidecar.event("attempt", reason=reason, within=30)
     assert (queued(tmp_path), dead(tmp_path)) == (waiting, [])
     assert sidecar.events("message", outcome="dead") == []

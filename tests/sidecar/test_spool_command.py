@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.spooled import RECEIVED, body, envelope, files, octets, recovered, spool_in
+from support.spooled import RECEIVED, body, content_of, envelope, files, recovered, spool_in
 
 from o365mailer_contract import names
 from o365mailer_sidecar.errors import Gone
@@ -179,7 +179,7 @@ async def test_what_is_decided_waits_for_the_next_process(tmp_path: Path) -> Non
         opened = await spool.open(found["DEAD3"])
         given, content = opened.envelope, opened.body
         assert [to.address for to in given.recipients] == ["a@example.com"], "who was refused is due again"
-        assert octets(content) == CONTENT
+        assert content_of(content) == CONTENT
     assert ran(directory, "release", "ABC1")[0] == 0
     assert message(directory, "ABC1")["state"] == "queued"
 
@@ -215,7 +215,7 @@ async def test_a_repaired_file_goes_back_into_the_queue_and_one_that_is_not_does
     damaged.write_bytes(text[:crc] + b"unchecked" + text[crc + 8 :])
     assert ran(directory, "retry", "ABC1")[0] == 0
     with spool_in(directory) as spool:
-        assert b"INVOICE" in octets((await spool.open(recovered(spool)["ABC1"])).body)
+        assert b"INVOICE" in content_of((await spool.open(recovered(spool)["ABC1"])).body)
 
 
 @pytest.mark.promise("spool-commands")

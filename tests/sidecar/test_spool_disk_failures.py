@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.completeness import lacking
-from support.spooled import RECEIVED, Reports, body, envelope, files, octets, recovered, spool_in
+from support.spooled import RECEIVED, Reports, body, content_of, envelope, files, recovered, spool_in
 
 from o365mailer_sidecar.errors import SpoolFull, StoreFailed
 from o365mailer_sidecar.message.message import Message
@@ -155,7 +155,7 @@ async def test_an_event_that_cannot_be_kept_leaves_the_message_as_safe_as_it_was
             with pytest.raises(StoreFailed):
                 await spool.record(stored, Event(at=RECEIVED, event="attempt"), durable=True)
             disk.fails = "sync directory", errno.EIO
-            assert octets((await spool.open(stored)).body) == CONTENT
+            assert content_of((await spool.open(stored)).body) == CONTENT
     with spool_in(tmp_path) as spool:
         assert recovered(spool).keys() == {"A"}
 
@@ -181,7 +181,7 @@ async def test_a_file_whose_sync_failed_for_an_event_is_copied_before_the_next(t
     with spool_in(tmp_path) as spool:
         (stored,) = spool.recovered()
         assert (stored.attempts, stored.recipients) == (2, 1)
-        assert octets((await spool.open(stored)).body) == CONTENT
+        assert content_of((await spool.open(stored)).body) == CONTENT
 
 
 @pytest.mark.parametrize("call", ["sync file", "rename"])
@@ -287,7 +287,7 @@ async def test_a_disk_that_is_really_full_loses_nothing_and_takes_mail_again_whe
         await spool.store(Message(envelope("B"), body(large), RECEIVED))
         kept["B"] = large
     with spool_in(small_disk) as spool:
-        assert {stored.queue_id: octets((await spool.open(stored)).body) for stored in spool.recovered()} == kept
+        assert {stored.queue_id: content_of((await spool.open(stored)).body) for stored in spool.recovered()} == kept
 
 
 @pytest.mark.promise("memory-and-disk-are-bounded")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.spooled import RECEIVED, body, envelope, octets
+from support.spooled import RECEIVED, body, content_of, envelope
 
 from o365mailer_sidecar.errors import Damaged, Refused
 from o365mailer_sidecar.message.body import Body
@@ -34,7 +34,7 @@ def read(text: bytes) -> tuple[Entry, bytes]:
         file.write(text)
         found = entry.read(file.fileno())
         with Path(file.name).open("rb", buffering=0) as again:
-            return found, octets(found.body(again))
+            return found, content_of(found.body(again))
 
 
 def documented() -> bytes:

@@ -1,4 +1,4 @@
-"""Sidecars that share a spool directory: what one leaves behind, another that lives brings to Office 365."""
+"""Sidecars that share a spool directory: another that runs delivers what one has left."""
 
 import signal
 from pathlib import Path

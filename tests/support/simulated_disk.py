@@ -149,7 +149,7 @@ class Change:
     entries: tuple[tuple[str, int | None], ...] = ()
     inode: int = 0
     offset: int = 0
-    octets: bytes = b""
+    data: bytes = b""
     size: int = 0
 
     @property
@@ -173,9 +173,9 @@ def changes(operation: Operation) -> Iterator[Change]:
         yield Change(inode=operation.inode, size=offset + sum(map(len, operation.pieces)))
         for piece in operation.pieces:
             half = len(piece) // 2
-            for octets in filter(None, (piece[:half], piece[half:])):
-                yield Change(inode=operation.inode, offset=offset, octets=octets)
-                offset += len(octets)
+            for data in filter(None, (piece[:half], piece[half:])):
+                yield Change(inode=operation.inode, offset=offset, data=data)
+                offset += len(data)
 
 
 class Crash:
@@ -226,10 +226,10 @@ class Crash:
                     entries[path] = inode
             if change.size:
                 sizes[change.inode] = max(sizes.get(change.inode, 0), change.size)
-            elif change.octets:
-                content, end = contents.setdefault(change.inode, bytearray()), change.offset + len(change.octets)
+            elif change.data:
+                content, end = contents.setdefault(change.inode, bytearray()), change.offset + len(change.data)
                 content.extend(bytes(max(end - len(content), 0)))
-                content[change.offset : end] = change.octets
+                content[change.offset : end] = change.data
         whole = {
             inode: bytes(contents.get(inode, b"")[:size]).ljust(size, b"\0")  # what was lost of it reads as zeros
             for inode, size in sizes.items()

@@ -16,7 +16,7 @@ from o365mailer_sidecar.spool.spool import Spool
 from support.simulated_disk import Operation, RecordingDisk
 from support.spooled import RECEIVED, body, envelope, spool_in
 
-MARKS = frozenset({"acknowledged", "settling", "settled", "removing", "burying"})
+MARKS = frozenset({"acknowledged", "settling", "settled", "removing", "failing"})
 """Kinds of operations that are promises, not calls."""
 
 SIZES = {"A": 1, "B": 50, "C": 400, "D": 3_000, "E": 10, "F": 1} | {f"M{number}": number for number in range(6)}
@@ -47,9 +47,9 @@ async def removed(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
     await spool.remove(spool.messages[queue_id])
 
 
-async def buried(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
+async def failed(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
     """Refused for good."""
-    disk.mark("burying", queue_id)
+    disk.mark("failing", queue_id)
     refused = dict.fromkeys(RECIPIENTS, "550 no")
     await spool.move_to_dead(spool.messages[queue_id], Event(at=RECEIVED, event="attempt", refused=refused))
 
@@ -61,7 +61,7 @@ async def a_day(spool: Spool, disk: RecordingDisk) -> None:
     await settled(spool, disk, "B", "one@example.com", durable=True)
     await removed(spool, disk, "A")
     await stored(spool, disk, "D")
-    await buried(spool, disk, "C")
+    await failed(spool, disk, "C")
     await settled(spool, disk, "D", "two@example.com", durable=False)
     await asyncio.gather(stored(spool, disk, "E"), stored(spool, disk, "F"))
     await removed(spool, disk, "E")
@@ -73,7 +73,7 @@ async def a_rush(spool: Spool, disk: RecordingDisk) -> None:
     """Several at once, and some of them sent while others come."""
     await asyncio.gather(*(stored(spool, disk, f"M{number}") for number in range(3)))
     coming = [stored(spool, disk, f"M{number}") for number in range(3, 6)]
-    going = [removed(spool, disk, "M0"), buried(spool, disk, "M1")]
+    going = [removed(spool, disk, "M0"), failed(spool, disk, "M1")]
     await asyncio.gather(*coming, *going, settled(spool, disk, "M2", RECIPIENTS[0], durable=True))
 
 

@@ -51,7 +51,7 @@ def body(content: bytes = b"Subject: test\r\n\r\nHello\r\n") -> Body:
     return reader.body()
 
 
-def octets(found: Body) -> bytes:
+def content_of(found: Body) -> bytes:
     """All of it; closes it."""
     content = b"".join(found.blocks())
     found.close()

@@ -86,12 +86,12 @@ class PreallocatedFiles:
             raise
         self.ready.extend(fresh)
 
-    def discard(self, given: PreallocatedFile) -> None:
+    def discard(self, new: PreallocatedFile) -> None:
         """Remove it, whatever it holds. An error changes nothing: the disk has failed before."""
         with suppress(OSError):
-            self.disk.close(given.file)
+            self.disk.close(new.file)
         with suppress(OSError):
-            self.disk.remove(given.path)
+            self.disk.remove(new.path)
 
     def close(self) -> None:
         """Remove those that were not used."""
@@ -133,19 +133,19 @@ class MessageFiles:
         Raises OSError, and Damaged or StoreFailed when the body's own file does not give back what it was given.
         """
         line, body = entry.header_line(message), message.body
-        given = self.preallocated.take()
+        new = self.preallocated.take()
         try:
             if body.file is None:
-                self.disk.write(given.file, [line, body.content])
+                self.disk.write(new.file, [line, body.content])
             else:
-                self.disk.write(given.file, [line])
-                entry.check(line, entry.read_header(line), self._written(given.file, body))
-            self.disk.sync(given.file)
-            self.disk.rename(given.path, f"{self.queue}/{message.queue_id}")
+                self.disk.write(new.file, [line])
+                entry.check(line, entry.read_header(line), self._written(new.file, body))
+            self.disk.sync(new.file)
+            self.disk.rename(new.path, f"{self.queue}/{message.queue_id}")
         except BaseException:
-            self.preallocated.discard(given)  # never sync it again: the kernel may call written what it has lost
+            self.preallocated.discard(new)  # never sync it again: the kernel may call written what it has lost
             raise
-        self.disk.close(given.file)
+        self.disk.close(new.file)
         return len(line) + len(body)
 
     def _written(self, file: int, body: Body) -> Iterator[bytes]:
@@ -190,17 +190,17 @@ class MessageFiles:
 
     def _copy(self, path: str) -> None:
         """Replace the file by a new one with everything that can still be read of it."""
-        given = self.preallocated.take()
+        new = self.preallocated.take()
         try:
             with open(path, "rb", buffering=0, opener=opener) as file:
                 while block := file.read(BLOCK):
-                    self.disk.write(given.file, [block])
-            self.disk.sync(given.file)
-            self.disk.rename(given.path, path)
+                    self.disk.write(new.file, [block])
+            self.disk.sync(new.file)
+            self.disk.rename(new.path, path)
         except BaseException:
-            self.preallocated.discard(given)
+            self.preallocated.discard(new)
             raise
-        self.disk.close(given.file)
+        self.disk.close(new.file)
 
     def remove(self, queue_id: str) -> None:
         """Not synced: a crash may bring the message back, and then it is sent twice rather than not at all."""

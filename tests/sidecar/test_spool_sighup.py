@@ -1,4 +1,4 @@
-"""What a person has changed by hand is seen at a hang-up, whatever the process is doing at that moment."""
+"""What a person has changed by hand is seen at SIGHUP, whatever the process does at that moment."""
 
 import asyncio
 from pathlib import Path
