@@ -27,12 +27,12 @@ class SpoolDirectory:
         self.path = path
 
     def waiting(self) -> int:
-        """How many messages wait in it, in whichever relay's part; those being written are not counted."""
+        """How many messages wait in all partitions; a message that is being written is not counted."""
         try:
-            parts = [each for each in self.path.iterdir() if each.name.isdigit()]
+            partitions = [each for each in self.path.iterdir() if each.name.isdigit()]
         except OSError:
             return 0
-        return sum(_entries(part / SPOOL_QUEUE) for part in parts)
+        return sum(_entries(partition / SPOOL_QUEUE) for partition in partitions)
 
 
 def usual_place(mailer: Document, environment: Mapping[str, str]) -> Path:
