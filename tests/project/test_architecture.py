@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md names every module of the relay and the operator, and no file that is not there."""
+"""ARCHITECTURE.md names every module of the relay and the operator, and no file or function that is not there."""
 
 import re
 import subprocess
@@ -36,3 +36,12 @@ def test_every_module_of_the_relay_and_the_operator_is_in_the_text() -> None:
     modules = [path for path in tracked() if path.as_posix().startswith(PACKAGES) and not path.name.startswith("__")]
     assert len(modules) > 50
     assert [path.as_posix() for path in modules if not is_named(path, named())] == []
+
+
+def test_every_method_in_the_text_is_there() -> None:
+    """Written as `Class.method`."""
+    code = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in tracked() if "tests" not in path.parts)
+    methods = re.findall(r"`([A-Z]\w+)\.(\w+)`", TEXT)
+    assert ("Relay", "submit") in methods
+    missing = [(one, name) for one, name in methods if f"class {one}" not in code or f"def {name}(" not in code]
+    assert missing == []
