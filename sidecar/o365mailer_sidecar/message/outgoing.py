@@ -5,7 +5,7 @@ docs/sidecar.md has every change of a header, when it is made and why; nothing e
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
 
@@ -18,9 +18,6 @@ DROPPED: Final = frozenset({b"bcc", b"resent-bcc"})
 """What only the sender may see (RFC 5322 §3.6.3, §3.6.6)."""
 
 DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]+")
-
-DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Outgoing:
@@ -76,8 +73,8 @@ def _added_fields(applied: Applied) -> bytes:
     Received carries the queue id and neither the client's name nor its address (RFC 5321 §4.4 would have both: they
     say where in a cluster an app runs).
     """
-    envelope, present, received = applied.envelope, applied.message.header.count, applied.message.received
-    date = date_time(received)
+    envelope, present, at = applied.envelope, applied.message.header.count, applied.message.received
+    date = date_time(at)
     lines = f"Received: by o365mailer with {envelope.protocol} id {envelope.queue_id};\r\n\t{date}\r\n"
     if b"from" not in present:
         lines += f"From: {applied.policy.author_without_from(envelope)}\r\n"
@@ -85,14 +82,20 @@ def _added_fields(applied: Applied) -> bytes:
         lines += f"Date: {date}\r\n"
     if b"message-id" not in present:
         domain = _domain(envelope.sender.address) or _domain(applied.policy.mailbox) or "o365mailer.invalid"
-        lines += f"Message-ID: <{envelope.queue_id}.{received:%Y%m%d%H%M%S}@{domain}>\r\n"
+        stamp = f"{at.year}{at.month:02}{at.day:02}{at.hour:02}{at.minute:02}{at.second:02}"
+        lines += f"Message-ID: <{envelope.queue_id}.{stamp}@{domain}>\r\n"
     return lines.encode()
 
 
 def date_time(moment: datetime) -> str:
-    """As headers have it (RFC 5322 §3.3). `email.utils` writes the same, but it and its imports cost 0.8 MB."""
-    day, month = DAYS[moment.weekday()], MONTHS[moment.month - 1]
-    return f"{day}, {moment.day:02} {month} {moment:%Y %H:%M:%S %z}"
+    """As headers have it (RFC 5322 §3.3).
+
+    `email.utils` writes the same, but it and its imports cost 0.8 MB. `ctime`, whose words are English in any locale,
+    takes a tenth of the time of `strftime`.
+    """
+    weekday, month, day, time, year = moment.ctime().split()
+    zone = "+0000" if moment.tzinfo is UTC else moment.strftime("%z")
+    return f"{weekday}, {day:0>2} {month} {year} {time} {zone}"
 
 
 def _domain(address: str) -> str:
