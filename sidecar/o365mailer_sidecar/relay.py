@@ -23,6 +23,7 @@ from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import policy_of
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.server import SessionLimits
+from o365mailer_sidecar.telemetry.audit import MessageEnd
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.result import Result, result_of
 from o365mailer_sidecar.upstream.submit import Upstream
@@ -69,11 +70,11 @@ class Relay:
 
     def refused(self, envelope: Envelope, reply: Reply, *, size: int, reason: str) -> None:
         """The session has refused the message itself: it is in the audit like those that Exchange refuses."""
-        self.audit.ended(envelope, outcome=_word(reply), reason=reason, reply=reply, size=size, seconds=0.0)
+        self.audit.ended(MessageEnd(envelope, _word(reply), reply, size, reason))
 
     def dropped(self, envelope: Envelope) -> None:
         """The app went away before its message was complete enough to try."""
-        self.audit.ended(envelope, outcome="dropped", reply=NOTHING, size=0, seconds=0.0)
+        self.audit.ended(MessageEnd(envelope, "dropped", NOTHING, 0))
 
     async def submit(self, message: Message) -> Reply:
         """The reply for the app. When cancelled, the app has gone: nothing is sent that has not left yet."""
@@ -151,15 +152,9 @@ class Relay:
         return unknown
 
     def _audit(self, message: Message, attempt: Attempt, outcome: str, reply: Reply, *, reason: str = "") -> None:
-        self.audit.ended(
-            message.envelope,
-            outcome=outcome,
-            reason=reason,
-            reply=reply,
-            size=len(message.body),
-            seconds=self.monotonic() - attempt.began,
-            upstream=attempt.upstream,
-        )
+        spent = self.monotonic() - attempt.began
+        size, upstream = len(message.body), attempt.upstream
+        self.audit.ended(MessageEnd(message.envelope, outcome, reply, size, reason, spent, upstream))
 
 
 def _word(reply: Reply) -> str:

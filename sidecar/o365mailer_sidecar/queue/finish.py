@@ -24,6 +24,7 @@ from o365mailer_sidecar.queue.retry import Expiry
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.spool.entry import Event, QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
+from o365mailer_sidecar.telemetry.audit import MessageEnd
 from o365mailer_sidecar.upstream.attempt import Attempt
 from o365mailer_sidecar.upstream.result import RecipientVerdict, Result
 
@@ -81,7 +82,7 @@ class Finisher:
                 await self._record(stored, event)
             return True
         undelivered = len(failed) + stored.refused
-        self.audit.ended(
+        end = MessageEnd(
             message.envelope,
             outcome=OUTCOME_DEAD if undelivered else result.outcome.value,
             reason=event.reason,
@@ -92,6 +93,7 @@ class Finisher:
             upstream=attempt.upstream,
             undelivered=undelivered,
         )
+        self.audit.ended(end)
         return not await self._leave(stored, event)
 
     async def _record(self, stored: QueueEntry, event: Event) -> None:

@@ -6,7 +6,7 @@ addresses only where the mailer's `logAddresses` asks for them.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from o365mailer_contract.names import EVENT_MESSAGE, OUTCOME_DEAD
 from o365mailer_sidecar.message.envelope import Envelope
@@ -15,7 +15,25 @@ from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.metrics import Metrics
 
 SETTLED: Final = frozenset({"accepted", "refused", OUTCOME_DEAD})
-"""Outcomes after which nobody tries the message again."""
+"""Outcomes after which the message is not tried again."""
+
+
+class MessageEnd(NamedTuple):
+    """What became of one message."""
+
+    envelope: Envelope
+    outcome: str
+    reply: Reply
+    size: int
+    """Bytes."""
+    reason: str = ""
+    seconds: float = 0.0
+    """Since its end of data."""
+    upstream: float = 0.0
+    """Seconds of these that were spent with Exchange."""
+    attempts: int = 1
+    undelivered: int = 0
+    """Recipients of a message from the spool that did not get it."""
 
 
 class Audit:
@@ -24,43 +42,29 @@ class Audit:
     def __init__(self, *, log: EventLog, metrics: Metrics, addresses: Callable[[], bool]) -> None:
         self.log, self.metrics, self.addresses = log, metrics, addresses
 
-    def ended(
-        self,
-        envelope: Envelope,
-        *,
-        outcome: str,
-        reply: Reply,
-        size: int,
-        seconds: float,
-        reason: str = "",
-        attempts: int = 1,
-        upstream: float = 0.0,
-        undelivered: int = 0,
-    ) -> None:
-        """What became of one message. `seconds` since its end of data, `upstream` of them spent with Exchange.
-
-        `undelivered` is how many recipients of a message from the spool did not get it.
-        """
-        self.count(outcome, reason)
-        if outcome in SETTLED:
-            self.metrics.observe("message_seconds", seconds)
-        if outcome == "accepted":
-            self.metrics.count("message_bytes_total", by=size)
+    def ended(self, end: MessageEnd) -> None:
+        """Write the record of a message that is at its end, and count it."""
+        envelope, reply = end.envelope, end.reply
+        self.count(end.outcome, end.reason)
+        if end.outcome in SETTLED:
+            self.metrics.observe("message_seconds", end.seconds)
+        if end.outcome == "accepted":
+            self.metrics.count("message_bytes_total", by=end.size)
         trace = upstream_trace(reply.text)
         record = partial(
             self.log.event,
             EVENT_MESSAGE,
             queue_id=envelope.queue_id,
-            outcome=outcome,
-            reason=reason,
+            outcome=end.outcome,
+            reason=end.reason,
             code=reply.code,
             enhanced=reply.enhanced,
-            size=size,
+            size=end.size,
             recipients=len(envelope.recipients),
-            undelivered=undelivered,
-            attempts=attempts,
-            seconds=round(seconds, 3),
-            upstream_seconds=round(upstream, 3),
+            undelivered=end.undelivered,
+            attempts=end.attempts,
+            seconds=round(end.seconds, 3),
+            upstream_seconds=round(end.upstream, 3),
             exchange_host=trace.hostname,
             exchange_id=trace.identifier,
         )
