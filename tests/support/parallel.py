@@ -5,7 +5,6 @@ one worker runs in order. The groups are made from paths by a scheduler of our o
 group's name to each test's id, and then `--last-failed` does not find the test again.
 """
 
-import pathlib
 from typing import Any
 
 import pytest
@@ -13,19 +12,21 @@ from xdist.scheduler import LoadScopeScheduling
 
 GROUPS = {
     "cluster": "node",
+    "chart/test_images.py": "node",
     "chart": "control plane",
     "controller": "control plane",
     "webhook": "control plane",
     "mutations": "mutations",
 }
-"""The suites that stay together, because they share a cluster or (mutations) the processor; the longest come first."""
+"""What stays together, by suite or file, because it shares a cluster, images, or (mutations) the processor; the longest
+come first."""
 
 
 def group(nodeid: str) -> str:
     """`tests/cluster/test_x.py::test_y` → `node`; of a suite without a group, the file is the group."""
     file = nodeid.split("::")[0]
-    parts = pathlib.PurePosixPath(file).parts
-    return GROUPS.get(parts[1], file) if len(parts) > 1 else file
+    _, _, path = file.partition("/")
+    return GROUPS.get(path) or GROUPS.get(path.partition("/")[0]) or file
 
 
 class Scheduler(LoadScopeScheduling):
