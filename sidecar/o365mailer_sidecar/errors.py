@@ -2,35 +2,36 @@
 
     SidecarError
     ├── Refused             the app's command, message or session is refused; carries the reply
-    ├── WrongCommandLine    a flag or an environment variable cannot be used; nobody but its writer heals it
+    ├── WrongCommandLine    a flag or an environment variable is wrong; its author has to fix it
     │   └── SpoolUnusable   the spool's directory keeps nothing through a crash, or cannot be written to
-    ├── StoreFailed         a disk did not keep a message, or does not give it back
+    ├── StoreFailed         the disk did not keep a message, or cannot read it back
     │   └── SpoolFull       no room for it: a limit, the disk, a quota
     ├── Damaged             a message on disk is not what was stored; the spool sets it aside
-    ├── Gone                a spooled message is not to be sent: removed, or put on hold, by hand
+    ├── Gone                a spooled message is not to be sent: a person removed it or put it on hold
     ├── CannotListen        an address cannot be bound
     ├── NotReady            the mailer directory has nothing to relay with yet; a new directory heals it
-    ├── Withdrawn           the app stopped waiting before the last octet was sent
+    ├── Withdrawn           the app stopped waiting before the end of data was sent
     └── UpstreamError       no verdict from Exchange; time heals it
         ├── Away            not reached: name, TCP, TLS, greeting, EHLO
-        │   ├── Distrusted  reached, and not to be trusted with a token (also ssl.SSLError's cases)
-        │   └── NotAdmitted reached, and AUTH was answered with something that is not about the token; carries the reply
-        ├── TokenRefused    reached, and it does not take this token for this mailbox
-        ├── Blocked         known beforehand: not asked; carries the reason, the app's reply, and until when
-        └── Lost            the connection ended, or fell silent, in the middle of a transaction
+        │   ├── Distrusted  reached, but not to be trusted with a token (also ssl.SSLError)
+        │   └── NotAdmitted reached, but its reply to AUTH is not about the token; carries the reply
+        ├── TokenRefused    reached, but it refuses this token for this mailbox
+        ├── Blocked         not tried, it would fail; carries the reason, the app's reply and the time of the next try
+        └── Lost            the connection ended, timed out, or broke the protocol
 
-The system's and TLS' exceptions are translated where they arise: in `dialer`, `connection`, `starttls`, `directory`.
+Each module translates the exceptions of the system and of TLS where they arise: `smtp/dial.py`, `smtp/connection.py`,
+`smtp/protocol.py`, `mailer.py`, `spool/`.
 """
 
 from o365mailer_sidecar.reply import Reply
 
 
 class SidecarError(Exception):
-    """Everything this package raises on purpose."""
+    """The base of all errors that this package raises on purpose."""
 
 
 class Refused(SidecarError):
-    """What the app did is refused with `reply`; with `close`, its session ends too."""
+    """The app's command, message or session is refused with `reply`; with `close`, its session ends too."""
 
     def __init__(self, reply: Reply, *, close: bool = False) -> None:
         super().__init__(reply.text)
@@ -47,7 +48,7 @@ class SpoolUnusable(WrongCommandLine):
 
 
 class StoreFailed(SidecarError):
-    """The message says why, without a word of what was in the mail. Nothing that was kept before is lost."""
+    """The message says why, and quotes nothing of the mail. What was stored before is still there."""
 
 
 class SpoolFull(StoreFailed):
@@ -55,11 +56,11 @@ class SpoolFull(StoreFailed):
 
 
 class Damaged(SidecarError):
-    """The message says how that was seen."""
+    """The message says what is wrong with the file."""
 
 
 class Gone(SidecarError):
-    """Not to be sent, as a person decided."""
+    """A person decided that it is not to be sent."""
 
 
 class CannotListen(SidecarError, OSError):
@@ -79,15 +80,15 @@ class UpstreamError(SidecarError):
 
 
 class Away(UpstreamError, ConnectionError):
-    """Exchange cannot be reached, or does not want to talk now."""
+    """Exchange cannot be reached, or does not accept a session now."""
 
 
 class Distrusted(Away):
-    """What answers is not, or not provably, the submission host: no token was sent."""
+    """The host could not prove that it is the submission host. No token was sent."""
 
 
 class NotAdmitted(Away):
-    """`reply` to AUTH speaks of the mailbox, or of the moment."""
+    """`reply` to AUTH is about the mailbox, or about this moment."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
@@ -95,7 +96,7 @@ class NotAdmitted(Away):
 
 
 class TokenRefused(UpstreamError, PermissionError):
-    """AUTH was refused; the message is Exchange's own words, shortened, and the remedy where one is known."""
+    """AUTH was refused. The message is Exchange's own text, shortened, and the remedy if one is known."""
 
 
 class Blocked(UpstreamError):
@@ -113,4 +114,4 @@ class Blocked(UpstreamError):
 
 
 class Lost(UpstreamError, ConnectionError):
-    """The connection ended, or timed out, after AUTH."""
+    """The connection ended, timed out, or broke the protocol. Before AUTH is done, `SmtpClient` makes it Away."""

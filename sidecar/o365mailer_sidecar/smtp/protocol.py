@@ -170,7 +170,7 @@ class SmtpProtocol(asyncio.BufferedProtocol):
             self.timer = self.loop.call_later(self.patience, self.fail, Fault.SILENT)
 
     def _read_line(self) -> bool:
-        """Whether there was a whole line."""
+        """Read one line; False if it has not come whole, or is no line of a reply."""
         found = LINE.match(self.unread)
         if not found:
             if b"\n" in self.unread or self.size + len(self.unread) > REPLY_LIMIT:
@@ -185,19 +185,16 @@ class SmtpProtocol(asyncio.BufferedProtocol):
         del self.unread[:end]
         self.code = code
         self.lines.append(text)
-        if more != b"-":
-            self._finish_reply()
-        return True
-
-    def _finish_reply(self) -> None:
+        if more == b"-":
+            return True
         self.last, self.lines, self.size = self.lines, [], 0
-        reply = upstream_reply(int(self.code), b"\n".join(self.last).decode("utf-8", "replace"))
+        reply = upstream_reply(int(code), b"\n".join(self.last).decode("utf-8", "replace"))
         self.owed -= 1
         self.replies.append(reply)
-        if reply.code >= 400:
-            self.refused = True
-            if reply.code == CLOSING:
-                self.fail(Fault.CLOSED)
+        self.refused = self.refused or reply.code >= 400
+        if reply.code == CLOSING:
+            self.fail(Fault.CLOSED)
+        return True
 
     # --- The connection ---------------------------------------------------------------------------------------------
 

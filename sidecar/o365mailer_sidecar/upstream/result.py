@@ -110,11 +110,13 @@ def concluded(envelope: Envelope, sent: Envelope, verdicts: Verdicts) -> Result:
     """The result of an attempt that Exchange has answered. `sent` is the envelope that policy made of the app's."""
     decisive, found = verdicts
     reply = accepted(decisive.reply) if decisive.outcome is Outcome.ACCEPTED else told(decisive)
-    outcomes = {verdict.outcome for verdict in found} or {decisive.outcome}
+    if not found:
+        own = decisive.outcome not in OF_THE_MAILBOX
+        return Result(reply, decisive.outcome, decisive.reason, own=own, asked=True)
+    outcomes = {verdict.outcome for verdict in found}
     own = not outcomes & OF_THE_MAILBOX
     if len(outcomes) == 1:
-        first = (found or (decisive,))[0]
-        return Result(reply, first.outcome, first.reason, own=own, asked=True)
+        return Result(reply, found[0].outcome, found[0].reason, own=own, asked=True)
     if len(sent.recipients) != len(envelope.recipients):  # redirected: several stand for one
         found = found[:1] * len(envelope.recipients)
     recipients = [
