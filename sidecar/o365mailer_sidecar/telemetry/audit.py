@@ -5,8 +5,7 @@ addresses only where the mailer's `logAddresses` asks for them.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from o365mailer_contract.names import EVENT_MESSAGE, OUTCOME_DEAD
 from o365mailer_sidecar.message.envelope import Envelope
@@ -51,8 +50,11 @@ class Audit:
         if end.outcome == "accepted":
             self.metrics.count("message_bytes_total", by=end.size)
         trace = upstream_trace(reply.text)
-        record = partial(
-            self.log.event,
+        addresses: dict[str, Any] = {}
+        if self.addresses():
+            to = " ".join(recipient.address for recipient in envelope.recipients)
+            addresses = {"sender": envelope.sender.address, "to": to}
+        self.log.event(
             EVENT_MESSAGE,
             queue_id=envelope.queue_id,
             outcome=end.outcome,
@@ -67,12 +69,8 @@ class Audit:
             upstream_seconds=round(end.upstream, 3),
             exchange_host=trace.hostname,
             exchange_id=trace.identifier,
+            **addresses,
         )
-        if self.addresses():
-            to = " ".join(recipient.address for recipient in envelope.recipients)
-            record(sender=envelope.sender.address, to=to)
-        else:
-            record()
 
     def count(self, outcome: str, reason: str = "") -> None:
         """One more in the metrics, without a record."""

@@ -1,7 +1,7 @@
-"""The log: one JSON object a line, from fields that are named and harmless; never bodies, tokens or addresses of mail.
+"""The log: one JSON object per line, from fields that are named and harmless; never bodies or tokens.
 
-An event's fields are written by whoever knows what is in them. Texts of exceptions are not written at all, because a
-library may have put what it was given into them: a failure is its type and the places in the code that it passed.
+The code that logs an event chooses its fields. Texts of exceptions are not logged, because a library may have put what
+it was given into them: a failure is logged as its type and the places in the code that it passed.
 """
 
 import logging
@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-LEVELS: Final = ("debug", "info", "warning", "error")
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+"""By name, in ascending order, with the figures of Python's logging."""
 
 Value = str | int | float | bool | None
 
@@ -21,8 +22,8 @@ Value = str | int | float | bool | None
 class EventLog:
     """Writes events at or above `level`.
 
-    A line that cannot be written (a full disk, a reader that went away or lags) is dropped, and mail goes on. The next
-    line that can be written stands after one that counts the dropped ones.
+    A line that cannot be written (the disk is full, the reader of the log is gone or too slow) is dropped, and mail
+    goes on. A line that counts the dropped ones comes before the next that can be written.
     """
 
     def __init__(self, *, write: Callable[[bytes], object], now: Callable[[], datetime], level: str = "info") -> None:
@@ -31,23 +32,23 @@ class EventLog:
         """Lines since the last one that was written."""
 
     def event(self, name: str, *, level: str = "info", always: bool = False, **fields: Value) -> None:
-        """One line. `name` is a word that a search can be built on; with `always`, whatever the level."""
-        if not always and LEVELS.index(level) < LEVELS.index(self.level):
+        """Write one line. `name` is a word that a search can be built on; with `always`, whatever the level."""
+        if not always and LEVELS[level] < LEVELS[self.level]:
             return
         try:
             if self.dropped:
-                self.write(self._line("log_lines_dropped", level="warning", lines=self.dropped))
+                self._write("log_lines_dropped", "warning", {"lines": self.dropped})
                 self.dropped = 0
-            self.write(self._line(name, level=level, **fields))
+            self._write(name, level, fields)
         except OSError:
             self.dropped += 1
 
-    def _line(self, name: str, *, level: str, **fields: Value) -> bytes:
+    def _write(self, name: str, level: str, fields: dict[str, Value]) -> None:
         stamp = self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return msgspec.json.encode({"time": stamp, "level": level, "event": name, **fields}) + b"\n"
+        self.write(msgspec.json.encode({"time": stamp, "level": level, "event": name, **fields}) + b"\n")
 
     def failure(self, name: str, error: BaseException) -> None:
-        """A defect of ours: its type and where it passed, not its text."""
+        """Log a defect of the relay: the exception's type and where it passed, not its text."""
         places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
         self.event(name, level="error", error=type(error).__name__, places=" ".join(places))
 
@@ -70,14 +71,14 @@ class LogFile:
 
 
 class LibraryLog(logging.Handler):
-    """Carries what libraries log into the journal: the logger's name and the exception's type, no text."""
+    """Logs what libraries log: the logger's name and the exception's type, no text."""
 
     def __init__(self, log: EventLog) -> None:
         super().__init__(logging.WARNING)
         self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
+        """Log a library's record."""
         if record.exc_info and record.exc_info[1]:
             self.log.failure(f"{record.name}_failed", record.exc_info[1])
         else:
@@ -85,5 +86,5 @@ class LibraryLog(logging.Handler):
 
 
 def capture(log: EventLog) -> None:
-    """Send Python's logging to the journal."""
+    """Send Python's logging to the event log."""
     logging.basicConfig(handlers=[LibraryLog(log)], level=logging.WARNING, force=True)

@@ -1,7 +1,10 @@
-"""Every metric of the sidecar, as data. docs/sidecar.md shows the same table, and a test holds the two together.
+"""Every metric of the sidecar, as data, and their values in Prometheus' text format 0.0.4.
 
-Base units (seconds, bytes), no address in a label, and every label from a closed vocabulary: a fleet of a thousand
-sidecars is a thousand times what is written here.
+docs/sidecar.md shows the same table, and a test compares the two. Units are base units (seconds, bytes). No label holds
+an address, and every label comes from a closed vocabulary: a thousand sidecars have a thousand times as many series.
+
+prometheus_client 0.26 with these families would cost 1.8 MB of idle memory in every pod (measured 2026-11-25, CPython
+3.11), with an aim of 28 for the whole sidecar; the format is a page of code.
 """
 
 import math
@@ -91,16 +94,6 @@ METRICS: Final = (
     Metric("spool_damaged_messages", "gauge", "Damaged files in the spool."),
 )
 
-BY_NAME: Final = {metric.name: metric for metric in METRICS}
-
-
-# --- gauges --------------------
-# What /metrics shows: the metrics' values, in Prometheus' text format 0.0.4.
-#
-# prometheus_client 0.26 with these families costs 1.8 MB of idle memory in every pod on top of what is loaded anyway
-# (measured 2026-11-25, CPython 3.11), and the aim for all of the sidecar is 28; the format is a page of code.
-
-
 Value = float | Mapping[str, float]
 """One number, or one for each set of labels."""
 
@@ -129,25 +122,21 @@ class Histogram:
 
 
 class Metrics:
-    """Counts and observes, and asks for the rest when it is scraped. Names are those of `metrics`."""
+    """Counts and observes, and asks for the gauges when it is scraped. Names are those of `METRICS`."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter({(m.name, ""): 0 for m in METRICS if _plain(m, "counter")})
-        self.histograms: dict[tuple[str, str], Histogram] = {
-            (m.name, ""): Histogram(m.buckets) for m in METRICS if _plain(m, "histogram")
-        }
+        # A counter without labels is shown from the start, the others from their first value on.
+        self.counts = Counter({(m.name, ""): 0 for m in METRICS if m.kind == "counter" and not m.labels})
+        self.histograms = {m.name: Histogram(m.buckets) for m in METRICS if m.kind == "histogram"}
         self.watched: dict[str, Callable[[], Value]] = {}
 
     def count(self, name: str, label: str = "", by: int = 1) -> None:
         """One more. `label` is written whole, as `labels` makes it."""
         self.counts[name, label] += by
 
-    def observe(self, name: str, seconds: float, label: str = "") -> None:
+    def observe(self, name: str, seconds: float) -> None:
         """One more value of a histogram."""
-        histogram = self.histograms.get((name, label))
-        if not histogram:
-            histogram = self.histograms[name, label] = Histogram(BY_NAME[name].buckets)
-        histogram.add(seconds)
+        self.histograms[name].add(seconds)
 
     def watch(self, name: str, ask: Callable[[], Value]) -> None:
         """A gauge that is asked when scraped; for a gauge with labels, a mapping of label sets to numbers."""
@@ -164,9 +153,7 @@ class Metrics:
 
     def _samples(self, metric: Metric) -> Iterator[str]:
         if metric.kind == "histogram":
-            for (name, label), histogram in sorted(self.histograms.items()):
-                if name == metric.name:
-                    yield from _buckets(PREFIX + name, label, histogram)
+            yield from _buckets(PREFIX + metric.name, self.histograms[metric.name])
         elif metric.kind == "counter":
             for (name, label), value in sorted(self.counts.items()):
                 if name == metric.name:
@@ -177,19 +164,13 @@ class Metrics:
                 yield _sample(PREFIX + metric.name, label, number)
 
 
-def _plain(metric: Metric, kind: str) -> bool:
-    """Whether it is shown from the start: only what has no labels is known in advance."""
-    return metric.kind == kind and not metric.labels
-
-
-def _buckets(name: str, label: str, histogram: Histogram) -> Iterator[str]:
+def _buckets(name: str, histogram: Histogram) -> Iterator[str]:
     total = 0
     for bound, count in zip((*histogram.bounds, math.inf), histogram.counts, strict=True):
         total += count
-        bucket = f'le="{repr(bound) if math.isfinite(bound) else "+Inf"}"'
-        yield _sample(f"{name}_bucket", f"{label},{bucket}" if label else bucket, total)
-    yield _sample(f"{name}_sum", label, histogram.sum)
-    yield _sample(f"{name}_count", label, total)
+        yield _sample(f"{name}_bucket", f'le="{repr(bound) if math.isfinite(bound) else "+Inf"}"', total)
+    yield _sample(f"{name}_sum", "", histogram.sum)
+    yield _sample(f"{name}_count", "", total)
 
 
 def _sample(name: str, label: str, value: float) -> str:

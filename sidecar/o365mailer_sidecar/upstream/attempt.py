@@ -29,12 +29,12 @@ class Stage(Enum):
 
 
 ALLOWED: Final = {
-    Stage.WAITING: {Stage.UNDERWAY, Stage.SETTLED, Stage.WITHDRAWN},
-    Stage.UNDERWAY: {Stage.UNDERWAY, Stage.SENDING, Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN},
-    Stage.SENDING: {Stage.COMMITTED, Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN},
-    Stage.COMMITTED: {Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN},
-    Stage.SETTLED: set[Stage](),
-    Stage.WITHDRAWN: {Stage.SETTLED, Stage.WITHDRAWN},
+    Stage.WAITING: (Stage.UNDERWAY, Stage.SETTLED, Stage.WITHDRAWN),
+    Stage.UNDERWAY: (Stage.SENDING, Stage.UNDERWAY, Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN),
+    Stage.SENDING: (Stage.COMMITTED, Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN),
+    Stage.COMMITTED: (Stage.WAITING, Stage.SETTLED, Stage.WITHDRAWN),
+    Stage.SETTLED: (),
+    Stage.WITHDRAWN: (Stage.SETTLED, Stage.WITHDRAWN),
 }
 """Exchange can hand a message back (432): then it waits again, or is withdrawn, from any stage. UNDERWAY follows itself
 when a connection turns out to be dead and another is taken."""

@@ -39,6 +39,7 @@ class Pool:
         message_limit: int = MESSAGE_LIMIT,
     ) -> None:
         self.connect, self.share = connect, share
+        self.loop = asyncio.get_running_loop()
         self.idle_limit, self.age_limit, self.message_limit = idle_limit, age_limit, message_limit
         self.limit = 1
         self.idle: list[Connection] = []
@@ -51,10 +52,6 @@ class Pool:
 
     def __len__(self) -> int:
         return self.lent + len(self.idle)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
     async def take(self, mailer: Mailer, *, fresh: bool = False) -> Connection:
         """A connection that belongs to this mailer; with `fresh`, an unused one. Raises what `connect` raises.
@@ -77,7 +74,7 @@ class Pool:
         if not connection.usable:
             self.cut(connection)
             return
-        connection.idle_since = self._now()
+        connection.idle_since = self.loop.time()
         if self.share.keeps(connection):
             self.idle.append(connection)
             if not self.closer or self._patience < self.idle_limit:
@@ -93,7 +90,7 @@ class Pool:
         self._returned()
 
     def _returned(self) -> None:
-        self.share.wanted(anew=False, now=self._now())
+        self.share.wanted(anew=False, now=self.loop.time())
         self.lent -= 1
         self._serve_next()
 
@@ -101,24 +98,24 @@ class Pool:
 
     async def _turn(self, limit: int) -> None:
         """Wait until a connection may be lent, and count it as lent."""
-        self.limit, now = limit, self._now()
+        self.limit, now = limit, self.loop.time()
         self.share.wanted(anew=not (self.lent or self.waiters), now=now)
         first = not self.waiters
         while not (first and self._admits(now=now)):
-            waiter = asyncio.get_running_loop().create_future()
+            waiter = self.loop.create_future()
             # One that was woken but not admitted goes back to the head of the queue.
             (self.waiters.appendleft if first else self.waiters.append)(waiter)
             self._set_alarm(now=now)
             try:
                 await waiter
             except asyncio.CancelledError:
-                self.share.wanted(anew=False, now=self._now())
+                self.share.wanted(anew=False, now=self.loop.time())
                 if waiter in self.waiters:
                     self.waiters.remove(waiter)
                 else:
                     self._serve_next()
                 raise
-            first, now = True, self._now()
+            first, now = True, self.loop.time()
         self.lent += 1
         self._serve_next()
 
@@ -134,7 +131,7 @@ class Pool:
             return
         if self.alarm:
             self.alarm.cancel()
-        self.alarm = asyncio.get_running_loop().call_at(self.share.resume_at, self._serve_next)
+        self.alarm = self.loop.call_at(self.share.resume_at, self._serve_next)
 
     def _serve_next(self) -> None:
         while self.waiters:
@@ -166,7 +163,7 @@ class Pool:
         A session outlives a change of the token: what Exchange does when a session's token expires is undocumented, so
         it is not tried.
         """
-        mine, now = connection.mailer, self._now()
+        mine, now = connection.mailer, self.loop.time()
         return (
             connection.usable
             and (
@@ -182,17 +179,17 @@ class Pool:
     @property
     def _patience(self) -> float:
         """Seconds without a message after which a connection is closed."""
-        return min(self.idle_limit, self.share.linger(now=self._now()))
+        return min(self.idle_limit, self.share.linger(now=self.loop.time()))
 
     def _look_in(self, seconds: float) -> None:
         if self.closer:
             self.closer.cancel()
-        self.closer = asyncio.get_running_loop().call_later(seconds, self._look)
+        self.closer = self.loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         """Close those whose time is over, though others are in use: the last used is lent first."""
         self.closer = None
-        now = self._now()
+        now = self.loop.time()
         self.close_idle(since=now - self._patience)
         if self.idle:
             # Not at once, whatever rounding says: it would look again and again without time passing.
