@@ -1,4 +1,4 @@
-"""The relay beside an app: SMTP in on loopback, SMTP out to Office 365 with the mailer's token.
+"""The relay next to an app: SMTP in on loopback, SMTP out to Office 365 with the mailer's token.
 
 A message goes one way, each arrow a call::
 

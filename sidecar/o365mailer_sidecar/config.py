@@ -156,12 +156,13 @@ def parser() -> argparse.ArgumentParser:
         "--listen",
         metavar="HOST:PORT",
         action="append",
-        help="where apps connect, may be repeated; port 0 takes a free one (default 127.0.0.1:25 and [::1]:25)",
+        help="where apps connect; may be repeated; port 0 takes a free port (default 127.0.0.1:25 and [::1]:25)",
     )
     made.add_argument(
         "--listen-anywhere",
         action="store_true",
-        help="allow --listen beyond loopback: whoever reaches the port can send as the mailbox, without a password",
+        help="allow --listen beyond loopback: every client that reaches the port can send as the mailbox, "
+        "without a password",
     )
     made.add_argument(
         "--health", metavar="HOST:PORT", help=f"/livez, /readyz and /metrics (default [::]:{names.HEALTH_PORT})"

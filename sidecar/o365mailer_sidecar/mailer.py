@@ -54,7 +54,7 @@ class Authorities:
 
 
 FILE_LIMIT: Final = 2**20
-"""Octets of one file; a Secret holds no more."""
+"""The most bytes of one file; a Secret has no more."""
 
 WATCHED: Final = (TOKEN_FILE, SETTINGS_FILE, CA_FILE)
 """What is looked at before every message."""
@@ -160,7 +160,7 @@ class MailerDirectory:
     def _signature(self) -> object:
         """What changes whenever a file does: kubelet's swap, or a write in place."""
         if self.swapped and _any_there(seen := [self._stat(path) for path in self.linked]):
-            return seen  # three calls of the system; the link itself matters while nothing is behind it
+            return seen  # three system calls; the link itself matters only while its target is missing
         self.swapped = os.path.lexists(self.link)
         seen = [self._stat(path) for path in (self.linked if self.swapped else self.plain)]
         return seen if _any_there(seen) else [*seen, self._stat(self.link if self.swapped else str(self.path))]
@@ -257,7 +257,7 @@ def exists(directory: int, name: str) -> bool:
 
 
 def read_file(directory: int, name: str) -> bytes:
-    """A regular file's octets. Raises NotReady, which names the file and the remedy."""
+    """A regular file's content. Raises NotReady, which names the file and the remedy."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
     except FileNotFoundError:

@@ -118,7 +118,7 @@ SET_ASIDE: Final = Reply(
 )
 NO_ROOM: Final = Reply(452, "4.3.1", "The message cannot be queued: {reason}; try again later")
 
-# --- No verdict: time, or somebody else, heals it ---------------------------------------------------------------------
+# --- No verdict: time, or another person, heals it --------------------------------------------------------------------
 
 NOT_READY: Final = Reply(451, "4.3.5", "The relay waits for its mailer: {reason}")
 TOKEN_REFUSED: Final = Reply(451, "4.7.8", "Office 365 refuses the mailer's token for {mailbox}: {answer}")

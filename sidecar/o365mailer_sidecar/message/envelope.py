@@ -40,7 +40,7 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session hands to the relay beside the body."""
+    """Everything that a session hands to the relay except the body."""
 
     queue_id: str
     sender: Sender

@@ -122,7 +122,7 @@ class QueueEntry:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """What a file says beside the message itself: its header, and the result of all events."""
+    """What a file says in addition to the message itself: its header, and the result of all events."""
 
     header: Header
     line: bytes

@@ -7,7 +7,7 @@ from typing import Final
 from o365mailer_sidecar.timeouts import TIMEOUTS, Timeouts
 
 REQUEST_LIMIT: Final = 8192
-"""Octets of a request's head; a scraper's is under 1 kB."""
+"""The most bytes of a request's head; a scraper's is under 1 kB."""
 
 CONNECTION_LIMIT: Final = 32
 """Requests at once: the postStart hook, a person, and one scraper or two."""
@@ -52,7 +52,7 @@ class Health:
 
 
 def response(status: int, text: str) -> bytes:
-    """The whole response; the connection closes behind it."""
+    """The whole response; the connection closes after it."""
     body = text.encode()
     head = (
         f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"

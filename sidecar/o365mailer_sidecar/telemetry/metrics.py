@@ -143,7 +143,7 @@ class Metrics:
         self.watched[name] = ask
 
     def page(self) -> str:
-        """The exposition, in the table's order; a gauge that nobody watches is left out."""
+        """The exposition, in the table's order; a gauge without a source is left out."""
         lines: list[str] = []
         for metric in METRICS:
             if metric.kind != "gauge" or metric.name in self.watched:

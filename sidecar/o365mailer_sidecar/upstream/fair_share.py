@@ -22,8 +22,8 @@ no 432 for two minutes.
 - Then come attempts with a **pause** between them, which hardly grows with the interval, so that pods whose estimates
   differ still have the same chances; a pod that is refused again and again tries sooner.
 
-Where slices begin without a 432 before them the interval shrinks, and another connection is tried beside the first. If
-it is accepted both go on; if not, one 432 is all that it cost.
+Where slices begin without a 432 before them the interval shrinks, and another connection is tried as well. If it is
+accepted, both go on; if not, one 432 is all that it cost.
 
 Rejected, by simulation with 50 pods: a share that doubles its pause with each 432 and shrinks it with each success.
 Waiting times get a heavy tail, winners come back first, and Jain's index over 20 messages each is 0.5.
@@ -36,7 +36,7 @@ from o365mailer_sidecar.backoff import Backoff, Dice
 
 SLICE: Final = 4.0
 """Seconds of submitting for which a pod that shares keeps a connection: a few messages, so that the time until the next
-pod finds the free connection is small beside it, and few enough that every pod's turn comes soon."""
+pod finds the free connection is small in comparison, and few enough that every pod's turn comes soon."""
 
 LONGEST_SLICE: Final = 20.0
 """The same while no 432 was heard: each slice is twice the last. A pod with one connection hears nothing of others."""
@@ -128,7 +128,7 @@ class FairShare:
     # --- When to open a connection ----------------------------------------------------------------------------------
 
     def may_open(self, *, limit: int, now: float) -> bool:
-        """Whether a connection may be opened beside those that are open, at most `limit`."""
+        """Whether a connection may be opened in addition to those that are open, at most `limit`."""
         if self.open >= limit:
             return False
         if self.state is State.PROBING:
