@@ -142,8 +142,8 @@ class Element:
     """Whether an unquoted word holds what only an address may."""
     angle: Piece | None = None
 
-    def add(self, piece: Piece, octets: bytes) -> None:
-        """Take the next piece. Raises Malformed for anything but spaces and comments after the angle bracket."""
+    def add(self, piece: Piece, data: bytes) -> None:
+        """Take the next piece of the field. Raises Malformed for all but spaces and comments after an angle bracket."""
         self.end = piece.end
         if piece.kind in ("space", "comment"):
             return
@@ -153,10 +153,39 @@ class Element:
             self.angle = piece
             return
         self.separate = self.separate or bool(self.words and self.words[-1].end != piece.start)
-        self.addresses = self.addresses or (
-            piece.kind == "atom" and _only_in_addresses(octets[piece.start : piece.end])
-        )
+        if piece.kind == "atom":
+            word = data[piece.start : piece.end]
+            self.addresses = self.addresses or b"@" in word or b"[" in word
         self.words[1:] = [piece]
+
+    def author(self, data: bytes, group: slice | None) -> Author | None:
+        """The address in it, or a name without one; None for an empty element, such as between two commas.
+
+        Raises Malformed.
+        """
+        whole = slice(self.start, self.end)
+        if self.angle:
+            place = slice(self.angle.start, self.angle.end)
+            address, mailbox = _address(data[place.start + 1 : place.stop - 1])
+            if self.addresses and not self._names(address, data):
+                raise Malformed
+            return Author(address, mailbox, place, whole, group)
+        if not self.words:
+            return None
+        place = slice(self.words[0].start, self.words[-1].end)
+        if not self.separate:
+            address, mailbox = _address(data[place])
+            return Author(address, mailbox, place, whole, group)
+        if self.addresses:
+            raise Malformed  # an address with something inside, or a name and an address without angle brackets
+        return Author("", False, place, whole, group)
+
+    def _names(self, address: str, data: bytes) -> bool:
+        """Whether the display name is the address, as mail programs write it if they know no name."""
+        if len(self.words) > 1:
+            return False
+        word = data[self.words[0].start : self.words[0].end]
+        return canonical(word.decode("utf-8", "replace")) == canonical(address)
 
 
 def authors(field: bytes) -> tuple[Author, ...]:
@@ -196,7 +225,7 @@ def _parsed(field: bytes) -> tuple[Author, ...]:
         raise Malformed
     found = []
     for element, group in _elements(field):
-        if author := _author(field, element, group):
+        if author := element.author(field, group):
             found.append(author)
         if len(found) > ADDRESSES_LIMIT:
             raise Malformed
@@ -233,8 +262,8 @@ def _elements(field: bytes) -> Iterator[tuple[Element, slice | None]]:
 
 def spec(field: bytes, author: Author) -> bytes:
     """The address of a field as it stands there, without angle brackets and comments."""
-    octets = field[author.place]
-    return _without_comments(octets[1:-1] if octets.startswith(b"<") else octets)
+    data = field[author.place]
+    return _without_comments(data[1:-1] if data.startswith(b"<") else data)
 
 
 def pieces(field: bytes) -> Iterator[Piece]:
@@ -291,35 +320,11 @@ def _next(pattern: re.Pattern[bytes], field: bytes, at: int) -> re.Match[bytes]:
     return match
 
 
-def _only_in_addresses(word: bytes) -> bool:
-    return any(sign in word for sign in (b"@", b"["))
-
-
-def _author(field: bytes, element: Element, group: slice | None) -> Author | None:
-    """The address in one element, or a name without one; None for an empty element, such as between two commas."""
-    whole = slice(element.start, element.end)
-    if element.angle:
-        place = slice(element.angle.start, element.angle.end)
-        address, mailbox = _address(field[place.start + 1 : place.stop - 1])
-        if element.addresses and not _itself(field, element, address):
-            raise Malformed
-        return Author(address, mailbox, place, whole, group)
-    if not element.words:
-        return None
-    place = slice(element.words[0].start, element.words[-1].end)
-    if not element.separate:
-        address, mailbox = _address(field[place])
-        return Author(address, mailbox, place, whole, group)
-    if element.addresses:
-        raise Malformed  # an address with something inside, or a name and an address without angle brackets
-    return Author("", False, place, whole, group)
-
-
-def _address(octets: bytes) -> tuple[str, bool]:
+def _address(data: bytes) -> tuple[str, bool]:
     """An address as text, and whether it has a domain. Raises Malformed."""
-    if len(octets) > ADDRESS_LIMIT:
+    if len(data) > ADDRESS_LIMIT:
         raise Malformed
-    match = ADDRESS.fullmatch(_without_comments(octets) if b"(" in octets else octets)
+    match = ADDRESS.fullmatch(_without_comments(data) if b"(" in data else data)
     if not match:
         raise Malformed
     address = match[1].decode("utf-8", "replace")
@@ -328,22 +333,14 @@ def _address(octets: bytes) -> tuple[str, bool]:
     return address, bool(match[2])
 
 
-def _without_comments(octets: bytes) -> bytes:
+def _without_comments(data: bytes) -> bytes:
     """Without those before and after the address (RFC 5322 §3.4.1 allows them around the @ too: that is not read)."""
-    octets = octets.strip(SPACE)
-    while comment := COMMENT.match(octets):
-        octets = octets[comment.end() :].lstrip(SPACE)
-    while octets.endswith(b")") and COMMENT.fullmatch(octets, begin := octets.rfind(b"(")):
-        octets = octets[:begin].rstrip(SPACE)
-    return octets
-
-
-def _itself(field: bytes, element: Element, address: str) -> bool:
-    """Whether the display name is the address, as mail programs write it if they know no name."""
-    if len(element.words) > 1:
-        return False
-    word = element.words[0]
-    return canonical(field[word.start : word.end].decode("utf-8", "replace")) == canonical(address)
+    data = data.strip(SPACE)
+    while comment := COMMENT.match(data):
+        data = data[comment.end() :].lstrip(SPACE)
+    while data.endswith(b")") and COMMENT.fullmatch(data, begin := data.rfind(b"(")):
+        data = data[:begin].rstrip(SPACE)
+    return data
 
 
 def is_address(text: str) -> bool:

@@ -43,7 +43,7 @@ class Body:
     """All of it, or its beginning where there is a file."""
     eight_bit: bool = False
     file: IO[bytes] | None = None
-    """All of it, when it is large: a file without a name, so that nothing is left behind whatever happens to the
+    """All of it, when it is large: a file without a name, so that nothing is left whatever happens to the
     process, or a file of the spool."""
     size: int | None = None
     offset: int = 0

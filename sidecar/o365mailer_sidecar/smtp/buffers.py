@@ -17,10 +17,10 @@ CHUNK: Final = 2**16
 class ReadBuffer:
     """Bytes in arrival order. One reader at a time."""
 
-    __slots__ = ("data", "ended", "paused", "transport", "waiter")
+    __slots__ = ("data", "ended", "loop", "paused", "transport", "waiter")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport, self.loop = transport, loop
         self.data = bytearray()
         self.ended = False
         """Nothing more will arrive."""
@@ -45,7 +45,7 @@ class ReadBuffer:
         """Wait for bytes. Raises EOFError when none will come."""
         if self.ended:
             raise EOFError
-        self.waiter = asyncio.get_running_loop().create_future()
+        self.waiter = self.loop.create_future()
         try:
             await self.waiter
         finally:

@@ -56,7 +56,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """An app has connected."""
         self.transport = cast(asyncio.Transport, transport)
-        self.read_buffer, self.write_buffer = ReadBuffer(self.transport), WriteBuffer(self.transport)
+        self.read_buffer, self.write_buffer = ReadBuffer(self.transport, self.loop), WriteBuffer(self.transport)
         self.commands = Commands(self.server, self.read_buffer, self.write_buffer, line=self.line)
         self.server.sessions.add(self)
         self.active_at = self.loop.time()
