@@ -11,24 +11,9 @@ from benchmarks.results import Results
 SIDECAR: Final = "sidecar"
 
 
-def percentile(figures: list[float], share: float) -> float:
-    """The smallest figure that at least this share does not exceed."""
-    return sorted(figures)[max(0, math.ceil(len(figures) * share) - 1)]
-
-
-def half(figures: list[float]) -> float:
-    """The median."""
-    return statistics.median(figures)
-
-
-def nearly_all(figures: list[float]) -> float:
-    """The 99th percentile."""
-    return percentile(figures, 0.99)
-
-
-def most(figures: list[float]) -> float:
-    """The largest."""
-    return max(figures)
+def percentile_99(figures: list[float]) -> float:
+    """The smallest figure that at least 99 % do not exceed."""
+    return sorted(figures)[max(0, math.ceil(len(figures) * 0.99) - 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +29,7 @@ class Line:
     """The sidecar is at least so many times better than the rival."""
     bound: float | None = None
     """The largest figure allowed; the smallest, where more is better."""
-    of: Callable[[list[float]], float] = half
+    of: Callable[[list[float]], float] = statistics.median
     digits: int = 0
 
     def drawn(self, results: Results) -> str:
@@ -131,20 +116,20 @@ LINES: Final = (
         measure="time added (ms)",
         bound=10,
         digits=2,
-        of=nearly_all,
+        of=percentile_99,
     ),
     Line(
         words="one mail on a cold pool: round trips",
         measure="cold pool: round trips",
         rival="bare",
         times=1,
-        of=most,
+        of=max,
     ),
     Line(
         words="one mail on a cold pool: round trips, compared with a client that pipelines MAIL, RCPT and DATA",
         measure="cold pool: round trips",
         rival="bare, pipelined",
-        of=most,
+        of=max,
     ),
     Line(words="one mail on a cold pool, host 30 ms away (ms)", measure="cold pool: one mail (ms)", rival="bare"),
     Line(
@@ -159,13 +144,13 @@ LINES: Final = (
         measure="peak memory (MiB)",
         rival=PLAIN,
         bound=48,
-        of=most,
+        of=max,
     ),
     Line(
         words="peak memory, 99 sessions with hostile headers at once (MiB)",
         measure="99 hostile sessions: peak memory (MiB)",
         bound=96,
-        of=most,
+        of=max,
     ),
     Line(words="idle memory (MiB)", measure="idle memory (MiB)", rival=PLAIN, bound=29, digits=1),
     Line(words="wake-ups per second, idle", measure="wake-ups a second", rival=PLAIN, bound=2, digits=2),
@@ -201,7 +186,7 @@ LINES: Final = (
         words="10,000 messages in the spool: memory (MiB)",
         measure="backlog: memory with it (MiB)",
         bound=64,
-        of=most,
+        of=max,
     ),
     Line(
         words="10,000 messages in the spool: restart until the first delivery (s)",
@@ -254,7 +239,7 @@ FLEET: Final = (
         bound=0.9,
         digits=3,
     ),
-    Line(words="50 sidecars: messages lost", measure="fleet: lost", bound=0, of=most),
+    Line(words="50 sidecars: messages lost", measure="fleet: lost", bound=0, of=max),
 )
 """`benchmarks/fleet.py` measures these in a run of its own."""
 
