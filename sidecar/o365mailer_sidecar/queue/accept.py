@@ -77,7 +77,7 @@ class PendingMessage:
 
     # --- On disk ----------------------------------------------------------------------------------------------------
 
-    async def take(self) -> QueueEntry:
+    async def store(self) -> QueueEntry:
         """Store the message, once, however often it is called or cancelled; durable when it returns.
 
         Raises StoreFailed. What failed is not tried again: an fsync that failed once may report success the second
@@ -91,12 +91,12 @@ class PendingMessage:
     def _stored(self, done: asyncio.Task[QueueEntry]) -> None:
         # `exception` also marks a failure as seen: if nothing waits for it any more, it is no defect.
         if not done.cancelled() and not done.exception():
-            self.acceptor.scheduler.attempted.add(done.result())
+            self.acceptor.scheduler.in_first_attempt.add(done.result())
 
     async def keep(self) -> bool:
         """Store the message; whether it is on disk."""
         try:
-            await self.take()
+            await self.store()
         except StoreFailed:
             return False
         return True
@@ -109,7 +109,7 @@ class PendingMessage:
     async def _remove(self) -> None:
         if self.storing and await self.keep():
             stored = self.storing.result()
-            self.acceptor.scheduler.attempted.discard(stored)
+            self.acceptor.scheduler.in_first_attempt.discard(stored)
             with suppress(Gone, StoreFailed):
                 await self.acceptor.spool.remove(stored)
 
@@ -124,7 +124,7 @@ class PendingMessage:
         try:
             if settings:
                 policy_of(settings).applied(self.message)
-            stored = await self.take()
+            stored = await self.store()
         except Refused as refusal:
             return refusal.reply, "policy"
         except StoreFailed as error:
@@ -139,7 +139,7 @@ class PendingMessage:
         bodies in memory, would grow in number as long as apps are quicker than Exchange. One that is out goes on.
         """
         try:
-            stored = await self.take()
+            stored = await self.store()
         except StoreFailed as error:
             self.refusal = _no_room(error)
             return None
@@ -175,7 +175,7 @@ class PendingMessage:
         if result.outcome is Outcome.UNAUTHORIZED and not self.storing and self.acceptor.in_doubt:
             return result.reply, result.reason
         try:
-            await self.take()
+            await self.store()
         except StoreFailed as error:  # if Exchange may have it, only its own reply is true
             return (result.reply if self.attempt.committed else _no_room(error)), "spool"
         try:
@@ -185,7 +185,7 @@ class PendingMessage:
         return self._divided(result) if result.recipients else self._queued(result.reply.text)
 
     async def _settle(self, result: Result) -> None:
-        await self.acceptor.scheduler.settle(await self.take(), self.message, result, self.attempt)
+        await self.acceptor.scheduler.settle(await self.store(), self.message, result, self.attempt)
 
     def _set_aside(self, result: Result, damage: Damaged) -> AppReply:
         """The reply after the file was set aside. A 451 would double the message for recipients who have it."""

@@ -54,8 +54,8 @@ class Scheduler:
         """A heap by due time, then by order of arrival. A message on hold is never due."""
         self.arrivals = 0
         self.running: dict[asyncio.Task[None], tuple[QueueEntry, Attempt]] = {}
-        self.attempted: set[QueueEntry] = set()
-        """In the spool while the session's own first attempt is still running; do not start another."""
+        self.in_first_attempt: set[QueueEntry] = set()
+        """In the spool while the attempt for the app is still running: the scheduler does not start another."""
         self.waker: asyncio.Future[None] | None = None
         self.recovered = False
         """All messages that were there at the start wait here."""
@@ -71,7 +71,7 @@ class Scheduler:
 
     def take(self, stored: QueueEntry, *, after: float = 0.0) -> None:
         """Deliver it, in `after` seconds at the earliest."""
-        self.attempted.discard(stored)
+        self.in_first_attempt.discard(stored)
         self.arrivals += 1
         due = NEVER if stored.held else self.clock.monotonic() + after
         heappush(self.waiting, (due, self.arrivals, stored))
@@ -101,7 +101,7 @@ class Scheduler:
 
     def is_being_sent(self, stored: QueueEntry) -> bool:
         """Whether an attempt is running, the scheduler's or an app's."""
-        return stored in self.attempted or any(stored is sent for sent, _ in self.running.values())
+        return stored in self.in_first_attempt or any(stored is sent for sent, _ in self.running.values())
 
     def all_recovered(self) -> None:
         """Every message that was there at the start has been taken."""
@@ -226,7 +226,7 @@ class Scheduler:
             self.take(stored, after=retry.LONGEST)
             return
         finally:  # not before: until the result is written down, SIGHUP must not have the message sent again
-            self.attempted.discard(stored)
+            self.in_first_attempt.discard(stored)
         if not due:
             return
         if not self.last_round:

@@ -8,7 +8,6 @@ unlocked partitions to its own. The lock is flock(2)'s: it ends with the process
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -94,7 +93,8 @@ def lock_partition(directory: Path, *, disk: Disk) -> Partition:
                 f"--spool-dir: '{directory}' is in memory ({found}), and a spool must outlive the machine; "
                 "name a directory on a disk, in a pod a volume without medium: Memory"
             )
-        for number in _candidates(directory):
+        with_messages = [path.name for path in partitions(directory) if _holds_messages(path)]
+        for number in (*with_messages, *map(str, range(PARTITIONS))):
             if partition := _lock_or_make(directory / number, disk=disk):
                 return partition
     except OSError as error:
@@ -117,11 +117,6 @@ def siblings(own: Partition) -> list[Path]:
 def lock_abandoned(path: Path, *, disk: Disk) -> Partition | None:
     """A partition of a process that is gone; None when a process has it. Raises OSError."""
     return _furnished(partition, disk=disk) if (partition := _lock(path)) else None
-
-
-def _candidates(directory: Path) -> Iterator[str]:
-    yield from (path.name for path in partitions(directory) if _holds_messages(path))
-    yield from map(str, range(PARTITIONS))
 
 
 def _holds_messages(path: Path) -> bool:
