@@ -53,7 +53,7 @@ class Finisher:
     async def finish(
         self, stored: QueueEntry, message: Message, result: Result, attempt: Attempt, *, wait: float
     ) -> bool:
-        """Whether the message is still in the queue; the next attempt is in `wait` seconds.
+        """Write down the result of an attempt; whether the message stays queued, for an attempt in `wait` seconds.
 
         Raises Gone when a person has removed the message, Damaged when its file was changed and has been set aside.
         """
