@@ -1,7 +1,7 @@
-"""Every state that a crash may leave on disk, and the real recovery on each: nothing acknowledged is lost, no part of a
-message is sent.
+"""Every state that a crash may leave on disk, and the real recovery of each: no acknowledged message is lost, and no
+part of a message is sent.
 
-kill -9 proves nothing of this kind: what was written survives it, synced or not.
+kill -9 cannot prove this: what a process wrote survives it, synced or not.
 """
 
 import json
@@ -34,17 +34,16 @@ from o365mailer_sidecar.spool.disk import Disk
 
 
 class Unsynced(Disk):
-    """For the recovery after the crash, of which there are thousands."""
+    """Does not sync: there are thousands of recoveries."""
 
     def sync(self, file: int) -> None:
-        """Not now."""
+        """Nothing."""
 
 
 class AtOnce(Executor):
-    """The same: threads would only cost time."""
+    """Works in the calling thread: threads would only cost time."""
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        """Done when it returns."""
         future: Future[Any] = Future()
         try:
             future.set_result(work(*arguments, **named))
@@ -54,8 +53,8 @@ class AtOnce(Executor):
 
 
 @dataclass
-class SpoolFile:
-    """What a recovery came to."""
+class Recovered:
+    """The result of a recovery."""
 
     queued: dict[str, tuple[set[str], bytes]] = field(default_factory=dict)
     """Recipients who are due, and the bytes that would be sent."""
@@ -75,9 +74,9 @@ def materialized(state: State, root: Path) -> Path:
     return root / "spool"
 
 
-async def recovery(directory: Path, disk: Disk) -> SpoolFile:
+async def recovery(directory: Path, disk: Disk) -> Recovered:
     """The real one, up to the bytes that would be sent."""
-    found = SpoolFile()
+    found = Recovered()
     with spool_in(directory, disk=disk, reports=found.reports) as spool:
         spool.threads.shutdown()
         spool.threads = AtOnce()
@@ -100,8 +99,8 @@ def letters(directory: str) -> Iterator[tuple[str, bytes]]:
                 yield letter.name, b""
 
 
-def complaints(past: Sequence[Operation], found: SpoolFile) -> Iterator[str]:
-    """What was promised and is not so."""
+def complaints(past: Sequence[Operation], found: Recovered) -> Iterator[str]:
+    """Promises that do not hold."""
     said = {(mark.kind, mark.path, b"".join(mark.pieces).decode()) for mark in past if mark.kind in MARKS}
     promised = {kind: {path for each, path, _ in said if each == kind} for kind in MARKS}
     for queue_id in promised["acknowledged"] - promised["removing"] - found.queued.keys() - found.dead.keys():
@@ -122,12 +121,12 @@ def complaints(past: Sequence[Operation], found: SpoolFile) -> Iterator[str]:
 
 @dataclass
 class Proof:
-    """Goes through the moments of a recording, and recovers each state once."""
+    """Goes through the moments of a recording and recovers each state once."""
 
     scratch: Path
     samples: int = 50
     seed: int = SEED
-    recoveries: dict[object, SpoolFile] = field(default_factory=dict)
+    recoveries: dict[object, Recovered] = field(default_factory=dict)
     sampled: bool = False
 
     def __post_init__(self) -> None:
@@ -146,7 +145,7 @@ class Proof:
         return found
 
     async def go_twice(self, operations: Sequence[Operation]) -> list[str]:
-        """The same for crashes in the middle of the recovery from some of the crashes."""
+        """The complaints after crashes in the middle of the recovery from some of the crashes."""
         found: list[str] = []
         for moment in range(len(operations) + 1):
             past = operations[:moment]
@@ -159,7 +158,7 @@ class Proof:
                         found += complaints(past, await self._recovered(state))
         return found
 
-    async def _recovered(self, state: State) -> SpoolFile:
+    async def _recovered(self, state: State) -> Recovered:
         key = state.visible()
         if key not in self.recoveries:
             self.recoveries[key] = await recovery(materialized(state, self.scratch), Unsynced())
@@ -177,7 +176,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where states are made and recovered: in memory, which a spool would refuse to be in."""
+    """Where states are made and recovered: in memory, which a spool refuses."""
     monkeypatch.setattr(partition, "mounted", str)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         yield Path(directory, "root")
@@ -244,7 +243,7 @@ CALL = re.compile(r'^\d+ +(\w+)\((?:AT_FDCWD<[^>]*>, |\d+<([^>]+)>)?(?:"([^"]*)"
 
 
 def traced(line: str, root: Path) -> tuple[str, str, str] | None:
-    """What the kernel was asked, in the words of the recording; None where it changes nothing in `root`."""
+    """A system call in the words of the recording; None if it changes nothing in `root`."""
     call, opened, path, target, rest = CALL.match(line).groups("")  # type: ignore[union-attr]
     if not (opened or path).startswith(str(root)) or (call == "openat" and "O_EXCL" not in rest):
         return None
@@ -274,5 +273,5 @@ def test_the_recording_is_what_the_kernel_was_asked(tmp_path: Path) -> None:
     lock = str(Path("spool", "0", "lock"))
     seen = [call for line in lines if (call := traced(line, root)) and call[1] != lock]
     assert seen[: len(told)] == told
-    assert {kind for kind, _, _ in seen[len(told) :]} == {"remove"}, "spares are removed when it ends"
+    assert {kind for kind, _, _ in seen[len(told) :]} == {"remove"}, "preallocated files are removed when it ends"
     assert {kind for kind, _, _ in told} >= {"sync file", "sync directory", "rename", "create"}, "the control"

@@ -1,10 +1,10 @@
 """A disk that loses what was not synced: every state that a crash may leave, from the operations of the real code.
 
-`RecordingDisk` is the real file system, and a list of what was asked of it. `Crash` takes the operations up to some
-moment apart into what may be lost one by one: a directory entry until its directory is synced, a file's size and each
-piece of a write until the file is. A state is what stays when any subset of those is left out; subsets stand for
-reorderings too, since what comes later on one entry or byte decides. A rename is one change, as it is wherever there
-is a journal (ext4, xfs, btrfs): it is lost, or kept, as a whole.
+`RecordingDisk` is the real file system with a list of the calls. `Crash` splits the calls up to a moment into changes
+that can be lost one by one: a directory entry until its directory is synced, a file's size and each piece of a write
+until the file is synced. A state is what stays when any subset of these changes is left out. Subsets stand for
+reorderings too, because the later change of one entry or byte decides. A rename is one change, as on every file system
+with a journal (ext4, xfs, btrfs): a crash loses or keeps it as a whole.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from pathlib import Path
 from o365mailer_sidecar.spool.disk import Disk
 
 DIRECTORY = -1
-"""Stands for an inode where an entry names a directory."""
+"""In place of an inode where an entry names a directory."""
 
 EXHAUSTIVE = 12
 """Unsynced changes up to which every subset is tried."""
@@ -26,7 +26,7 @@ EXHAUSTIVE = 12
 
 @dataclass(frozen=True)
 class Operation:
-    """One call of the port; paths are relative to the recorded directory."""
+    """One call of `Disk`; paths are relative to the recorded directory."""
 
     kind: str
     path: str = ""
@@ -64,7 +64,7 @@ class State:
 
 
 class RecordingDisk(Disk):
-    """Does everything really, and writes it down. `deaf_to` names a kind of sync that is not believed to happen."""
+    """Does every call and records it, except the kind of sync that `deaf_to` names: that is done and not recorded."""
 
     def __init__(self, root: Path, *, deaf_to: str = "") -> None:
         self.root, self.deaf_to = root, deaf_to
@@ -82,12 +82,11 @@ class RecordingDisk(Disk):
         self.operations.append(Operation(kind, path, **more))  # type: ignore[arg-type]
 
     def mark(self, kind: str, name: str, *pieces: bytes) -> None:
-        """Something that the code under test has promised by now."""
+        """Record what the code under test has promised by now."""
         with self.lock:
             self._did(kind, name, pieces=pieces)
 
     def make_directory(self, path: str) -> None:
-        """Really, and recorded; like all below."""
         with self.lock:
             super().make_directory(path)
             self.inodes[self._path(path)] = DIRECTORY
@@ -144,7 +143,7 @@ class RecordingDisk(Disk):
 
 @dataclass(frozen=True)
 class Change:
-    """What is kept or lost as one."""
+    """What a crash keeps or loses as a whole."""
 
     entries: tuple[tuple[str, int | None], ...] = ()
     inode: int = 0
@@ -154,14 +153,14 @@ class Change:
 
     @property
     def places(self) -> set[str | int]:
-        """What must be synced for it to be kept for certain."""
+        """The directories or the inode that must be synced before it is certain to be kept."""
         if self.entries:
             return {str(Path(path).parent) for path, _ in self.entries}
         return {self.inode}
 
 
 def changes(operation: Operation) -> Iterator[Change]:
-    """An operation, taken apart."""
+    """The changes of one call."""
     if operation.kind in ("mkdir", "create"):
         yield Change(entries=((operation.path, operation.inode),))
     elif operation.kind == "remove":
@@ -195,7 +194,7 @@ class Crash:
         self.unsynced = [number for number, (_, waiting) in enumerate(made) if waiting]
 
     def states(self, dice: random.Random, *, samples: int) -> Iterator[State]:
-        """All of them, or where there are too many, the extremes and `samples` others."""
+        """All states, or if there are too many, the extremes and `samples` others."""
         for lost in self._losses(dice, samples):
             yield self._state(lost)
 

@@ -1,4 +1,4 @@
-"""A few messages' lives in a spool, and what was promised on the way; also a program, to be looked at from outside.
+"""A few messages in a spool, and what was promised about each at which moment; also a program, for a test with strace.
 
 python -m support.spool_day DIRECTORY prints the operations that the recording disk has seen.
 """
@@ -17,7 +17,7 @@ from support.simulated_disk import Operation, RecordingDisk
 from support.spooled import RECEIVED, body, envelope, spool_in
 
 MARKS = frozenset({"acknowledged", "settling", "settled", "removing", "failing"})
-"""Kinds of operations that are promises, not calls."""
+"""Kinds of recorded operations that are promises, not calls."""
 
 SIZES = {"A": 1, "B": 50, "C": 400, "D": 3_000, "E": 10, "F": 1} | {f"M{number}": number for number in range(6)}
 CONTENTS = {name: f"Subject: {name}\r\n\r\n{name * size}\r\n".encode() for name, size in SIZES.items()}
@@ -33,7 +33,7 @@ async def stored(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
 
 
 async def settled(spool: Spool, disk: RecordingDisk, queue_id: str, address: str, *, durable: bool) -> None:
-    """One recipient needs nothing more."""
+    """One recipient has the message."""
     disk.mark("settling", queue_id, address.encode())
     event = Event(at=RECEIVED, event="attempt", accepted=(address,))
     await spool.record(spool.messages[queue_id], event, durable=durable)
@@ -55,7 +55,7 @@ async def failed(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
 
 
 async def a_day(spool: Spool, disk: RecordingDisk) -> None:
-    """Something of everything, one after another and two at once."""
+    """Everything that happens to messages, one after another and two at once."""
     await stored(spool, disk, "A")
     await asyncio.gather(stored(spool, disk, "B"), stored(spool, disk, "C"))
     await settled(spool, disk, "B", "one@example.com", durable=True)
@@ -78,7 +78,7 @@ async def a_rush(spool: Spool, disk: RecordingDisk) -> None:
 
 
 async def recorded(root: Path, *, script: Script = a_day, deaf_to: str = "") -> list[Operation]:
-    """What the real code asks of the disk."""
+    """The calls of the real code."""
     disk = RecordingDisk(root, deaf_to=deaf_to)
     with spool_in(root / "spool", disk=disk) as spool:
         await script(spool, disk)
@@ -86,6 +86,6 @@ async def recorded(root: Path, *, script: Script = a_day, deaf_to: str = "") -> 
 
 
 if __name__ == "__main__":
-    files.BATCH = 4  # type: ignore[misc]  # so that it is made twice, and some are left
+    files.BATCH = 4  # type: ignore[misc]  # so that files are preallocated twice, and some are left
     seen = asyncio.run(recorded(Path(sys.argv[1])))
     print(json.dumps([(each.kind, each.path, each.target) for each in seen if each.kind not in MARKS]))

@@ -15,10 +15,9 @@ RECEIVED = datetime(2026, 11, 25, 12, 0, 0, 123456, tzinfo=UTC)
 
 
 class Reports(list[tuple[str, dict[str, str | int]]]):
-    """What the spool would have logged."""
+    """Collects what the spool would have logged."""
 
     def __call__(self, name: str, *, level: str = "info", **fields: str | int) -> None:
-        """One event."""
         self.append((name, fields))
 
     def named(self, name: str) -> list[dict[str, str | int]]:
@@ -28,7 +27,7 @@ class Reports(list[tuple[str, dict[str, str | int]]]):
 
 @contextmanager
 def spool_in(directory: Path, *, disk: Disk | None = None, reports: Reports | None = None) -> Iterator[Spool]:
-    """One that is closed afterwards, as when the process ends."""
+    """A spool that is closed afterwards, as when the process ends."""
     report = Reports() if reports is None else reports
     spool = Spool(directory, now=lambda: RECEIVED + timedelta(hours=1), report=report, disk=disk)
     try:
@@ -52,7 +51,7 @@ def body(content: bytes = b"Subject: test\r\n\r\nHello\r\n") -> Body:
 
 
 def content_of(found: Body) -> bytes:
-    """All of it; closes it."""
+    """The whole message; closes it."""
     content = b"".join(found.blocks())
     found.close()
     return content

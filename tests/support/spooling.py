@@ -17,7 +17,7 @@ TEXT = b"Subject: x\r\n\r\nbody\r\n"
 
 @contextmanager
 def spooling(directory: MailerDirectory, folder: Path, *, stays: bool = False, **options: Any) -> Iterator[Sidecar]:
-    """For the block; afterwards it ends after SIGTERM, with mail left in its spool if it `stays`."""
+    """Run a sidecar for the block; SIGTERM ends it then, with mail left in its spool if it `stays`."""
     arguments = [*options.pop("arguments", ()), "--spool-dir", str(folder / "spool")]
     with Sidecar(directory.path, arguments=arguments, **options) as sidecar:
         yield sidecar
@@ -32,17 +32,17 @@ def nowhere(directory: MailerDirectory, **members: Any) -> None:
 
 
 def queued(folder: Path) -> list[str]:
-    """The queue ids of what waits, in all partitions."""
+    """The queue ids of the queued messages, in all partitions."""
     return sorted(file.name for file in folder.glob("spool/*/queue/[!.]*"))
 
 
 def dead(folder: Path) -> list[str]:
-    """Of dead letters."""
+    """The queue ids of the dead letters."""
     return sorted(file.name for file in folder.glob("spool/*/dead/[!.]*"))
 
 
 def history(folder: Path, queue_id: str) -> list[dict[str, Any]]:
-    """What a message's file says happened to it."""
+    """The events in a message's file."""
     (file,) = folder.glob(f"spool/*/*/{queue_id}")
     head, _, rest = file.read_bytes().partition(b"\n")
     return [json.loads(line) for line in rest[json.loads(head)["size"] :].splitlines() if line]
