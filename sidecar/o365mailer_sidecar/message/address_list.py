@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 PLAIN: Final = re.compile(r"[!#-'*+\-./0-9=?A-Z^_`a-z{|}~]+@[A-Za-z0-9\-.]*[A-Za-z0-9\-]")
 """An address in which nothing but case can differ: no quotes, no trailing dot, all ASCII."""
@@ -68,14 +68,20 @@ def _label(label: str) -> str:
     return text if text.isascii() else f"xn--{text.encode('punycode').decode('ascii')}"
 
 
+Piece = tuple[str, int, int]
+"""A token of an address list: space, comment, quoted, angle, atom or the separator itself; its start and its end."""
+
 TOKEN: Final = re.compile(
     rb"(?P<space>[ \t\r\n]++)"
     rb"|(?P<atom>[^\x00-\x20\x7f()<>,:;\"\\\[\]]++(?:\[[^\[\]\\\x00-\x20\x7f]*+\])?)"
-    rb"|(?P<special>[(\"<,:;])"
+    rb"|(?P<comment>\()|(?P<quoted>\")|(?P<angle><)|(?P<separator>[,:;])"
 )
-COMMENT_PIECE: Final = re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL)
-QUOTED_PIECE: Final = re.compile(rb'[^"\\]++|\\.|"', re.DOTALL)
-ANGLE_PIECE: Final = re.compile(rb'[^<>"\\]++|["\\>]')
+INSIDE: Final = {
+    "comment": (re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL), b")"),
+    "quoted": (re.compile(rb'[^"\\]++|\\.|"', re.DOTALL), b'"'),
+    "angle": (re.compile(rb'[^<>"\\]++|["\\>]'), b">"),
+}
+"""What may follow next in each of these, and what closes it."""
 
 SPACE: Final = b" \t\r\n"
 COMMENT: Final = re.compile(rb'\([^()<>@,:;"\\]*+\)')
@@ -119,44 +125,36 @@ class Author:
     """The name of the group that it stands in."""
 
 
-class Piece(NamedTuple):
-    """A token of an address list."""
-
-    kind: str
-    """space, comment, quoted, angle, atom, or the special itself."""
-    start: int
-    end: int
-
-
 @dataclass(slots=True)
 class Element:
     """What stands between two commas."""
 
     start: int
     end: int
-    words: list[Piece] = field(default_factory=list)
+    words: list[slice] = field(default_factory=list)
     """The first word and the last one: the rules need no other."""
     separate: bool = False
     """Whether something is between two words."""
     addresses: bool = False
     """Whether an unquoted word holds what only an address may."""
-    angle: Piece | None = None
+    angle: slice | None = None
 
     def add(self, piece: Piece, data: bytes) -> None:
         """Take the next piece of the field. Raises Malformed for all but spaces and comments after an angle bracket."""
-        self.end = piece.end
-        if piece.kind in ("space", "comment"):
+        kind, start, self.end = piece
+        if kind in ("space", "comment"):
             return
         if self.angle:
             raise Malformed
-        if piece.kind == "angle":
-            self.angle = piece
+        if kind == "angle":
+            self.angle = slice(start, self.end)
             return
-        self.separate = self.separate or bool(self.words and self.words[-1].end != piece.start)
-        if piece.kind == "atom":
-            word = data[piece.start : piece.end]
+        if self.words:
+            self.separate = self.separate or self.words[-1].stop != start
+        if kind == "atom":
+            word = data[start : self.end]
             self.addresses = self.addresses or b"@" in word or b"[" in word
-        self.words[1:] = [piece]
+        self.words[1:] = [slice(start, self.end)]
 
     def author(self, data: bytes, group: slice | None) -> Author | None:
         """The address in it, or a name without one; None for an empty element, such as between two commas.
@@ -165,14 +163,14 @@ class Element:
         """
         whole = slice(self.start, self.end)
         if self.angle:
-            place = slice(self.angle.start, self.angle.end)
+            place = self.angle
             address, mailbox = _address(data[place.start + 1 : place.stop - 1])
             if self.addresses and not self._names(address, data):
                 raise Malformed
             return Author(address, mailbox, place, whole, group)
         if not self.words:
             return None
-        place = slice(self.words[0].start, self.words[-1].end)
+        place = slice(self.words[0].start, self.words[-1].stop)
         if not self.separate:
             address, mailbox = _address(data[place])
             return Author(address, mailbox, place, whole, group)
@@ -184,8 +182,7 @@ class Element:
         """Whether the display name is the address, as mail programs write it if they know no name."""
         if len(self.words) > 1:
             return False
-        word = data[self.words[0].start : self.words[0].end]
-        return canonical(word.decode("utf-8", "replace")) == canonical(address)
+        return canonical(data[self.words[0]].decode("utf-8", "replace")) == canonical(address)
 
 
 def authors(field: bytes) -> tuple[Author, ...]:
@@ -241,20 +238,21 @@ def _elements(field: bytes) -> Iterator[tuple[Element, slice | None]]:
     """What stands between two commas, each with the name of its group."""
     element, group = Element(0, 0), None
     for piece in pieces(field):
-        if piece.kind not in (",", ":", ";"):
+        kind, _, end = piece
+        if kind not in (",", ":", ";"):
             element.add(piece, field)
             continue
-        if piece.kind == ":":
+        if kind == ":":
             if group or element.angle or element.addresses or not element.words:
                 raise Malformed
-            group = slice(element.words[0].start, element.words[-1].end)
+            group = slice(element.words[0].start, element.words[-1].stop)
         else:
             yield element, group
-        if piece.kind == ";":
+        if kind == ";":
             if not group:
                 raise Malformed
             group = None
-        element = Element(piece.end, piece.end)
+        element = Element(end, end)
     if group:
         raise Malformed
     yield element, group
@@ -271,53 +269,30 @@ def pieces(field: bytes) -> Iterator[Piece]:
     at = 0
     while at < len(field):
         match = TOKEN.match(field, at)
-        if not match or match.lastgroup is None:
+        if not match or not match.lastgroup:
             raise Malformed
-        kind, end = match.lastgroup, match.end()
-        if kind == "special":
-            kind, end = _special(field, end)
-        yield Piece(kind, at, end)
-        at = end
+        start, at, kind = at, match.end(), match.lastgroup
+        if kind in INSIDE:
+            at = _closed(field, at, kind)
+        yield match[0].decode() if kind == "separator" else kind, start, at
 
 
-def _special(field: bytes, at: int) -> tuple[str, int]:
-    """The kind and the end of what the special before `at` begins."""
-    sign = field[at - 1 : at]
-    if sign == b"(":
-        return "comment", _comment_end(field, at)
-    if sign == b'"':
-        return "quoted", _quoted_end(field, at)
-    if sign == b"<":
-        return "angle", _angle_end(field, at)
-    return sign.decode(), at
-
-
-def _comment_end(field: bytes, at: int) -> int:
+def _closed(field: bytes, at: int, kind: str) -> int:
+    """Where the comment, quoted string or angle bracket ends whose inside begins at `at`. Raises Malformed."""
+    pattern, closing = INSIDE[kind]
     depth = 1
     while depth:
-        match = _next(COMMENT_PIECE, field, at)
-        depth += (match[0] == b"(") - (match[0] == b")")
+        match = pattern.match(field, at)
+        if not match:
+            raise Malformed
         at = match.end()
+        if match[0] == closing:
+            depth -= 1
+        elif kind == "comment" and match[0] == b"(":
+            depth += 1
+        elif kind == "angle" and match[0] == b'"':
+            at = _closed(field, at, "quoted")
     return at
-
-
-def _quoted_end(field: bytes, at: int) -> int:
-    while (match := _next(QUOTED_PIECE, field, at))[0] != b'"':
-        at = match.end()
-    return match.end()
-
-
-def _angle_end(field: bytes, at: int) -> int:
-    while (match := _next(ANGLE_PIECE, field, at))[0] != b">":
-        at = _quoted_end(field, match.end()) if match[0] == b'"' else match.end()
-    return match.end()
-
-
-def _next(pattern: re.Pattern[bytes], field: bytes, at: int) -> re.Match[bytes]:
-    match = pattern.match(field, at)
-    if not match:
-        raise Malformed
-    return match
 
 
 def _address(data: bytes) -> tuple[str, bool]:

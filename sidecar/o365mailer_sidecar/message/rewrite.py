@@ -63,7 +63,7 @@ def has_address(value: bytes) -> bool:
 def display_name(value: bytes, author: Author) -> bytes:
     """The author's name as a phrase: the words before the address, else a comment, else the name of its group."""
     before = value[author.whole.start : author.place.start]
-    tokens = [(piece.kind, before[piece.start : piece.end]) for piece in pieces(before)]
+    tokens = [(kind, before[start:end]) for kind, start, end in pieces(before)]
     words = [text for kind, text in tokens if kind in ("atom", "quoted")]
     if any(kind == "," for kind, _ in tokens):
         return _phrase(PAIR.sub(rb"\1", before.replace(b'"', b"")).strip(b", \t\r\n"))
@@ -72,7 +72,7 @@ def display_name(value: bytes, author: Author) -> bytes:
     if not author.mailbox and value[author.place].startswith(b'"'):
         return _unfolded(value[author.place])  # all of it was quoted, the address too
     whole = value[author.whole]
-    comments = (whole[piece.start + 1 : piece.end - 1] for piece in pieces(whole) if piece.kind == "comment")
+    comments = (whole[start + 1 : end - 1] for kind, start, end in pieces(whole) if kind == "comment")
     if comment := next(filter(bytes.strip, comments), b""):
         return _phrase(PAIR.sub(rb"\1", comment))
     return _unfolded(value[author.group]) if author.group else b""
