@@ -20,7 +20,7 @@ test: .venv/.dev ## run everything that this machine can run, and name what it c
 	$(BIN)/python tests/run.py
 
 test-fast: .venv/.dev ## run the tests that start no process (1 minute)
-	$(BIN)/python -m pytest -q -m fast
+	$(BIN)/python -m pytest -q -m fast --numprocesses=2 --dist=loadfile
 
 check: .venv/.dev ## run linters, types, architecture, promises, words, generated pages and links (1 minute)
 	$(BIN)/ruff check
