@@ -19,8 +19,8 @@ from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.timeouts import Timeouts
 
 
-class Counter:
-    """An office that takes everything, or fails as it is told."""
+class Handler:
+    """Accepts every message, or fails as the test says."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.taken: list[tuple[Envelope, bytes]] = []
@@ -36,23 +36,23 @@ class Counter:
         return Reply(250, "2.0.0", "taken")
 
     def refused(self, envelope: Envelope, reply: Reply, *, size: int, reason: str) -> None:
-        """Nothing to hand on."""
+        """The tests do not look at it."""
 
     def dropped(self, envelope: Envelope) -> None:
         self.taken.append((envelope, b""))
 
 
-class Desk:
+class Server:
     """A server of sessions, and what they wrote to the log."""
 
-    def __init__(self, port: int, handler: Counter, sessions: set[Session], lines: list[bytes]) -> None:
+    def __init__(self, port: int, handler: Handler, sessions: set[Session], lines: list[bytes]) -> None:
         self.port, self.handler, self.sessions, self.lines = port, handler, sessions, lines
 
-    async def exchange(self, octets: bytes) -> bytes:
-        """Everything that is answered to these bytes and the end of the connection."""
+    async def exchange(self, data: bytes) -> bytes:
+        """All replies to these bytes, after which the app closes its sending side."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         await reader.readuntil(b"\r\n")
-        writer.write(octets)
+        writer.write(data)
         writer.write_eof()
         answer = await reader.read()
         writer.close()
@@ -60,10 +60,10 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -> AsyncIterator[Desk]:
+async def serving(*, failure: Exception | None = None, idle_limit: float = 300.0) -> AsyncIterator[Server]:
     """Open for the block."""
     loop = asyncio.get_running_loop()
-    handler, sessions, lines = Counter(failure), set[Session](), list[bytes]()
+    handler, sessions, lines = Handler(failure), set[Session](), list[bytes]()
     log = EventLog(write=lines.append, now=lambda: datetime.now(UTC))
 
     smtp = SmtpServer(
@@ -75,15 +75,15 @@ async def desk(*, failure: Exception | None = None, idle_limit: float = 300.0) -
         timeouts=Timeouts(idle=idle_limit, farewell=min(idle_limit, 10)),
         sessions=sessions,
     )
-    server = await loop.create_server(lambda: Session(smtp), "127.0.0.1", 0)
-    async with server:
-        yield Desk(server.sockets[0].getsockname()[1], handler, sessions, lines)
+    listener = await loop.create_server(lambda: Session(smtp), "127.0.0.1", 0)
+    async with listener:
+        yield Server(listener.sockets[0].getsockname()[1], handler, sessions, lines)
 
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_a_silent_app_is_let_go_after_the_idle_limit() -> None:
-    async with desk(idle_limit=0.3) as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+    async with serving(idle_limit=0.3) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
         await reader.readuntil(b"\r\n")
         writer.write(b"NOOP\r\n")
@@ -95,22 +95,22 @@ async def test_a_silent_app_is_let_go_after_the_idle_limit() -> None:
 
 @pytest.mark.promise("exchange-connection")
 async def test_an_app_that_stops_in_the_middle_of_its_message_is_let_go() -> None:
-    async with desk(idle_limit=0.3) as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+    async with serving(idle_limit=0.3) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await reader.readuntil(b"\r\n")
         writer.write(b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n")
         await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
         writer.write(b"Subject: x\r\n")
         assert await reader.read() == b"421 4.4.2 No command for too long; closing\r\n"
-        assert [body for _, body in counter.handler.taken] == [b""], "dropped, and no more"
+        assert [body for _, body in server.handler.taken] == [b""], "dropped, and no more"
         writer.close()
 
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_a_defect_of_ours_ends_one_session_and_says_nothing_of_its_text() -> None:
     message = b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n"
-    async with desk(failure=RuntimeError("canary")) as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+    async with serving(failure=RuntimeError("canary")) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"")
         await reader.readuntil(b"\r\n")
         writer.write(message)
@@ -118,14 +118,14 @@ async def test_a_defect_of_ours_ends_one_session_and_says_nothing_of_its_text() 
         writer.write(b"x\r\n.\r\n")
         assert await reader.read() == (b"421 4.3.0 Internal error, written to the relay's log; try again later\r\n")
         writer.close()
-        assert b"RuntimeError" in counter.lines[0]
-        assert b"canary" not in counter.lines[0]
-        assert (await counter.exchange(b"NOOP\r\n")).startswith(b"250")
+        assert b"RuntimeError" in server.lines[0]
+        assert b"canary" not in server.lines[0]
+        assert (await server.exchange(b"NOOP\r\n")).startswith(b"250")
 
 
 async def test_a_message_that_never_ends_is_not_read_for_ever() -> None:
-    async with desk() as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+    async with serving() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await reader.readuntil(b"\r\n")
         writer.write(b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n")
         await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
@@ -135,10 +135,10 @@ async def test_a_message_that_never_ends_is_not_read_for_ever() -> None:
 
 
 async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_have_their_turn() -> None:
-    async with desk() as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port, limit=1024)
+    async with serving() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
         await reader.readuntil(b"\r\n")
-        (session,) = counter.sessions
+        (session,) = server.sessions
         for _ in range(1000):
             writer.write(b"HELP\r\n" * 2000)
         with pytest.raises(TimeoutError):
@@ -146,30 +146,30 @@ async def test_an_app_that_does_not_read_is_not_answered_without_end_and_others_
         assert session.transport is not None
         assert session.transport.get_write_buffer_size() < 2**18
         assert len(session.read_buffer.data) <= 2**19
-        answer = await asyncio.wait_for(counter.exchange(b"NOOP\r\n"), 5)
+        answer = await asyncio.wait_for(server.exchange(b"NOOP\r\n"), 5)
         assert answer.startswith(b"250 2.0.0 OK")
         writer.transport.abort()
 
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_an_app_that_never_reads_does_not_keep_its_place() -> None:
-    async with desk(idle_limit=0.5) as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port, limit=1024)
+    async with serving(idle_limit=0.5) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
         await reader.readuntil(b"\r\n")
-        (session,) = counter.sessions
+        (session,) = server.sessions
         for _ in range(1000):
             writer.write(b"HELP\r\n" * 2000)
         async with asyncio.timeout(10):
             await session.over
-        assert not counter.sessions
+        assert not server.sessions
         writer.transport.abort()
 
 
 async def test_an_app_that_floods_commands_lets_others_have_their_turn() -> None:
-    async with desk() as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+    async with serving() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await reader.readuntil(b"\r\n")
-        (session,) = counter.sessions
+        (session,) = server.sessions
         writer.write(b"NOOP\r\n" * 30_000 + b"QUIT\r\n")
         answers = asyncio.ensure_future(reader.read())
         longest = before = 0
@@ -183,10 +183,10 @@ async def test_an_app_that_floods_commands_lets_others_have_their_turn() -> None
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 async def test_replies_do_not_pile_up_while_commands_keep_coming() -> None:
-    async with desk() as counter:
-        reader, writer = await asyncio.open_connection("127.0.0.1", counter.port)
+    async with serving() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await reader.readuntil(b"\r\n")
-        (session,) = counter.sessions
+        (session,) = server.sessions
         writer.write(b"NOOP\r\n" * 30_000 + b"QUIT\r\n")
         answers = asyncio.ensure_future(reader.read())
         kept = 0
@@ -214,14 +214,14 @@ fragment = st.one_of(
 @given(octets=st.lists(fragment, max_size=25).map(b"".join))
 def test_any_octets_get_replies_and_an_end(octets: bytes) -> None:
     async def attempt() -> None:
-        async with desk() as counter:
-            answer = await asyncio.wait_for(counter.exchange(octets), 10)
+        async with serving() as server:
+            answer = await asyncio.wait_for(server.exchange(octets), 10)
             for line in answer.split(b"\r\n")[:-1]:
                 assert line[:3].isdigit(), line
                 assert line[3:4] in b" -"
             assert answer.endswith(b"\r\n") or not answer
-            assert not [line for line in counter.lines if b"_failed" in line]
-            assert (await counter.exchange(b"NOOP\r\n")).startswith(b"250")
+            assert not [line for line in server.lines if b"_failed" in line]
+            assert (await server.exchange(b"NOOP\r\n")).startswith(b"250")
 
     asyncio.run(attempt())
 
