@@ -1,4 +1,4 @@
-"""The process: its parts put together, its sockets, its end.
+"""The process: makes its parts, listens, and ends.
 
 It listens at once, whatever the mailer directory holds: an app that starts before its mailer is Ready gets a 451 that
 says so, not a refused connection.
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from o365mailer_sidecar.queue.service import QueueService
 
 SESSION_LIMIT: Final = 100
-"""Sessions of apps at once: an app's pool is smaller, and each may hold a message in memory."""
+"""Sessions of apps at once: an app's pool of connections is smaller, and each session may hold a message in memory."""
 
 LOOK_EVERY: Final = 5.0
 """Seconds between looks at the directory while there is no mail: the newest good token must be read before it is
 replaced by something that is not."""
 
 REMIND_EVERY: Final = 60.0
-"""Seconds between lines that say what is waited for."""
+"""Seconds between log lines that say what the relay waits for."""
 
 
 class Service:
@@ -68,7 +68,7 @@ class Service:
 
     def _queue_service(self, context: Context, path: Path) -> "QueueService":
         """Raises SpoolUnusable."""
-        from o365mailer_sidecar.queue.service import QueueService  # half a MiB that most pods have no use for
+        from o365mailer_sidecar.queue.service import QueueService  # half a MiB that most pods do not need
 
         return QueueService(
             context, self.upstream, path, new_queue_id=new_queue_id, apps=lambda: len(self.relay.running)
@@ -153,12 +153,12 @@ class Service:
         while True:
             try:
                 self._look_at_directory()
-            except Exception as error:  # noqa: BLE001  # a defect of ours must not strand the spool
+            except Exception as error:  # noqa: BLE001  # a defect of the relay must not stop the delivery of the spool
                 self.log.failure("watcher_failed", error)
             await asyncio.sleep(LOOK_EVERY)
 
     def _look_at_directory(self) -> None:
-        """Keep the newest good token read, and say once a minute what is waited for."""
+        """Read the newest good token, and log once a minute what the relay waits for."""
         now, reason = asyncio.get_running_loop().time(), ""
         try:
             self.directory.mailer()
@@ -173,7 +173,7 @@ class Service:
             self.log.event("waiting_for_mailer", level="warning", reason=reason)
 
     async def _stop(self, servers: list[asyncio.Server]) -> int:
-        """Take nothing new, finish what is in flight within the grace, close; how many messages stay in the spool."""
+        """Accept nothing new, finish what is in flight within the grace, close; how many messages stay in the spool."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.options.grace
         for server in servers:
@@ -193,7 +193,7 @@ class Service:
 
 
 def new_queue_id() -> str:
-    """Of one message, for its whole life: in replies, Received, log and spool."""
+    """The name of one message, for its whole life: in replies, Received, log and spool."""
     return os.urandom(6).hex().upper()
 
 

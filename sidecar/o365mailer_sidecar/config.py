@@ -1,4 +1,4 @@
-"""Where to listen: `127.0.0.1:25`, `[::1]:25`, port 0 for any."""
+"""The command line, the environment that stands for it where a flag is not given, and the sockets to listen on."""
 
 import argparse
 import errno
@@ -16,8 +16,10 @@ from o365mailer_contract.quantities import InvalidQuantity, seconds
 from o365mailer_sidecar.errors import CannotListen, WrongCommandLine
 from o365mailer_sidecar.telemetry.event_log import LEVELS
 
+# --- Addresses -------------------------------------------------------------------------------------------------------
+
 NO_SUCH_ADDRESS: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""What binding says on a machine without IPv6."""
+"""Errors of bind on a machine without IPv6."""
 
 OPTIONAL: Final = frozenset({"::1", "::"})
 """Addresses that a machine without IPv6 may lack."""
@@ -26,7 +28,7 @@ BACKLOG: Final = 128
 
 
 class Address(NamedTuple):
-    """An IP address and a port."""
+    """An IP address and a port, written `127.0.0.1:25` or `[::1]:25`; port 0: any."""
 
     host: str
     port: int
@@ -54,7 +56,7 @@ def parse(text: str, *, source: str) -> Address:
 
 
 def bind(address: Address, *, dual_stack: bool = False) -> socket.socket | None:
-    """A listening socket; None for IPv6 loopback where there is none. Raises CannotListen, which says the remedy."""
+    """A listening socket; None for an IPv6 address in `OPTIONAL` where there is no IPv6. Raises CannotListen."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         bound = socket.create_server(
@@ -94,9 +96,7 @@ def bound_address(bound: socket.socket) -> Address:
     return Address(host, port)
 
 
-# --- arguments --------------------
-# The command line, and the environment that stands for it where a flag is not given.
-
+# --- The command line -----------------------------------------------------------------------------------------------
 
 ENVIRONMENT: Final = {
     "mailer_dir": names.ENV_MAILER_DIR,
@@ -111,7 +111,7 @@ ENVIRONMENT: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the process was told."""
+    """What the command line and the environment say."""
 
     mailer_dir: Path
     listen: tuple[Address, ...]
@@ -119,9 +119,9 @@ class Options:
     grace: float
     """Seconds."""
     scratch_dir: Path | None
-    """Where messages above 256 KiB are while they are on their way; None: the system's temporary directory."""
+    """Where messages over 256 KiB are buffered until their verdict; None: the system's temporary directory."""
     spool_dir: Path | None
-    """Where mail waits that an app was told is taken; None: there is no spool, and the app keeps it."""
+    """Where the relay queues mail; None: it queues nothing, and the app keeps the mail."""
     log_level: str | None
     """None: as the mailer's settings say."""
 
@@ -145,7 +145,7 @@ def options(arguments: Sequence[str], environment: Mapping[str, str]) -> Options
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags; each is also an environment variable, but for the one that opens the relay to a network."""
+    """The flags. Each is also an environment variable, except the one that opens the relay to a network."""
     made = argparse.ArgumentParser(
         prog="o365mailer-sidecar",
         description="Take mail on loopback and submit it to Office 365 as the mailer directory says.",
@@ -188,7 +188,7 @@ def _listen(source: str, given: str | list[str] | None, *, anywhere: bool) -> tu
     for address in addresses:
         if not address.loopback and not anywhere:
             raise WrongCommandLine(
-                f"{source}: {address} is not loopback, and whoever reaches it could send mail as the mailbox; "
+                f"{source}: {address} is not loopback, and any client that reaches it could send mail as the mailbox; "
                 "use 127.0.0.1 or [::1], or add --listen-anywhere if that is what you want"
             )
     return addresses

@@ -1,10 +1,16 @@
-"""Which certificates the submission host's may come from."""
+"""The mailer: settings, token and authorities, as the controller or `o365mailer run` writes them to a directory.
+
+All files are read through one descriptor of what `..data` points to, so that a swap in the middle of a reading cannot
+mix two versions (kubelet swaps the link: Kubernetes, pkg/volume/util/atomic_writer.go). If what is there now cannot be
+used, what was good stays in use: settings for ever, a token until it expires. The exception is a restriction that this
+version does not know: without it the relay would send more than is allowed.
+"""
 
 import os
 import ssl
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +22,9 @@ from o365mailer_sidecar.errors import NotReady
 
 
 def authorities(pem: str | None) -> ssl.SSLContext:
-    """A client's context that checks certificate and host name, TLS 1.2 at least (Microsoft: Exchange takes no less).
+    """A client's context that checks certificate and host name, TLS 1.2 at least (Microsoft: Exchange requires it).
 
-    With `pem`, only these authorities; None: the system's. Raises ValueError, whose text continues a file's name.
+    It trusts only the authorities in `pem`; None: the system's. Raises ValueError, whose text continues a file's name.
     """
     if pem is None:
         return ssl.create_default_context()
@@ -32,7 +38,7 @@ def authorities(pem: str | None) -> ssl.SSLContext:
 
 
 class Authorities:
-    """`authorities` that remembers the last answer: the system's take 20 ms to read."""
+    """`authorities` with its last result: the system's take 20 ms to read."""
 
     def __init__(self) -> None:
         self.last: tuple[str | None, ssl.SSLContext] | None = None
@@ -44,33 +50,27 @@ class Authorities:
         return self.last[1]
 
 
-# --- directory --------------------
-# The mailer directory, as the controller or `o365mailer run` writes it and kubelet mounts it.
-#
-# All files are read through one descriptor of what `..data` points to, so that a swap in the middle of reading cannot
-# mix two versions (kubelet swaps the link: Kubernetes, pkg/volume/util/atomic_writer.go). What was good stays in use
-# while what is there now cannot be used: settings for good, a token until it expires. The exception is a restriction
-# that this version does not know: relaying without it would relay more than is allowed.
-
+# --- The directory --------------------------------------------------------------------------------------------------
 
 FILE_LIMIT: Final = 2**20
 """The most bytes of one file; a Secret has no more."""
 
 WATCHED: Final = (TOKEN_FILE, SETTINGS_FILE, CA_FILE)
-"""What is looked at before every message."""
+"""The files that are looked at before every message."""
 
-REST: Final = 0.001
-"""Seconds for which a look holds that found a usable mailer: messages that arrive together share it."""
+LOOK_HOLDS: Final = 0.001
+"""Seconds for which the result of a look is used again if the mailer was usable: messages that arrive together share
+it."""
 
 NEVER: Final = float("-inf")
 
 EXPIRY_MARGIN: Final = timedelta(seconds=2)
-"""A token this close to its end is not offered: it would end on the way."""
+"""A token this close to its end is not offered: it might expire on the way to Exchange."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token, and when it ends if that is known. Never printed."""
+    """A bearer token, and when it expires if that is known. Never printed."""
 
     value: str
     expires_at: datetime | None
@@ -80,7 +80,8 @@ class Token:
 
     def usable(self, now: datetime) -> bool:
         """Whether it may still be offered."""
-        return self.expires_at is None or now + EXPIRY_MARGIN < self.expires_at  # it may be the first of all days
+        # The margin is added to `now`: subtracted from datetime.min, which a file may hold, it would overflow.
+        return self.expires_at is None or now + EXPIRY_MARGIN < self.expires_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ class Mailer:
 class MailerDirectory:
     """The current mailer, re-read when a file has changed; `report` gets each change as an event with its fields.
 
-    With a `monotonic` clock (seconds) a look that found a usable mailer holds for `REST`. One that found none holds for
-    no time: the mailer that the next message needs may have appeared since.
+    With a `monotonic` clock (seconds) the result of a look is used for `LOOK_HOLDS`. If there was no usable mailer, the
+    next message looks again at once: the mailer that it needs may be there by now.
     """
 
     def __init__(
@@ -117,16 +118,18 @@ class MailerDirectory:
         self.settings: Settings | None = None
         self.ca: str | None = None
         self.token: Token | None = None
+        self.current: Mailer | None = None
+        """Of these three; None while settings or token are missing."""
         self.problems: dict[str, str] = {}
         self.forbidden = ""
         self.seen: object = None
 
     def mailer(self) -> Mailer:
-        """What to submit with now. Raises NotReady, whose text says what is wrong and what is waited for."""
+        """What to submit with now. Raises NotReady, whose text says what is missing."""
         self.refresh()
         now = self.now()
         if self.token and not self.token.usable(now):
-            self.look()  # the next one may have come while the last look held
+            self.look()  # a newer one may have come since the last look
         if self.forbidden:
             raise NotReady(self.forbidden)
         if not self.settings:
@@ -135,25 +138,26 @@ class MailerDirectory:
             raise NotReady(self.problems.get(TOKEN_FILE) or self.problem())
         if not self.token.usable(now):
             raise NotReady(f"the token expired at {self.token.expires_at:%Y-%m-%dT%H:%M:%SZ} and no newer one has come")
-        return Mailer(self.settings, self.token, self.ca)
+        return self.current or Mailer(self.settings, self.token, self.ca)
 
     def problem(self) -> str:
-        """What is wrong with the directory as it is; empty when nothing is, even while older files are in use."""
+        """What is wrong with the directory now, even if older files are in use; empty if nothing is."""
         return "; ".join(dict.fromkeys(self.problems.values()))
 
     def refresh(self) -> None:
-        """Look, unless the last look still holds."""
-        if not self.monotonic or self.monotonic() - self.looked_at >= REST:
+        """Look, unless the last look is recent enough."""
+        if not self.monotonic or self.monotonic() - self.looked_at >= LOOK_HOLDS:
             self.look()
 
     def look(self) -> None:
-        """Read again if anything has changed since last time: a few `stat` calls, cheap enough for every message."""
-        moment = self.monotonic() if self.monotonic else NEVER  # before it: a look may take longer than it holds
+        """Read again if anything has changed since the last look. It costs a few `stat` calls."""
+        moment = self.monotonic() if self.monotonic else NEVER  # before it: a look may take longer than `LOOK_HOLDS`
         seen = self._signature()
         if seen != self.seen:
             self.seen = seen
             before = self.settings, self.token, self.problem()
             self._read()
+            self.current = Mailer(self.settings, self.token, self.ca) if self.settings and self.token else None
             self._tell(*before)
         self.looked_at = NEVER if self.problems else moment
 
@@ -173,26 +177,18 @@ class MailerDirectory:
             return error.errno
         return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
-    def _data(self) -> Path:
-        link = self.path / DATA_LINK
-        return link if os.path.lexists(link) else self.path
-
     def _read(self) -> None:
         self.problems = {}
         try:
-            with self._opened() as directory:
+            place = self.link if os.path.lexists(self.link) else self.path
+            directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            try:
                 self._read_settings(directory)
                 self._read_token(directory)
+            finally:
+                os.close(directory)
         except OSError as error:
             self.problems[""] = f"the mailer directory {self.path} cannot be opened: {error.strerror}"
-
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        directory = os.open(self._data(), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            yield directory
-        finally:
-            os.close(directory)
 
     def _read_settings(self, directory: int) -> None:
         try:
@@ -226,7 +222,7 @@ class MailerDirectory:
         if not value:
             self.problems[TOKEN_FILE] = f"{TOKEN_FILE} is empty"
         elif not all("!" <= letter <= "~" for letter in value):
-            self.problems[TOKEN_FILE] = f"{TOKEN_FILE} holds octets that no bearer token has"
+            self.problems[TOKEN_FILE] = f"{TOKEN_FILE} holds characters that no bearer token has"
         elif not self.token or value != self.token.value or SETTINGS_FILE not in self.problems:
             known = self.settings if SETTINGS_FILE not in self.problems else None
             self.token = Token(value, known.expires_at if known else None)
@@ -249,7 +245,7 @@ def _any_there(seen: Sequence[object]) -> bool:
 
 
 def exists(directory: int, name: str) -> bool:
-    """Whether there is such a name, be it a dangling link."""
+    """Whether there is such a name, even as a link to nothing."""
     with suppress(FileNotFoundError):
         os.stat(name, dir_fd=directory, follow_symlinks=False)
         return True
@@ -268,7 +264,7 @@ def read_file(directory: int, name: str) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotReady(f"{name} is not a file")
-        octets = file.read(FILE_LIMIT + 1)
-    if len(octets) > FILE_LIMIT:
-        raise NotReady(f"{name} is larger than {FILE_LIMIT} octets")
-    return octets
+        content = file.read(FILE_LIMIT + 1)
+    if len(content) > FILE_LIMIT:
+        raise NotReady(f"{name} is larger than {FILE_LIMIT} bytes")
+    return content

@@ -1,5 +1,7 @@
-"""`o365mailer-sidecar`: exit 0 after SIGTERM, 75 if mail stays in the spool, 2 for a wrong command line, 1 when it
-cannot listen or has hung. `o365mailer-sidecar spool …` is a person's: what waits, why, and what to do with it.
+"""The command `o365mailer-sidecar`: the relay, and `o365mailer-sidecar spool …` for a person who looks after its queue.
+
+The relay exits with 0 after SIGTERM, 75 if mail stays in the spool, 2 for a wrong command line, and 1 if it cannot
+listen or has hung.
 """
 
 import asyncio

@@ -173,7 +173,10 @@ def test_a_port_that_is_taken_is_told(files: Any, start: Any) -> None:
     ("address", "message"),
     [
         ("localhost", "--listen: 'localhost' is not an IP address and a port, such as 127.0.0.1:25 or [::1]:25"),
-        ("0.0.0.0:2525", "--listen: 0.0.0.0:2525 is not loopback, and whoever reaches it could send mail as the"),
+        (
+            "0.0.0.0:2525",
+            "--listen: 0.0.0.0:2525 is not loopback, and any client that reaches it could send mail as the",
+        ),
     ],
 )
 def test_an_address_that_cannot_be_used_is_told(files: Any, start: Any, address: str, message: str) -> None:

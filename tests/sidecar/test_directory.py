@@ -12,7 +12,7 @@ import trustme
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, document, running
 
 from o365mailer_sidecar.errors import NotReady
-from o365mailer_sidecar.mailer import REST
+from o365mailer_sidecar.mailer import LOOK_HOLDS
 from o365mailer_sidecar.mailer import MailerDirectory as Reader
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -60,7 +60,7 @@ def dangling(directory: MailerDirectory, name: str) -> None:
      (None, TOKEN, "mailer.json is not there yet"),
      (GOOD, "", "access_token is empty"),
      (GOOD, " \n", "access_token is empty"),
-     (GOOD, "two words", "access_token holds octets that no bearer token has"),
+     (GOOD, "two words", "access_token holds characters that no bearer token has"),
      (GOOD, None, "access_token is not there yet"),
      (None, None, "mailer.json is not there yet; access_token is not there yet")],
 )  # fmt: skip
@@ -94,7 +94,7 @@ def test_what_is_not_a_file_is_named(directory: MailerDirectory, name: str) -> N
 
 def test_a_file_of_any_size_is_not_read(directory: MailerDirectory) -> None:
     directory.write(mailer_json=GOOD, access_token="x" * (2**20 + 1))
-    assert problem(directory) == "access_token is larger than 1048576 octets"
+    assert problem(directory) == "access_token is larger than 1048576 bytes"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_look_that_found_a_mailer_holds_for_a_moment(directory: MailerDirector
     assert read.mailer().token.value == TOKEN
     directory.write(mailer_json=GOOD, access_token="newer-not-a-secret")
     assert read.mailer().token.value == TOKEN
-    moment[0] = REST
+    moment[0] = LOOK_HOLDS
     assert read.mailer().token.value == "newer-not-a-secret"
 
 
@@ -229,7 +229,7 @@ def test_a_look_holds_from_its_beginning(directory: MailerDirectory) -> None:
     moment = [0.0]
 
     def slow(*_: object, **__: object) -> None:
-        moment[0] = REST
+        moment[0] = LOOK_HOLDS
 
     directory.write(mailer_json=GOOD, access_token=TOKEN)
     read = Reader(directory.path, now=lambda: NOON, report=slow, monotonic=lambda: moment[0])

@@ -69,7 +69,7 @@ def test_each_flag_is_an_environment_variable_and_the_flag_wins() -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "text"),
     [(["--listen", "0.0.0.0:25"], {},
-      ("--listen: 0.0.0.0:25 is not loopback, and whoever reaches it could send mail as the mailbox; "
+      ("--listen: 0.0.0.0:25 is not loopback, and any client that reaches it could send mail as the mailbox; "
       "use 127.0.0.1 or [::1], or add --listen-anywhere if that is what you want")),
      ([], {"O365MAILER_LISTEN": "[::]:25"}, "O365MAILER_LISTEN: [::]:25 is not loopback"),
      (["--listen", "localhost:25"], {},

@@ -116,7 +116,7 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, value: float) -> None:
-        """One more value, in the metric's unit."""
+        """Add a value, in the metric's unit."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
@@ -131,15 +131,15 @@ class Metrics:
         self.watched: dict[str, Callable[[], Value]] = {}
 
     def count(self, name: str, label: str = "", by: int = 1) -> None:
-        """One more. `label` is written whole, as `labels` makes it."""
+        """Count. `label` is written whole, as `labels` makes it."""
         self.counts[name, label] += by
 
     def observe(self, name: str, seconds: float) -> None:
-        """One more value of a histogram."""
+        """Add a value to a histogram."""
         self.histograms[name].add(seconds)
 
     def watch(self, name: str, ask: Callable[[], Value]) -> None:
-        """A gauge that is asked when scraped; for a gauge with labels, a mapping of label sets to numbers."""
+        """Set a gauge's source, which is asked at each scrape: a number, or a mapping of label sets to numbers."""
         self.watched[name] = ask
 
     def page(self) -> str:
