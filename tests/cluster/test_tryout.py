@@ -16,7 +16,7 @@ from cluster_rig import given, tryout
 from cluster_rig.choice import Cluster, choose
 from cluster_rig.errors import StartError
 from cluster_rig.node import NodeCluster
-from support.cluster_fixtures import need
+from support.cluster_fixtures import PREPARATIONS, need, prepared
 from support.completeness import lacking
 
 RIG = Path(__file__).parents[2] / "rig"
@@ -24,11 +24,15 @@ RIG = Path(__file__).parents[2] / "rig"
 pytestmark = pytest.mark.timeout(600)
 
 
+NEEDED = ("node_cluster", "project_images", "python_image")
+PREPARATIONS.update(said=lambda: [prepared(name) for name in NEEDED])
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A cluster of its own: the other tests' has the product already."""
-    for preparation in ("node_cluster", "project_images", "python_image"):
-        need(preparation)
+    for name in NEEDED:
+        need(name)
     if given.VARIABLE in os.environ:
         lacking("only one cluster was given", f"the try-out needs one of its own: unset {given.VARIABLE}")
     with NodeCluster(name=f"tryout-{secrets.token_hex(3)}") as own:
