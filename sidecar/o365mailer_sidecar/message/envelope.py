@@ -12,7 +12,11 @@ QUOTED: Final = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
 PLAIN: Final = r'[^\s<>"\x00-\x1f\x7f]++'
 ADDRESS: Final = re.compile(rf"(?:{QUOTED}|{PLAIN})*")
 """What may stand between the angle brackets of a path: no control character, and no bracket, space or quote outside
-quotes. An app's command and a file of the spool are both held to it."""
+quotes. An address is held to it where an app names it, where the spool is read, and where Exchange is told of it: any
+other could end its place in the command, and Exchange would read another address than policy has judged."""
+
+PARAMETER: Final = re.compile(r"[\x21-\x7e]+")
+"""What a parameter of MAIL or RCPT may hold (RFC 5321 §4.1.2), for the same reason."""
 
 
 def domains(address: str) -> int:

@@ -11,23 +11,16 @@ client notices before that, and the message goes over another connection. Reject
 MAIL and RCPT. It saves a round trip, but then such a close no longer tells whether the host has the message.
 """
 
-import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from o365mailer_sidecar import replies
 from o365mailer_sidecar.errors import Lost, Refused
-from o365mailer_sidecar.message.envelope import Recipient
+from o365mailer_sidecar.message.envelope import ADDRESS, PARAMETER, Recipient
 from o365mailer_sidecar.message.outgoing import Outgoing
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.protocol import Fault, SmtpProtocol, line
 from o365mailer_sidecar.timeouts import Timeouts
-
-PATH: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>"]++)*')
-"""An address that stays within its angle brackets: spaces and brackets only in quotes (RFC 5321 §4.1.2)."""
-
-WORD: Final = re.compile(r"[\x21-\x7e]+")
-"""A parameter that stays one."""
 
 
 class Answers(NamedTuple):
@@ -92,13 +85,13 @@ def rcpt_command(recipient: Recipient, extensions: Collection[str]) -> bytes:
 
 
 def _path(address: str) -> str:
-    if not PATH.fullmatch(address):
+    if not ADDRESS.fullmatch(address):
         raise Refused(replies.NOT_ONE_COMMAND)
     return f"<{address}>"
 
 
 def _words(parameters: Iterable[str]) -> Iterable[str]:
-    if not all(map(WORD.fullmatch, parameters)):
+    if not all(map(PARAMETER.fullmatch, parameters)):
         raise Refused(replies.NOT_ONE_COMMAND)
     return parameters
 

@@ -20,7 +20,7 @@ import msgspec
 
 from o365mailer_sidecar.errors import Damaged
 from o365mailer_sidecar.message.body import BLOCK, MEMORY, Body
-from o365mailer_sidecar.message.envelope import ADDRESS, Envelope, Recipient, Sender, domains
+from o365mailer_sidecar.message.envelope import ADDRESS, PARAMETER, Envelope, Recipient, Sender, domains
 from o365mailer_sidecar.message.message import Message
 
 VERSION: Final = 1
@@ -32,9 +32,6 @@ UNCHECKED: Final = "unchecked"
 
 QUEUE_ID: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 """A queue id becomes the name of a file."""
-
-PARAMETER: Final = re.compile(r"[\x21-\x7e]+")
-"""A parameter of MAIL or RCPT (RFC 5321 §4.1.2)."""
 
 PROTOCOL: Final = re.compile(r"[A-Za-z0-9-]{0,40}")
 """The protocol in the Received line."""
