@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -37,18 +36,24 @@ EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
 
 
-@dataclass(slots=True, kw_only=True)
 class SmtpClient:
-    """Opens connections to the submission host."""
+    """Opens connections to the submission host. `name` is for EHLO; `now` is compared with the token's end.
 
-    name: str
-    """For EHLO."""
-    now: Callable[[], datetime]
-    metrics: Metrics
-    refusal: Callable[[Reply], UpstreamError]
-    """What a refusal of AUTH means: TokenRefused or NotAdmitted. SMTP's codes alone do not tell."""
-    dialer: Dialer = field(default_factory=Dialer)
-    timeouts: Timeouts = TIMEOUTS
+    `refusal` tells what a refusal of AUTH means, TokenRefused or NotAdmitted: SMTP's codes alone do not.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        now: Callable[[], datetime],
+        metrics: Metrics,
+        refusal: Callable[[Reply], UpstreamError],
+        dialer: Dialer | None = None,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
+        self.name, self.now, self.metrics, self.refusal = name, now, metrics, refusal
+        self.dialer, self.timeouts = dialer or Dialer(), timeouts
 
     async def connect(self, mailer: Mailer, context: ssl.SSLContext) -> "Connection":
         """An authenticated connection. Raises Away, Distrusted, and what `refusal` returns."""
