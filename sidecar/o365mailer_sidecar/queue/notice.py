@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
-from o365mailer_sidecar.message.header import FIELD_END
+from o365mailer_sidecar.message.header import Header
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.message.policy import NEVER
 
 SENDER: Final = "sender"
 """The value of `delivery.notify` that means the reverse-path of the message."""
 
-SHOWN: Final = ("Subject", "Message-ID", "To")
-"""Headers of the message that a notice repeats."""
+SHOWN: Final = {b"subject": "Subject", b"message-id": "Message-ID", b"to": "To"}
+"""Headers of the message that a notice repeats, by their names in lower case."""
 
 VALUE_LIMIT: Final = 300
 """Characters of a header's value, and of a reason."""
@@ -29,12 +29,11 @@ READ_LIMIT: Final = 2**12
 LISTED: Final = 100
 """Recipients that a notice lists: a message may have a thousand."""
 
-AUTOMATIC: Final = re.compile(
-    rb"^(?:auto-submitted[ \t]*:(?![ \t\r\n]*no[ \t]*(?:[;(\r]|$))|content-type[ \t]*:[ \t\r\n]*multipart/report\b)",
-    re.IGNORECASE | re.MULTILINE,
-)
-"""A message that a program has sent: it could answer the notice, and so on (RFC 3834 §2, RFC 6522)."""
+BY_A_PERSON: Final = re.compile(rb"[ \t\r\n]*no[ \t]*(?:[;(\r]|\Z)", re.IGNORECASE)
+"""The value of Auto-Submitted that is no sign of a program (RFC 3834 §5)."""
 
+REPORT: Final = re.compile(rb"[ \t\r\n]*multipart/report\b", re.IGNORECASE)
+"""The Content-Type of a report (RFC 6522)."""
 
 REFERENCE: Final = re.compile(r"<[!-;=?-~]{1,250}>")
 """A message id that the notice's header can hold as it is."""
@@ -54,9 +53,17 @@ def addressee(message: Message, failures: Sequence[Failure], *, notify: str | No
     NOTIFY does not ask for failures (RFC 3461 §4.1).
     """
     sender = message.envelope.sender.address
-    if not notify or not sender or AUTOMATIC.search(message.header.block()) or not wanted(failures):
+    if not notify or not sender or by_a_program(message.header) or not wanted(failures):
         return None
     return sender if notify == SENDER else notify
+
+
+def by_a_program(header: Header) -> bool:
+    """Whether a program has sent the message: it could answer the notice, and so on (RFC 3834 §2)."""
+    for name, _, value in header.fields(b"auto-submitted", b"content-type"):
+        if REPORT.match(value) if name == b"content-type" else not BY_A_PERSON.match(value):
+            return True
+    return False
 
 
 def wanted(failures: Sequence[Failure]) -> list[Failure]:
@@ -81,15 +88,18 @@ def envelope_for(address: str, *, mailbox: str, queue_id: str) -> Envelope:
 
 def composed(message: Message, failures: Sequence[Failure], *, mailbox: str, to: str) -> bytes:
     """The notice, every line ending CRLF. Its size is bounded, and so is the work, whatever the message holds."""
-    head = message.header.block()
-    shown, told = [(name, _value(head, name)) for name in SHOWN], wanted(failures)
+    shown: dict[bytes, str] = {}
+    for name, _, value in message.header.fields(*SHOWN):
+        if name not in shown:
+            shown[name] = _plain(value[:READ_LIMIT].decode("utf-8", "replace"))
+    told = wanted(failures)
     more = [f"  and {len(told) - LISTED} more (`spool show {message.queue_id}` lists all)"]
     text = [
         "This is the mail relay. It took a message from your app, and Office 365 does not take it.",
         "",
         f"Queue id:   {message.queue_id}",
         f"Taken:      {message.received:%Y-%m-%d %H:%M:%S} UTC",
-        *(f"{name + ':':<11} {value}" for name, value in shown if value),
+        *(f"{title + ':':<11} {shown[name]}" for name, title in SHOWN.items() if shown.get(name)),
         "",
         "Not delivered to:",
         *(f"  <{_plain(failed.recipient.address)}>: {_plain(failed.reason)}" for failed in told[:LISTED]),
@@ -98,7 +108,7 @@ def composed(message: Message, failures: Sequence[Failure], *, mailbox: str, to:
         "The message is kept as a dead letter; its queue id finds it in the relay's spool and log.",
     ]
     body = "\r\n".join(text) + "\r\n"
-    subject, message_id = dict(shown)["Subject"], dict(shown)["Message-ID"]
+    subject, message_id = shown.get(b"subject", ""), shown.get(b"message-id", "")
     lines = [
         f"From: Mail relay <{mailbox}>",
         f"To: <{to}>",
@@ -110,16 +120,6 @@ def composed(message: Message, failures: Sequence[Failure], *, mailbox: str, to:
         f"Content-Transfer-Encoding: {'7bit' if body.isascii() else '8bit'}",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
-
-
-def _value(head: bytes, name: str) -> str:
-    """The first field of that name, unfolded; empty when there is none."""
-    found = re.search(rb"^%s[ \t]*+:" % name.encode(), head, re.IGNORECASE | re.MULTILINE)
-    if not found:
-        return ""
-    end = FIELD_END.search(head, found.end())
-    value = head[found.end() : end.start() if end else len(head)]
-    return _plain(value[:READ_LIMIT].decode("utf-8", "replace"))
 
 
 def _plain(text: str) -> str:
