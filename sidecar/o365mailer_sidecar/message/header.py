@@ -31,8 +31,8 @@ FIELD_END: Final = re.compile(rb"\n(?![ \t])")
 
 LINE_START: Final = rb"(?<![^\n])"
 
-AUTHORS: Final = frozenset({b"from", b"sender"})
-COUNTED: Final = AUTHORS | {b"date", b"message-id", b"bcc", b"resent-bcc", b"received"}
+AUTHOR_NAMES: Final = frozenset({b"from", b"sender"})
+COUNTED: Final = AUTHOR_NAMES | {b"date", b"message-id", b"bcc", b"resent-bcc", b"received"}
 LATER_COUNTED: Final = re.compile(rb"\n(" + b"|".join(sorted(COUNTED)) + rb")[ \t]*+:", re.IGNORECASE)
 """One of these fields, if it is not the first. The literal LF lets `re` skip to the next line at the speed of memchr,
 which LINE_START does not: this one runs for every message."""
@@ -114,7 +114,7 @@ class Header:
                 self.count[name] += 1
             elif name in COUNTED:
                 self.count[name] = 1
-                if name in AUTHORS:
+                if name in AUTHOR_NAMES:
                     self.first[name] = match.end()
 
     @property
@@ -138,7 +138,7 @@ class Header:
         stop = found.end() if found else end
         return stop, bytes(self.content[start : stop - 2 if self.content.endswith(b"\r\n", 0, stop) else stop])
 
-    def authors(self) -> dict[bytes, tuple[bytes, bool]]:
+    def author_values(self) -> dict[bytes, tuple[bytes, bool]]:
         """The values of From and Sender that some reader finds, by name, and whether each is in the header.
 
         Raises Refused for two of a name, for one that other readers do not find, and where the header does not end: a

@@ -111,7 +111,7 @@ class Policy:
         """
         rewrites = self.rewrites
         # After the end of the header it is text, which is refused, or left alone: it is never rewritten.
-        values = {name: value for name, (value, inside) in header.authors().items() if inside or not rewrites}
+        values = {name: value for name, (value, inside) in header.author_values().items() if inside or not rewrites}
         names = self._named("From", values.get(b"from"))
         senders = self._named("Sender", values.get(b"sender"))
         if len(senders) > 1:
