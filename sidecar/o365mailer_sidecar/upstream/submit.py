@@ -106,42 +106,39 @@ class Upstream:
     async def transact(self, message: Message, attempt: Attempt) -> Submitted:
         """The envelope as it was sent, after policy, and what Exchange's replies mean.
 
-        A message for which the mailbox has no connection (432) is offered a few times, while an app would still wait
-        for the next. Raises Blocked, Refused, Lost, Withdrawn, Damaged, StoreFailed.
+        If Exchange refuses the token, the message is tried again if the directory has a newer one by then. If the
+        mailbox has no connection for it (432), it is tried a few times, as long as an app would wait for the next.
+        Raises Blocked, Refused, Lost, Withdrawn, Damaged, StoreFailed.
         """
         began, tries = self.clock.monotonic(), 0
         while True:
-            tries += 1
+            mailer = self._mailer()
             try:
-                submitted = await self._with_newest_token(message, attempt)
+                submitted = await self._on_live_connection(mailer, message, attempt)
+            except Blocked as blocked:
+                if blocked.reason == TOKEN_REFUSED and self._has_newer_token(mailer):
+                    continue
+                raise
             except NotAdmitted as error:  # 432 to AUTH
+                tries += 1
                 if self._gives_up(began, tries):
                     raise Blocked(NOT_ASKED, told(classify(error.reply)), until=self.share.resume_at) from None
                 continue
             if submitted[1].decisive.outcome is not Outcome.THROTTLED:
                 return submitted
             attempt.returned()
+            tries += 1
             if attempt.withdrawn or self._gives_up(began, tries):
                 return submitted
+
+    def _has_newer_token(self, mailer: Mailer) -> bool:
+        self.directory.look()
+        return self._mailer().token.value != mailer.token.value
 
     def _gives_up(self, began: float, tries: int) -> bool:
         settings = self.directory.settings
         patience = seconds(settings.delivery.confirm_within) if settings else 0.0
         return tries == THROTTLED_TRIES or self.share.resume_at > began + patience
-
-    async def _with_newest_token(self, message: Message, attempt: Attempt) -> Submitted:
-        """A token that is refused is replaced once, if the directory has another by then."""
-        mailer = self._mailer()
-        try:
-            return await self._on_live_connection(mailer, message, attempt)
-        except Blocked as blocked:
-            if blocked.reason != TOKEN_REFUSED:
-                raise
-            self.directory.look()
-            newer = self._mailer()
-            if newer.token.value == mailer.token.value:
-                raise
-        return await self._on_live_connection(newer, message, attempt)
 
     async def _on_live_connection(self, mailer: Mailer, message: Message, attempt: Attempt) -> Submitted:
         """A connection that turns out to be dead is replaced once, while no byte of the message has left."""
@@ -149,9 +146,9 @@ class Upstream:
         # there, because what is not allowed now will not be when it is back.
         applied = policy_of(mailer.settings).applied(message)
         self._check(mailer, applied)
-        if not attempt.paced:
-            attempt.paced = True
+        if not attempt.paced and mailer.settings.limits.messages_per_minute:
             await self._wait_for_moment(mailer)
+        attempt.paced = True
         try:
             connection = await self.pool.take(mailer)
             reused = connection.messages > 0
