@@ -283,5 +283,5 @@ def test_a_failure_that_cannot_be_written_down_is_waited_out_all_the_same(
         refused = [line for line in process.lines() if line["message"] == "the status is refused"]
         return sum(line["mailer"].endswith(f"/{mailer}") for line in refused)
 
-    eventually(lambda: looked("waits") >= 8, what="looks at the mailer that has no Secret")  # a second apart
+    eventually(lambda: looked("waits") >= 8, what="looks at the mailer that has no Secret")  # half a second apart
     assert looked("noreply") == process.metric('o365mailer_token_requests_total{reason="AADSTS7000222"}') == 1

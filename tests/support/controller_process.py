@@ -35,7 +35,7 @@ class ControllerProcess(Process):
         name: str = "controller",
     ) -> None:
         command = [sys.executable, "-m", "o365mailer_operator.controller", "--health", "127.0.0.1:0"]
-        command += ["--identity", name, "--lease-duration", "5s", "--reconcile-interval", "6s", *arguments]
+        command += ["--identity", name, "--lease-duration", "5s", "--reconcile-interval", "3s", *arguments]
         super().__init__(command, environment={"KUBECONFIG": str(kubeconfig), **(environment or {})})
 
     def lines(self) -> list[dict[str, Any]]:
