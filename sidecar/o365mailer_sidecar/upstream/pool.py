@@ -92,7 +92,8 @@ class Pool:
     def _returned(self) -> None:
         self.share.wanted(anew=False, now=self.loop.time())
         self.lent -= 1
-        self._serve_next()
+        if self.waiters:
+            self._serve_next()
 
     # --- Waiting ------------------------------------------------------------------------------------------------------
 
@@ -117,7 +118,8 @@ class Pool:
                 raise
             first, now = True, self.loop.time()
         self.lent += 1
-        self._serve_next()
+        if self.waiters:
+            self._serve_next()
 
     def _admits(self, *, now: float) -> bool:
         return (bool(self.idle) and self.lent < self.limit) or self.share.may_open(limit=self.limit, now=now)
