@@ -92,7 +92,7 @@ class Relay:
             return WrongFlag(words)
         if status < 0:
             return RelayFailed(
-                f"the relay was killed by {_signal(-status)}; if nobody did that, see whether memory ran out (dmesg). "
+                f"the relay was killed by {_signal(-status)}; unless you did that, see whether memory ran out (dmesg). "
                 "Start it again: what waits in its spool is sent then"
             )
         return RelayFailed(f"the relay ended with status {status}: {words}")

@@ -53,12 +53,12 @@ TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients: send the 
 
 # --- Messages ---------------------------------------------------------------------------------------------------------
 
-TOO_BIG: Final = Reply(552, "5.3.4", "Message too big: the limit is {limit} octets (limits.messageSize of the mailer)")
+TOO_BIG: Final = Reply(552, "5.3.4", "Message too big: the limit is {limit} bytes (limits.messageSize of the mailer)")
 DISK_FULL: Final = Reply(452, "4.3.1", "No room for a message of this size in the scratch directory; try again later")
 BODY_LONE_LF: Final = Reply(554, "5.6.0", "The message holds a lone LF; lines end with CRLF (delivery.lineEndings)")
 BODY_LONE_CR: Final = Reply(554, "5.6.0", "The message holds a lone CR; lines end with CRLF")
 BODY_NUL: Final = Reply(554, "5.6.0", "The message holds a NUL; encode binary parts as base64")
-NO_8BITMIME: Final = Reply(554, "5.6.3", "The message holds 8-bit octets and the submission host takes 7-bit only")
+NO_8BITMIME: Final = Reply(554, "5.6.3", "The message holds 8-bit text and the submission host takes 7-bit only")
 NO_SMTPUTF8: Final = Reply(553, "5.6.7", "The submission host takes ASCII addresses and headers only")
 NO_SMTPUTF8_WRITTEN: Final = Reply(
     553,

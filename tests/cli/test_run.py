@@ -181,6 +181,6 @@ def test_a_relay_that_is_killed_ends_it_with_a_message(files: Any, start: Any) -
     assert run.ended() == 1
     told = run.stderr().splitlines()[-1]
     assert told.startswith(
-        "o365mailer: the relay was killed by SIGKILL; if nobody did that, see whether memory ran out"
+        "o365mailer: the relay was killed by SIGKILL; unless you did that, see whether memory ran out"
     )
     assert "Start it again" in told

@@ -87,7 +87,7 @@ def test_the_limit_is_judged_at_the_end_and_nothing_beyond_it_is_kept() -> None:
     assert len(read(b"x" * 98 + b"\r\n.\r\n", limit=100).body()) == 100
     reader = read(b"x" * 99 + b"\r\n.\r\n", limit=100)
     assert len(reader.content) == 0
-    with pytest.raises(Refused, match="the limit is 100 octets"):
+    with pytest.raises(Refused, match="the limit is 100 bytes"):
         reader.body()
 
 

@@ -144,9 +144,9 @@ def test_mail_says_what_the_host_announced(
 
 @pytest.mark.parametrize(
     ("sender", "eight_bit", "utf8_headers", "reply"),
-    [("a@b.c", True, False, "554 5.6.3 The message holds 8-bit octets and the submission host takes 7-bit only"),
+    [("a@b.c", True, False, "554 5.6.3 The message holds 8-bit text and the submission host takes 7-bit only"),
      ("ä@b.c", False, False, "553 5.6.7 The submission host takes ASCII addresses and headers only"),
-     ("a@b.c", True, True, "554 5.6.3 The message holds 8-bit octets and the submission host takes 7-bit only")],
+     ("a@b.c", True, True, "554 5.6.3 The message holds 8-bit text and the submission host takes 7-bit only")],
 )  # fmt: skip
 def test_what_the_host_cannot_carry_is_refused_not_recoded(
     sender: str, eight_bit: bool, utf8_headers: bool, reply: str

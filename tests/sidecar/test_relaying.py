@@ -188,9 +188,9 @@ def test_a_changed_limit_holds_without_a_restart(
         directory.write_for(emulator, revision=2, limits={"messageSize": "1Ki"})
         sidecar.event("mailer_read", revision=2)
         assert "SIZE 1024" in app.ask("EHLO x")
-        assert app.ask("MAIL FROM:<a@b.c> SIZE=1025").startswith("552 5.3.4 Message too big: the limit is 1024 octets")
+        assert app.ask("MAIL FROM:<a@b.c> SIZE=1025").startswith("552 5.3.4 Message too big: the limit is 1024 bytes")
         app.begin()
-        assert app.deliver(b"x" * 1023 + b"\r\n").startswith("552 5.3.4 Message too big: the limit is 1024 octets")
+        assert app.deliver(b"x" * 1023 + b"\r\n").startswith("552 5.3.4 Message too big: the limit is 1024 bytes")
         app.begin()
         assert app.deliver(b"Subject: x\r\n\r\n").startswith("250")
 

@@ -130,7 +130,7 @@ async def test_a_message_that_never_ends_is_not_read_for_ever() -> None:
         writer.write(b"EHLO x\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n")
         await reader.readuntil(b"354 End data with <CR><LF>.<CR><LF>\r\n")
         writer.write(b"x" * 30_000)
-        assert (await reader.read()).startswith(b"552 5.3.4 Message too big: the limit is 10000 octets")
+        assert (await reader.read()).startswith(b"552 5.3.4 Message too big: the limit is 10000 bytes")
         writer.close()
 
 

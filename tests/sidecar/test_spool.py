@@ -321,7 +321,7 @@ async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> 
         await spool.remove(first)
         await spool.store(Message(envelope("B"), body(), RECEIVED))
         spool.max_size, spool.max_messages = spool.size + 100, 100
-        with pytest.raises(SpoolFull, match=r"octets \(delivery\.spool\.maxSize\)"):
+        with pytest.raises(SpoolFull, match=r"bytes \(delivery\.spool\.maxSize\)"):
             await spool.store(Message(envelope("C"), body(b"x" * 99 + b"\r\n"), RECEIVED))
         assert spool.storing_size == spool.storing == 0
         await spool.store(Message(envelope("D"), body(b"x" * 98 + b"\r\n"), RECEIVED))

@@ -135,7 +135,7 @@ class Spool:
         if len(self.messages) + self.storing >= self.max_messages:
             raise SpoolFull(f"the spool holds {len(self.messages)} messages (delivery.spool.maxMessages)")
         if self.size + self.storing_size + size > self.max_size:
-            raise SpoolFull(f"the spool holds {self.size} of {self.max_size} octets (delivery.spool.maxSize)")
+            raise SpoolFull(f"the spool holds {self.size} of {self.max_size} bytes (delivery.spool.maxSize)")
         self.storing += 1
         self.storing_size += size
         self.busy.add(queue_id)
