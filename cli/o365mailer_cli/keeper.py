@@ -49,12 +49,11 @@ class Keeper:
         entra: Entra,
         directory: SwappedDirectory,
         progress: Progress,
-        now: Callable[[], datetime.datetime],
         random: Callable[[], float],
     ) -> None:
         self.mailer, self.source, self.entra = mailer, source, entra
         self.directory, self.progress = directory, progress
-        self.now, self.random = now, random
+        self.now, self.random = progress.now, random
 
     def grant(self) -> Grant:
         """What would be sent to Entra now. Raises WrongSecret, which says where the Secret would have to be."""

@@ -73,7 +73,6 @@ def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
             entra=Entra(proxy=options.https_proxy),
             directory=directory,
             progress=progress,
-            now=utc_now,
             random=random.random,
         )
         keeper.grant()  # report what is missing before anything listens

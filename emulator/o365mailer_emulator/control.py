@@ -23,6 +23,7 @@ from o365mailer_emulator.ledger import Message
 from o365mailer_emulator.replies import NAMED
 from o365mailer_emulator.script import Rule, shown
 from o365mailer_emulator.service import Service
+from o365mailer_emulator.signing import TokenRequest
 from o365mailer_emulator.tenancy import MASK, Document, decode, patched, read_tenancy
 
 LONGEST_WAIT = 300.0  # seconds that a long poll may ask for
@@ -149,7 +150,7 @@ class Control:
         tenant = tenancy.tenant(application.tenant) if application else None
         if application is None or tenant is None:
             raise ConfigurationError(f"clientId: there is no application {client_id!r}; GET /config lists them")
-        minted = self.service.mint.mint(
+        wanted = TokenRequest(
             application=application,
             tenant=tenant,
             audience=order.audience or tenancy.settings.audiences[0],
@@ -158,6 +159,7 @@ class Control:
             started=order.started,
             foreign=order.foreign,
         )
+        minted = self.service.mint.mint(wanted)
         self.service.ledger.issue(minted.record)
         body = {"accessToken": minted.access_token, "expires": minted.record.expires, "uti": minted.record.uti}
         return web.json_response(body)

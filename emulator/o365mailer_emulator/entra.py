@@ -18,6 +18,7 @@ from aiohttp import web
 from o365mailer_emulator import credential
 from o365mailer_emulator.aadsts import AADSTS, Aadsts, correlation, error_document
 from o365mailer_emulator.errors import EntraRefusal
+from o365mailer_emulator.signing import TokenRequest
 
 if TYPE_CHECKING:
     from o365mailer_emulator.service import Service
@@ -156,13 +157,14 @@ class Entra:
         kind = credential.accepted(form, application, audiences=audiences, now=self.service.clock())
         audience = _audience(form.get("scope", ""), tenant)
         settings = self.service.tenancy.settings
-        minted = self.service.mint.mint(
+        wanted = TokenRequest(
             application=application,
             tenant=tenant,
             audience=audience,
             lifetime=settings.token_lifetime,
             credential=kind,
         )
+        minted = self.service.mint.mint(wanted)
         self.service.ledger.issue(minted.record)
         expires_in = max(0, int(minted.record.expires - self.service.clock()))
         answer: dict[str, Any] = {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in}

@@ -42,9 +42,7 @@ class Service:
             ledger=self.ledger,
             script=self.script,
             tls_context=tls_context,
-            verification_key=self.mint.key.private.public_key(),
-            clock=clock,
-            fresh_id=fresh_id,
+            mint=self.mint,
             session=Session,
         )
 

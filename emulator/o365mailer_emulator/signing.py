@@ -28,6 +28,23 @@ class Minted:
     record: IssuedToken
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenRequest:
+    """What a token is issued for."""
+
+    application: Application
+    tenant: Tenant
+    audience: str
+    lifetime: float
+    """Seconds, from `started`."""
+    credential: str
+    """`secret`, `certificate` or `control`."""
+    started: float = 0
+    """Seconds after now; negative for a token that was issued earlier."""
+    foreign: bool = False
+    """Sign with a key that is not in the key set, like a forged token."""
+
+
 class SigningKey:
     """One RSA key with its key id, as in the key set that discovery names."""
 
@@ -57,45 +74,32 @@ class Mint:
         self.key = SigningKey()
         self.foreign = SigningKey()
         self._clock = clock
-        self._fresh_id = fresh_id
+        self.fresh_id = fresh_id
 
-    def mint(
-        self,
-        *,
-        application: Application,
-        tenant: Tenant,
-        audience: str,
-        lifetime: float,
-        credential: str,
-        started: float = 0,
-        foreign: bool = False,
-    ) -> Minted:
-        """A token that is valid for ``lifetime`` seconds, from ``started`` seconds after now (negative: before now).
-
-        ``foreign`` signs with a key that is not in the key set, like a forged token.
-        """
-        issued = self._clock() + started
-        expires = issued + lifetime
-        uti = self._fresh_id(16)
+    def mint(self, request: TokenRequest) -> Minted:
+        """A signed token."""
+        issued = self._clock() + request.started
+        expires = issued + request.lifetime
+        uti = self.fresh_id(16)
         claims = {
-            **_identity(application, tenant),
-            "aud": audience,
+            **_identity(request.application, request.tenant),
+            "aud": request.audience,
             "iat": int(issued),
             "nbf": int(issued),
             "exp": int(expires),
-            "appidacr": "2" if credential == "certificate" else "1",
+            "appidacr": "2" if request.credential == "certificate" else "1",
             "uti": uti,
         }
-        key = self.foreign if foreign else self.key
+        key = self.foreign if request.foreign else self.key
         text = jwt.encode(claims, key.private, algorithm="RS256", headers={"kid": key.kid, "x5t": key.kid})
         record = IssuedToken(
             uti=uti,
-            client_id=application.client_id,
-            tenant=tenant.id,
-            audience=audience,
+            client_id=request.application.client_id,
+            tenant=request.tenant.id,
+            audience=request.audience,
             issued=issued,
             expires=int(expires),
-            credential=credential,
+            credential=request.credential,
         )
         return Minted(access_token=text, record=record)
 

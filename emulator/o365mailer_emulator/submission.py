@@ -8,13 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-
 from o365mailer_emulator.bearer import Grant
 from o365mailer_emulator.behaviour import Behaviour, behaviour
 from o365mailer_emulator.errors import ConnectionEnded
 from o365mailer_emulator.ledger import Ledger
 from o365mailer_emulator.script import Script
+from o365mailer_emulator.signing import Mint
 from o365mailer_emulator.tenancy import Mailbox, Tenancy
 from o365mailer_emulator.traffic import Traffic
 from o365mailer_emulator.wire import Wire
@@ -41,19 +40,16 @@ class Submission:
         ledger: Ledger,
         script: Script,
         tls_context: ssl.SSLContext,
-        verification_key: RSAPublicKey,
-        clock: Callable[[], float],
-        fresh_id: Callable[[int], str],
+        mint: Mint,
         session: Callable[[Wire, Submission, int], Session],
     ) -> None:
         self.tenancy = tenancy
         self.ledger = ledger
         self.script = script
         self.tls_context = tls_context
-        self.verification_key = verification_key
-        self.clock = clock
-        self.fresh_id = fresh_id
-        self.traffic = Traffic(clock=clock)
+        self.verification_key = mint.key.private.public_key()
+        self.clock, self.fresh_id = ledger.clock, mint.fresh_id
+        self.traffic = Traffic(clock=ledger.clock)
         self._session = session
         self._sessions: dict[asyncio.Task[None], Session] = {}
         self._authenticated: list[Session] = []
