@@ -395,13 +395,13 @@ class SendGuard:
             return
         verdict = classify(reply)
         if verdict.outcome in OF_THE_MAILBOX:
-            self.pause(verdict)
+            self.mailbox_refused(verdict)
         elif verdict.reason in ("send-as", "recipient"):
             key = senders if verdict.reason == "send-as" else about
             if self.refusals.refused(key, reply, now=self.monotonic()):
                 self.log.event("refusal_cached", level="warning", reason=key.reason, code=reply.code)
 
-    def pause(self, verdict: Verdict) -> None:
+    def mailbox_refused(self, verdict: Verdict) -> None:
         """Note a reply that speaks of the whole mailbox."""
         if self.cooldown.refused(verdict, now=self.monotonic()):
             code, seconds = verdict.reply.code, round(self.cooldown.length)

@@ -227,7 +227,7 @@ class Upstream:
             self.share.throttled(None, now=self.clock.monotonic())
             self._connected(verdict.outcome.value)
         elif verdict.outcome in (Outcome.QUOTA, Outcome.LOCKED):
-            self.guard.pause(verdict)
+            self.guard.mailbox_refused(verdict)
             self._connected(verdict.outcome.value)
             self.guard.check()
         else:
