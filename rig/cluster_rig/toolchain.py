@@ -12,14 +12,14 @@ from pathlib import Path
 from cluster_rig import cache
 from cluster_rig.errors import MachineLacksError
 
-MODULES = Path(__file__).resolve().parent.parent / "go"
-REQUIREMENTS = MODULES / "requirements.txt"
+MODULE = Path(__file__).resolve().parent.parent / "go"
+REQUIREMENTS = MODULE / "requirements.txt"
 
 
 def needed_version() -> tuple[int, int]:
-    """The newest `go` line of all our go.mod files, as (major, minor)."""
-    lines = (re.search(r"^go (\d+)\.(\d+)", path.read_text(), re.MULTILINE) for path in MODULES.glob("*/go.mod"))
-    return max((int(line[1]), int(line[2])) for line in lines if line)
+    """The `go` line of go.mod, as (major, minor)."""
+    line = re.search(r"^go (\d+)\.(\d+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
+    return (int(line[1]), int(line[2])) if line else (0, 0)
 
 
 def version_of(go: Path) -> tuple[int, int]:

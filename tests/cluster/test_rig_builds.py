@@ -34,9 +34,38 @@ def test_an_unknown_program_is_refused_with_the_known_ones() -> None:
 
 
 def test_a_program_that_does_not_compile_says_what_go_said(control_plane: object) -> None:
-    broken = programs.Program(name="broken", group="pki", package="./not-there", seconds=1)
+    broken = programs.Program(name="broken", package="./not-there")
     with pytest.raises(BuildError, match=r"broken did not build:\n.*not-there"):
         programs.build([broken])
+
+
+def assets(folder: Path, *, version: str) -> Path:
+    """A directory as setup-envtest makes it, whose API server knows its version alone."""
+    for name in programs.IN_ASSETS:
+        (folder / name).write_text(f"#!/bin/sh\necho Kubernetes {version}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_programs_that_are_there_already_are_used(tmp_path: Path) -> None:
+    given = str(assets(tmp_path, version=programs.kubernetes_version()))
+    for name in programs.IN_ASSETS:
+        done = rig("path", name, KUBEBUILDER_ASSETS=given)
+        assert (done.stdout.strip(), done.stderr) == (f"{given}/{name}", "")
+
+
+def test_another_version_of_the_given_programs_is_said(tmp_path: Path) -> None:
+    done = rig("path", "kubectl", KUBEBUILDER_ASSETS=str(assets(tmp_path, version="v1.30.0")))
+    written_for = f"the tests are written for Kubernetes {programs.kubernetes_version()}"
+    assert done.returncode == 0
+    assert done.stderr == f"cluster: KUBEBUILDER_ASSETS has Kubernetes v1.30.0; {written_for}\n"
+
+
+def test_given_programs_that_are_not_complete_are_refused(tmp_path: Path) -> None:
+    (assets(tmp_path, version="v1.30.0") / "etcd").unlink()
+    done = rig("path", "kubectl", KUBEBUILDER_ASSETS=str(tmp_path))
+    assert done.returncode == 3
+    assert "has no etcd: name one that `setup-envtest use` made" in done.stderr
 
 
 def test_a_cache_that_cannot_be_written_says_which_variable_to_set(tmp_path: Path) -> None:
