@@ -40,8 +40,9 @@ fmt: .venv/.dev ## fix what ruff can fix, and format
 apps: .venv/.dev ## run the programs that apps send with, and write docs/apps.md (4 minutes)
 	$(APPS)
 
-soak: .venv/.dev ## run the random tests from a new seed (SEED=n repeats one); kill the relay 1,000 times under load (KILLS=n)
+soak: .venv/.dev .venv/.soak ## run the random tests from a new seed (SEED=n), kill the relay 1,000 times (KILLS=n), run mutmut
 	O365MAILER_SEED=$(or $(SEED),random) O365MAILER_SOAK_KILLS=$(or $(KILLS),1000) $(BIN)/python -m pytest -q $(RANDOM_TESTS)
+	$(BIN)/python tests/mutations/breadth.py
 
 mutants: .venv/.dev ## break the code in named ways; each must make a named test fail
 	O365MAILER_MUTANTS=all $(BIN)/python -m pytest tests/mutations

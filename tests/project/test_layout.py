@@ -17,7 +17,7 @@ def test_the_folder_operator_never_shadows_the_standard_library() -> None:
 
 def test_the_locks_carry_hashes_and_no_index() -> None:
     locks = sorted((ROOT / "locks").glob("*.txt"))
-    assert len(locks) == 8
+    assert len(locks) == 9
     for lock in locks:
         text = lock.read_text(encoding="utf-8")
         assert "--hash=sha256:" in text, lock
