@@ -118,6 +118,16 @@ async def test_dead_letters_are_kept_after_the_clock_has_jumped(tmp_path: Path) 
         assert left() == set()
 
 
+def test_ages_are_right_from_the_start_until_the_clock_jumps_and_again_later() -> None:
+    times = Times()
+    expiry = Expiry(times.clock)
+    assert expiry.steady(within=60)
+    times.pass_(60, jump=3600)
+    assert not expiry.steady(within=60)
+    times.pass_(60)
+    assert expiry.steady(within=60)
+
+
 def test_a_clock_that_is_slewed_does_not_jump() -> None:
     times = Times()
     expiry, received, began = Expiry(times.clock), times.day, times.monotonic

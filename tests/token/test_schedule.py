@@ -32,6 +32,11 @@ def test_a_refresh_is_due_at_60_to_75_percent_of_the_lifetime_and_15_minutes_bef
     assert lifetime - due >= 15 * MINUTE
 
 
+def test_a_token_of_seconds_is_used_for_half_of_them() -> None:
+    lifetime = datetime.timedelta(seconds=30)
+    assert due_after(lifetime, refresh_in=datetime.timedelta(seconds=1)) == lifetime / 2
+
+
 @pytest.mark.promise("token-renewed-in-time")
 @given(uid=st.uuids().map(str), seconds=st.integers(min_value=30 * 60, max_value=60 * 60))
 def test_a_token_of_half_an_hour_or_more_keeps_15_minutes(uid: str, seconds: int) -> None:
