@@ -103,7 +103,10 @@ def test_a_large_review_is_answered_and_one_above_the_limit_is_not(client: Clien
     assert client.post("/pods", review(too_large))[0] == 413
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"{}", b"\x00", review(pod(), uid=None)])
+NAMELESS_VOLUME = pod(spec={"containers": [], "volumes": [{}]})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"{}", b"\x00", review(pod(), uid=None), review(NAMELESS_VOLUME)])
 def test_what_is_no_review_is_a_bad_request(client: Client, body: bytes) -> None:
     status, text = client.post("/pods", body)
     assert status == 400

@@ -76,8 +76,14 @@ class Container(Part, frozen=True):
         return bool(self.resources and resource in (self.resources.limits or {}))
 
 
-class Named(Part, frozen=True):
-    """A volume, or a reference to a pull Secret: only its name matters here."""
+class Volume(Part, frozen=True):
+    """Only its name matters here."""
+
+    name: str
+
+
+class PullSecret(Part, frozen=True):
+    """A reference by name. Kubernetes leaves out an empty name."""
 
     name: str = ""
 
@@ -149,8 +155,8 @@ class PodSpec(Part, frozen=True):
     containers: list[Container] | None = None
     """None: the API server refuses the pod after our answer."""
     init_containers: list[Container] | None = None
-    volumes: list[Named] | None = None
-    image_pull_secrets: list[Named] | None = None
+    volumes: list[Volume] | None = None
+    image_pull_secrets: list[PullSecret] | None = None
     security_context: PodSecurityContext | None = None
     host_network: bool | None = None
     os: OperatingSystem | None = None
