@@ -4,11 +4,14 @@ Alive means that the event loop answers. What the process cannot survive ends it
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from o365mailer_contract import names
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The Prometheus text format that every scraper reads. Version 1.0.0 is for scrapers that ask for it."""
 
 
 def application(*, unready: Callable[[], str], exposition: Callable[[], bytes]) -> web.Application:
@@ -22,7 +25,7 @@ def application(*, unready: Callable[[], str], exposition: Callable[[], bytes]) 
         return web.Response(status=503, text=f"{reason}\n") if reason else web.Response(text="ok\n")
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=exposition(), headers={"Content-Type": METRICS_TYPE})
 
     served = web.Application()
     routes = ((names.LIVEZ, livez), (names.READYZ, readyz), (names.METRICS, metrics))

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import ssl
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,11 @@ def test_what_is_no_review_is_a_bad_request(client: Client, body: bytes) -> None
 def test_other_paths_are_not_there(client: Client, webhook: WebhookProcess) -> None:
     assert client.post("/", review(pod()))[0] == 404
     assert webhook.health("/pods")[0] == 404
+
+
+def test_metrics_have_the_type_that_every_scraper_reads(webhook: WebhookProcess) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{webhook.ports['health']}/metrics", timeout=5) as answer:
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_requests_results_and_times_are_counted(client: Client, webhook: WebhookProcess) -> None:
