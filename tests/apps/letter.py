@@ -21,14 +21,14 @@ PART = "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit
 
 
 @lru_cache(maxsize=1)
-def octets(size: int) -> bytes:
+def attachment_bytes(size: int) -> bytes:
     """An attachment: the same in every run, with every byte value in it."""
     return random.Random(5).randbytes(size)
 
 
 def digest(size: int) -> str:
     """The SHA-256 of that attachment."""
-    return hashlib.sha256(octets(size)).hexdigest()
+    return hashlib.sha256(attachment_bytes(size)).hexdigest()
 
 
 def message(scenario: Scenario) -> str:
@@ -37,7 +37,7 @@ def message(scenario: Scenario) -> str:
     head += "MIME-Version: 1.0\n"
     if not scenario.attachment:
         return f"{head}{PART}\n{scenario.text}"
-    encoded = base64.encodebytes(octets(scenario.attachment)).decode()
+    encoded = base64.encodebytes(attachment_bytes(scenario.attachment)).decode()
     attached = (
         "Content-Type: application/octet-stream; name=all.bin\nContent-Transfer-Encoding: base64\n"
         "Content-Disposition: attachment; filename=all.bin\n"
@@ -52,7 +52,7 @@ def write(scenario: Scenario, folder: Path) -> dict[str, str]:
     (folder / "text").write_text(scenario.text, encoding="utf-8")
     (folder / "message").write_text(message(scenario), encoding="utf-8")
     if scenario.attachment:
-        (folder / "all.bin").write_bytes(octets(scenario.attachment))
+        (folder / "all.bin").write_bytes(attachment_bytes(scenario.attachment))
     return {
         "TEXT": str(folder / "text"),
         "MESSAGE": str(folder / "message"),

@@ -66,13 +66,13 @@ class Tap:
     def _pump(self, source: socket.socket, sink: socket.socket, copy: bytearray | None) -> None:
         """One direction, to its end."""
         with contextlib.suppress(OSError):
-            while octets := source.recv(2**18):
+            while data := source.recv(2**18):
                 if copy is not None:
-                    copy += octets
+                    copy += data
                     self._look(copy)
                 elif self.held.is_set():
                     continue
-                sink.sendall(octets)
+                sink.sendall(data)
         if self.held.is_set():
             if copy is None:  # a program that has said QUIT in advance waits for its reply all the same
                 return
@@ -96,7 +96,7 @@ def messages(said: bytes) -> list[bytes]:
         end = said.find(END, begin.end() - 2)
         if end < 0:
             break
-        octets = said[begin.end() - 2 : end + 2]
-        found.append(octets.replace(b"\r\n..", b"\r\n.")[2:])
+        data = said[begin.end() - 2 : end + 2]
+        found.append(data.replace(b"\r\n..", b"\r\n.")[2:])
         position = end + len(END)
     return found

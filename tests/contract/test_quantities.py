@@ -19,7 +19,7 @@ def test_a_duration_is_read_in_seconds(text: str, expected: float) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("35Mi", 36_700_160), ("35M", 35_000_000), ("512", 512), ("1Gi", 2**30)]
 )
-def test_a_size_is_read_in_octets(text: str, expected: int) -> None:
+def test_a_size_is_read_in_bytes(text: str, expected: int) -> None:
     assert byte_count(text) == expected
 
 

@@ -128,9 +128,9 @@ def test_a_truncated_document_is_refused(length: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_octets_do_more_than_be_refused(octets: bytes) -> None:
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     with pytest.raises(InvalidSettings, match=r"."):
-        decode(octets)
+        decode(data)
 
 
 def test_a_document_reads_back_as_it_was_written() -> None:

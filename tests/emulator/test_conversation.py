@@ -24,7 +24,7 @@ def test_the_greeting_has_exchanges_form(emulator: EmulatorClient) -> None:
     dialogue.close()
 
 
-def test_ehlo_offers_starttls_before_tls_and_auth_only_behind_it(emulator: EmulatorClient) -> None:
+def test_ehlo_offers_starttls_before_tls_and_auth_only_after_it(emulator: EmulatorClient) -> None:
     with greeted(emulator) as dialogue:
         assert keywords(dialogue.ask("EHLO test.example")) == BEFORE_TLS
     with secured(emulator) as dialogue:
@@ -44,7 +44,7 @@ def test_auth_is_refused_in_clear(emulator: EmulatorClient) -> None:
     assert emulator.counters()["authFailed"] == 0
 
 
-def test_what_was_sent_in_clear_behind_starttls_is_thrown_away(emulator: EmulatorClient) -> None:
+def test_what_was_sent_in_clear_after_starttls_is_thrown_away(emulator: EmulatorClient) -> None:
     with greeted(emulator) as dialogue:
         dialogue.ask("EHLO test.example")
         dialogue.send("STARTTLS", "NOOP", "VRFY smuggled")
@@ -54,7 +54,7 @@ def test_what_was_sent_in_clear_behind_starttls_is_thrown_away(emulator: Emulato
     assert not {"NOOP", "VRFY"} & set(emulator.counters()["commands"])
 
 
-def test_the_session_starts_over_behind_tls(emulator: EmulatorClient) -> None:
+def test_the_session_starts_over_after_tls(emulator: EmulatorClient) -> None:
     with greeted(emulator) as dialogue:
         dialogue.ask("EHLO test.example")
         dialogue.ask("STARTTLS")
@@ -90,7 +90,7 @@ def test_a_command_is_answered_and_the_session_goes_on(emulator: EmulatorClient,
 
 def test_a_lone_line_feed_does_not_end_a_command(emulator: EmulatorClient) -> None:
     with authenticated(emulator) as dialogue:
-        dialogue.send_octets(b"NOOP\nVRFY x\r\n")
+        dialogue.send_bytes(b"NOOP\nVRFY x\r\n")
         assert dialogue.reply().startswith("500 5.3.3 ")
         assert dialogue.ask("NOOP") == "250 2.0.0 OK"
     assert emulator.counters()["commands"]["NOOP"] == 1

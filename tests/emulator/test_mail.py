@@ -24,7 +24,7 @@ def begin(dialogue: Dialogue, *, sender: str = "noreply@contoso.com", recipient:
 def send(dialogue: Dialogue, content: str = HEADER + "hello\r\n", *, sender: str = "noreply@contoso.com") -> str:
     begin(dialogue, sender=sender)
     assert dialogue.ask("DATA") == "354 Start mail input; end with <CRLF>.<CRLF>"
-    dialogue.send_octets(content.encode() + b".\r\n")
+    dialogue.send_bytes(content.encode() + b".\r\n")
     return dialogue.reply()
 
 
@@ -56,15 +56,15 @@ def test_only_crlf_dot_crlf_ends_the_data(emulator: EmulatorClient) -> None:
     with authenticated(emulator) as dialogue:
         begin(dialogue)
         dialogue.ask("DATA")
-        dialogue.send_octets(HEADER.encode() + b"a\n.\nMAIL FROM:<x@y.example>\r.\r\r\n.\r\n")
+        dialogue.send_bytes(HEADER.encode() + b"a\n.\nMAIL FROM:<x@y.example>\r.\r\r\n.\r\n")
         assert dialogue.reply().startswith("550 5.6.11 ")
         assert dialogue.ask("NOOP") == "250 2.0.0 OK"
 
 
-@pytest.mark.parametrize("octet", ["\n", "\r"])
-def test_a_lone_line_end_is_refused(emulator: EmulatorClient, octet: str) -> None:
+@pytest.mark.parametrize("line_end", ["\n", "\r"])
+def test_a_lone_line_end_is_refused(emulator: EmulatorClient, line_end: str) -> None:
     with authenticated(emulator) as dialogue:
-        assert send(dialogue, f"{HEADER}a{octet}b\r\n") == "550 5.6.11 Invalid characters"
+        assert send(dialogue, f"{HEADER}a{line_end}b\r\n") == "550 5.6.11 Invalid characters"
         assert re.fullmatch(ACCEPTED, send(dialogue))
 
 
@@ -72,7 +72,7 @@ def test_commands_in_one_write_are_answered_in_order(emulator: EmulatorClient) -
     with authenticated(emulator) as dialogue:
         dialogue.send("MAIL FROM:<noreply@contoso.com>", "RCPT TO:<a@b.example>", "RCPT TO:<c@d.example>", "DATA")
         assert [dialogue.reply()[:3] for _ in range(4)] == ["250", "250", "250", "354"]
-        dialogue.send_octets(f"{HEADER}.\r\nRSET\r\n".encode())
+        dialogue.send_bytes(f"{HEADER}.\r\nRSET\r\n".encode())
         assert [dialogue.reply()[:9] for _ in range(2)] == ["250 2.0.0", "250 2.0.0"]
     assert emulator.messages()[0]["recipients"] == ["a@b.example", "c@d.example"]
 
@@ -81,9 +81,9 @@ def test_chunks_make_one_message(emulator: EmulatorClient) -> None:
     content = (HEADER + ".\r\n..\r\n").encode()
     with authenticated(emulator) as dialogue:
         begin(dialogue)
-        dialogue.send_octets(b"BDAT 10\r\n" + content[:10])
+        dialogue.send_bytes(b"BDAT 10\r\n" + content[:10])
         assert dialogue.reply() == "250 2.6.0 CHUNK received OK, 10 octets"
-        dialogue.send_octets(b"BDAT %d LAST\r\n" % len(content[10:]) + content[10:])
+        dialogue.send_bytes(b"BDAT %d LAST\r\n" % len(content[10:]) + content[10:])
         assert re.fullmatch(ACCEPTED, dialogue.reply())
     assert contents(emulator) == [content]
     assert emulator.messages()[0]["chunked"]
@@ -93,24 +93,24 @@ def test_mail_rcpt_and_bdat_fit_in_one_flight(emulator: EmulatorClient) -> None:
     content = (HEADER + "hello\r\n").encode()
     flight = b"MAIL FROM:<noreply@contoso.com>\r\nRCPT TO:<a@b.example>\r\nBDAT %d LAST\r\n" % len(content) + content
     with authenticated(emulator) as dialogue:
-        dialogue.send_octets(flight * 3)
+        dialogue.send_bytes(flight * 3)
         assert [dialogue.reply()[:9] for _ in range(9)] == ["250 2.1.0", "250 2.1.5", "250 2.0.0"] * 3
     assert contents(emulator) == [content] * 3
 
 
-def test_a_chunk_behind_a_refused_mail_is_read_and_refused(emulator: EmulatorClient) -> None:
+def test_a_chunk_after_a_refused_mail_is_read_and_refused(emulator: EmulatorClient) -> None:
     emulator.script("mail", reply="550 5.7.60 SMTP; Client does not have permissions to send as this sender")
     with authenticated(emulator) as dialogue:
-        dialogue.send_octets(b"MAIL FROM:<x@y.example>\r\nRCPT TO:<a@b.example>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
+        dialogue.send_bytes(b"MAIL FROM:<x@y.example>\r\nRCPT TO:<a@b.example>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
         assert [dialogue.reply()[:3] for _ in range(4)] == ["550", "503", "503", "250"]
     assert emulator.messages() == []
     assert "QUIT" not in emulator.counters()["commands"]
 
 
-def test_data_behind_chunks_is_out_of_order(emulator: EmulatorClient) -> None:
+def test_data_after_chunks_is_out_of_order(emulator: EmulatorClient) -> None:
     with authenticated(emulator) as dialogue:
         begin(dialogue)
-        dialogue.send_octets(b"BDAT 2\r\nhi")
+        dialogue.send_bytes(b"BDAT 2\r\nhi")
         assert dialogue.reply().startswith("250 2.6.0 ")
         assert dialogue.ask("DATA") == "503 5.5.2 Bad sequence of commands"
 

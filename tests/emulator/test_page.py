@@ -45,7 +45,7 @@ def send(emulator: EmulatorClient, content: str = CONTENT) -> None:
         dialogue.ask(f"MAIL FROM:<{emulator.mailbox}>")
         dialogue.ask("RCPT TO:<someone@b.example>")
         dialogue.ask("DATA")
-        dialogue.send_octets(content.encode() + b".\r\n")
+        dialogue.send_bytes(content.encode() + b".\r\n")
         assert dialogue.reply().startswith("250 ")
 
 

@@ -17,7 +17,7 @@ def begin(dialogue: Dialogue) -> None:
     assert dialogue.ask("MAIL FROM:<noreply@contoso.com>").startswith("250 ")
     assert dialogue.ask("RCPT TO:<a@b.example>").startswith("250 ")
     assert dialogue.ask("DATA").startswith("354 ")
-    dialogue.send_octets(f"{HEADER}hello\r\n.\r\n".encode())
+    dialogue.send_bytes(f"{HEADER}hello\r\n.\r\n".encode())
 
 
 def submit(emulator: EmulatorClient, token: str) -> str:
@@ -49,7 +49,7 @@ def test_one_recipient_is_refused_and_the_others_taken(emulator: EmulatorClient)
         replies = [dialogue.ask(f"RCPT TO:<{name}@b.example>") for name in ("here", "Gone", "gone", "there")]
         assert [reply[:9] for reply in replies] == ["250 2.1.5", "550 5.1.1", "550 5.1.1", "250 2.1.5"]
         dialogue.ask("DATA")
-        dialogue.send_octets(f"{HEADER}.\r\n".encode())
+        dialogue.send_bytes(f"{HEADER}.\r\n".encode())
         assert dialogue.reply().startswith("250 ")
     assert emulator.messages()[0]["recipients"] == ["here@b.example", "there@b.example"]
 
@@ -92,7 +92,7 @@ def test_a_reply_and_an_end_can_be_had_together(emulator: EmulatorClient) -> Non
     assert dialogue.closed()
 
 
-def test_octets_can_be_injected_behind_the_reply_to_starttls(emulator: EmulatorClient) -> None:
+def test_bytes_can_be_injected_after_the_reply_to_starttls(emulator: EmulatorClient) -> None:
     emulator.script("starttls", extra="250 2.0.0 injected\r\n")
     with greeted(emulator) as dialogue:
         dialogue.ask("EHLO test.example")
@@ -142,7 +142,7 @@ def test_a_delay_comes_before_the_reply(emulator: EmulatorClient) -> None:
 def test_chunks_can_be_refused(emulator: EmulatorClient) -> None:
     emulator.script("bdat", reply="502 5.3.3 Command not implemented")
     with authenticated(emulator) as dialogue:
-        dialogue.send_octets(b"MAIL FROM:<noreply@contoso.com>\r\nRCPT TO:<a@b.example>\r\nBDAT 4 LAST\r\nQUIT")
+        dialogue.send_bytes(b"MAIL FROM:<noreply@contoso.com>\r\nRCPT TO:<a@b.example>\r\nBDAT 4 LAST\r\nQUIT")
         assert [dialogue.reply()[:3] for _ in range(3)] == ["250", "250", "502"]
         assert dialogue.ask("NOOP") == "250 2.0.0 OK"
 

@@ -19,7 +19,7 @@ def begin_data(dialogue: Dialogue, *, sender: str = "noreply@contoso.com", clien
     """A message whose verdict is not read yet."""
     dialogue.send(f"MAIL FROM:<{sender}>", "RCPT TO:<a@b.example>", "DATA")
     assert [dialogue.reply()[:3] for _ in range(3)] == ["250", "250", "354"]
-    dialogue.send_octets(HEADER.format(client=client).encode())
+    dialogue.send_bytes(HEADER.format(client=client).encode())
 
 
 @contextlib.contextmanager
@@ -158,16 +158,16 @@ def test_the_null_reverse_path_is_taken_or_refused(emulator: EmulatorClient, val
 def test_chunking_that_is_announced_is_true_or_not(emulator: EmulatorClient, value: str, codes: list[str]) -> None:
     emulator.settings(bdat=value)
     with authenticated(emulator) as dialogue:
-        dialogue.send_octets(b"MAIL FROM:<noreply@contoso.com>\r\nRCPT TO:<a@b.example>\r\nBDAT 6 LAST\r\nQUIT\r\n")
+        dialogue.send_bytes(b"MAIL FROM:<noreply@contoso.com>\r\nRCPT TO:<a@b.example>\r\nBDAT 6 LAST\r\nQUIT\r\n")
         assert [dialogue.reply()[:3] for _ in range(3)] == codes
         assert dialogue.ask("NOOP").startswith("250"), "the chunk was read, QUIT never heard"
 
 
 @pytest.mark.promise("truth-when-exchange-fails")
-def test_in_the_harsh_profile_a_chunk_behind_a_refused_mail_is_read_and_answered_503(emulator: EmulatorClient) -> None:
+def test_in_the_harsh_profile_a_chunk_after_a_refused_mail_is_read_and_answered_503(emulator: EmulatorClient) -> None:
     emulator.settings(profile="harsh")
     with authenticated(emulator) as dialogue:
-        dialogue.send_octets(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
+        dialogue.send_bytes(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n")
         assert [dialogue.reply()[:3] for _ in range(4)] == ["550", "503", "503", "250"]
 
 

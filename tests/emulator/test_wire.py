@@ -15,12 +15,12 @@ lines = st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\r", b""
 dotted = st.lists(st.sampled_from([b".", b"..", b"", b".x", b"x.", b"\x00\xff"]), max_size=8)
 
 
-def fed(octets: bytes, cuts: list[int]) -> Wire:
+def fed(data: bytes, cuts: list[int]) -> Wire:
     """A wire that got the bytes in pieces."""
     wire = Wire()
-    places = sorted({cut % (len(octets) + 1) for cut in cuts} | {0, len(octets)})
+    places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
     for begin, end in itertools.pairwise(places):
-        wire.data_received(octets[begin:end])
+        wire.data_received(data[begin:end])
     return wire
 
 
@@ -39,10 +39,10 @@ def test_data_comes_out_as_a_client_put_it_in(lines: list[bytes], cuts: list[int
 async def test_pieces_that_come_later_are_waited_for() -> None:
     wire = Wire()
     reading = asyncio.create_task(wire.data(limit=100))
-    for octet in b"a\r\n.\r\n":
+    for byte in b"a\r\n.\r\n":
         await asyncio.sleep(0)
         assert not reading.done()
-        wire.data_received(bytes([octet]))
+        wire.data_received(bytes([byte]))
     assert await reading == b"a\r\n"
 
 

@@ -132,16 +132,16 @@ class Model:
     # --- A message ----------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def body(octets: bytes) -> tuple[Codes, bytes]:
+    def body(whole: bytes) -> tuple[Codes, bytes]:
         """What may be answered to the bytes after 354, their end among them; and what must arrive if it is 250.
 
         Of the message that is what follows its header.
         """
-        lines = octets.removesuffix(b".\r\n").replace(b"\r\n", b"\n").split(b"\n")
+        lines = whole.removesuffix(b".\r\n").replace(b"\r\n", b"\n").split(b"\n")
         content = b"\r\n".join(line.removeprefix(b".") for line in lines)
         if len(content) > SIZE_LIMIT:
             return only("552"), b""
-        if b"\r" in octets.replace(b"\r\n", b"") or b"\0" in octets:
+        if b"\r" in whole.replace(b"\r\n", b"") or b"\0" in whole:
             return only("554"), b""
         # A header that names authors, and what is none, may be refused: that grammar is not repeated here.
         plain = content.startswith(b"Subject: ") and content.partition(b"\r\n")[2][:2] in {b"\r\n", b""}
@@ -163,9 +163,9 @@ def text(content: bytes) -> bytes:
     return content[at:]
 
 
-def ends_within(octets: bytes) -> bool:
+def ends_within(whole: bytes) -> bool:
     """Whether CRLF.CRLF stands in a message before its end."""
-    return b"\r\n.\r\n" in b"\r\n" + octets.removesuffix(b".\r\n")
+    return b"\r\n.\r\n" in b"\r\n" + whole.removesuffix(b".\r\n")
 
 
 def joined(lines: Iterable[bytes]) -> bytes:

@@ -59,10 +59,10 @@ class Crowd:
         talk.asked += lines
         self._send(talk, pieces)
 
-    def say_message(self, talk: Talk, octets: bytes, pieces: list[bytes], name: str) -> None:
+    def say_message(self, talk: Talk, whole: bytes, pieces: list[bytes], name: str) -> None:
         """What follows 354."""
         self.inputs += 1
-        talk.message = name, octets
+        talk.message = name, whole
         self._send(talk, pieces)
 
     def fresh_name(self) -> str:
@@ -101,17 +101,17 @@ class Crowd:
 
     def _hear_verdict(self, talk: Talk) -> str:
         assert talk.message is not None
-        (name, octets), talk.message = talk.message, None
-        codes, content = talk.model.body(octets)
+        (name, whole), talk.message = talk.message, None
+        codes, content = talk.model.body(whole)
         code = self._reply(talk)
         arrived = self.host.contents.get(name, [])
         if talk.half_closed and code == "":
             talk.model.closed = True
             return code
         if code not in codes:
-            raise self._wrong(talk, f"{octets[:200]!r} was answered {code}, not {sorted(codes)}")
+            raise self._wrong(talk, f"{whole[:200]!r} was answered {code}, not {sorted(codes)}")
         if [one.endswith(content) for one in arrived] != ([True] if code == "250" else []):
-            raise self._wrong(talk, f"{octets[:200]!r} was answered {code}, and arrived as {arrived!r:.500}")
+            raise self._wrong(talk, f"{whole[:200]!r} was answered {code}, and arrived as {arrived!r:.500}")
         self.host.contents.pop(name, None)
         talk.model.delivered()
         return code

@@ -63,11 +63,11 @@ def mutated(draw: st.DrawFn) -> bytes:
 
     Never DATA, after which nothing may be said at once.
     """
-    octets = bytearray(draw(st.sampled_from(COMMANDS))[:-2][:200])
+    data = bytearray(draw(st.sampled_from(COMMANDS))[:-2][:200])
     for _ in range(draw(st.integers(1, 3))):
-        place = draw(st.integers(0, len(octets)))
-        octets[place : place + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
-    changed = bytes(octets).replace(b"\n", b"")
+        place = draw(st.integers(0, len(data)))
+        data[place : place + draw(st.integers(0, 2))] = draw(st.binary(max_size=2))
+    changed = bytes(data).replace(b"\n", b"")
     return (changed if changed.strip().upper() != b"DATA" else b"DATA x") + b"\r\n"
 
 
@@ -75,7 +75,7 @@ commands: Final = st.one_of(
     st.sampled_from(COMMANDS),
     st.sampled_from((*ENVELOPE, b"RSET\r\n")),  # twice as likely as the rest: order is what is at stake
     mutated(),
-    st.binary(max_size=40).map(lambda octets: octets.replace(b"\n", b"") + b"\r\n"),
+    st.binary(max_size=40).map(lambda data: data.replace(b"\n", b"") + b"\r\n"),
 )
 heads: Final = st.lists(st.sampled_from(HEADS), max_size=2).map(b"".join)
 bodies: Final = st.builds(
@@ -87,7 +87,7 @@ cuts: Final = st.lists(st.integers(min_value=0, max_value=200), max_size=4) | st
 """Where bytes are cut into fragments; the last is every byte of its own, and no cut at all is one giant."""
 
 
-def cut(octets: bytes, places: list[int]) -> list[bytes]:
+def cut(data: bytes, places: list[int]) -> list[bytes]:
     """In fragments."""
-    edges = sorted({0, len(octets), *(place for place in places if place < len(octets))})
-    return [octets[one:other] for one, other in itertools.pairwise(edges)]
+    edges = sorted({0, len(data), *(place for place in places if place < len(data))})
+    return [data[one:other] for one, other in itertools.pairwise(edges)]

@@ -13,7 +13,7 @@ IN_BOTH_PROFILES = {
     "test_one_flight",
     "test_policy_relaying",
     "test_tokens",
-    "test_octets",
+    "test_byte_for_byte",
     "test_queueing",
     "test_dead_letters",
     "test_recycling",

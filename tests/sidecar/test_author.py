@@ -88,21 +88,21 @@ def test_what_the_standard_library_writes_is_read_as_it_reads_it(people: list[tu
 
 @pytest.mark.promise("senders-restricted")
 @given(st.binary(max_size=200) | st.text('ab@.,:;<>()"\\ \r\n\t', max_size=60).map(str.encode))
-def test_any_octets_are_read_or_refused_and_places_are_addresses(field: bytes) -> None:
+def test_any_bytes_are_read_or_refused_and_places_are_addresses(field: bytes) -> None:
     try:
         found = authors(field)
     except Malformed:
         return
     for author in found:
-        octets = field[author.place]
-        assert author.address in octets.decode("utf-8", "replace")
-        assert field[author.whole].find(octets) >= 0
+        data = field[author.place]
+        assert author.address in data.decode("utf-8", "replace")
+        assert field[author.whole].find(data) >= 0
 
 
 @pytest.mark.promise("senders-restricted")
-@pytest.mark.parametrize("octets", [b"(", b'"', b"<", b"a", b"(a)", b'"\\', b"a,", b"\\", b"<a@", b":", b";", b"=?x?"])
-def test_a_field_made_to_be_slow_is_not(octets: bytes) -> None:
+@pytest.mark.parametrize("data", [b"(", b'"', b"<", b"a", b"(a)", b'"\\', b"a,", b"\\", b"<a@", b":", b";", b"=?x?"])
+def test_a_field_made_to_be_slow_is_not(data: bytes) -> None:
     began = time.process_time()
     with suppress(Malformed):
-        authors((octets * 65_536)[:65_536])
+        authors((data * 65_536)[:65_536])
     assert time.process_time() - began < 1.0

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from o365mailer_sidecar.errors import Refused
 from o365mailer_sidecar.message.body import BodyReader, LineEndings
 
-octets = st.binary(max_size=400).map(lambda text: text.translate(None, b"\r\n\0"))
-lines = st.lists(st.one_of(st.sampled_from([b"", b".", b"..", b".x", b"x."]), octets), max_size=12)
+line_bytes = st.binary(max_size=400).map(lambda text: text.translate(None, b"\r\n\0"))
+lines = st.lists(st.one_of(st.sampled_from([b"", b".", b"..", b".x", b"x."]), line_bytes), max_size=12)
 
 
 def read(
@@ -48,10 +48,10 @@ def test_a_lone_lf_becomes_a_line_end_however_it_is_cut(text: list[bytes], cuts:
 def test_only_crlf_dot_crlf_ends_the_data_and_nothing_read_can_end_it_again(wire: bytes) -> None:
     whole = wire + b"\r\n.\r\n"
     reader = BodyReader(size_limit=10**6, line_endings="Normalize")
-    behind = None
+    after = None
     for position in range(len(whole)):
-        behind = reader.feed(whole[position : position + 1])
-        if behind is not None:
+        after = reader.feed(whole[position : position + 1])
+        if after is not None:
             break
     assert (b"\r\n" + whole[: position + 1]).endswith(b"\r\n.\r\n")
     assert (b"\r\n" + whole[:position]).find(b"\r\n.\r\n") < 0
@@ -97,6 +97,6 @@ def test_what_follows_the_end_is_given_back() -> None:
     assert bytes(reader.body().content) == b"a\r\n"
 
 
-def test_eight_bit_octets_are_noticed() -> None:
+def test_eight_bit_bytes_are_noticed() -> None:
     assert read(b"\xe4\r\n.\r\n").body().eight_bit
     assert not read(b"a\r\n.\r\n").body().eight_bit

@@ -32,13 +32,13 @@ def wanted(relay: Sidecar) -> Wire:
 
 
 @pytest.mark.promise("smtp-conformance")
-@pytest.mark.parametrize("behind", [b"QUIT\r\n", b"quit \r\n", b"NOOP\r\nQUIT\r\n"])
-def test_quit_after_the_message_is_an_orderly_end(emulator: EmulatorClient, relay: Sidecar, behind: bytes) -> None:
+@pytest.mark.parametrize("after", [b"QUIT\r\n", b"quit \r\n", b"NOOP\r\nQUIT\r\n"])
+def test_quit_after_the_message_is_an_orderly_end(emulator: EmulatorClient, relay: Sidecar, after: bytes) -> None:
     with wanted(relay) as app:
-        app.send(TEXT + b".\r\n" + behind)
+        app.send(TEXT + b".\r\n" + after)
         app.socket.shutdown(socket.SHUT_WR)
         assert app.reply().startswith("250 2.0.0 Office 365 has it")
-        if behind.startswith(b"NOOP"):
+        if after.startswith(b"NOOP"):
             assert app.reply().startswith("250")
         assert app.reply().startswith("221")
         assert app.closed()

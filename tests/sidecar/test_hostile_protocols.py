@@ -79,7 +79,7 @@ def test_what_is_written_before_the_greeting_sends_no_mail(
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
-def test_what_is_written_at_once_behind_the_greeting_sends_no_mail(
+def test_what_is_written_right_after_the_greeting_sends_no_mail(
     emulator: EmulatorClient, relaying: Sidecar, payload: bytes
 ) -> None:
     with Wire(relaying.port) as app:

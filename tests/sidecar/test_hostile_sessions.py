@@ -66,10 +66,10 @@ class Sessions(RuleBasedStateMachine):
 
     def _send(self, talk: Talk, content: bytes, places: list[int]) -> None:
         name = self.crowd.fresh_name()
-        octets = b"Subject: %s\r\n%s\r\n.\r\n" % (name.encode(), content)
-        if ends_within(octets):  # it would be two messages, and the model knows of one
-            octets = b"Subject: %s\r\n\r\n\r\n.\r\n" % name.encode()
-        self.crowd.say_message(talk, octets, cut(octets, places), name)
+        whole = b"Subject: %s\r\n%s\r\n.\r\n" % (name.encode(), content)
+        if ends_within(whole):  # it would be two messages, and the model knows of one
+            whole = b"Subject: %s\r\n\r\n\r\n.\r\n" % name.encode()
+        self.crowd.say_message(talk, whole, cut(whole, places), name)
 
     def _ready(self, talk: Talk) -> bool:
         """Whether it can say something now: it has heard everything, and is not over."""

@@ -24,7 +24,7 @@ def peak(sidecar: Sidecar) -> float:
     raise AssertionError
 
 
-def test_every_octet_of_a_large_message_arrives(
+def test_every_byte_of_a_large_message_arrives(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
     directory.write_for(emulator)

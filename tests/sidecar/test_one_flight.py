@@ -31,12 +31,12 @@ def opening(peer: Peer, *extensions: bytes) -> None:
     steps = ((b"MAIL", b"250 ok\r\n"), (b"RCPT", b"250 ok\r\n"), (b"DATA", b"354 go\r\n"))
     if b"PIPELINING" in extensions:
         assert [peer.line()[:4] for _ in steps] == [verb for verb, _ in steps], "all before the first reply"
-        assert not peer.octets, "and nothing of the message"
+        assert not peer.unread, "and nothing of the message"
         peer.say(b"".join(reply for _, reply in steps))
     else:
         for verb, reply in steps:
             assert peer.line().startswith(verb)
-            assert not peer.octets, "each command when the one before was answered"
+            assert not peer.unread, "each command when the one before was answered"
             peer.say(reply)
     peer.message()
     peer.say(b"250 2.6.0 first\r\n")
@@ -45,7 +45,7 @@ def opening(peer: Peer, *extensions: bytes) -> None:
 def envelope(peer: Peer, answers: bytes = b"250 ok\r\n250 ok\r\n354 go\r\n") -> None:
     """MAIL, one RCPT and DATA in one write, of the message not a byte; then these replies."""
     assert [peer.line()[:4] for _ in range(3)] == [b"MAIL", b"RCPT", b"DATA"]
-    assert not peer.octets, "the message waits for its 354"
+    assert not peer.unread, "the message waits for its 354"
     peer.say(answers)
 
 
@@ -82,7 +82,7 @@ def first(peer: Peer, answers: bytes) -> None:
      (b"421 4.3.2 bye\r\n", "451 4.3.2 Office 365 said 421 4.3.2 bye; try again later ["),
      (b"550 5.7.1 no\r\n", "550 5.7.1 no [")],
 )  # fmt: skip
-def test_a_first_message_leaves_only_behind_its_own_354(directory: MailerDirectory, answers: bytes, told: str) -> None:
+def test_a_first_message_leaves_only_after_its_own_354(directory: MailerDirectory, answers: bytes, told: str) -> None:
     def host(peer: Peer) -> None:
         first(peer, answers)
         if answers.count(b"\r\n") > 2:  # otherwise it hangs up
@@ -285,12 +285,12 @@ def test_the_message_waits_for_its_recipients_where_it_may_not_go_ahead(
         opening(peer, *extensions)
         for verb in (b"MAIL", b"RCPT", b"RCPT"):
             assert peer.line().startswith(verb)
-            assert b"DATA" not in peer.octets
+            assert b"DATA" not in peer.unread
             if b"PIPELINING" not in extensions:
-                assert not peer.octets
+                assert not peer.unread
             peer.say(b"250 ok\r\n")
         assert peer.line() == b"DATA\r\n"
-        assert not peer.octets
+        assert not peer.unread
         peer.say(b"354 go\r\n")
         arrived.append(peer.message().replace(b"\r\n.", b"\r\n"))
         peer.say(b"250 2.6.0 second\r\n")
@@ -323,7 +323,7 @@ def test_a_refused_mail_costs_no_connection(emulator: EmulatorClient, sidecar: S
     assert len(emulator.messages()) == 2
 
 
-def test_octets_are_the_same_for_a_connections_first_message_and_for_later_ones(
+def test_bytes_are_the_same_for_a_connections_first_message_and_for_later_ones(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
     for content in (TEXT, TEXT, LARGE):

@@ -50,7 +50,7 @@ def test_a_250_in_the_middle_of_the_message_is_not_the_messages(directory: Maile
 
 
 @pytest.mark.promise("app-gets-exchanges-verdict")
-def test_a_verdict_behind_which_the_host_hangs_up_is_taken(directory: MailerDirectory) -> None:
+def test_a_verdict_counts_though_the_host_hangs_up_after_it(directory: MailerDirectory) -> None:
     def curt(peer: Peer) -> None:
         peer.authenticate()
         for reply in (b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
@@ -95,7 +95,7 @@ def test_a_second_reply_to_a_command_ends_the_connection(emulator: EmulatorClien
     assert len(emulator.messages()) == 1
 
 
-def test_a_farewell_behind_the_verdict_leaves_the_verdict_as_it_is(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+def test_a_farewell_after_the_verdict_does_not_change_the_verdict(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("body", extra="421 4.4.1 Connection timed out\r\n")
     assert mail(sidecar).startswith("250 ")
     assert mail(sidecar).startswith("250 ")
@@ -118,7 +118,7 @@ def test_what_is_no_reply_is_no_verdict(emulator: EmulatorClient, sidecar: Sidec
 
 
 @pytest.mark.promise("app-gets-exchanges-verdict")
-def test_a_refusal_is_told_though_the_reset_behind_it_hangs(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+def test_a_refusal_is_told_though_the_reset_after_it_hangs(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("rcpt", reply="550 5.1.10 no such recipient")
     emulator.script("rset", stall=True)
     reply = mail(sidecar)

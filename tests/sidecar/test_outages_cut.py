@@ -92,9 +92,9 @@ class Bench:
         """Each prefix of either side's bytes; the last is that of the whole conversation."""
         seen: Seen = defaultdict(set)
         for side in SIDES:
-            octets, whole = 0, False
+            size, whole = 0, False
             while not whole:
-                self.host.cut = Cut(side, octets, message, ending)
+                self.host.cut = Cut(side, size, message, ending)
                 result = case()
                 talk = self.host.cut_talks[-1]
                 whole = not talk.cut_short
@@ -102,7 +102,7 @@ class Bench:
                     seen[talk.stage].add(result)
                 self.settle()
                 self.clock.skip(PAUSE)
-                octets += step
+                size += step
         return dict(seen)
 
 

@@ -91,7 +91,7 @@ class Dribble:
     def __init__(self, host: str, port: int) -> None:
         self.target = host, port
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.octets = 0
+        self.sent = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -112,9 +112,9 @@ class Dribble:
 
     def _carry(self, one: socket.socket, other: socket.socket) -> None:
         try:
-            while octet := one.recv(1):
-                other.sendall(octet)
-                self.octets += 1
+            while byte := one.recv(1):
+                other.sendall(byte)
+                self.sent += 1
             other.shutdown(socket.SHUT_WR)
         except OSError:
             one.close()
@@ -122,14 +122,14 @@ class Dribble:
 
 
 @pytest.mark.promise("truth-when-exchange-fails")
-def test_an_octet_at_a_time_is_slow_and_nothing_else(emulator: EmulatorClient, directory: MailerDirectory) -> None:
+def test_one_byte_at_a_time_is_slow_and_nothing_else(emulator: EmulatorClient, directory: MailerDirectory) -> None:
     dribble = Dribble(emulator.smtp_host, emulator.smtp_port)
     directory.write_for(emulator, submission={"host": "127.0.0.1", "port": dribble.port})
     with dribble.listener, running(directory.path) as sidecar, Wire(sidecar.port) as app:
         for _ in range(2):
             begin_data(app)
             assert app.reply().startswith("250")
-    assert dribble.octets > 4000
+    assert dribble.sent > 4000
     assert len(emulator.messages()) == 2
     for message in emulator.messages():
         assert base64.b64decode(message["content"]).endswith(TEXT.replace(b"\r\n..", b"\r\n."))

@@ -50,9 +50,9 @@ def test_a_certificate_of_yesterday_gets_no_token(directory: MailerDirectory) ->
 
 @pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(
-    "octets", [b"\x15\x03\x03\x00\x02\x02\x28", b"\x16\x03\x03\x00\x05hello", b"250 ok\r\n", b"\0" * 99]
+    "data", [b"\x15\x03\x03\x00\x02\x02\x28", b"\x16\x03\x03\x00\x05hello", b"250 ok\r\n", b"\0" * 99]
 )
-def test_what_is_no_handshake_is_away(directory: MailerDirectory, octets: bytes) -> None:
+def test_what_is_no_handshake_is_away(directory: MailerDirectory, data: bytes) -> None:
     def host(peer: Peer) -> None:
         peer.say(b"220 host\r\n")
         peer.line()
@@ -60,7 +60,7 @@ def test_what_is_no_handshake_is_away(directory: MailerDirectory, octets: bytes)
         peer.line()
         peer.say(b"220 go\r\n")
         peer.connection.recv(65536)
-        peer.say(octets)
+        peer.say(data)
         peer.connection.recv(65536)
 
     with ScratchHost(host) as scratch, running(directory.path) as sidecar:

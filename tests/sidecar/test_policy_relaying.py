@@ -25,8 +25,8 @@ def obeying(emulator: EmulatorClient, directory: MailerDirectory, **settings: An
 def content(emulator: EmulatorClient) -> bytes:
     """The one message that arrived, after our Received line."""
     (message,) = emulator.messages()
-    _, _, behind = base64.b64decode(message["content"]).partition(b" +0000\r\n")
-    return behind
+    _, _, rest = base64.b64decode(message["content"]).partition(b" +0000\r\n")
+    return rest
 
 
 @pytest.mark.promise("senders-restricted")
@@ -61,7 +61,7 @@ def test_an_allowed_domain_sends_without_a_restart(
 
 
 @pytest.mark.promise("rewrite-sends-as-the-mailbox")
-def test_rewriting_changes_the_author_and_not_one_octet_more(
+def test_rewriting_changes_the_author_and_not_one_byte_more(
     emulator: EmulatorClient, directory: MailerDirectory
 ) -> None:
     with obeying(emulator, directory, senders={"onMismatch": "Rewrite"}) as sidecar, Wire(sidecar.port) as app:

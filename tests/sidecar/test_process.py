@@ -171,13 +171,13 @@ def test_the_health_port_answers_whatever_upstream_does(idle_sidecar: Sidecar) -
 
 @pytest.mark.promise("listens-at-once")
 @pytest.mark.parametrize(
-    ("request_octets", "status"),
+    ("sent", "status"),
     [(b"POST /livez HTTP/1.1\r\n\r\n", b"HTTP/1.1 405 "), (b"nonsense\r\n\r\n", b"HTTP/1.1 400 "),
      (b"x" * 10000, b""), (b"GET /livez?verbose HTTP/1.1\r\nA: b\r\n\r\n", b"HTTP/1.1 200 OK\r\n")],
 )  # fmt: skip
-def test_the_health_port_is_not_impressed(idle_sidecar: Sidecar, request_octets: bytes, status: bytes) -> None:
+def test_the_health_port_is_not_impressed(idle_sidecar: Sidecar, sent: bytes, status: bytes) -> None:
     with socket.create_connection(("127.0.0.1", idle_sidecar.health_port), 10) as connection:
-        connection.sendall(request_octets)
+        connection.sendall(sent)
         answer = b""
         try:
             while data := connection.recv(65536):

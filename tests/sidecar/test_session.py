@@ -211,11 +211,11 @@ fragment = st.one_of(
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.timeout(120)
 @settings(max_examples=150, deadline=None)
-@given(octets=st.lists(fragment, max_size=25).map(b"".join))
-def test_any_octets_get_replies_and_an_end(octets: bytes) -> None:
+@given(data=st.lists(fragment, max_size=25).map(b"".join))
+def test_any_bytes_get_replies_and_an_end(data: bytes) -> None:
     async def attempt() -> None:
         async with serving() as server:
-            answer = await asyncio.wait_for(server.exchange(octets), 10)
+            answer = await asyncio.wait_for(server.exchange(data), 10)
             for line in answer.split(b"\r\n")[:-1]:
                 assert line[:3].isdigit(), line
                 assert line[3:4] in b" -"

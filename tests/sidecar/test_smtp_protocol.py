@@ -29,18 +29,18 @@ async def heard(*chunks: bytes, strict: bool = False, end: bool = True) -> tuple
     return (replies[0].code, [text.rstrip() for text in protocol.last]) if replies else protocol.fault
 
 
-def receive(protocol: SmtpProtocol, octets: bytes) -> None:
+def receive(protocol: SmtpProtocol, data: bytes) -> None:
     """As a transport hands them over."""
-    while octets:
+    while data:
         space = protocol.get_buffer(-1)
-        part, octets = octets[: len(space)], octets[len(space) :]
+        part, data = data[: len(space)], data[len(space) :]
         space[: len(part)] = part
         protocol.buffer_updated(len(part))
 
 
 @pytest.mark.promise("token-before-tls-never")
 @pytest.mark.parametrize(
-    ("octets", "expected"),
+    ("data", "expected"),
     [(b"220 host ready\r\n", (220, [b"host ready"])),
      (b"250-host\r\n250-SIZE 1\r\n250 AUTH XOAUTH2\r\n", (250, [b"host", b"SIZE 1", b"AUTH XOAUTH2"])),
      (b"250\r\n", (250, [b""])),
@@ -56,9 +56,9 @@ def receive(protocol: SmtpProtocol, octets: bytes) -> None:
      (b"250-host\r\n250", Fault.CLOSED),
      (b"", Fault.CLOSED)],
 )  # fmt: skip
-async def test_a_reply_is_what_rfc_5321_says(octets: bytes, expected: object) -> None:
-    assert await heard(octets) == expected
-    assert await heard(*[octets[place : place + 1] for place in range(len(octets))]) == expected
+async def test_a_reply_is_what_rfc_5321_says(data: bytes, expected: object) -> None:
+    assert await heard(data) == expected
+    assert await heard(*[data[place : place + 1] for place in range(len(data))]) == expected
 
 
 @pytest.mark.promise("token-before-tls-never")
@@ -75,8 +75,8 @@ async def test_a_reply_that_does_not_come_is_not_waited_for() -> None:
 @pytest.mark.parametrize("together", [True, False])
 async def test_nothing_is_said_to_a_host_that_has_spoken_out_of_turn(together: bool) -> None:
     protocol = SmtpProtocol(clear=True)
-    for octets in [b"220 one\r\n220 two\r\n"] if together else [b"220 one\r\n", b"2"]:
-        receive(protocol, octets)
+    for data in [b"220 one\r\n220 two\r\n"] if together else [b"220 one\r\n", b"2"]:
+        receive(protocol, data)
     assert [reply.text for reply in await protocol.hear(timeout=GUARD)] == ["one"]
     assert protocol.fault is Fault.OUT_OF_TURN
     with pytest.raises(Lost, match=Fault.OUT_OF_TURN.value):

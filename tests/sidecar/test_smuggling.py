@@ -47,7 +47,7 @@ def test_there_is_one_message_or_a_refusal(
         app.send(SMUGGLED)
         first = app.reply()
         assert first.startswith(("250 2.0.0 Office 365 has it", "554 5.6.0 "))
-        assert app.ask("NOOP").startswith(("250", "503", "500")), "the octets were read as a message, not as commands"
+        assert app.ask("NOOP").startswith(("250", "503", "500")), "the bytes were read as a message, not as commands"
     messages = emulator.messages()
     assert len(messages) <= 1
     for message in messages:

@@ -29,7 +29,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("content", BODIES.values(), ids=BODIES)
-async def test_every_octet_is_the_same_after_a_restart(tmp_path: Path, content: bytes) -> None:
+async def test_every_byte_is_the_same_after_a_restart(tmp_path: Path, content: bytes) -> None:
     with spool_in(tmp_path) as spool:
         await spool.store(Message(envelope(), body(content), RECEIVED))
     with spool_in(tmp_path) as spool:

@@ -63,10 +63,10 @@ def test_the_documents_command_saves_the_message(tmp_path: Path) -> None:
     assert (tmp_path / "saved.eml").read_bytes() == b"Subject: invoice\r\n\r\nHello\r\n"
 
 
-@given(place=st.integers(0, len(FILE) - 1), octet=st.integers(0, 255))
-def test_no_octet_that_was_changed_sends_another_message(place: int, octet: int) -> None:
+@given(place=st.integers(0, len(FILE) - 1), byte=st.integers(0, 255))
+def test_no_changed_byte_sends_another_message(place: int, byte: int) -> None:
     spoilt = bytearray(FILE)
-    spoilt[place] = octet
+    spoilt[place] = byte
     try:
         found, message = read(bytes(spoilt))
     except Damaged:
@@ -88,13 +88,13 @@ def test_no_file_that_was_cut_sends_a_part(end: int, padding: int) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_any_octets_are_read_or_damaged(text: bytes) -> None:
+def test_any_bytes_are_read_or_damaged(text: bytes) -> None:
     with pytest.raises(Damaged):
         read(text)
 
 
 @given(st.binary(max_size=300))
-def test_any_octets_behind_the_message_leave_it_as_it_was(text: bytes) -> None:
+def test_any_bytes_after_the_message_leave_it_as_it_was(text: bytes) -> None:
     found, message = read(FILE[: -len(event_line(EVENT))] + text)
     assert message == CONTENT
     assert found.header.envelope(settled=()) == GIVEN

@@ -29,7 +29,7 @@ def bystander(idle_sidecar: Sidecar) -> Iterator[Wire]:
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize(
-    ("octets", "reply"),
+    ("data", "reply"),
     [(b"NOOP\n", "500 5.5.2 A command ends with CRLF, this one ended with a lone LF; closing"),
      (b"NO\rOP\r\n", "500 5.5.2 A command holds a lone CR; closing"),
      (b"NO\0OP\r\n", "500 5.5.2 A command holds a NUL; closing"),
@@ -40,10 +40,10 @@ def bystander(idle_sidecar: Sidecar) -> Iterator[Wire]:
      (b"QUIT\r\n", "221 2.0.0 Bye")],
 )  # fmt: skip
 def test_a_session_that_cannot_be_trusted_is_closed(
-    bystander: Wire, idle_sidecar: Sidecar, octets: bytes, reply: str
+    bystander: Wire, idle_sidecar: Sidecar, data: bytes, reply: str
 ) -> None:
     with Wire(idle_sidecar.port) as app:
-        app.send(octets)
+        app.send(data)
         assert app.reply() == reply
         assert app.closed()
 
@@ -126,7 +126,7 @@ def test_the_count_of_bad_commands_ends_with_a_command_that_is_taken(idle_sideca
 
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
-def test_data_behind_data_before_354_ends_the_session(bystander: Wire, idle_sidecar: Sidecar) -> None:
+def test_a_message_sent_before_its_354_ends_the_session(bystander: Wire, idle_sidecar: Sidecar) -> None:
     with Wire(idle_sidecar.port) as app:
         app.begin()
         app.send(b"DATA\r\nSubject: x\r\n\r\n.\r\n")
@@ -136,16 +136,16 @@ def test_data_behind_data_before_354_ends_the_session(bystander: Wire, idle_side
 
 @pytest.mark.promise("hostile-input-ends-its-own-session")
 @pytest.mark.parametrize(
-    ("octets", "reply"),
+    ("data", "reply"),
     [(b"EHLO x\r\n", "421 4.7.0 Wait for the greeting before the first command; closing"),
      (b"GET / HTTP/1.1\r\n\r\n", "421 4.7.0 This is SMTP, not HTTP; closing")],
 )  # fmt: skip
-def test_octets_before_the_greeting_end_the_session(
-    bystander: Wire, idle_sidecar: Sidecar, octets: bytes, reply: str
+def test_bytes_before_the_greeting_end_the_session(
+    bystander: Wire, idle_sidecar: Sidecar, data: bytes, reply: str
 ) -> None:
     idle_sidecar.process.send_signal(signal.SIGSTOP)
     with Wire(idle_sidecar.port, greet=False) as app:
-        app.send(octets)
+        app.send(data)
         idle_sidecar.process.send_signal(signal.SIGCONT)
         assert app.reply() == reply
         assert app.closed()
@@ -173,9 +173,9 @@ def test_an_app_may_vanish_at_any_step(bystander: Wire, idle_sidecar: Sidecar, s
         b"\r\n.\r\n",
     ]
     app = Wire(idle_sidecar.port)
-    for number, octets in enumerate(steps[: step + 1]):
-        app.send(octets)
-        if octets.endswith(b"\r\n") and number < 5:
+    for number, data in enumerate(steps[: step + 1]):
+        app.send(data)
+        if data.endswith(b"\r\n") and number < 5:
             app.reply()
     app.socket.close()
     eventually(lambda: idle_sidecar.metric("o365mailer_sessions") == 1)

@@ -216,7 +216,7 @@ async def test_a_host_that_does_not_take_the_message_loses_the_connection() -> N
     "script",
     [told(b"250 ok\r\n", b"550 5.1.1 nobody\r\n"), told(b"550 5.7.1 no\r\n")],
 )
-async def test_a_verdict_does_not_wait_for_the_reset_behind_it(script: Callable[[Peer], None]) -> None:
+async def test_a_verdict_does_not_wait_for_the_reset_after_it(script: Callable[[Peer], None]) -> None:
     async with connected(script, only("rest")) as connection:
         answers = await offer(connection)
         assert 550 in {answers.sender.code, *(reply.code for reply in answers.recipients)}

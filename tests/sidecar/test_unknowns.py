@@ -24,7 +24,7 @@ def submitting(emulator: EmulatorClient, dialogues: list[Dialogue]) -> None:
     for dialogue in dialogues:
         dialogue.send(f"MAIL FROM:<{emulator.mailbox}>", "RCPT TO:<other@b.example>", "DATA")
         assert [dialogue.reply()[:3] for _ in range(3)] == ["250", "250", "354"]
-        dialogue.send_octets(b"Subject: other\r\n\r\n.\r\n")
+        dialogue.send_bytes(b"Subject: other\r\n\r\n.\r\n")
     emulator.events("stalled", atleast=len(dialogues))
 
 

@@ -110,7 +110,7 @@ def test_exchanges_own_id_and_host_are_read_from_its_reply(text: str, trace: Tra
     assert upstream_trace(upstream_reply(250, "2.0.0 " + text).text) == trace
 
 
-def test_the_server_is_named_behind_a_text_that_is_cut() -> None:
+def test_the_server_is_named_after_a_text_that_is_cut() -> None:
     dump = (
         "SendAsDenied; [BeginDiagnosticData]" + "secret internals " * 100 + "[EndDiagnosticData] [Hostname=AM0PR04MB1]"
     )

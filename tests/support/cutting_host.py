@@ -30,7 +30,7 @@ class Cut:
     """
 
     side: Side
-    octets: int
+    size: int
     message: int = 1
     ending: Ending = "reset"
 
@@ -44,7 +44,7 @@ class Talk:
 
     def __init__(self, peer: Peer, cut: Cut | None, arrive: Callable[[bytes], None]) -> None:
         self.peer, self.cut, self.arrive = peer, cut, arrive
-        self.octets = b""
+        self.unread = b""
         self.said = self.heard = 0
         self.message = 1
         self.spent = self.cut_short = False
@@ -54,18 +54,18 @@ class Talk:
         """Bytes of this side until the cut; None while there is none for this message."""
         if self.cut is None or self.cut.side != side or self.cut.message != self.message:
             return None
-        return self.cut.octets - (self.said if side == "host" else self.heard)
+        return self.cut.size - (self.said if side == "host" else self.heard)
 
-    def say(self, octets: bytes) -> None:
+    def say(self, data: bytes) -> None:
         """As much of it as the cut allows."""
         if self.spent:  # the relay's last byte has been read: nothing is said any more, only read
-            if not self.octets:
+            if not self.unread:
                 self.end()
             return
         left = self._left("host")
-        self.peer.say(octets if left is None else octets[:left])
-        self.said += len(octets) if left is None else min(left, len(octets))
-        if left is not None and left <= len(octets):
+        self.peer.say(data if left is None else data[:left])
+        self.said += len(data) if left is None else min(left, len(data))
+        if left is not None and left <= len(data):
             self.end()
 
     def _more(self) -> None:
@@ -77,14 +77,14 @@ class Talk:
             raise Ended
         taken = data if left is None else data[:left]
         self.heard += len(taken)
-        self.octets += taken
+        self.unread += taken
         self.spent = left is not None and len(taken) == left
 
     def line(self) -> bytes:
         """The next line without its end."""
-        while b"\r\n" not in self.octets:
+        while b"\r\n" not in self.unread:
             self._more()
-        line, _, self.octets = self.octets.partition(b"\r\n")
+        line, _, self.unread = self.unread.partition(b"\r\n")
         self.stage = line[:4].decode().strip()
         return line
 
@@ -106,7 +106,7 @@ class Talk:
         self.say(CLEAR)
         self.line()
         self.say(b"220 go\r\n")
-        assert not self.octets
+        assert not self.unread
         self.peer.connection = self.peer.context.wrap_socket(self.peer.connection, server_side=True)
         while True:
             self._obey(self.line())
@@ -122,9 +122,9 @@ class Talk:
     def _data(self) -> None:
         self.say(b"354 go\r\n")
         self.stage = "content"
-        while b"\r\n.\r\n" not in self.octets:
+        while b"\r\n.\r\n" not in self.unread:
             self._more()
-        content, _, self.octets = self.octets.partition(b"\r\n.\r\n")
+        content, _, self.unread = self.unread.partition(b"\r\n.\r\n")
         self._arrive((content + b"\r\n").replace(b"\r\n.", b"\r\n"))
 
     def _arrive(self, content: bytes) -> None:

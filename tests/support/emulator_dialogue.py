@@ -25,11 +25,11 @@ class Dialogue:
 
     def send(self, *lines: str) -> None:
         """The lines, each with CRLF, in one write."""
-        self.send_octets("".join(f"{line}\r\n" for line in lines).encode())
+        self.send_bytes("".join(f"{line}\r\n" for line in lines).encode())
 
-    def send_octets(self, octets: bytes) -> None:
+    def send_bytes(self, data: bytes) -> None:
         """Exactly these bytes."""
-        self.socket.sendall(octets)
+        self.socket.sendall(data)
 
     def line(self) -> str:
         """The next line; EOFError when the other side has closed."""

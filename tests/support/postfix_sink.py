@@ -57,7 +57,7 @@ class PostfixSink:
 
     def messages(self) -> list[tuple[list[bytes], bytes]]:
         """Recipients and text of each message as smtp-sink read it: LF at the end of lines, an empty line after it."""
-        return [(RECIPIENT.findall(octets), octets) for octets in (file.read_bytes() for file in self.dumps.iterdir())]
+        return [(RECIPIENT.findall(data), data) for data in (file.read_bytes() for file in self.dumps.iterdir())]
 
 
 def _join(one: socket.socket, other: socket.socket) -> None:
@@ -65,10 +65,10 @@ def _join(one: socket.socket, other: socket.socket) -> None:
     while ready := select.select([one, other], [], [], 30)[0]:
         for source, sink in ((one, other), (other, one)):
             if source in ready:
-                octets = source.recv(65536)  # more than a TLS record: none is left where select does not see it
-                if not octets:
+                data = source.recv(65536)  # more than a TLS record: none is left where select does not see it
+                if not data:
                     return
-                sink.sendall(octets)
+                sink.sendall(data)
 
 
 @contextlib.contextmanager

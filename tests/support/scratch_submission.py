@@ -26,15 +26,15 @@ class Peer:
     def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
         self.connection, self.context = connection, context
         self.heard = b""
-        self.octets = b""
+        self.unread = b""
 
-    def say(self, octets: bytes) -> None:
+    def say(self, data: bytes) -> None:
         """As they are."""
-        self.connection.sendall(octets)
+        self.connection.sendall(data)
 
     def line(self) -> bytes:
         """The next line; empty when the relay has closed."""
-        while b"\n" not in self.octets:
+        while b"\n" not in self.unread:
             try:
                 data = self.connection.recv(65536)
             except OSError:
@@ -42,8 +42,8 @@ class Peer:
             if not data:
                 return b""
             self.heard += data
-            self.octets += data
-        line, _, self.octets = self.octets.partition(b"\n")
+            self.unread += data
+        line, _, self.unread = self.unread.partition(b"\n")
         return line + b"\n"
 
     def message(self) -> bytes:

@@ -94,7 +94,7 @@ class Wire:
     def __init__(self, port: int, *, greet: bool = True, host: str = "127.0.0.1") -> None:
         self.socket = socket.create_connection((host, port), 20)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.octets = b""
+        self.unread = b""
         if greet:
             assert self.reply().startswith("220 ")
 
@@ -104,23 +104,23 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def send(self, octets: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """As they are."""
-        self.socket.sendall(octets)
+        self.socket.sendall(data)
 
     def reply(self) -> str:
         """The next reply, its lines joined; empty when the connection has ended."""
         lines: list[str] = []
         while True:
-            while b"\r\n" not in self.octets:
+            while b"\r\n" not in self.unread:
                 try:
                     data = self.socket.recv(65536)
                 except ConnectionResetError:
                     data = b""
                 if not data:
                     return "\n".join(lines)
-                self.octets += data
-            line, _, self.octets = self.octets.partition(b"\r\n")
+                self.unread += data
+            line, _, self.unread = self.unread.partition(b"\r\n")
             lines.append(line.decode())
             if line[3:4] != b"-":
                 return "\n".join(lines)

@@ -141,7 +141,7 @@ UNUSABLE: dict[str, tuple[Secrets, str, str]] = {
         "SecretKeyEmpty",
         "The key secret of the Secret noreply is empty. Put the value in.",
     ),
-    "octets in it": (
+    "bytes in it": (
         {"noreply": {"secret": b"\xff\xfex"}},
         "SecretKeyNotText",
         f"The key secret of the Secret noreply is not a text. {SHOWN}",

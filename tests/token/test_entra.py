@@ -211,9 +211,9 @@ async def test_a_clock_that_is_off_is_told_and_does_not_change_the_end(
     emulator: EmulatorClient, emulated: Emulated
 ) -> None:
     emulator.settings(tokenLifetime=3600)
-    behind = datetime.timedelta(hours=1)
+    lag = datetime.timedelta(hours=1)
 
-    token = await Entra(clock=lambda: datetime.datetime.now(datetime.UTC) - behind).mint(emulated())
+    token = await Entra(clock=lambda: datetime.datetime.now(datetime.UTC) - lag).mint(emulated())
 
     assert 3598 <= (token.expires_at - token.issued_at).total_seconds() <= 3600
     assert [warning.split(" s.")[0][:-4] for warning in token.warnings] == ["This clock and Entra's differ by "]

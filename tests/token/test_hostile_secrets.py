@@ -71,7 +71,7 @@ KEYS = {
     "RSA, 19,630 bits": (GIANT, "CertificateInvalid", "and at most 8192 are read"),
     "Diffie-Hellman": (pem("PRIVATE KEY", PKCS8_DH), "CertificateKeyNotRSA", "is not RSA with 2048 bits or more"),
     "Diffie-Hellman, labelled as RSA": (pem("RSA PRIVATE KEY", PKCS8_DH), "CertificateInvalid", "is damaged"),
-    "Diffie-Hellman behind header lines that begin like RSA": (
+    "Diffie-Hellman after header lines that begin like RSA": (
         pem("PRIVATE KEY", PKCS8_DH, headers=DISGUISE),
         "CertificateInvalid",
         "is damaged",

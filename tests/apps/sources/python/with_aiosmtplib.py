@@ -12,8 +12,8 @@ async def deliver() -> object:
     message["From"], message["To"], message["Subject"] = job.SENDER, ", ".join(job.RECIPIENTS), job.SUBJECT
     message.set_content(job.TEXT)
     if job.ATTACHMENT:
-        octets = job.ATTACHMENT.read_bytes()
-        message.add_attachment(octets, maintype="application", subtype="octet-stream", filename="all.bin")
+        data = job.ATTACHMENT.read_bytes()
+        message.add_attachment(data, maintype="application", subtype="octet-stream", filename="all.bin")
     refused, _ = await aiosmtplib.send(
         message,
         hostname=job.HOST,

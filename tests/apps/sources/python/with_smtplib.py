@@ -11,8 +11,8 @@ def send() -> object:
     message["From"], message["To"], message["Subject"] = job.SENDER, ", ".join(job.RECIPIENTS), job.SUBJECT
     message.set_content(job.TEXT)
     if job.ATTACHMENT:
-        octets = job.ATTACHMENT.read_bytes()
-        message.add_attachment(octets, maintype="application", subtype="octet-stream", filename="all.bin")
+        data = job.ATTACHMENT.read_bytes()
+        message.add_attachment(data, maintype="application", subtype="octet-stream", filename="all.bin")
     with smtplib.SMTP(job.HOST, job.PORT) as client:
         if job.STARTTLS:
             client.starttls()
