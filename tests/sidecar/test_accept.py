@@ -23,10 +23,12 @@ from o365mailer_sidecar.message.body import Body
 from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.message.message import Message
 from o365mailer_sidecar.queue.accept import QueueAcceptor
+from o365mailer_sidecar.queue.scanner import SpoolScanner
 from o365mailer_sidecar.queue.scheduler import Scheduler
 from o365mailer_sidecar.relay import Relay
 from o365mailer_sidecar.reply import Reply
 from o365mailer_sidecar.smtp.transaction import Answers
+from o365mailer_sidecar.spool.entry import Event, QueueEntry
 from o365mailer_sidecar.spool.spool import Spool
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
@@ -141,6 +143,7 @@ class House:
             apps=lambda: len(self.relay.running),
         )
         self.scheduler.all_recovered()
+        self.scanner = SpoolScanner(context, self.spool, self.scheduler, expiry=self.scheduler.finisher.expiry)
         self.acceptor = QueueAcceptor(context, self.spool, self.scheduler, self.exchange)
         self.relay = Relay(context, self.exchange, acceptor=self.acceptor)
 
@@ -225,3 +228,36 @@ async def test_a_defect_after_exchange_took_a_message_sends_it_to_nobody_again(t
     assert [type(failure) for failure in house.failures] == [RuntimeError]
     assert house.exchange.delivered == {("Q1", "r@example.com"): 1}
     assert queued(tmp_path) == []
+
+
+@pytest.mark.promise("spool-retries")
+async def test_a_change_by_hand_in_the_moment_in_which_an_attempt_ends_strands_no_message(tmp_path: Path) -> None:
+    house = House(tmp_path / "spool", random.Random(0))
+    house.exchange.kind = True
+    take, transact, asked = house.scheduler.take, house.exchange.transact, asyncio.Event()
+
+    async def deferred_once(*_: Any) -> tuple[Envelope, Verdicts]:
+        house.exchange.transact = transact
+        return envelope, classify_all(envelope, Answers(sender=LATER, recipients=()))
+
+    def take_and_reread(stored: QueueEntry, *, after: float = 0.0) -> None:
+        house.scheduler.take = take  # type: ignore[method-assign]
+        take(stored, after=after)
+        house.spool.files.append("Q1", Event(at=datetime.now(UTC), event="note"), durable=False)
+        assert house.scheduler.is_being_sent(stored), "its task has not ended"
+        house.scanner.reread()  # SIGHUP
+        asked.set()
+
+    envelope = Envelope(queue_id="Q1", sender=Sender(address="a@b.c"), recipients=(Recipient(address="r@example.com"),))
+    house.exchange.transact = deferred_once
+    stored = await house.spool.store(Message(envelope, Body(b"Subject: x\r\n\r\n"), datetime.now(UTC)))
+    house.scheduler.take(stored)
+    house.scheduler.take = take_and_reread  # type: ignore[method-assign]
+    running = asyncio.ensure_future(house.scheduler.run())
+    await asked.wait()
+    assert [entry[2] for entry in house.scheduler.waiting] == [stored]
+    await house.end()
+    running.cancel()
+    house.spool.close()
+    assert house.failures == []
+    assert house.exchange.delivered == {("Q1", "r@example.com"): 1}

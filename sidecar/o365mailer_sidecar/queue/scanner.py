@@ -72,10 +72,11 @@ class SpoolScanner:
     def reread(self) -> None:
         """A person has changed the spool (SIGHUP). Raises OSError."""
         changes = self.spool.reread()
-        self.scheduler.forget({*changes.changed, *changes.gone})
-        for stored in (*changes.changed, *changes.appeared):
-            if not self.scheduler.is_being_sent(stored):
-                self._take(stored)
+        # A message that is being sent stays where it is: at its end, or waiting already while its task ends.
+        idle = [stored for stored in changes.changed if not self.scheduler.is_being_sent(stored)]
+        self.scheduler.forget({*idle, *changes.gone})
+        for stored in (*idle, *changes.appeared):
+            self._take(stored)
         self.log.event(
             "spool_reread",
             appeared=len(changes.appeared),
