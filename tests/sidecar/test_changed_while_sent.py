@@ -133,7 +133,7 @@ def test_without_a_spool_the_app_is_told_to_send_it_again(directory: MailerDirec
             )
             assert host.whole == []
             assert submit(sidecar, content=LARGE).startswith("250 2.0.0 Office 365 has it")
-            assert sidecar.events("message")[0]["reason"] == "damaged"
+            assert sidecar.event("message")["reason"] == "damaged"
     assert (host.cut, [message.endswith(LARGE) for message in host.whole]) == (1, [True])
 
 

@@ -108,6 +108,7 @@ def test_while_upstream_is_away_the_answer_is_immediate_and_the_log_is_short(dir
         }
         tried = sidecar.metric('o365mailer_upstream_connections_total{result="away"}')
         assert tried < len(replies), "most are answered without asking"
+        sidecar.event("message", nth=len(replies))
         assert len(sidecar.events("upstream_away")) == 1
         assert sidecar.metric("o365mailer_upstream_up") == 0
 

@@ -265,6 +265,7 @@ def test_the_app_and_the_log_are_told_what_is_waited_for(directory: MailerDirect
         for _ in range(3):
             app.begin()
             assert "mailer.json cannot be used: Input data was truncated" in app.deliver(b"Subject: x\r\n\r\n")
+    idle_sidecar.event("message", nth=4)
     assert len(idle_sidecar.events("mailer_directory_problem")) == 2
     assert len(idle_sidecar.events("waiting_for_mailer")) == 1
 

@@ -289,7 +289,7 @@ def test_the_pods_termination_message_names_what_is_left(tmp_path: Path) -> None
 def test_what_is_not_due_at_exchange_yet_is_not_asked_about_again_and_again(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
-    directory.write_for(emulator, limits={"messagesPerMinute": 1}, delivery={"confirmWithin": "200ms"})
+    directory.write_for(emulator, limits={"messagesPerMinute": 1})
     with spooling(directory, tmp_path, stays=True, arguments=("--log-level", "debug")) as sidecar:
         assert submit(sidecar).startswith("250 2.0.0 Office 365 has it")
         for _ in range(4):

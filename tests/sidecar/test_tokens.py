@@ -37,6 +37,7 @@ def test_a_refused_token_is_not_offered_again_and_the_answer_is_immediate(
         assert reply.startswith("451 4.7.8 Office 365 refuses the mailer's token for noreply@contoso.com: 535 5.7.3 ")
         assert "give the app its right on the mailbox" in reply
     assert emulator.counters()["authFailed"] == 1
+    sidecar.event("message", nth=5)
     assert len(sidecar.events("upstream_token_refused")) == 1
     directory.write_for(emulator)
     assert send(sidecar).startswith("250"), "another token is offered at once"

@@ -121,7 +121,7 @@ def test_a_refused_mail_leaves_the_next_message_of_the_connection_whole_in_the_h
 @pytest.mark.parametrize("pace", [0, 2])
 def test_a_reply_that_is_late_is_waited_for(emulator: EmulatorClient, directory: MailerDirectory, pace: int) -> None:
     emulator.settings(pace=pace, paceSeconds=2)
-    directory.write_for(emulator, delivery={"confirmWithin": "300ms"})
+    directory.write_for(emulator, delivery={"confirmWithin": "1s"})
     with running(directory.path) as sidecar:
         for _ in range(3):
             assert mail(sidecar).startswith("250 "), "it is out: a 451 could mean two mails"

@@ -111,7 +111,7 @@ def test_without_authorities_of_its_own_a_mailer_trusts_the_systems_only(directo
         with Wire(sidecar.port) as app:
             app.begin()
             assert "the certificate of 127.0.0.1 is not trusted" in app.deliver(b"Subject: x\r\n\r\n")
-    assert sidecar.events("upstream_distrusted")
+        assert sidecar.event("upstream_distrusted")
 
 
 @pytest.mark.promise("token-before-tls-never")
