@@ -223,7 +223,7 @@ def test_a_difference_that_the_watch_makes_good_soon_is_none() -> None:
 def test_the_requests_of_a_minute_stay_in_their_limits(present: bool, limit: float) -> None:
     mailers = 100
     counted = asyncio.run(requests_a_minute(mailers, present=present))
-    assert mailers < counted - requests_of_the_lease() < limit, "each is reconciled at, and none too often"
+    assert mailers < counted - requests_of_the_lease() < limit, "each is reconciled, and none too often"
 
 
 def requests_of_the_lease() -> float:
