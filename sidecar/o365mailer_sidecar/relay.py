@@ -77,7 +77,7 @@ class Relay:
         self.audit.ended(MessageEnd(envelope, "dropped", NOTHING, 0))
 
     async def submit(self, message: Message) -> Reply:
-        """The reply for the app. When cancelled, the app has gone: nothing is sent that has not left yet."""
+        """The reply for the app. Cancelled when the app has gone: a message that has not left yet is not sent."""
         attempt = Attempt(began=self.monotonic())
         pending = self.acceptor.pending(message, attempt) if self.acceptor else None
         task = None
@@ -102,7 +102,7 @@ class Relay:
     async def _answer(
         self, task: asyncio.Task[Result], attempt: Attempt, pending: "PendingMessage | None"
     ) -> "AppReply":
-        """Wait for the attempt, `confirmWithin` at most unless the message is out; what the app is told."""
+        """Wait for the attempt, at most `confirmWithin` unless the message has left. Returns the reply for the app."""
         settings = self.directory.settings
         limit = (settings.delivery if settings else Delivery()).confirm_within
         await asyncio.wait({task}, timeout=seconds(limit))
@@ -128,7 +128,7 @@ class Relay:
         self.running.pop(task).keep = None
 
     def _gone(self, message: Message, attempt: Attempt, task: asyncio.Task[Result] | None) -> None:
-        """The app has gone: it reads no reply; the audit says whether the message was sent."""
+        """The app has gone and reads no reply. The audit says whether the message was sent."""
         if attempt.withdraw() or task is None:
             if task:
                 task.cancel()
@@ -142,7 +142,10 @@ class Relay:
         task.add_done_callback(orphaned)
 
     async def drain(self, *, within: float) -> int:
-        """Wait for what is in flight; withdraw what is not out by then. How many messages stay without a verdict."""
+        """Wait for the running attempts, `within` seconds at most, then withdraw those whose message has not left.
+
+        Returns the number of messages that were sent and have no verdict.
+        """
         if self.running:
             await asyncio.wait(set(self.running), timeout=max(within, 0))
         unknown = 0

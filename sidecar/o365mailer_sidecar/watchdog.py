@@ -4,7 +4,7 @@ faulthandler's own thread needs neither the event loop nor the interpreter's loc
 ended too. What it writes are files, lines and function names, and no values.
 
 A process that was stopped (SIGSTOP, `docker pause`) for longer than the limit looks like one that hung, and ends when
-it continues. What an app was told is safe all the same, as after any crash. A suspended machine is no such case: the
+it continues. A message that got a 250 is safe, as after any crash. A suspended machine does not count: the
 thread waits by CLOCK_MONOTONIC, which stands still meanwhile. That holds on Linux. Elsewhere Python waits by the time
 of day, and a laptop that wakes up would end its relay, so there is no watchdog.
 """
@@ -19,7 +19,7 @@ LIMIT: Final = 60.0
 
 
 def watch(loop: asyncio.AbstractEventLoop, limit: float = LIMIT) -> None:
-    """End the process, with status 1, as soon as this loop has not run for so many seconds."""
+    """End the process, with status 1, as soon as this loop has not run for that many seconds."""
     if sys.platform == "linux":
         faulthandler.dump_traceback_later(limit, exit=True)
         loop.call_later(limit / 4, watch, loop, limit)

@@ -1,7 +1,7 @@
-"""The commands of an app: their arguments, read, and what each command does.
+"""The commands of an app: how their arguments are read, and what each command does.
 
-Lax where clients are known to be and nothing is at stake (spaces after the colon, no angle brackets, a UTF-8 address
-without SMTPUTF8, which Exchange is told of all the same), strict about everything that goes on to Exchange.
+The relay accepts harmless mistakes that known clients make: spaces after the colon, no angle brackets, a UTF-8 address
+without SMTPUTF8 (the relay says SMTPUTF8 to Exchange). It is strict about everything that goes on to Exchange.
 """
 
 import asyncio
@@ -124,13 +124,13 @@ class Commands:
         self.write_buffer.pending.append(greeting(limits.size_limit, offer_auth=limits.offer_auth))
 
     async def helo(self, argument: bytes) -> None:  # noqa: ARG002
-        """The greeting of old clients."""
+        """Greet a client that knows no ESMTP."""
         self.end_transaction()
         self.protocol = "SMTP"
         self.write_buffer.pending.append(f"250 {HOSTNAME}\r\n".encode())
 
     async def auth(self, argument: bytes) -> None:
-        """Accept any credentials and forget them: apps that are configured with a password cannot do without.
+        """Accept any credentials and forget them: an app that is configured with a password may insist on a login.
 
         Raises Refused out of order, for a mechanism that is not offered, and when the app cancels.
         """
@@ -154,7 +154,7 @@ class Commands:
     # --- A message ----------------------------------------------------------------------------------------------------
 
     async def mail(self, argument: bytes) -> None:
-        """Begin a message. Raises Refused out of order, for what MAIL cannot say, and for a sender not allowed."""
+        """Begin a message. Raises Refused out of order, for bad syntax, and for a sender that may not send."""
         if not self.protocol:
             raise Refused(replies.NEED_EHLO)
         if self.sender:
@@ -176,8 +176,7 @@ class Commands:
     async def rcpt(self, argument: bytes) -> None:
         """Add a recipient; whether it exists is for Exchange to say.
 
-        Raises Refused out of order, for what RCPT cannot say, for a domain that is not allowed, and for one recipient
-        too many.
+        Raises Refused out of order, for bad syntax, for a domain that is not allowed, and for one recipient too many.
         """
         if not self.sender:
             raise Refused(replies.NEED_MAIL)
@@ -241,7 +240,7 @@ class Commands:
             raise EOFError
 
     def _envelope(self) -> Envelope:
-        """What the app has said by now; it ends the transaction."""
+        """The envelope from the commands so far. Ends the transaction."""
         assert self.sender  # noqa: S101  # for the type checker
         protocol = "ESMTPA" if self.authenticated and self.protocol == "ESMTP" else self.protocol
         envelope = Envelope(
@@ -251,7 +250,7 @@ class Commands:
         return envelope
 
     def end_transaction(self) -> None:
-        """Forget the message, which was not sent; it is in the audit if a recipient was refused by our own rules."""
+        """Forget a message that was not sent. If our own rules refused a recipient, the audit gets a record."""
         if self.sender and self.refusal:
             self.handler.refused(self._envelope(), self.refusal, size=self.size, reason="policy")
         self.sender = None

@@ -30,7 +30,7 @@ OUT_OF_TURN_IN_CLEAR: Final = "the submission host spoke out of turn before TLS"
 NOT_ONE_ANSWER: Final = "the submission host sent more than one answer, or none that is SMTP, before TLS"
 
 PATIENCE: Final = 3.0
-"""Seconds without a connection after which an attempt that is given up says something about the host."""
+"""Seconds. If an attempt is cancelled after this long without a connection, the host counts as not answering."""
 
 EXPIRY_MARGIN: Final = 10.0
 """Seconds before its token's end from which a session takes no further message."""
@@ -74,8 +74,8 @@ class SmtpClient:
                     self.dialer.worked(endpoint, False)
                 case asyncio.CancelledError() if loop.time() - began > PATIENCE:
                     self.dialer.worked(endpoint, False)  # sooner, an app that hangs up says nothing of the address
-            # A socket that a transport has is the transport's to close: asyncio may let go of it later, and its number
-            # could be an app's by then, which would never be heard again.
+            # Once a transport has the socket, only the transport may close it: asyncio still uses its number, which by
+            # then could be that of an app's connection, and that app would get no more replies.
             for transport in (secure.transport, clear.transport or dialed):
                 if transport:
                     transport.close()
@@ -238,7 +238,7 @@ class Connection:
         return answers
 
     async def _reset(self) -> None:
-        """Leave nothing of the transaction; a connection where that fails is not used again."""
+        """Reset the transaction. If that fails, the connection is not used again."""
         if self.protocol.fault or self.protocol.owed:
             return
         with suppress(Lost):
@@ -256,6 +256,6 @@ class Connection:
                 self.protocol.transport.close()
 
     def abort(self) -> None:
-        """Close without a word. In the middle of a message this keeps the host from delivering it."""
+        """Close without QUIT. In the middle of a message this keeps the host from delivering it."""
         if self.protocol.transport:
             self.protocol.transport.abort()

@@ -27,7 +27,7 @@ class SessionLimits:
     """Bytes of a message."""
     line_endings: LineEndings
     offer_auth: bool = True
-    """An app that finds no AUTH sends without, or says that it cannot; one that finds it may insist on a password."""
+    """Whether EHLO announces AUTH. Some apps insist on a password where it is announced."""
     policy: Policy | None = None
     """None while there are no settings: the message is judged when it is sent."""
     scratch: Path | None = None
@@ -60,7 +60,7 @@ class SmtpServer:
     """Makes the queue id of a new message."""
     now: Callable[[], datetime]
     session_limit: int
-    """Sessions at once; one more is told 421."""
+    """Sessions at once; one more gets 421."""
     timeouts: Timeouts = TIMEOUTS
     sessions: set["Session"] = field(default_factory=set)
 
@@ -70,7 +70,7 @@ class SmtpServer:
             session.stop()
 
     async def ended(self, *, within: float) -> None:
-        """Wait until all sessions have ended, so many seconds at most."""
+        """Wait until all sessions have ended, `within` seconds at most."""
         if self.sessions:
             await asyncio.wait({session.over for session in self.sessions}, timeout=within)
 

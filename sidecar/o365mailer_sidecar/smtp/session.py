@@ -36,7 +36,7 @@ TLS_HANDSHAKE: Final = b"\x16"
 """The first byte of a TLS hello (RFC 8446 §5.1), and of no SMTP command."""
 
 FOREIGN: Final = re.compile(rb"\x16|(?:%s)(?: |\Z)" % b"|".join(HTTP_METHODS))
-"""What no SMTP client begins a line with."""
+"""The beginning of a line of HTTP or TLS. No SMTP client begins a line with it."""
 
 
 class Session(asyncio.Protocol):
@@ -81,7 +81,7 @@ class Session(asyncio.Protocol):
         self.write_buffer.resume()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the app."""
+        """The app has sent bytes."""
         self.active_at = self.loop.time()
         self.read_buffer.feed(data)
 
@@ -140,7 +140,7 @@ class Session(asyncio.Protocol):
             self.write_buffer.close()
 
     async def _greet(self) -> None:
-        """Raises Refused for an app that talks first, and for one session too many."""
+        """Send the greeting. Raises Refused for an app that talks first, and for one session too many."""
         # Two turns of the loop: what the app sent before it could know the greeting has arrived by then.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -152,7 +152,7 @@ class Session(asyncio.Protocol):
         self.write_buffer.pending.append(GREETING)
 
     async def _serve(self) -> None:
-        """Obey until QUIT. Raises Refused when the session ends otherwise, EOFError when the app has gone."""
+        """Run commands until QUIT. Raises Refused when the session ends otherwise, EOFError when the app has gone."""
         commands, bad_commands = self.commands, 0
         while not commands.finished:
             if self.stopping and not commands.sender:
@@ -167,15 +167,15 @@ class Session(asyncio.Protocol):
                 if refusal.close:
                     raise
                 commands.say(refusal.reply)
-                bad_commands += _of_protocol(refusal.reply)
+                bad_commands += _is_bad_command(refusal.reply)
                 if bad_commands >= BAD_COMMAND_LIMIT:
                     raise Refused(replies.TOO_MANY_ERRORS) from None
             self.active_at = self.loop.time()  # the app was not silent while it waited for its verdict
 
     async def line(self, limit: int) -> bytes:
-        """The next line without its CRLF, of `limit` bytes at most. Raises EOFError, and Refused for any other line.
+        """The next line without its CRLF, of `limit` bytes at most. Raises EOFError, and Refused for a bad line.
 
-        A line that does not end with CRLF could mean two things.
+        A bad line is too long, has a NUL or a CR, or does not end with CRLF: two programs could read it differently.
         """
         self.lines += 1
         buffer, others_turn = self.read_buffer, self.lines % TURN == 0
@@ -201,8 +201,8 @@ def _check_foreign(line: bytes) -> None:
         raise Refused(replies.TLS_HELLO if line.startswith(TLS_HANDSHAKE) else replies.HTTP, close=True)
 
 
-def _of_protocol(refusal: Reply) -> bool:
-    """Whether it is about syntax or order (RFC 5321 §4.2.1: x0z; 555 is §4.1.1.11), not about a message or an address.
+def _is_bad_command(refusal: Reply) -> bool:
+    """Whether the reply is about syntax or order (RFC 5321 §4.2.1: x0z; 555: §4.1.1.11), not a message or an address.
 
     RFC 3463 §3.2: X.1.X is about an address.
     """

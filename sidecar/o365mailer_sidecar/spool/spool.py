@@ -218,7 +218,7 @@ class Spool:
         """Delete the dead letters that have not changed for `keep` seconds; how many were deleted."""
         return self.files.expire_dead(before=self.now().timestamp() - keep)
 
-    # --- Messages that no app has just brought -----------------------------------------------------------------------
+    # --- Messages that are in the directory already ----------------------------------------------------------
 
     def recovered(self) -> Iterator[QueueEntry]:
         """Messages of an earlier process, longest untouched first, without those that `store` has taken meanwhile.
@@ -232,7 +232,7 @@ class Spool:
     async def take_over(self) -> list[QueueEntry]:
         """Move messages of processes that are gone from their partitions to this one; read again what was unreadable.
 
-        The messages that are new here. Cheap where there is none.
+        Returns the messages that are new in this partition. It costs little if there are none.
         """
         names = [*await self._in_thread(self._take_abandoned), *self.unreadable]
         found = (self._recover(name) for name in names if name not in self.messages)

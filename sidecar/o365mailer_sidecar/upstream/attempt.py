@@ -25,7 +25,7 @@ class Stage(Enum):
     SETTLED = "settled"
     """The queue has its result, and only has to write it down."""
     WITHDRAWN = "withdrawn"
-    """It is not sent, and never will be by this attempt."""
+    """This attempt will not send the message."""
 
 
 ALLOWED: Final = {
@@ -50,11 +50,11 @@ class Attempt:
     keep: Callable[[], Awaitable[bool]] | None = None
     """Puts the message on disk, and says whether it is there; None: there is no spool."""
     paced: bool = False
-    """Whether it has had its moment by `limits.messagesPerMinute`."""
+    """Whether it has waited for its moment by `limits.messagesPerMinute`."""
     began: float = 0.0
     """A time of the event loop."""
     upstream: float = 0.0
-    """Seconds that Exchange had a part in."""
+    """Seconds in Exchange, from the first command to the last reply."""
 
     @property
     def sending(self) -> bool:
@@ -74,7 +74,7 @@ class Attempt:
     async def divide(self) -> bool:
         """Exchange does not accept all recipients: whether the message may go to those that it accepts.
 
-        Only if it is on disk: without that, the others would have lost it after a crash.
+        Only if it is on disk: otherwise the other recipients would never get it after a crash.
         """
         return self.keep is not None and await self.keep()
 

@@ -1,11 +1,12 @@
-"""Whether a message may be sent to Exchange now: the pauses after failures, and what need not be asked again.
+"""Whether a message may be sent to Exchange now: the pauses after failures, and the refusals that are remembered.
 
 Each class knows one reason, is pure (times are passed in, in seconds of the event loop), and raises `Blocked` or
 `Refused` where nothing may be sent. `SendGuard` holds those that belong to the mailbox, and learns from every answer.
 
 Exchange locks a mailbox whose errors are continuous: for every client, for an unpublished time, and support cannot
 unlock it (Microsoft, "Continuous error throttling for SMTP AUTH submissions"). So after a lock the relay sends nothing
-for a while, and a message that would be refused like a few others before it is refused here, in Exchange's own words.
+for a while. If Exchange has refused a few messages for one reason, the relay refuses the next itself, with Exchange's
+reply.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from o365mailer_sidecar.message.envelope import Envelope
 from o365mailer_sidecar.message.policy import Applied
 from o365mailer_sidecar.reply import Reply, shortened
 from o365mailer_sidecar.smtp.transaction import Answers
-from o365mailer_sidecar.upstream.classify import Verdict, classify, remembered, resting
+from o365mailer_sidecar.upstream.classify import Verdict, classify, paused, remembered
 
 NOT_READY: Final = "not-ready"
 TOKEN_REFUSED: Final = "token-refused"
@@ -109,10 +110,10 @@ class TokenBackoff:
 
 
 class RateLimit:
-    """Gives out moments to begin, in the order of asking: one message every so many seconds.
+    """Gives each message a moment to begin, in the order of the requests and evenly spaced.
 
-    An app's message takes a moment that is soon enough for it, or none. A message from the spool can wait, so one
-    moment is reserved for the spool: without it apps that keep sending would take every moment, and spooled mail would
+    An app's message takes a moment only if it comes before the app gives up. A message from the spool can wait, so one
+    moment is reserved for the spool. Otherwise apps that keep sending would take every moment, and spooled mail would
     wait for ever.
     """
 
@@ -134,7 +135,7 @@ class RateLimit:
         if not per_minute:
             self.reserved = None
             return now
-        # One that was not used in time is not saved up.
+        # A reserved moment that has passed unused does not count for later.
         if self.reserved is None or self.reserved + 60 / per_minute < now:
             self.reserved = self.moment(per_minute=per_minute, now=now)
             self.take(self.reserved, per_minute=per_minute)
@@ -161,7 +162,7 @@ COOLDOWNS: Final = {
 """By outcome. Fifty pods that were told the same at the same time must not probe at the same time: hence the jitter."""
 
 COOLDOWN_TRIES: Final = 3
-"""430 "mailbox logon failure" and its like are also said for a moment's trouble: so many in a row are none."""
+"""430 "mailbox logon failure" and the like may be temporary. After this many in a row a right is missing."""
 
 PROBE_PATIENCE: Final = 10.0
 """Seconds after which to ask again while a probe is under way."""
@@ -171,7 +172,7 @@ SUSPECT: Final = {
     "throttled-recipients": "recipient",
     "throttled-too-many-recipients": "recipients",
 }
-"""Reason of a lock → the class of messages that led to it. They are not to be the first that Exchange sees again."""
+"""Reason of a lock → the class of messages that led to it. The probe after the pause should be of another class."""
 
 
 class MailboxCooldown:
@@ -198,13 +199,13 @@ class MailboxCooldown:
 
     @property
     def suspect(self) -> str:
-        """The class of messages that may not be the first; empty: none."""
+        """The class of messages that should not be the probe; empty: none."""
         return SUSPECT.get(self.reason, "")
 
     def check(self, *, now: float, suspect: bool = False) -> None:
         """Raises Blocked while nothing may be sent. `suspect`: the message is of the class that led to the cooldown.
 
-        Such a message goes ahead only if no other has within twice the time: there may be no other.
+        A suspect message waits twice as long. Then it is sent, because the app may send no other kind.
         """
         if not self.cause:
             return
@@ -212,7 +213,7 @@ class MailboxCooldown:
         if now >= until and self.probing:
             until = now + PROBE_PATIENCE
         if now < until:
-            raise Blocked(NOT_ASKED, resting(self.cause, seconds=until - now), until=until)
+            raise Blocked(NOT_ASKED, paused(self.cause, seconds=until - now), until=until)
 
     def refused(self, verdict: Verdict, *, now: float) -> bool:
         """Note a reply that speaks of the whole mailbox. True if a pause begins."""
@@ -228,7 +229,7 @@ class MailboxCooldown:
         return True
 
     def begin_probe(self) -> bool:
-        """A checked message goes to Exchange now. True if it is the probe, which holds the others until its answers."""
+        """A checked message goes to Exchange now. True if it is the probe: the others wait for its result."""
         probe = self.cause is not None
         self.probing = self.probing or probe
         return probe
@@ -243,7 +244,7 @@ class MailboxCooldown:
 # --- Messages like those that were refused --------------------------------------------------------------------------
 
 FEW: Final = 3
-"""Refusals of the same until the next is refused here. How many lock a mailbox is unpublished."""
+"""After this many refusals of one key the relay refuses itself. Microsoft does not say how many lock a mailbox."""
 
 WITHIN: Final = 600.0
 """Seconds in which they count together."""
@@ -256,14 +257,14 @@ KEYS: Final = 1000
 
 
 class Key(NamedTuple):
-    """What messages have in common that Exchange refuses for the same reason."""
+    """A sender or recipients that Exchange may refuse, and the reason. Messages with the same key share refusals."""
 
     reason: str
     what: tuple[str, ...]
 
 
 class Keys(NamedTuple):
-    """Of one message as it goes to Exchange."""
+    """The keys of one message as it goes to Exchange."""
 
     senders: Key
     """The envelope's sender and the author."""
@@ -282,11 +283,11 @@ class Keys(NamedTuple):
 
 @dataclass(slots=True)
 class Refusal:
-    """What is known of one key."""
+    """The refusals of one key."""
 
     reply: Reply
     times: list[float]
-    """The last few."""
+    """When Exchange refused it: the last `FEW`, in seconds of the event loop."""
     until: float = 0.0
     pauses: int = 0
 
@@ -301,7 +302,7 @@ class RefusalCache:
     def check(self, keys: Keys, *, now: float) -> None:
         """Raises Refused for a message that Exchange would refuse.
 
-        Of several recipients every one must be refused, or the same ones together: the others could get their mail.
+        If only some of the recipients are remembered, the message goes to Exchange: the others could get their mail.
         """
         found = {
             key: refusal
@@ -350,14 +351,14 @@ OF_THE_MAILBOX: Final = frozenset(COOLDOWNS)
 
 
 class SendGuard:
-    """Checks each message before Exchange sees it, and hears every answer."""
+    """Checks each message before it goes to Exchange, and learns from every reply."""
 
     def __init__(self, context: Context) -> None:
         self.monotonic, self.dice, self.log = context.clock.monotonic, context.dice, context.log
         self.mailbox, self.cooldown, self.refusals = "", MailboxCooldown(dice=self.dice), RefusalCache()
 
     def belongs_to(self, mailbox: str) -> None:
-        """Begin anew if this is another mailbox: a user who was locked out may have configured a new one."""
+        """Forget everything if this is another mailbox: after a lock a user may have configured a new one."""
         if mailbox != self.mailbox:
             self.mailbox, self.cooldown, self.refusals = mailbox, MailboxCooldown(dice=self.dice), RefusalCache()
 
@@ -372,7 +373,7 @@ class SendGuard:
             self.refusals.check(keys, now=now)
 
     def heard(self, message: Applied, answers: Answers) -> None:
-        """All that Exchange said to a message. Any reply can refuse a recipient, only the last one accepts it."""
+        """Learn from all replies to a message. Any reply can refuse a recipient, only the last one accepts it."""
         accepted = answers.final is not None and answers.final.code == 250
         if accepted and self.cooldown.accepted():
             self.log.event("mailbox_resumed")
@@ -390,7 +391,7 @@ class SendGuard:
             self._said(last, keys.senders, keys.together)
 
     def _said(self, reply: Reply, senders: Key, about: Key) -> None:
-        """One reply to a message. `about`: what a refusal of a recipient speaks of where the reply was given."""
+        """Learn from one reply to a message. `about`: whom the reply refuses if it refuses a recipient."""
         if reply.code < 400:
             return
         verdict = classify(reply)

@@ -121,14 +121,14 @@ def told(verdict: Verdict) -> Reply:
     return Reply(451, f"4.{detail}", _quoted(verdict.reply, end=verdict.remedy or "try again later"))
 
 
-def resting(verdict: Verdict, *, seconds: float) -> Reply:
-    """The app's reply while nothing is sent from the mailbox, for so many more seconds."""
+def paused(verdict: Verdict, *, seconds: float) -> Reply:
+    """The app's reply while sending from the mailbox is paused, for `seconds` more."""
     end = f"{verdict.remedy}; asked again in {_minutes(seconds)} min"
     return told(verdict)._replace(text=_quoted(verdict.reply, begin="Nothing is sent now: Office 365 said", end=end))
 
 
 def remembered(reply: Reply, *, seconds: float) -> Reply:
-    """The app's reply for a refusal from the refusal cache, which holds it for so many more seconds."""
+    """The app's reply for a refusal from the refusal cache, which keeps it for `seconds` more."""
     return reply._replace(text=f"{reply.text} (remembered: Office 365 is asked again in {_minutes(seconds)} min)")
 
 

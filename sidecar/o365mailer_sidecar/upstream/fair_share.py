@@ -53,7 +53,7 @@ FIRST_INTERVAL: Final = 40.0
 PAUSE: Final = 10.0
 PAUSE_INTERVAL: Final = 25.0
 PAUSE_EXPONENT: Final = 0.15
-"""Between attempts: so many seconds at that interval, and hardly more at a longer one."""
+"""Seconds between attempts: PAUSE at an interval of PAUSE_INTERVAL, and little more at a longer one."""
 
 FIRST_PAUSES: Final = Backoff(5.0, float("inf"))
 """After the very first 432s, while the interval is not measured: a pod that wants little has soon got it."""
@@ -173,7 +173,7 @@ class FairShare:
         self.resume_at = max(self.resume_at, now + seconds * self.dice(*JITTER))
 
     def accepted(self, connection: object, *, seconds: float, limit: int, now: float) -> None:
-        """Exchange accepted a message on this connection, after so many seconds."""
+        """Exchange accepted a message on this connection, after `seconds`."""
         first = connection not in self.used
         used = self.used[connection] = self.used.get(connection, 0.0) + seconds
         if not self.sharing:

@@ -1,4 +1,4 @@
-"""One message to Exchange, and its answers: or `Blocked`, where it is known beforehand that there would be none."""
+"""Submits one message to Exchange. Raises `Blocked` if the relay knows in advance that an attempt would fail."""
 
 import asyncio
 from typing import Final
