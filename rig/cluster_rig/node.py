@@ -31,7 +31,7 @@ from cluster_rig.processes import bound_to_parent
 DEFAULT_NAME = "o365mailer"
 START_SECONDS = 120
 STOP_SECONDS = 60
-"""For each step of `down`: a cluster that has run a whole test suite leaves gigabytes, and the machine may be busy."""
+"""Limits in seconds; STOP_SECONDS is for each step of `down`, which may have to remove gigabytes on a busy machine."""
 POLL_SECONDS = 0.1
 
 
@@ -60,7 +60,7 @@ class NodeCluster(Bound):
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's."""
+        """The kubeconfig of the cluster's administrator."""
         return self.directory / "certificates" / "admin.kubeconfig"
 
     @property
@@ -72,16 +72,16 @@ class NodeCluster(Bound):
 
     @property
     def host_address(self) -> str:
-        """This machine, as pods see it: a test's own server listens here."""
+        """This machine's address for pods: a test's own server listens here."""
         return str(ipaddress.ip_network(self.state["network"])[1])
 
     @property
     def node_address(self) -> str:
-        """The node, as this machine sees it."""
+        """The node's address for this machine."""
         return str(ipaddress.ip_network(self.state["network"])[2])
 
     def is_running(self) -> bool:
-        """Whether its first process lives; a stranger that got the same number later has another start time."""
+        """Whether its first process lives. Another process that got the same pid later has another start time."""
         state = self.state
         return bool(state) and started_at(int(state["pid"])) == state["started"]
 
@@ -144,7 +144,7 @@ class NodeCluster(Bound):
         return {**order, "address": str(network[2]), "cgroup": f"/{identity}"}
 
     def wait_for_child(self, unshare: subprocess.Popen[bytes]) -> int:
-        """The number, out here, of the process that is 1 in there."""
+        """The pid in this machine's namespace of the process that has pid 1 in the cluster's."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and unshare.poll() is None:
             children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()
@@ -182,7 +182,7 @@ class NodeCluster(Bound):
         return True
 
     def init_log(self) -> str:
-        """The end of what the first process said."""
+        """The last lines of the first process's log."""
         path = self.directory / "logs" / "init.log"
         return "\n".join(path.read_text(errors="replace").splitlines()[-30:]) if path.exists() else ""
 
@@ -236,7 +236,7 @@ class NodeCluster(Bound):
         self._remove_directory()
 
     def _remove_directory(self) -> None:
-        """Another run may sweep the same remains at the same moment."""
+        """Remove the directory. It may vanish meanwhile, because another run may sweep the same remains."""
         deadline = time.monotonic() + STOP_SECONDS
         while self.directory.exists():
             shutil.rmtree(self.directory, ignore_errors=True)

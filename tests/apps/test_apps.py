@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)  # the first test of a program installs it
 
 @pytest.fixture(scope="module", params=[program.name for program in PROGRAMS])
 def program(request: pytest.FixtureRequest) -> Program:
-    """Each in turn: all of its scenarios meet the same sidecar."""
+    """Each program in turn: all of its scenarios use the same sidecar."""
     return BY_NAME[request.param]
 
 
@@ -44,7 +44,7 @@ def stage(
 
 @pytest.fixture(scope="module")
 def committed() -> page.Results:
-    """What docs/apps.md tells."""
+    """The results in docs/apps.md."""
     return page.results()
 
 

@@ -152,7 +152,7 @@ MOUNTS = ("/clusters/", "/netns", "kubelet", "containerd")
 
 
 def of_other_clusters(mine: str) -> set[str]:
-    """The names of links and cgroups that belong to the machine's other clusters, which come and go as they please."""
+    """The names of links and cgroups of the machine's other clusters. They may come and go during a test."""
     states = [path for path in (cache.directory() / "clusters").glob("*/state.json") if path.parent.name != mine]
     return {json.loads(path.read_text())["link"] for path in states}
 
@@ -180,7 +180,7 @@ def another_cluster(node_cluster: Cluster, python_image: str) -> Iterator[NodeCl
 
 
 def run_a_pod(cluster: NodeCluster, image: str) -> None:
-    """Up to a running pod."""
+    """Start a pod and wait until it runs."""
     cluster.load(images.python_image()[1])
     documents = server_pod(image)
     cluster.kubectl.apply(documents[0])

@@ -103,7 +103,7 @@ def test_chunking_of_an_older_controller_is_ignored(chunking: object) -> None:
 
 @pytest.mark.promise("unknown-restriction-stops-relaying")
 @given(NEW_MEMBERS)
-def test_pace_spool_notices_and_logs_restrict_nobody(new: settings.Settings) -> None:
+def test_pace_spool_notices_and_logs_restrict_no_mail(new: settings.Settings) -> None:
     document = msgspec.structs.replace(new, requires=settings.restrictions(new.senders, new.recipients))
     assert document.requires == ()
     assert before.decode(settings.encode(document)).mailbox == new.mailbox

@@ -67,7 +67,7 @@ def observed(
     attempted: datetime.datetime | None = None,
     salt: bytes = b"salt" * 4,
 ) -> Observed:
-    """All that a decision rests on."""
+    """The input of a decision."""
     return Observed(
         mailer=subject,
         spec=read_spec(subject),

@@ -1,4 +1,4 @@
-"""Who may make Secrets and mailers in one namespace chooses their size and number, and stops no controller by it."""
+"""A user who may create Secrets and mailers in one namespace cannot stop the controller by their size or number."""
 
 import json
 import re

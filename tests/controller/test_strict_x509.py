@@ -77,7 +77,7 @@ class OldAuthority:
 
 
 def probed(command: list[str], authority: OldAuthority, ca: Path) -> dict[str, str]:
-    """What each client came to at a server of that authority."""
+    """Each client's result with a server of that authority."""
     with foreign(ANSWERS, ca=cast(trustme.CA, authority)) as server:
         done = subprocess.run([*command, server.base, str(ca)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

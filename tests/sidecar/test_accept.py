@@ -205,7 +205,7 @@ async def test_whatever_happens_the_books_agree(tmp_path: Path, seed: int) -> No
 
 
 @pytest.mark.promise("spool-sets-damaged-files-aside")
-async def test_a_defect_after_exchange_took_a_message_sends_it_to_nobody_again(tmp_path: Path) -> None:
+async def test_after_exchange_took_a_message_a_defect_sends_it_to_no_recipient_again(tmp_path: Path) -> None:
     house = House(tmp_path / "spool", random.Random(0))
     house.exchange.kind = True
     tell, told = house.audit.ended, asyncio.Event()

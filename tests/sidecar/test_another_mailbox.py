@@ -28,7 +28,9 @@ def takes(peer: Peer) -> None:
 
 
 @pytest.mark.promise("mailbox-not-locked")
-def test_mail_goes_out_from_another_mailbox_while_the_first_is_shut(directory: MailerDirectory, tmp_path: Path) -> None:
+def test_mail_goes_out_from_another_mailbox_while_the_first_is_locked(
+    directory: MailerDirectory, tmp_path: Path
+) -> None:
     with ScratchHost(locked, takes) as host:
         host.describe(directory)
         with spooling(directory, tmp_path) as sidecar:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.promise("sidecar-starts-first")
 PROGRAM = Path(await_ready.__file__)
 COMMAND = [sys.executable, "-I", "-S", str(PROGRAM)]
 NEVER, LONG = "0.2", "20"
-"""Seconds that the hook waits: for what will not come, and for what will."""
+"""Seconds that the hook waits: where the test expects no relay, and where it expects one."""
 
 
 def started(port: int, seconds: str, log: Path) -> "subprocess.Popen[str]":
@@ -42,7 +42,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 @contextmanager
 def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes]]]:
-    """A port that gives these answers, one a connection, the last one ever after; and the requests that came.
+    """A port that gives one of these answers to each connection, the last one repeatedly; and the requests to it.
 
     An empty answer: it says nothing, and keeps the connection open.
     """

@@ -68,18 +68,18 @@ def refused(mailbox: MailboxCooldown, reply: Reply, *, now: float) -> bool:
 @pytest.mark.promise("mailbox-not-locked")
 @pytest.mark.parametrize("text", ["5.2.251 x", "5.2.252 x", "5.2.253 x", "5.2.254 x", "5.2.255 x", "5.1.8 x",
                                   "5.7.501 x", "5.7.511 x", "5.7.705 x", "5.7.708 x", "5.7.750 x"])  # fmt: skip
-def test_a_lock_shuts_the_mailbox_for_an_hour_at_least(text: str) -> None:
+def test_a_lock_pauses_sending_for_an_hour_at_least(text: str) -> None:
     mailbox = rest(share=0)
     assert blocked(lambda: mailbox.check(now=0)) is None
     assert refused(mailbox, upstream_reply(550, text), now=0)
-    resting = blocked(lambda: mailbox.check(now=HOUR - 1))
-    assert resting is not None
-    assert resting.until == HOUR
+    stopped = blocked(lambda: mailbox.check(now=HOUR - 1))
+    assert stopped is not None
+    assert stopped.until == HOUR
     assert blocked(lambda: mailbox.check(now=HOUR)) is None
 
 
 @pytest.mark.promise("mailbox-not-locked")
-def test_pods_that_were_shut_at_the_same_moment_do_not_probe_at_the_same_moment() -> None:
+def test_pods_that_paused_at_the_same_moment_do_not_probe_at_the_same_moment() -> None:
     ends = []
     for pod in range(50):
         mailbox = rest(share=pod / 50)
@@ -122,7 +122,7 @@ def test_the_first_to_go_is_not_of_the_class_that_led_to_the_lock_unless_nothing
     assert blocked(lambda: mailbox.check(now=2 * HOUR, suspect=True)) is None
 
 
-def test_a_quota_rests_minutes_and_grows_to_an_hour_at_most() -> None:
+def test_a_quota_pauses_sending_for_minutes_and_for_an_hour_at_most() -> None:
     mailbox, now, lengths = rest(share=1), 0.0, []
     for _ in range(6):
         refused(mailbox, QUOTA, now=now)

@@ -1,4 +1,4 @@
-"""Spooled mail that fails for good: what is kept of it, and who is told.
+"""Spooled mail that fails for good: what the relay keeps of it, and who gets a notice.
 
 SIGTERM tries everything once more: these tests wait for no schedule.
 """
@@ -138,7 +138,7 @@ def test_a_notice_reaches_an_address_that_is_not_ascii(
      ("noreply@contoso.com", "", b"Content-Type: multipart/report;\r\n report-type=delivery-status\r\n" + TEXT)],
     ids=["null-reverse-path", "never", "auto-submitted", "report"],
 )  # fmt: skip
-def test_nobody_is_told_of_what_no_person_waits_for(
+def test_there_is_no_notice_that_no_person_waits_for(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path, sender: str, notify: str, content: bytes
 ) -> None:
     directory.write_for(emulator, delivery={"notify": "sender"})

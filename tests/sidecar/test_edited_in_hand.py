@@ -78,7 +78,7 @@ def cut_short(content: bytes) -> bytes:
 
 @pytest.mark.promise("spool-sets-damaged-files-aside", "all-recipients-or-none")
 @pytest.mark.parametrize("edit", [header_spoilt, cut_short])
-def test_an_app_that_waits_is_told_the_truth_and_nobody_is_served_twice(
+def test_an_app_that_waits_is_told_the_truth_and_no_recipient_is_served_twice(
     directory: MailerDirectory, tmp_path: Path, edit: Callable[[bytes], bytes]
 ) -> None:
     host = Host(tmp_path, edit)
@@ -98,7 +98,7 @@ def test_an_app_that_waits_is_told_the_truth_and_nobody_is_served_twice(
 
 @pytest.mark.promise("spool-sets-damaged-files-aside")
 @pytest.mark.parametrize("edit", [header_spoilt, cut_short])
-def test_a_message_of_the_spool_is_set_aside_and_nobody_is_served_twice(
+def test_a_message_of_the_spool_is_set_aside_and_no_recipient_is_served_twice(
     directory: MailerDirectory, tmp_path: Path, edit: Callable[[bytes], bytes]
 ) -> None:
     host = Host(tmp_path, edit)
@@ -116,7 +116,9 @@ def test_a_message_of_the_spool_is_set_aside_and_nobody_is_served_twice(
 
 
 @pytest.mark.promise("spool-sets-damaged-files-aside")
-async def test_a_file_that_an_editor_saves_over_what_happened_meanwhile_serves_nobody_twice(tmp_path: Path) -> None:
+async def test_a_file_that_an_editor_saves_over_what_happened_meanwhile_serves_no_recipient_twice(
+    tmp_path: Path,
+) -> None:
     with spool_in(tmp_path) as spool:
         stored = await spool.store(Message(envelope("A", *RECIPIENTS), body(), RECEIVED))
         before = files(tmp_path)["A"]

@@ -20,7 +20,7 @@ def test_a_backlogged_fleet_uses_the_mailbox_and_shares_it(slots: str, crowded_a
 
 @pytest.mark.promise("mailbox-shared-fairly")
 @pytest.mark.parametrize(("slots", "crowded_at"), EXCHANGES)
-def test_one_that_floods_keeps_nobody_from_a_mail_a_minute(slots: str, crowded_at: str) -> None:
+def test_one_that_floods_keeps_no_other_from_a_mail_a_minute(slots: str, crowded_at: str) -> None:
     run = flood(pods=50, minutes=20, seed=1, slots=slots, crowded_at=crowded_at)
     assert run.jain > 0.99
     assert run.waits[len(run.waits) // 2] < 10

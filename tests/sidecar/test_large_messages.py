@@ -1,4 +1,4 @@
-"""Messages above 256 KiB are in a file without a name while they are on their way, and memory stays flat."""
+"""The relay buffers messages over 256 KiB in an unlinked file, and its memory stays flat."""
 
 import base64
 import subprocess

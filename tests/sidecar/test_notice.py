@@ -50,7 +50,7 @@ def test_who_is_told(
 
 
 @pytest.mark.promise("failed-mail-is-reported")
-def test_nobody_is_told_of_a_notice() -> None:
+def test_there_is_no_notice_about_a_notice() -> None:
     sent = envelope_for("ops@contoso.com", mailbox="noreply@contoso.com", queue_id="Q2")
     content = composed(message(b""), failures(), mailbox="noreply@contoso.com", to="ops@contoso.com")
     head = content.partition(b"\r\n\r\n")[0] + b"\r\n"

@@ -148,7 +148,7 @@ def test_on_a_connection_that_was_used(directory: MailerDirectory, ending: Endin
 @pytest.mark.promise("truth-after-a-cut")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("message", [1, 2])
-def test_with_a_spool_each_message_is_taken_and_arrives_twice_only_where_nobody_knew(
+def test_with_a_spool_each_message_is_taken_and_arrives_twice_only_after_a_lost_verdict(
     directory: MailerDirectory, tmp_path: Path, message: int
 ) -> None:
     with bench(directory, "--spool-dir", str(tmp_path / "spool")) as made:

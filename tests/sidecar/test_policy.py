@@ -260,7 +260,7 @@ def test_recipients_are_of_the_allowed_domains(address: str, taken: bool) -> Non
 
 
 @pytest.mark.promise("redirect-replaces-every-recipient")
-def test_a_redirected_message_goes_to_nobody_else_and_says_where_it_would_have_gone() -> None:
+def test_a_redirected_message_goes_to_no_other_recipient_and_says_where_it_would_have_gone() -> None:
     to = tuple(
         Recipient(address=address, parameters=("NOTIFY=NEVER", f"ORCPT=rfc822;{address}"))
         for address in ("a@example.com", '"b, c"@example.com', "gr\u00fc\u00dfe@example.com")

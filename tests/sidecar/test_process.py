@@ -262,7 +262,7 @@ def test_an_idle_process_sleeps(idle_sidecar: Sidecar) -> None:
     switches = Path(f"/proc/{idle_sidecar.process.pid}/status")
 
     def wakeups() -> int:
-        """How often it has gone to sleep; that it was preempted says something of the machine only."""
+        """How often it went to sleep. How often the kernel preempted it depends on the machine, and does not count."""
         (line,) = [line for line in switches.read_text().splitlines() if line.startswith("voluntary_ctxt_switches")]
         return int(line.split()[1])
 

@@ -232,7 +232,7 @@ def test_one_reply_counts_what_became_of_each_recipient(
 
 
 @pytest.mark.promise("all-recipients-or-none")
-def test_without_room_in_the_spool_nobody_gets_a_message_that_not_all_would_get(
+def test_without_room_in_the_spool_no_recipient_gets_a_message_that_not_all_would_get(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
     directory.write_for(emulator, delivery={"spool": {"maxSize": "1"}})

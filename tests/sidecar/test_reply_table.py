@@ -148,7 +148,7 @@ def test_every_rule_is_the_first_to_match_some_reply() -> None:
     assert {(rule.outcome, rule.reason) for rule in RULES} <= seen
 
 
-def test_a_rule_can_match_and_what_somebody_can_do_is_said() -> None:
+def test_a_rule_can_match_and_says_what_a_person_can_do() -> None:
     for rule in RULES:
         assert rule.code or rule.enhanced or rule.text
         assert rule.text == rule.text.lower()

@@ -62,7 +62,7 @@ def test_each_recipient_has_the_reply_that_decides_it(
     assert [fate.address for fate in result.of(to)] == [recipient.address for recipient in to.recipients]
 
 
-def test_a_refusal_of_the_sender_is_everybodys() -> None:
+def test_a_refusal_of_the_sender_is_every_recipients() -> None:
     to = envelope(2)
     result = concluded(to, to, Answers(sender=Reply(550, "5.7.60", "not allowed to send as this sender")))
     assert (result.outcome, result.reason) == (R, "send-as")

@@ -47,7 +47,7 @@ def test_a_432_that_lasts_is_451_and_nothing_was_sent(emulator: EmulatorClient, 
 
 
 @pytest.mark.promise("mailbox-shared-fairly")
-def test_a_crowded_mailbox_is_left_as_soon_as_nothing_is_left_to_send(
+def test_a_throttled_mailbox_is_left_as_soon_as_nothing_is_left_to_send(
     emulator: EmulatorClient, sidecar: Sidecar
 ) -> None:
     emulator.script("body", named="concurrent")
@@ -59,7 +59,7 @@ def test_a_crowded_mailbox_is_left_as_soon_as_nothing_is_left_to_send(
 @pytest.mark.promise("mailbox-not-locked")
 @pytest.mark.parametrize("named", ["throttled-send-as", "bad-outbound-sender", "tenant-threshold", "submission-quota",
                                    "daily-recipients", "mailbox-full"])  # fmt: skip
-def test_a_mailbox_that_is_shut_or_full_is_left_alone(emulator: EmulatorClient, sidecar: Sidecar, named: str) -> None:
+def test_a_mailbox_that_is_locked_or_full_is_left_alone(emulator: EmulatorClient, sidecar: Sidecar, named: str) -> None:
     emulator.script("body", named=named)
     first = send(sidecar)
     assert first.startswith("451 4.")
@@ -75,7 +75,7 @@ def test_a_mailbox_that_is_shut_or_full_is_left_alone(emulator: EmulatorClient, 
 
 
 @pytest.mark.promise("mailbox-not-locked")
-def test_a_lock_that_is_said_to_auth_shuts_the_mailbox_too(emulator: EmulatorClient, sidecar: Sidecar) -> None:
+def test_a_lock_in_a_reply_to_auth_pauses_sending_too(emulator: EmulatorClient, sidecar: Sidecar) -> None:
     emulator.script("auth", named="throttled-recipients")
     assert "Nothing is sent now: Office 365 said 550 5.2.255" in send(sidecar)
     assert "Nothing is sent now: Office 365 said 550 5.2.255" in send(sidecar)

@@ -175,7 +175,9 @@ async def test_a_dead_letter_keeps_the_message_and_its_reason(tmp_path: Path) ->
         assert not recovered(spool), "a dead letter is not tried again"
 
 
-async def test_a_message_that_was_refused_for_some_becomes_a_dead_letter_when_nobody_is_due(tmp_path: Path) -> None:
+async def test_a_message_that_was_refused_for_some_becomes_a_dead_letter_when_no_recipient_is_due(
+    tmp_path: Path,
+) -> None:
     with spool_in(tmp_path) as spool:
         stored = await spool.store(Message(envelope("A", "a@x.y", "b@x.y"), body(), RECEIVED))
         await spool.record(stored, Event(at=RECEIVED, event="attempt", refused={"a@x.y": "550 no"}), durable=True)
@@ -327,7 +329,7 @@ async def test_the_limits_hold_also_for_what_is_being_stored(tmp_path: Path) -> 
         await spool.store(Message(envelope("D"), body(b"x" * 98 + b"\r\n"), RECEIVED))
 
 
-async def test_a_store_that_nobody_waits_for_any_more_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_store_that_no_app_waits_for_any_more_leaves_nothing(tmp_path: Path) -> None:
     class Slow(Disk):
         """Holds a message's fsync until it is told."""
 

@@ -1,4 +1,4 @@
-"""Where a spool may be, and who has which part of it."""
+"""Where a spool may be, and which process has which partition of it."""
 
 import json
 import os
@@ -105,7 +105,7 @@ def test_the_lock_says_who_has_the_partition(tmp_path: Path) -> None:
     assert owner["namespace"] == str(Path("/proc/self/ns/pid").readlink())
 
 
-async def test_nobody_else_can_read_what_is_stored(tmp_path: Path) -> None:
+async def test_no_other_user_can_read_what_is_stored(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with spool_in(tmp_path / "spool") as spool:

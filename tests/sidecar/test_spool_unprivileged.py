@@ -78,7 +78,7 @@ def test_every_verb_works_and_reaches_the_process_that_has_the_spool(emulator: E
 
 
 @pytest.mark.promise("spool-commands")
-def test_a_process_that_has_ended_is_not_told_though_nobody_has_collected_it(folder: Path) -> None:
+def test_a_process_that_has_ended_is_not_told_though_its_parent_has_not_collected_it(folder: Path) -> None:
     directory = MailerDirectory(folder / "mailer")
     nowhere(directory)
     with spooling(directory, folder, prefix=PREFIX) as sidecar:

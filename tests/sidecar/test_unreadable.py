@@ -48,7 +48,7 @@ def seen_by_a_neighbour(pid: int, file: Path) -> dict[str, object]:
 
 @pytest.mark.promise("token-only-in-the-sidecar")
 @pytest.mark.parametrize("mode", [EXECUTE_ONLY, ORDINARY])
-def test_a_neighbour_of_the_same_uid_reads_nothing_of_an_execute_only_relay(
+def test_another_process_of_the_same_uid_reads_nothing_of_an_execute_only_relay(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path, mode: int
 ) -> None:
     """The ordinary interpreter is the control: there the same neighbour reads the token."""

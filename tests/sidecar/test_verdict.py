@@ -1,4 +1,4 @@
-"""Exchange's replies, weighed."""
+"""What Exchange's replies mean for a message and for its app."""
 
 import pytest
 
@@ -12,13 +12,13 @@ OK = Reply(250, "2.1.0", "OK")
 
 
 def envelope(*recipients: str) -> Envelope:
-    """To these."""
+    """An envelope to these recipients."""
     to = tuple(Recipient(address=address) for address in recipients)
     return Envelope(queue_id="Q", sender=Sender(address="a@b.c"), recipients=to)
 
 
 def verdict(to: Envelope, answers: Answers) -> Reply:
-    """What the app is told."""
+    """The reply for the app."""
     return concluded(to, to, classify_all(to, answers)).reply
 
 
@@ -46,7 +46,7 @@ def test_a_recipient_whose_refusal_heals_is_451_and_named() -> None:
       "try again later")),
      ("550 5.1.10 not found", Reply(550, "5.1.10", "not found"))],
 )  # fmt: skip
-def test_what_somebody_can_heal_is_told_with_the_remedy(said: str, expected: Reply) -> None:
+def test_the_reply_names_the_remedy_where_a_person_can_help(said: str, expected: Reply) -> None:
     assert told(classify(upstream_reply(int(said[:3]), said[4:]))) == expected
 
 

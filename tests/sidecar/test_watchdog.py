@@ -46,7 +46,7 @@ def test_a_loop_that_hangs_ends_the_process_and_its_last_words_say_where(
 def test_a_relay_that_works_is_not_ended_and_neither_is_one_that_waits(
     emulator: EmulatorClient, directory: MailerDirectory, tmp_path: Path
 ) -> None:
-    """The test above is the control: this watchdog bites."""
+    """The test above is the control: there the same watchdog ends the process."""
     limit = 3.0
     environment = hanging_relay.environment(tmp_path / "site", limit=limit, statement="time.sleep(600)")
     directory.write_for(emulator)

@@ -21,7 +21,7 @@ class Reports(list[tuple[str, dict[str, str | int]]]):
         self.append((name, fields))
 
     def named(self, name: str) -> list[dict[str, str | int]]:
-        """The fields of these."""
+        """The fields of all events of this name."""
         return [fields for said, fields in self if said == name]
 
 
@@ -37,13 +37,13 @@ def spool_in(directory: Path, *, disk: Disk | None = None, reports: Reports | No
 
 
 def envelope(queue_id: str = "2990A37EA2F3", *recipients: str, sender: str = "noreply@contoso.com") -> Envelope:
-    """One recipient unless told otherwise."""
+    """An envelope to these recipients, or to one."""
     to = tuple(Recipient(address=address) for address in recipients or ("a@example.com",))
     return Envelope(queue_id=queue_id, sender=Sender(address=sender), recipients=to)
 
 
 def body(content: bytes = b"Subject: test\r\n\r\nHello\r\n") -> Body:
-    """As it is received: in memory, or in a file if it is large."""
+    """A body as the relay receives it: in memory, or in a file if it is large."""
     reader = BodyReader(size_limit=2**30, line_endings="Normalize")
     # Dots are stuffed on the way in.
     reader.feed((b"\r\n" + content).replace(b"\r\n.", b"\r\n..")[2:] + b".\r\n")
@@ -58,7 +58,7 @@ def content_of(found: Body) -> bytes:
 
 
 def recovered(spool: Spool) -> dict[str, QueueEntry]:
-    """By queue id."""
+    """The recovered messages by queue id."""
     return {stored.queue_id: stored for stored in spool.recovered()}
 
 

@@ -35,7 +35,7 @@ CONFIGURATION = Path(__file__).with_name("configuration.yaml")
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The API server's: a status and a document."""
+    """An answer of the API server: a status and a document."""
 
     status: int
     document: Manifest
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Api:
-    """The API server over HTTP, for what kubectl is too slow for: thousands of requests."""
+    """The API server over HTTP, for tests that send thousands of requests: kubectl is too slow."""
 
     def __init__(self, kubeconfig: Path) -> None:
         document = json.loads(kubeconfig.read_text())
@@ -76,18 +76,18 @@ class Api:
             return Answer(status=error.code, document=json.load(error))
 
     def create_pod(self, namespace: str, manifest: Manifest, *, dry_run: bool = True) -> Answer:
-        """A pod through the whole of admission; by default nothing is stored."""
+        """Create a pod, with all admission checks. By default the API server does not store it."""
         query = "?dryRun=All" if dry_run else ""
         document = {"apiVersion": "v1", "kind": "Pod", **manifest}
         return self.request("POST", f"/api/v1/namespaces/{namespace}/pods{query}", document)
 
     def text(self, path: str) -> str:
-        """A page that is not JSON."""
+        """The text of a page that is not JSON."""
         with urllib.request.urlopen(self._server + path, context=self._context, timeout=30) as answer:
             return str(answer.read().decode())
 
     def webhook_requests(self) -> dict[str, int]:
-        """How often the API server has asked each of our webhooks, whatever became of it (its own metric)."""
+        """Webhook → requests that the API server has sent to it, failed ones too (its own metric)."""
         counted: dict[str, int] = {}
         for line in self.text("/metrics").splitlines():
             if line.startswith("apiserver_admission_webhook_request_total{"):
@@ -192,12 +192,12 @@ class Installation:
         self._stack.close()
 
     def start(self, listen: int = 0) -> None:
-        """A replica, ready; on the port of the one before where it is named."""
+        """Start a replica and wait until it is ready. `listen`: its port; 0 takes a free one."""
         self.webhook = WebhookProcess(self.directory / "ca", *self.arguments, listen=listen)
         self.webhook.wait_ready()
 
     def stop(self) -> None:
-        """No replica any more."""
+        """Stop the replica."""
         self.webhook.stop()
 
     @contextlib.contextmanager
@@ -216,7 +216,7 @@ class Installation:
         return CONFIGURATION.read_text().replace("BASE", base)
 
     def bundles(self) -> set[str]:
-        """What the webhooks of the configuration trust."""
+        """The CA bundles of the webhooks in the configuration."""
         stored = self.plane.kubectl.json("get", "mutatingwebhookconfiguration", names.WEBHOOK_NAME)
         return {webhook["clientConfig"].get("caBundle", "") for webhook in stored["webhooks"]}
 
@@ -240,10 +240,10 @@ class Installation:
 
 
 def documents(text: str) -> list[Manifest]:
-    """YAML documents."""
+    """The YAML documents in a text."""
     return list(yaml.safe_load_all(text))
 
 
 def pause_until(moment: float) -> None:
-    """Keeps a rate: returns at this moment of time.monotonic()."""
+    """Sleep until this moment of time.monotonic(), to keep a rate."""
     time.sleep(max(0.0, moment - time.monotonic()))

@@ -39,15 +39,15 @@ from o365mailer_operator.token.spec import Spec
 
 EARLIEST_SHARE: Final = 0.75
 LATEST_SHARE: Final = 0.95
-"""Of the interval, at random: never later than the interval, and no two mailers in step for long."""
+"""The next reconcile comes after a random share of the interval, so that mailers do not stay in step."""
 UNREADY_JITTER: Final = 0.1
-"""Of a pause, to either side."""
+"""Share of a pause by which it is longer or shorter at random."""
 AT_ONCE: Final = 1.0
-"""Seconds until the next reconcile of a mailer that others keep changing."""
+"""Seconds until the next reconcile of a mailer that other clients keep changing."""
 READS_AT_ONCE: Final = 8
 """Mailers whose Secrets are in memory: reading them takes milliseconds, and a mailer may name five Secrets of 1 MiB."""
 PASSES: Final = 4
-"""Over one mailer in one reconcile, while others write to it."""
+"""The most passes over one mailer in one reconcile, if other clients write to it meanwhile."""
 
 log = logging.getLogger(__name__)
 
