@@ -41,7 +41,7 @@ class Applied(NamedTuple):
     message: Message
     policy: "Policy"
     envelope: Envelope
-    """As it goes to Exchange."""
+    """The envelope as it goes to Exchange."""
     author: str
     """The address that Exchange sees as the author."""
     rewritten: bool
@@ -50,7 +50,7 @@ class Applied(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The judging part of one settings document."""
+    """The rules of one settings document about senders and recipients."""
 
     mailbox: str
     senders: Senders

@@ -33,7 +33,7 @@ EXPIRED: Final = "expired"
 
 
 class Finisher:
-    """One for all messages of a spool. `deliver` takes a notice that is in the spool."""
+    """Finishes attempts for all messages of a spool. `deliver` takes a notice that is in the spool."""
 
     def __init__(
         self, context: Context, spool: Spool, *, new_queue_id: Callable[[], str], deliver: Callable[[QueueEntry], None]
@@ -97,7 +97,7 @@ class Finisher:
         return not await self._leave(stored, event)
 
     async def _record(self, stored: QueueEntry, event: Event) -> None:
-        """Synced if a recipient is settled: a crash must not have the message sent to that recipient twice."""
+        """Append the event, synced if a recipient is settled: after a crash that recipient must not get it twice."""
         settles = bool(event.accepted or event.refused)
         try:
             await self.spool.record(stored, event, durable=settles)
@@ -106,7 +106,7 @@ class Finisher:
                 self._write_later(stored, event, error)
 
     async def _leave(self, stored: QueueEntry, event: Event) -> bool:
-        """Whether it has left the queue."""
+        """Remove the message or move it to the dead letters. Returns whether it has left the queue."""
         try:
             if event.refused or stored.refused:
                 await self.spool.move_to_dead(stored, event)

@@ -1,4 +1,4 @@
-"""Gives the scheduler messages that no app has just brought: found at the start, taken over, changed by a person."""
+"""Finds messages in the spool for the scheduler: those of the start, those taken over, those a person changed."""
 
 import asyncio
 from typing import Final
@@ -24,7 +24,7 @@ has started."""
 
 
 class SpoolScanner:
-    """Looks into the spool."""
+    """Looks for messages and changes in the spool directory."""
 
     def __init__(self, context: Context, spool: Spool, scheduler: Scheduler, *, expiry: Expiry) -> None:
         self.spool, self.scheduler, self.expiry = spool, scheduler, expiry

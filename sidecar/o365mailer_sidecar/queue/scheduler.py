@@ -70,7 +70,7 @@ class Scheduler:
     # --- What comes in ----------------------------------------------------------------------------------------------
 
     def take(self, stored: QueueEntry, *, after: float = 0.0) -> None:
-        """Deliver it, in `after` seconds at the earliest."""
+        """Deliver this message, in `after` seconds at the earliest."""
         self.in_first_attempt.discard(stored)
         self.arrivals += 1
         due = NEVER if stored.held else self.clock.monotonic() + after
@@ -95,7 +95,7 @@ class Scheduler:
         self.wake()
 
     def forget(self, gone: Collection[QueueEntry]) -> None:
-        """These wait no more."""
+        """Stop waiting for these messages: they have left the spool."""
         self.waiting = [entry for entry in self.waiting if entry[2] not in gone]
         heapify(self.waiting)
 
@@ -104,7 +104,7 @@ class Scheduler:
         return stored in self.in_first_attempt or any(stored is sent for sent, _ in self.running.values())
 
     def all_recovered(self) -> None:
-        """Every message that was there at the start has been taken."""
+        """Note that the scheduler has every message that was in the spool at the start."""
         self.recovered = True
         self.wake()
 
@@ -125,7 +125,7 @@ class Scheduler:
                     timer.cancel()
 
     def _start_what_is_due(self) -> float:
-        """Start what can start; until when there is nothing to do."""
+        """Start the attempts that can start. Returns the time until which there is nothing more to do."""
         wait = NEVER
         while self.waiting and len(self.running) < self._lanes() and not (self.hopeless or self.ended):
             now = self.clock.monotonic()
@@ -148,7 +148,7 @@ class Scheduler:
         return max(limits.connections - self.apps(), 1)
 
     def _blocked_until(self, now: float) -> float:
-        """When Exchange is worth asking; not after `now` if it is already."""
+        """The time from which an attempt makes sense; `now` or earlier if it makes sense already."""
         if now < self.health.paused_until:
             return self.health.paused_until
         if blocked := self.upstream.blocked():

@@ -24,7 +24,7 @@ TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Where kubelet reads a container's termination message (terminationMessagePath); only in a cluster."""
 
 TERMINATION_LIMIT: Final = 4096
-"""Bytes that kubelet reads of it."""
+"""Bytes of the termination message that kubelet reads."""
 
 PAUSE: Final = 5.0
 """Seconds until a task that a defect has ended starts again."""

@@ -67,7 +67,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Eight hexadecimal digits, or `unchecked`. The last member: it covers those before it."""
 
     def envelope(self, *, settled: Collection[str]) -> Envelope:
-        """For the recipients who are due: all but the addresses in `settled`."""
+        """The envelope for the recipients that are due: all but the addresses in `settled`."""
         due = tuple(to for to in self.recipients if to.address not in settled)
         return Envelope(queue_id=self.queue_id, sender=self.sender, recipients=due, protocol=self.protocol)
 
@@ -84,9 +84,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     due: Moment | None = None
     """The time of the next attempt."""
     accepted: tuple[str, ...] = ()
-    """Recipients who have the message."""
+    """Recipients that have the message."""
     refused: dict[str, str] = {}
-    """Recipients who are refused for good, with the reply."""
+    """Recipients that were refused for good, with the reply."""
 
 
 EVENTS: Final = msgspec.json.Decoder(Event)
@@ -102,9 +102,9 @@ class QueueEntry:
     """Bytes of the message."""
     file_size: int
     recipients: int
-    """Still due."""
+    """The recipients that are still due."""
     refused: int = 0
-    """Refused for good."""
+    """The recipients that were refused for good."""
     attempts: int = 0
     due: datetime | None = None
     """The time of the next attempt; None: now."""
@@ -150,7 +150,7 @@ class Entry:
 
     @property
     def settled(self) -> set[str]:
-        """Recipients who are not due any more."""
+        """The recipients that are not due any more."""
         return self.accepted.union(self.refused)
 
     @property
@@ -159,7 +159,7 @@ class Entry:
         return len(self.line)
 
     def queued(self) -> QueueEntry:
-        """What the spool keeps of it in memory."""
+        """What the spool keeps of this message in memory."""
         settled = self.settled
         return QueueEntry(
             queue_id=self.header.queue_id,
@@ -287,7 +287,7 @@ def read_events(content: bytes) -> tuple[list[Event], int]:
 
 
 def read(file: int) -> Entry:
-    """Everything but the message, whose checksum is not looked at. Raises Damaged, OSError."""
+    """Everything but the message, whose checksum is not checked. Raises Damaged, OSError."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):
         raise Damaged("it is no file")

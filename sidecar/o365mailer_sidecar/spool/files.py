@@ -30,7 +30,7 @@ from o365mailer_sidecar.spool.entry import Entry, Event, QueueEntry
 from o365mailer_sidecar.spool.partition import DAMAGED, DEAD, QUEUE, Partition
 
 PREFIX: Final = ".spare."
-"""Of preallocated files. What one holds is a message only if it is whole."""
+"""The prefix of preallocated files. The content of one is a message only if it is complete."""
 
 BATCH: Final = 32
 """Files made at once."""
@@ -47,7 +47,7 @@ class PreallocatedFile(NamedTuple):
 
 
 class PreallocatedFiles:
-    """Makes them, and gives them to any thread."""
+    """Makes preallocated files, and gives them to any thread."""
 
     def __init__(self, *, disk: Disk, directory: str) -> None:
         self.disk, self.directory, self.descriptor = disk, directory, disk.open_directory(directory)
@@ -57,7 +57,7 @@ class PreallocatedFiles:
         self.series, self.made = os.urandom(6).hex(), 0
 
     def take(self) -> PreallocatedFile:
-        """One of them; makes more when there is none. Raises OSError."""
+        """A preallocated file; makes more when there is none. Raises OSError."""
         while True:
             try:
                 return self.ready.popleft()
@@ -87,14 +87,14 @@ class PreallocatedFiles:
         self.ready.extend(fresh)
 
     def discard(self, new: PreallocatedFile) -> None:
-        """Remove it, whatever it holds. An error changes nothing: the disk has failed before."""
+        """Remove the file, whatever is in it. An error is ignored: the disk has failed before."""
         with suppress(OSError):
             self.disk.close(new.file)
         with suppress(OSError):
             self.disk.remove(new.path)
 
     def close(self) -> None:
-        """Remove those that were not used."""
+        """Remove the files that were not used."""
         while self.ready:
             self.discard(self.ready.popleft())
         self.disk.close(self.descriptor)
@@ -149,7 +149,7 @@ class MessageFiles:
         return len(line) + len(body)
 
     def _written(self, file: int, body: Body) -> Iterator[bytes]:
-        """Each block once it is written: the body's own file is read a second time, and must be the same."""
+        """Yields each block after it is written. The body's own file is read a second time, and must be the same."""
         for block in body.blocks():
             self.disk.write(file, [block])
             yield block
@@ -165,12 +165,12 @@ class MessageFiles:
             raise
 
     def peek(self, queue_id: str) -> QueueEntry:
-        """A message's entry in the queue; its checksum is not looked at."""
+        """A message's entry in the queue; its checksum is not checked."""
         with open(f"{self.queue}/{queue_id}", "rb", buffering=0, opener=opener) as file:
             return _named(entry.read(file.fileno()), queue_id).queued()
 
     def append(self, queue_id: str, event: Event, *, durable: bool) -> Entry:
-        """Add an event; what the file says then."""
+        """Add an event. Returns what the file says after it."""
         path = f"{self.queue}/{queue_id}"
         if queue_id in self.unsynced:
             self._copy(path)
@@ -203,23 +203,23 @@ class MessageFiles:
         self.disk.close(new.file)
 
     def remove(self, queue_id: str) -> None:
-        """Not synced: a crash may bring the message back, and then it is sent twice rather than not at all."""
+        """Remove a message. Not synced: after a crash it may be there again, and then it is sent twice."""
         self.disk.remove(f"{self.queue}/{queue_id}")
 
     def move_to_dead(self, queue_id: str) -> None:
-        """Durable when it returns."""
+        """Make a message a dead letter; durable when it returns."""
         self.disk.rename(f"{self.queue}/{queue_id}", f"{self.dead}/{queue_id}")
         self.disk.sync(self.dead_descriptor)
 
     def finish(self, stored: QueueEntry) -> None:
-        """No recipient is due: move it to the dead letters if one was refused, else remove it."""
+        """Of a message without due recipients: move it to the dead letters if one was refused, else remove it."""
         if stored.refused:
             self.move_to_dead(stored.queue_id)
         else:
             self.remove(stored.queue_id)
 
     def set_aside(self, queue_id: str) -> None:
-        """Move it to `damaged`, over no other file there, for a person to look at."""
+        """Move a file to `damaged`, where a person can look at it. It replaces no other file there."""
         target, number = Path(self.damaged, queue_id), 0
         while os.path.lexists(target):
             number += 1
@@ -227,7 +227,7 @@ class MessageFiles:
         self.disk.rename(f"{self.queue}/{queue_id}", str(target))
 
     def recover_preallocated(self, failed: Failed) -> None:
-        """See to preallocated files that a crash has left: a whole message may have been acknowledged, no other was."""
+        """Handle preallocated files that a crash has left. Only one with a complete message may have got a 250."""
         for name in _names(self.queue):
             if name.startswith(PREFIX):
                 with reported(failed, name):
@@ -268,7 +268,7 @@ class MessageFiles:
         return [name for _, name in sorted((touched, name) for name, touched, _ in self._waiting())]
 
     def sizes(self) -> dict[str, int]:
-        """Of each name in the queue the file's size in bytes."""
+        """Name in the queue → size of the file in bytes."""
         return {name: size for name, _, size in self._waiting()}
 
     def _waiting(self) -> Iterator[tuple[str, int, int]]:

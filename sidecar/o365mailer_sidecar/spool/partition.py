@@ -24,12 +24,12 @@ DAMAGED: Final = "damaged"
 LOCK: Final = "lock"
 
 PARTITIONS: Final = 1000
-"""More processes than will ever share a volume."""
+"""The most partitions of one directory; fewer processes share a volume."""
 
 PID_NAMESPACE: Final = "/proc/self/ns/pid"
 
 ENDED: Final = frozenset({"Z", "X"})
-"""States of a process that runs no more (proc_pid_stat(5))."""
+"""States of a process that has ended (proc_pid_stat(5))."""
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,12 +80,12 @@ class Partition:
         return str(self.path / name)
 
     def unlock(self) -> None:
-        """Let another process have it."""
+        """Unlock the partition, so that another process can lock it."""
         os.close(self.lock)
 
 
 def lock_partition(directory: Path, *, disk: Disk) -> Partition:
-    """A partition for this process. Raises SpoolUnusable."""
+    """Lock a partition for this process. Raises SpoolUnusable."""
     try:
         _make(directory, disk=disk, ours=False)
         if (found := kind(directory, mounts=mounted())) in IN_MEMORY:
@@ -105,7 +105,7 @@ def lock_partition(directory: Path, *, disk: Disk) -> Partition:
 
 
 def partitions(directory: Path) -> list[Path]:
-    """Those in it, by number."""
+    """The partitions in a directory, by number."""
     return sorted((entry for entry in directory.iterdir() if entry.name.isdigit()), key=lambda entry: int(entry.name))
 
 
@@ -115,7 +115,7 @@ def siblings(own: Partition) -> list[Path]:
 
 
 def lock_abandoned(path: Path, *, disk: Disk) -> Partition | None:
-    """A partition of a process that is gone; None when a process has it. Raises OSError."""
+    """Lock the partition of a process that is gone; None if another process has it. Raises OSError."""
     return _furnished(partition, disk=disk) if (partition := _lock(path)) else None
 
 
