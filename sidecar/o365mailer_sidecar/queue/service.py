@@ -66,6 +66,8 @@ class QueueService:
         return max((self.clock.now() - oldest).total_seconds(), 0.0) if oldest else 0.0
 
     def _reread(self) -> None:
+        if self.scheduler.ended:  # the partition may be another process's in a moment, which reads what was changed
+            return
         try:
             self.scanner.reread()
         except OSError as error:
