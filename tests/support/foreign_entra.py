@@ -52,7 +52,7 @@ def foreign(answers: dict[str, Reply], *, ca: trustme.CA | None = None) -> Itera
         do_GET = do_POST = answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
-            """Silent."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

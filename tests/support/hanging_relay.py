@@ -1,4 +1,4 @@
-"""A relay's process that hangs when a test says so, and whose watchdog bites after seconds instead of a minute.
+"""A relay's process that hangs when a test says so, and whose watchdog ends it after seconds instead of a minute.
 
 Nothing of the relay is replaced: the interpreter runs `sitecustomize` before it, in the same process.
 """

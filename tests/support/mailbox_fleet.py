@@ -26,7 +26,7 @@ DOCUMENT = b'{"schemaVersion": 1, "revision": 1, "mailbox": "a@b.c", "submission
 
 
 class Crowded(Exception):
-    """432."""
+    """The mailbox has no free slot (432)."""
 
 
 @dataclass
@@ -48,14 +48,14 @@ class Exchange:
         raise Crowded
 
     async def enter(self, session: object) -> None:
-        """AUTH."""
+        """Authenticate. May refuse with 432."""
         await asyncio.sleep(HANDSHAKE)
         if self.crowded_at == "auth" and (len(self.open) if self.slots == "connection" else self.running) >= SLOTS:
             self.refuse()
         self.open.append(session)
 
     async def submit(self, session: object) -> None:
-        """One message."""
+        """Submit one message."""
         taken = self.open.index(session) if self.slots == "connection" else self.running
         if self.crowded_at == "body" and taken >= SLOTS:
             await asyncio.sleep(REFUSAL)
@@ -78,11 +78,11 @@ class Session:
         self.opened_at = self.idle_since = asyncio.get_running_loop().time()
 
     async def quit(self) -> None:
-        """Leave."""
+        """Close in order."""
         self.abort()
 
     def abort(self) -> None:
-        """Leave at once."""
+        """Close at once."""
         with suppress(ValueError):
             self.exchange.open.remove(self)
 
@@ -133,12 +133,12 @@ class Pod:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What came of it."""
+    """The result of a simulation."""
 
     utilisation: float
     """Share of the slots' time in which a message was submitted."""
     crowded: float
-    """432 for each delivered message."""
+    """432 replies for each delivered message."""
     jain: float
     """(Σx)² / (n Σx²) of what each pod has delivered (Jain, Chiu, Hawe 1984): 1 when all are equal."""
     waits: tuple[float, ...] = ()

@@ -61,7 +61,7 @@ class PostfixSink:
 
 
 def _join(one: socket.socket, other: socket.socket) -> None:
-    """Everything from each to the other, until one ends."""
+    """Copy bytes in both directions until one side ends."""
     while ready := select.select([one, other], [], [], 30)[0]:
         for source, sink in ((one, other), (other, one)):
             if source in ready:

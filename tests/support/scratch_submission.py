@@ -29,7 +29,7 @@ class Peer:
         self.unread = b""
 
     def say(self, data: bytes) -> None:
-        """As they are."""
+        """Send these bytes as they are."""
         self.connection.sendall(data)
 
     def line(self) -> bytes:

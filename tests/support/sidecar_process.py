@@ -105,7 +105,7 @@ class Wire:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """As they are."""
+        """Send these bytes as they are."""
         self.socket.sendall(data)
 
     def reply(self) -> str:

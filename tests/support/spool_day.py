@@ -42,13 +42,13 @@ async def settled(spool: Spool, disk: RecordingDisk, queue_id: str, address: str
 
 
 async def removed(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
-    """Delivered."""
+    """The message is delivered."""
     disk.mark("removing", queue_id)
     await spool.remove(spool.messages[queue_id])
 
 
 async def failed(spool: Spool, disk: RecordingDisk, queue_id: str) -> None:
-    """Refused for good."""
+    """The message is refused for good."""
     disk.mark("failing", queue_id)
     refused = dict.fromkeys(RECIPIENTS, "550 no")
     await spool.move_to_dead(spool.messages[queue_id], Event(at=RECEIVED, event="attempt", refused=refused))

@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 UID = os.getuid() or 65533
-"""Who runs it."""
+"""The user that runs it."""
 
 PR_SET_DUMPABLE = 4
 

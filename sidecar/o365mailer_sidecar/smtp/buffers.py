@@ -8,7 +8,7 @@ import asyncio
 from typing import Final
 
 HIGH_WATER: Final = 2**18
-"""Bytes at which the app is made to wait (TCP's own flow control)."""
+"""Unread bytes at which the relay stops reading, so that the app waits (TCP flow control)."""
 
 CHUNK: Final = 2**16
 """Bytes taken at once: for larger copies the C library fetches memory from the system and gives it back each time."""
@@ -89,7 +89,7 @@ class WriteBuffer:
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.pending: list[bytes] = []
-        """Leaves with the next `flush`."""
+        """Replies that leave with the next `flush`."""
         self.resumed: asyncio.Future[None] | None = None
         """Done when the app reads again; None while it reads."""
 
@@ -108,7 +108,7 @@ class WriteBuffer:
             raise EOFError
 
     def pause(self) -> None:
-        """The app does not read what it has been answered."""
+        """The app does not read its replies."""
         self.resumed = self.resumed or asyncio.get_running_loop().create_future()
 
     def resume(self) -> None:

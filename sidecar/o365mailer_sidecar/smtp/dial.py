@@ -136,7 +136,7 @@ class Dialer:
         raise Away(f"{host}:{port}: {', '.join(sorted(causes)) or 'no address'}")
 
     def worked(self, endpoint: Endpoint, well: bool) -> None:
-        """Note what became of a connection. The address that got through greeting, TLS and AUTH is tried first."""
+        """Note whether a connection worked. The address that got through greeting, TLS and AUTH is tried first."""
         if well:
             self.good = endpoint
             self.failed.clear()

@@ -216,5 +216,5 @@ class SmtpProtocol(asyncio.BufferedProtocol):
         self.fail(Fault.CLOSED)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell it in the system's words, where there are any."""
+        """Note the error in the system's words, if it has any."""
         self.fail(Fault.CLOSED, os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "")

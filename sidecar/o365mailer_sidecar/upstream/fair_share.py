@@ -62,7 +62,7 @@ JITTER: Final = (0.8, 1.2)
 """A pause or a gap is multiplied by a random number between these."""
 
 MISS: Final = 0.3
-"""By how much sooner each further 432 lets the next attempt be, in the same wait."""
+"""Factor of the pause for each further 432 in the same wait: the next attempt comes sooner."""
 
 CLEAR: Final = 120.0
 """Seconds without a 432 after which a pod whose slices begin at once takes what it may again."""
@@ -79,7 +79,7 @@ PATIENCE: Final = 5.0
 
 
 class State(Enum):
-    """See above."""
+    """What the relay does with its share; the text at the top explains each state."""
 
     ALONE = "alone"
     WAITING = "waiting"
@@ -105,9 +105,9 @@ class FairShare:
         self.wanted_at = self.last_throttled = float("-inf")
         self.waiting_since = 0.0
         self.misses = 0
-        """432 in this wait."""
+        """How often Exchange said 432 in this wait."""
         self.streak = 0
-        """Slices in a row that began without one."""
+        """Slices in a row that began without a 432."""
         self.lone_slice = SLICE
         self.slice_used = 0.0
         self.probe_refused = False
@@ -198,7 +198,7 @@ class FairShare:
             self.spent.add(connection)
 
     def _measure(self, waited: float) -> None:
-        """The mean of what was thought and what was seen; less where the gap alone was too long."""
+        """The mean of the assumed and the measured interval; less if the gap alone was too long."""
         self.streak = 0 if self.misses else self.streak + 1
         self.interval = max((self.interval + waited + SLICE) / 2, SLICE)
         if self.streak >= 2:
@@ -233,7 +233,7 @@ class FairShare:
             self._pause(max(share * GAP_SHARE * (self.interval - SLICE), GAP[0]), now=at)
 
     def lost(self, connection: object | None) -> None:
-        """A connection is gone, or could not be opened (None): that is the end of no slice."""
+        """A connection is gone, or could not be opened (None). That does not end a slice."""
         self.open -= 1
         self.used.pop(connection, None)
         self.spent.discard(connection)

@@ -43,7 +43,7 @@ class Pool:
         self.idle_limit, self.age_limit, self.message_limit = idle_limit, age_limit, message_limit
         self.limit = 1
         self.idle: list[Connection] = []
-        """The one that was used last is the last."""
+        """The connection that was used last is the last."""
         self.lent = 0
         self.waiters: deque[asyncio.Future[None]] = deque()
         self.closer: asyncio.TimerHandle | None = None
@@ -70,7 +70,7 @@ class Pool:
             raise
 
     def give_back(self, connection: Connection) -> None:
-        """The connection is in order, and its message is answered."""
+        """Take a connection back. It works, and Exchange has answered its message."""
         if not connection.usable:
             self.cut(connection)
             return
@@ -84,7 +84,7 @@ class Pool:
         self._returned()
 
     def cut(self, connection: Connection) -> None:
-        """Close it without a goodbye: what was sent of a message must not become one."""
+        """Close a connection without QUIT, so that Exchange does not deliver an incomplete message."""
         self.share.lost(connection)
         connection.abort()
         self._returned()
@@ -160,7 +160,7 @@ class Pool:
             raise
 
     def _suits(self, connection: Connection, mailer: Mailer) -> bool:
-        """Same mailbox, host and authorities; young and unworn enough, and its token not at its end.
+        """Same mailbox, host and authorities; neither too old nor used too often, and its token does not expire soon.
 
         A session outlives a change of the token: what Exchange does when a session's token expires is undocumented, so
         it is not tried.
@@ -189,7 +189,7 @@ class Pool:
         self.closer = self.loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        """Close those whose time is over, though others are in use: the last used is lent first."""
+        """Close idle connections whose time is over. Others may be in use: the pool lends the last used one first."""
         self.closer = None
         now = self.loop.time()
         self.close_idle(since=now - self._patience)
@@ -198,7 +198,7 @@ class Pool:
             self._look_in(max(self.idle[0].idle_since + self._patience - now, 0.001))
 
     def close_idle(self, *, since: float = float("inf")) -> None:
-        """Say goodbye to every connection that was not used since then, a time of the event loop."""
+        """Send QUIT on every connection that was not used since then, a time of the event loop."""
         while self.idle and self.idle[0].idle_since <= since:
             self._let_go(self.idle.pop(0))
 
@@ -209,7 +209,7 @@ class Pool:
         goodbye.add_done_callback(self.goodbyes.discard)
 
     async def close(self) -> None:
-        """Say goodbye to all that are idle, and wait for it."""
+        """Send QUIT on all idle connections, and wait until they are closed."""
         for timer in (self.closer, self.alarm):
             if timer:
                 timer.cancel()

@@ -35,7 +35,7 @@ class Result(NamedTuple):
     """How one attempt ended."""
 
     reply: Reply
-    """For the app, unless the message is queued."""
+    """The reply for the app, unless the message is queued."""
     outcome: Outcome
     reason: str
     """The label in the log and in metrics."""
@@ -60,7 +60,7 @@ Failed = Callable[[str, BaseException], None]
 
 
 async def result_of(upstream: Upstream, message: Message, attempt: Attempt, *, failed: Failed) -> Result:
-    """Try once. Raises nothing but CancelledError."""
+    """Make one attempt. Raises nothing but CancelledError."""
     try:
         sent, verdicts = await upstream.transact(message, attempt)
         return concluded(message.envelope, sent, verdicts)
