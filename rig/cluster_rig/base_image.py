@@ -73,7 +73,7 @@ def make(*, codename: str, source: str, path: Path) -> None:
 
 
 def run(*command: str) -> None:
-    """One command that must work."""
+    """Run one command that must succeed."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if done.returncode:
         raise BuildError(f"{command[0]} failed:\n{(done.stdout + done.stderr).strip()[-2000:]}")

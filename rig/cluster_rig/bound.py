@@ -16,7 +16,7 @@ class Bound(ABC):
 
     @abstractmethod
     def down(self) -> None:
-        """Ends it and removes every trace."""
+        """Ends the cluster and removes every trace of it."""
 
     def __enter__(self) -> Self:
         self.up(bound=True)

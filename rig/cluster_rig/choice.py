@@ -22,7 +22,7 @@ class Cluster(Protocol):
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's."""
+        """The kubeconfig of the cluster's administrator."""
 
     def __enter__(self) -> Self: ...
 
@@ -34,10 +34,10 @@ class Cluster(Protocol):
         """Starts it or finds it running; bound, it ends with the calling process."""
 
     def down(self) -> None:
-        """Ends it and removes every trace."""
+        """Ends the cluster and removes every trace of it."""
 
     def is_running(self) -> bool:
-        """Whether `up` would find it."""
+        """Whether `up` would find the cluster running."""
 
     def load(self, *archives: Path) -> None:
         """Makes images known to it, from archives in docker's format."""

@@ -46,7 +46,7 @@ class ControlPlane:
     address: str = "127.0.0.1"
     """Where everything listens; a node needs one that is not loopback."""
     port: int = 0
-    """The API server's; 0 takes a free one."""
+    """The API server's port; 0 takes a free one."""
     processes: Processes = field(init=False)
     kubeconfig: Path = field(init=False)
     """The administrator's (system:masters), complete in itself."""
@@ -91,7 +91,7 @@ class ControlPlane:
                 return
 
     def start_once(self, built: dict[str, Path]) -> None:
-        """One attempt, on newly chosen ports."""
+        """Makes one attempt to start, on newly chosen ports."""
         shutil.rmtree(self.directory / "etcd", ignore_errors=True)
         credentials.make(pki=built["pki"], directory=self.certificates, address=self.address)
         etcd, etcd_peer, *ports = free_ports(5, self.address)

@@ -52,7 +52,7 @@ class Engine:
         return done.stdout
 
     def load(self, archive: Path) -> None:
-        """Makes an archive's images known to it."""
+        """Loads an archive's images into the engine."""
         if self.name == "buildah":
             self.run("pull", f"docker-archive:{archive}")
         else:

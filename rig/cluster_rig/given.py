@@ -71,7 +71,7 @@ class GivenCluster(Bound):
         """Leaves the cluster alone."""
 
     def is_running(self) -> bool:
-        """As far as we are to know."""
+        """Always true: the cluster's owner starts and stops it."""
         return True
 
     def load(self, *archives: Path) -> None:

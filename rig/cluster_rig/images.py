@@ -18,13 +18,13 @@ class Image:
     """One image of the project."""
 
     folder: str
-    """Its Dockerfile is in here."""
+    """The directory of its Dockerfile."""
     contents: tuple[str, ...]
     """The paths that go into it, which decide when it is built anew."""
 
     @property
     def name(self) -> str:
-        """What the chart calls it when nothing is set."""
+        """Its name in the chart's defaults."""
         version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
         return f"localhost/o365mailer-{self.folder}:{version}"
 
@@ -38,7 +38,7 @@ IMAGES = (
 
 
 def available() -> tuple[Image, ...]:
-    """Those that have a Dockerfile."""
+    """The images that have a Dockerfile."""
     return tuple(image for image in IMAGES if (ROOT / image.folder / "Dockerfile").exists())
 
 

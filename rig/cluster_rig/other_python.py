@@ -45,7 +45,7 @@ class OtherPython:
             yield Path(name)
 
     def inside(self, path: Path) -> Path:
-        """What a path below the root is called in there."""
+        """The name inside the root of a path below it."""
         return Path("/") / path.relative_to(self.root)
 
     def command(self, directory: Path, program: str) -> list[str]:

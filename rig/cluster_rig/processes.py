@@ -59,7 +59,7 @@ class Processes:
             time.sleep(POLL_SECONDS)
 
     def last_lines(self, name: str, count: int = 15) -> str:
-        """The end of a program's log."""
+        """The last lines of a program's log."""
         path = self.logs / f"{name}.log"
         lines = path.read_text(errors="replace").splitlines()[-count:] if path.exists() else []
         return "\n".join([f"({path})", *lines])

@@ -82,7 +82,7 @@ def search_path() -> str:
 
 
 def missing(packages: Iterable[Package]) -> list[Package]:
-    """Those of them that `setup-node` would install."""
+    """The requirements that `setup-node` would install."""
     return [package for package in packages if not package.is_installed()]
 
 

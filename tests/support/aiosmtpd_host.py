@@ -20,7 +20,7 @@ TOKEN = "token-not-a-secret"
 
 @dataclass
 class Arrived:
-    """One message as the host has it."""
+    """One message that the host received."""
 
     sender: str
     recipients: list[str]
@@ -65,14 +65,14 @@ class Host:
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Any recipient but the `refused`."""
+        """Accept every recipient that is not in `refused`."""
         if address in self.refused:
             return self.refused[address]
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Keep what is accepted."""
+        """Keep an accepted message."""
         assert envelope.mail_from is not None
         assert isinstance(envelope.content, bytes)
         if self.verdict.startswith("250"):
@@ -82,7 +82,7 @@ class Host:
 
 
 class FreePort(Controller):
-    """On a port that the system chooses."""
+    """A running host, on a free port."""
 
     def _trigger_server(self) -> None:
         assert self.server

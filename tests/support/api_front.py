@@ -67,7 +67,7 @@ class ApiFront:
 
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
             def handle_any(self) -> None:
                 front.answer(self)
@@ -108,7 +108,7 @@ class ApiFront:
         self.loud.set()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        """Forward one request, or answer from the past."""
+        """Forward one request, or answer it with an earlier answer."""
         parts = urlsplit(handler.path)
         request = Request(handler.command, parts.path, parse_qs(parts.query))
         self.requests.append(request)
@@ -136,7 +136,7 @@ class ApiFront:
         handler.wfile.write(content)
 
     def forward_stream(self, handler: BaseHTTPRequestHandler, found: http.client.HTTPResponse) -> None:
-        """A watch, until either side ends it."""
+        """Forward a watch until one side ends it."""
         handler.send_response(found.status)
         handler.send_header("Content-Type", "application/json")
         handler.end_headers()

@@ -33,7 +33,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         self.add_reader(self.control.fileno(), self._skip)
 
     def time(self) -> float:
-        """Seconds, those that were skipped among them."""
+        """The sidecar's time in seconds, with those that were skipped."""
         return super().time() + self.ahead
 
     def _skip(self) -> None:

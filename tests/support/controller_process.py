@@ -47,7 +47,7 @@ class ControllerProcess(Process):
         return next((line for line in self.lines() if line["message"] == message), None)
 
     def wait_until_leading(self) -> None:
-        """Returns when it holds the Lease."""
+        """Wait until the controller holds the Lease."""
         self.hear(lambda: self.logged("leading"), "leading")
 
     @property
@@ -57,7 +57,7 @@ class ControllerProcess(Process):
         return f"http://{line['health'][0]}"
 
     def http(self, path: str) -> tuple[int, str]:
-        """Status and text of a GET."""
+        """The status and the text that a GET returns."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(self.health + path, timeout=10) as answer:
@@ -119,7 +119,7 @@ class Namespace:
             self.made.append(name)
 
     def find(self, kind: str, name: str) -> Any:
-        """The object, or None."""
+        """The object; None if there is none."""
         found = self.kubectl("get", kind, name, "-n", self.name, "-o", "json", "--ignore-not-found")
         return json.loads(found) if found else None
 

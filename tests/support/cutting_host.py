@@ -57,7 +57,7 @@ class Talk:
         return self.cut.size - (self.said if side == "host" else self.heard)
 
     def say(self, data: bytes) -> None:
-        """As much of it as the cut allows."""
+        """Send as many of these bytes as the cut allows."""
         if self.spent:  # the relay's last byte has been read: nothing is said any more, only read
             if not self.unread:
                 self.end()
@@ -98,7 +98,7 @@ class Talk:
         raise Ended
 
     def converse(self) -> None:
-        """From the greeting on. Raises Ended."""
+        """Serve a session from the greeting on. Raises Ended."""
         if self._left("relay") == 0:
             self.end()
         self.say(b"220 host ESMTP\r\n")
@@ -143,11 +143,11 @@ class CuttingHost(ScratchHost):
         super().__init__(self._converse)
         self.cut: Cut | None = None
         self.contents: dict[str, list[bytes]] = {}
-        """What arrived, by its subject."""
+        """The messages that arrived, by subject."""
         self.cut_talks: list[Talk] = []
 
     def arrived(self, subject: str) -> int:
-        """How often."""
+        """How often the message arrived."""
         return len(self.contents.get(subject, ()))
 
     def _arrive(self, content: bytes) -> None:

@@ -24,11 +24,11 @@ class Dialogue:
         self._buffer = b""
 
     def send(self, *lines: str) -> None:
-        """The lines, each with CRLF, in one write."""
+        """Send the lines, each with CRLF, in one write."""
         self.send_bytes("".join(f"{line}\r\n" for line in lines).encode())
 
     def send_bytes(self, data: bytes) -> None:
-        """Exactly these bytes."""
+        """Send exactly these bytes."""
         self.socket.sendall(data)
 
     def line(self) -> str:
@@ -49,12 +49,12 @@ class Dialogue:
         return "\n".join(lines)
 
     def ask(self, command: str) -> str:
-        """One command and its reply."""
+        """Send one command and return its reply."""
         self.send(command)
         return self.reply()
 
     def secure(self, ca_file: str) -> None:
-        """The handshake that follows 220 to STARTTLS."""
+        """Do the TLS handshake that follows the 220 to STARTTLS."""
         context = ssl.create_default_context(cafile=ca_file)
         self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
 

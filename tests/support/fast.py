@@ -72,7 +72,7 @@ def starts_a_process(functions: Iterable[object]) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks them where the marks are asked for."""
+    """Mark the fast tests if the run selects by marks."""
     if "fast" not in config.option.markexpr:
         return
     judged: dict[tuple[object, ...], bool] = {}

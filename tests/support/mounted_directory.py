@@ -14,7 +14,7 @@ class MountedDirectory:
         path.mkdir(parents=True, exist_ok=True)
 
     def swap(self, files: Mapping[str, bytes], *, mode: int = 0o444) -> None:
-        """Make these the whole content."""
+        """Replace the whole content by these files."""
         self.version += 1
         data = self.path / f"..{self.version}"
         data.mkdir()

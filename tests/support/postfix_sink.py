@@ -73,7 +73,7 @@ def _join(one: socket.socket, other: socket.socket) -> None:
 
 @contextlib.contextmanager
 def sinking() -> Iterator[tuple[PostfixSink, ScratchHost]]:
-    """A sink, and the host before it."""
+    """A running sink, and the host in front of it."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         sink = PostfixSink(Path(folder))

@@ -84,7 +84,7 @@ class Process:
         return self.hear(lambda: next((line for line in self.said if line.startswith(beginning)), None), beginning)
 
     def stderr(self) -> str:
-        """Its standard error so far."""
+        """The program's standard error so far."""
         return "".join(f"{line}\n" for line in self.errors)
 
     def stop(self, number: int = signal.SIGTERM, *, within: float = WITHIN) -> int:

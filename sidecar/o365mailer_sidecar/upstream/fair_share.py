@@ -62,7 +62,7 @@ JITTER: Final = (0.8, 1.2)
 """A pause or a gap is multiplied by a random number between these."""
 
 MISS: Final = 0.3
-"""Factor of the pause for each further 432 in the same wait: the next attempt comes sooner."""
+"""After n times 432 in one wait the pause is divided by 1 + MISS · n, at most by 4: the next attempt comes sooner."""
 
 CLEAR: Final = 120.0
 """Seconds without a 432 after which a pod whose slices begin at once takes what it may again."""
