@@ -93,6 +93,19 @@ def test_a_slice_ends_and_the_gap_after_it_leaves_the_mailbox_to_others() -> Non
     assert pod.share.resume_at - 200 == pytest.approx(gap / 4), "after a part of a slice a part of the gap"
 
 
+def test_what_it_sent_alone_makes_no_gap_after_a_432_longer() -> None:
+    gaps = []
+    for alone in (0, 3):
+        pod, now = Pod(), 0.0
+        for _ in range(alone):
+            pod.slice(now=now)
+            now = pod.share.resume_at
+        pod.throttled(now=100)
+        pod.slice(now=140, used=1)
+        gaps.append(pod.share.resume_at - 141)
+    assert gaps[0] == pytest.approx(gaps[1])
+
+
 def test_the_interval_follows_what_was_waited() -> None:
     pod, now = Pod(), 0.0
     pod.throttled(now=now)
