@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import o365mailer_emulator
+
 DEMO = Path(__file__).parents[2] / "demo" / "demo.py"
 
 
@@ -89,7 +91,9 @@ def test_kept_it_stays_until_ctrl_c(kept: tuple[subprocess.Popen[str], list[str]
 
 def test_a_demo_that_cannot_start_says_so(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "o365mailer_emulator").mkdir()
-    (tmp_path / "o365mailer_emulator" / "__init__.py").write_text("raise SystemExit('broken on purpose')\n")
+    real = Path(o365mailer_emulator.__file__).parent
+    (tmp_path / "o365mailer_emulator" / "__init__.py").write_text(f"__path__.append({str(real)!r})\n")
+    (tmp_path / "o365mailer_emulator" / "main.py").write_text("raise SystemExit('broken on purpose')\n")
     broken = {**environment, "PYTHONPATH": str(tmp_path)}
 
     shown = subprocess.run([sys.executable, str(DEMO)], env=broken, capture_output=True, text=True, timeout=55)

@@ -7,10 +7,15 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def eventually(look: Callable[[], Found | None], what: str = "it", *, within: float = 30.0) -> Found:
-    """The first answer that is true. AssertionError that names `what` after `within` seconds."""
+def eventually(
+    look: Callable[[], Found | None], what: str = "it", *, within: float = 30.0, pause: float = 0.05
+) -> Found:
+    """The first answer that is true, asked for every `pause` seconds.
+
+    AssertionError that names `what` after `within` seconds.
+    """
     deadline = time.monotonic() + within
     while not (found := look()):
         assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
-        time.sleep(0.05)
+        time.sleep(pause)
     return found
