@@ -31,6 +31,7 @@ MODULES = (
     "o365mailer_sidecar/queue/retry.py",
     "o365mailer_sidecar/upstream/blocks.py",
     "o365mailer_sidecar/upstream/classify.py",
+    "o365mailer_sidecar/upstream/refusal_cache.py",
 )
 TESTS = (
     "tests/contract",

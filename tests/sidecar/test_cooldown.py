@@ -13,22 +13,10 @@ from o365mailer_sidecar.message.envelope import Envelope, Recipient, Sender
 from o365mailer_sidecar.reply import Reply, upstream_reply
 from o365mailer_sidecar.smtp.transaction import Answers
 from o365mailer_sidecar.telemetry.event_log import EventLog
-from o365mailer_sidecar.upstream.blocks import (
-    COOLDOWN_TRIES,
-    FEW,
-    KEYS,
-    PROBE_PATIENCE,
-    REMEMBERED,
-    WITHIN,
-    Key,
-    Keys,
-    MailboxCooldown,
-    RateLimit,
-    RefusalCache,
-    SendGuard,
-)
+from o365mailer_sidecar.upstream.blocks import COOLDOWN_TRIES, PROBE_PATIENCE, MailboxCooldown, RateLimit, SendGuard
 from o365mailer_sidecar.upstream.classify import classify
 from o365mailer_sidecar.upstream.fair_share import FairShare
+from o365mailer_sidecar.upstream.refusal_cache import FEW, KEYS, REMEMBERED, WITHIN, Key, Keys, RefusalCache
 
 HOUR = 3600.0
 LOCK = upstream_reply(550, "5.2.252 Sender throttled due to continuous send as denied errors.")
