@@ -15,6 +15,10 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "O365Mailer"
 PLURAL: Final = "o365mailers"
 
+HOME: Final = "https://github.com/o365mailer/o365mailer"
+DOCS: Final = f"{HOME}/blob/main/docs"
+"""Where a message sends its reader: `{DOCS}/troubleshooting.md#secretnotfound`."""
+
 # --- Annotations and labels -----------------------------------------------------------------------------------------
 
 INJECT_ANNOTATION: Final = f"{GROUP}/inject"
