@@ -1,6 +1,1 @@
-"""`o365mailer`: the relay without Kubernetes.
-
-`o365mailer run -f mailer.yaml` does the controller's work for one mailer on this machine. `mailer_file` reads the
-document and `secret_source` its Secrets. `keeper` gets tokens from Entra and keeps the mailer directory (`swap`) fresh.
-`relay` runs the relay as a process, and `progress` shows the user what happens.
-"""
+"""The command `o365mailer`, which is also `kubectl o365mailer`. Each verb has a module or a package of its own."""

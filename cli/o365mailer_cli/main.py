@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from o365mailer_cli.errors import CliError
-from o365mailer_cli.run import RunOptions, run
+from o365mailer_cli.run.run import RunOptions, run
 
 ENV_HTTPS_PROXY: Final = "O365MAILER_HTTPS_PROXY"
 DEFAULT_LISTEN: Final = "127.0.0.1:2525"

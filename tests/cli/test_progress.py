@@ -4,7 +4,7 @@ import datetime
 import io
 from pathlib import Path
 
-from o365mailer_cli.progress import Progress
+from o365mailer_cli.run.progress import Progress
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import ENTRA_UNREACHABLE, EntraError, EntraRefused
 

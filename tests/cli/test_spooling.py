@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.emulator_client import EmulatorClient
 
-from o365mailer_cli.spool import WAY_OUT
+from o365mailer_cli.run.spool import WAY_OUT
 
 
 @pytest.fixture

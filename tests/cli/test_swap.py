@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from o365mailer_cli.swap import SwappedDirectory, kept_directory
+from o365mailer_cli.run.swap import SwappedDirectory, kept_directory
 
 NOW = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import yaml
 
-from o365mailer_cli.document import Document, decode_document
 from o365mailer_cli.errors import WrongFile
+from o365mailer_cli.run.document import Document, decode_document
 from o365mailer_operator.token.errors import InvalidSpec
 
 STANDARD_INPUT: Final = "-"

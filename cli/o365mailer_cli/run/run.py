@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from o365mailer_cli.document import Document
 from o365mailer_cli.errors import CliError
-from o365mailer_cli.keeper import Keeper
-from o365mailer_cli.mailer_file import load_mailer
-from o365mailer_cli.progress import Progress
-from o365mailer_cli.relay import Relay
-from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
-from o365mailer_cli.spool import SpoolDirectory, open_spool, usual_place, with_way_out
-from o365mailer_cli.swap import SwappedDirectory, kept_directory, temporary_directory
+from o365mailer_cli.run.document import Document
+from o365mailer_cli.run.keeper import Keeper
+from o365mailer_cli.run.mailer_file import load_mailer
+from o365mailer_cli.run.progress import Progress
+from o365mailer_cli.run.relay import Relay
+from o365mailer_cli.run.secret_source import SecretFiles, SecretSource, SecretVariables
+from o365mailer_cli.run.spool import SpoolDirectory, open_spool, usual_place, with_way_out
+from o365mailer_cli.run.swap import SwappedDirectory, kept_directory, temporary_directory
 from o365mailer_contract import names
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.credential import secrets_needed

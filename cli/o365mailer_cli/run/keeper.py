@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from o365mailer_cli.document import Document
 from o365mailer_cli.errors import WrongSecret
-from o365mailer_cli.progress import Progress
-from o365mailer_cli.secret_source import SecretSource
-from o365mailer_cli.swap import SwappedDirectory
+from o365mailer_cli.run.document import Document
+from o365mailer_cli.run.progress import Progress
+from o365mailer_cli.run.secret_source import SecretSource
+from o365mailer_cli.run.swap import SwappedDirectory
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.directory import files_of, settings_of
