@@ -23,7 +23,7 @@ from o365mailer_sidecar.smtp.session import Session
 from o365mailer_sidecar.telemetry.audit import Audit
 from o365mailer_sidecar.telemetry.event_log import EventLog
 from o365mailer_sidecar.telemetry.health import REQUEST_LIMIT, Health, Page
-from o365mailer_sidecar.telemetry.metrics import Metrics
+from o365mailer_sidecar.telemetry.metrics import Metrics, labels
 from o365mailer_sidecar.timeouts import TIMEOUTS
 from o365mailer_sidecar.upstream.submit import Upstream
 
@@ -82,6 +82,7 @@ class Service:
         watch("sessions", lambda: len(self.smtp.sessions))
         watch("upstream_connections_open", lambda: len(self.upstream.pool))
         watch("upstream_up", lambda: not self.upstream.host.reason)
+        watch("relay_info", lambda: {labels(version=names.RELEASE): 1})
         watch("mailer_ready", self._ready_to_submit)
         watch("token_expires_timestamp_seconds", self._token_end)
         watch("settings_revision", lambda: self.directory.settings.revision if self.directory.settings else 0)

@@ -1,8 +1,18 @@
 """Names that released versions have written stay as they are: pods live for months."""
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from o365mailer_contract import names
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_release_is_the_one_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == names.RELEASE
 
 
 @pytest.mark.promise("directory-compatible")

@@ -15,6 +15,7 @@ from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar, Wire, running
 from support.spooling import spooling
 
+from o365mailer_contract.names import RELEASE
 from o365mailer_sidecar.telemetry.metrics import METRICS, PREFIX, Metrics, labels
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +25,8 @@ NAMES = {metric.name for metric in METRICS}
 
 FEEDS = re.compile(r"metrics\.(count|observe|watch)$|^watch$")
 
-WORD = re.compile(r"[a-z0-9_-]+")
-"""What a label's value is: a word of ours, never a text from outside."""
+WORD = re.compile(r"[a-z0-9_.-]+")
+"""What a label's value is: a word of ours or a version, never a text from outside."""
 
 
 def samples(page: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -75,6 +76,7 @@ def test_a_mail_is_seen_in_the_metrics(emulator: EmulatorClient, directory: Mail
     assert seen[PREFIX + "auth_total", (("result", "accepted"),)] == 1
     assert seen[PREFIX + "upstream_connections_total", (("result", "opened"),)] == 1
     assert seen[PREFIX + "settings_revision", ()] == 12
+    assert seen[PREFIX + "relay_info", (("version", RELEASE),)] == 1
     assert seen[PREFIX + "token_expires_timestamp_seconds", ()] == end.timestamp(), "to the second"
     assert seen[PREFIX + "message_bytes_total", ()] == 20
     assert seen[PREFIX + "upstream_up", ()] == 1
@@ -94,6 +96,22 @@ def test_an_auth_that_is_not_taken_is_counted(
     assert send(sidecar).startswith("451 ")
     assert sidecar.metric(f'o365mailer_auth_total{{result="{result}"}}') == 1
     assert sidecar.metric("o365mailer_upstream_up") == (result == "refused")
+    blocked = 'o365mailer_blocked{outcome="unauthorized",reason="token-refused"} 1'
+    assert (blocked in sidecar.get("/metrics")[1]) == (result == "refused")
+
+
+def test_a_refused_token_is_shown_until_the_relay_has_another(
+    emulator: EmulatorClient, directory: MailerDirectory
+) -> None:
+    blocked = 'o365mailer_blocked{outcome="unauthorized",reason="token-refused"} 1'
+    emulator.script("auth", reply="535 5.7.3 Authentication unsuccessful")
+    directory.write_for(emulator)
+    with running(directory.path) as sidecar:
+        assert send(sidecar).startswith("451 ")
+        assert blocked in sidecar.get("/metrics")[1]
+        directory.write_for(emulator, revision=2)
+        assert send(sidecar).startswith("250 ")
+        assert blocked not in sidecar.get("/metrics")[1]
 
 
 def test_before_the_first_settings_there_is_a_page_all_the_same(directory: MailerDirectory) -> None:

@@ -71,7 +71,7 @@ def test_a_mailbox_that_is_locked_or_full_is_left_alone(emulator: EmulatorClient
     assert submitted(emulator) == 1
     rests = sidecar.event("mailbox_paused")
     page = sidecar.get("/metrics")[1]
-    assert f'o365mailer_blocked{{reason="{rests["reason"]}"}} 1' in page
+    assert f'reason="{rests["reason"]}"}} 1' in page
 
 
 @pytest.mark.promise("mailbox-not-locked")

@@ -79,10 +79,12 @@ METRICS: Final = (
     Metric(
         "blocked",
         "gauge",
-        "1 while the relay sends nothing, or refuses messages itself, for this reason.",
-        labels=("reason",),
+        "1 while the relay sends nothing, or refuses messages itself, for this reason; outcome: locked, "
+        "quota, unauthorized, refused.",
+        labels=("outcome", "reason"),
     ),
-    # --- The mailer directory ---
+    # --- The mailer directory, and the relay itself ---
+    Metric("relay_info", "gauge", "1, with the version of the relay.", labels=("version",)),
     Metric("mailer_ready", "gauge", "1 if the relay has a mailer and a token."),
     Metric("token_expires_timestamp_seconds", "gauge", "When the token in use expires; 0 if unknown."),
     Metric("settings_revision", "gauge", "Revision of the settings in use; 0 if there are none."),

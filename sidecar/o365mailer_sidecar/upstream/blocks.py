@@ -303,7 +303,8 @@ class SendGuard:
             code, seconds = verdict.reply.code, round(self.cooldown.length)
             self.log.event("mailbox_paused", level="error", reason=verdict.reason, code=code, seconds=seconds)
 
-    def open_for(self) -> dict[str, float]:
-        """Reason → 1 for everything that is held back or refused here, as the metric shows it."""
-        reasons = self.refusals.open(now=self.monotonic()) | ({self.cooldown.reason} - {""})
-        return {f'reason="{reason}"': 1 for reason in reasons}
+    def open_for(self) -> set[tuple[Outcome, str]]:
+        """Outcome and reason of everything that is held back or refused here."""
+        refused = {(Outcome.REFUSED, reason) for reason in self.refusals.open(now=self.monotonic())}
+        cause = self.cooldown.cause
+        return refused | ({(cause.outcome, cause.reason)} if cause else set())

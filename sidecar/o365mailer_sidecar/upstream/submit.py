@@ -50,7 +50,7 @@ class Upstream:
         self.share = FairShare(dice=context.dice)
         self.pool = Pool(connect=self._connect, share=self.share)
         context.metrics.watch("concurrency_window", lambda: self.share.share(limit=self.pool.limit))
-        context.metrics.watch("blocked", self.guard.open_for)
+        context.metrics.watch("blocked", self._blocks)
 
     # --- Whether an attempt makes sense -------------------------------------------------------------------------------
 
@@ -61,6 +61,13 @@ class Upstream:
         except Blocked as blocked:
             return blocked
         return None
+
+    def _blocks(self) -> dict[str, float]:
+        """What the metric shows: the guard's reasons, and a refusal of the token in use."""
+        found, token = self.guard.open_for(), self.directory.token
+        if token and token.value == self.token.token:
+            found.add((Outcome.UNAUTHORIZED, TOKEN_REFUSED))
+        return {labels(outcome=outcome.value, reason=reason): 1 for outcome, reason in found}
 
     def _mailer(self) -> Mailer:
         try:
