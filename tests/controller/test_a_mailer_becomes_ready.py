@@ -101,22 +101,38 @@ def test_a_change_that_comes_back_is_counted_in_its_event(namespace: Namespace) 
 def test_metrics_tell_of_each_mailer_without_an_address(namespace: Namespace, controller: ControllerProcess) -> None:
     namespace.apply_mailer("measured", credential=_noted("2031-05-06T07:08:09Z"))
     mailer = namespace.await_ready("measured")
-    labels = f'{{name="measured",namespace="{namespace.name}"}}'
+    labels = f'{{mailer="measured",namespace="{namespace.name}"}}'
     assert controller.metric(f"o365mailer_ready{labels}") == 1
     expiry = _instant(mailer["status"]["tokenExpiry"]).timestamp()
     assert controller.metric(f"o365mailer_token_expiry_timestamp_seconds{labels}") == expiry
     noted = datetime.datetime(2031, 5, 6, 7, 8, 9, tzinfo=datetime.UTC).timestamp()
     assert controller.metric(f"o365mailer_client_secret_expiry_timestamp_seconds{labels}") == noted
+    due = _instant(mailer["status"]["nextRefresh"]).timestamp()
+    assert int(controller.metric(f"o365mailer_token_refresh_timestamp_seconds{labels}") or 0) == due
+    assert controller.metric(f"o365mailer_token_secret_revision{labels}") == mailer["status"]["tokenRevision"]
+    assert controller.metric(f"o365mailer_suspended{labels}") == 0
+    assert controller.metric(f"o365mailer_certificate_expiry_timestamp_seconds{labels}") is None
     assert (controller.metric('o365mailer_token_requests_total{reason="TokenIssued"}') or 0) >= 1
     assert controller.metric("o365mailer_leading") == 1
     assert "@" not in controller.http("/metrics")[1]
 
 
 @pytest.mark.promise("mailer-says-what-is-wrong")
+def test_the_refresh_of_a_suspended_mailer_is_not_due(namespace: Namespace, controller: ControllerProcess) -> None:
+    namespace.apply_mailer("suspended")
+    namespace.await_ready("suspended")
+    labels = f'{{mailer="suspended",namespace="{namespace.name}"}}'
+    assert eventually(lambda: controller.metric(f"o365mailer_token_refresh_timestamp_seconds{labels}"))
+    namespace.apply_mailer("suspended", suspend=True)
+    assert eventually(lambda: controller.metric(f"o365mailer_suspended{labels}") == 1)
+    assert controller.metric(f"o365mailer_token_refresh_timestamp_seconds{labels}") is None
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_metrics_forget_a_mailer_that_is_deleted(namespace: Namespace, controller: ControllerProcess) -> None:
     namespace.apply_mailer("passing")
     namespace.await_ready("passing")
-    sample = f'o365mailer_ready{{name="passing",namespace="{namespace.name}"}}'
+    sample = f'o365mailer_ready{{mailer="passing",namespace="{namespace.name}"}}'
     assert eventually(lambda: controller.metric(sample) == 1)
     namespace.kubectl("delete", "o365mailer", "passing", "-n", namespace.name)
     assert eventually(lambda: controller.metric(sample) is None)

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from support import hostile_keys
-from support.controller_process import Namespace
+from support.controller_process import ControllerProcess, Namespace
+from support.waiting import eventually
 
 from o365mailer_contract import names
 
@@ -185,6 +186,19 @@ def test_a_registered_certificate_gets_a_token(namespace: Namespace) -> None:
     )
     namespace.apply_mailer(credential=CERTIFICATE)
     namespace.await_ready()
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
+@pytest.mark.parametrize("days", [30, -1])
+def test_the_end_of_a_certificate_is_in_the_metrics_before_and_after_it(
+    namespace: Namespace, controller: ControllerProcess, days: int
+) -> None:
+    data = pair(RSA_KEY, days=days)
+    namespace.secret("pair", data)
+    namespace.apply_mailer("ending", credential=CERTIFICATE)
+    sample = f'o365mailer_certificate_expiry_timestamp_seconds{{mailer="ending",namespace="{namespace.name}"}}'
+    end = x509.load_pem_x509_certificate(data["tls.crt"].encode()).not_valid_after_utc.timestamp()
+    assert eventually(lambda: controller.metric(sample)) == end
 
 
 @pytest.mark.promise("mailer-says-what-is-wrong")

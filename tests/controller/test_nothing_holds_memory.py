@@ -45,7 +45,7 @@ def test_a_start_beside_many_mailers_of_the_largest_secrets_stays_below_the_char
     with ControllerProcess(kubeconfig=cluster.kubeconfig, arguments=arguments_for(space)) as controller:
         eventually(
             lambda: all(
-                controller.metric(f'o365mailer_ready{{name="m{number}",namespace="{space}"}}') == 0
+                controller.metric(f'o365mailer_ready{{mailer="m{number}",namespace="{space}"}}') == 0
                 for number in range(MAILERS)
             ),
             within=50,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
+from cryptography import x509
 from support.controller_process import ControllerProcess, Namespace
 from support.waiting import eventually
 
@@ -49,10 +50,14 @@ def test_the_configuration_trusts_the_secrets_authority_and_is_mended_when_it_is
     configuration: str,
     start_controller: Callable[..., ControllerProcess],
 ) -> None:
-    start_controller("--webhook-configuration", configuration).wait_until_leading()
+    controller = start_controller("--webhook-configuration", configuration)
+    controller.wait_until_leading()
     trusted = eventually(lambda: bundle(cluster, configuration), what="a caBundle")
     secret = own_namespace.find("secret", names.CA_SECRET)
     assert base64.b64decode(secret["data"][names.CA_SECRET_CERTIFICATE]) == trusted
+    end = x509.load_pem_x509_certificate(trusted).not_valid_after_utc.timestamp()
+    shown = "o365mailer_webhook_authority_expiry_timestamp_seconds"
+    assert eventually(lambda: controller.metric(shown) == end, what="its end in the metrics")
     wipe = '[{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]'
     cluster.kubectl("patch", "mutatingwebhookconfiguration", configuration, "--type=json", "-p", wipe)
     assert eventually(lambda: bundle(cluster, configuration), within=5, what="the caBundle again") == trusted

@@ -43,6 +43,8 @@ class AuthorityKeeper:
     clock: Clock
     leading: Callable[[], bool] = lambda: True
     """Whether this replica may write now. Its resourceVersion stops a write that began while it could."""
+    ends: Callable[[datetime.datetime], object] = lambda _: None
+    """Is told after each step when the authority that signs ends."""
     lifetime: datetime.timedelta = authority.LIFETIME
     publication: float = PUBLICATION
     pause: float = PAUSE
@@ -104,6 +106,7 @@ class AuthorityKeeper:
             await self._store(secret, wanted)
         if configuration and configuration.get("webhooks") and not authority.carried(configuration, wanted.bundle()):
             await self._publish(configuration, wanted)
+        self.ends(wanted.signer.certificate.not_valid_after_utc)
 
     def _is_published(self, configuration: Manifest | None, bundle: bytes) -> bool:
         """Whether the configuration has had this bundle, and no other, for `publication` seconds."""

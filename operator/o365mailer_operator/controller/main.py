@@ -174,6 +174,7 @@ class Controller:
             configuration=configuration,
             clock=self.clock,
             leading=lambda: self.lease.held,
+            ends=lambda end: self.metrics.authority_expiry.set(end.timestamp()),
         )
         await keeper.keep()
 

@@ -1,13 +1,27 @@
 """The controller's metrics. Labels hold names of objects and reasons, never an address."""
 
+import dataclasses
 import datetime
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
+from o365mailer_contract import names
 from o365mailer_operator.controller.mailer import Key, Mailer, Status
 from o365mailer_operator.controller.queue import DueQueue
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ends:
+    """When the things that a mailer depends on end, or are due; None if unknown."""
+
+    refresh: datetime.datetime | None = None
+    """When the token in the Secret is to be replaced."""
+    client_secret: datetime.datetime | None = None
+    """As a person wrote it into the spec."""
+    certificate: datetime.datetime | None = None
+    """As tls.crt has it."""
 
 
 class Metrics:
@@ -15,14 +29,28 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        mailer = ("namespace", "name")
+        mailer = ("namespace", "mailer")
         self.ready = self._gauge("ready", "1 if pods can submit mail with the mailer, else 0.", mailer)
         self.token_expiry = self._gauge(
             "token_expiry_timestamp_seconds", "When the mailer's access token ends, Unix time.", mailer
         )
+        self.token_refresh = self._gauge(
+            "token_refresh_timestamp_seconds",
+            "When the mailer's access token is to be replaced, Unix time; absent while the mailer is suspended.",
+            mailer,
+        )
+        self.revision = self._gauge(
+            "token_secret_revision", "Revision of the mailer directory that is in the token Secret.", mailer
+        )
+        self.suspended = self._gauge("suspended", "1 if the mailer's spec.suspend is true, else 0.", mailer)
         self.secret_expiry = self._gauge(
             "client_secret_expiry_timestamp_seconds",
             "When the mailer's client secret ends by its spec's expiresAt, Unix time.",
+            mailer,
+        )
+        self.certificate_expiry = self._gauge(
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate in the mailer's Secret ends, Unix time.",
             mailer,
         )
         self.failures = self._gauge("failed_attempts", "Token requests that failed since the last token.", mailer)
@@ -51,19 +79,38 @@ class Metrics:
             "When the watch last had delivered what the API server lists, Unix time; 0 before the first time.",
         ).set_function(agreed_at)
         self._gauge("leading", "1 if this replica holds the Lease, else 0.").set_function(leading)
+        self.authority_expiry = self._gauge(
+            "webhook_authority_expiry_timestamp_seconds",
+            "When the authority that signs the webhook's certificates ends, Unix time; 0 if unknown.",
+        )
+        info = self._gauge("controller_info", "1, with the version of the controller.", ("version",))
+        info.labels(names.RELEASE).set(1)
 
-    def tell(self, mailer: Mailer, status: Status, *, ready: bool, secret_expires_at: datetime.datetime | None) -> None:
+    def tell(self, mailer: Mailer, status: Status, *, ready: bool, suspended: bool, ends: Ends) -> None:
         """Set a mailer's gauges after a reconcile."""
         labels = (mailer.metadata.namespace, mailer.metadata.name)
         self.ready.labels(*labels).set(ready)
+        self.suspended.labels(*labels).set(suspended)
         self.failures.labels(*labels).set(status.failures)
+        self.revision.labels(*labels).set(status.token_revision)
         _set_time(self.token_expiry, labels, status.token_expiry)
-        _set_time(self.secret_expiry, labels, secret_expires_at)
+        _set_time(self.token_refresh, labels, ends.refresh)
+        _set_time(self.secret_expiry, labels, ends.client_secret)
+        _set_time(self.certificate_expiry, labels, ends.certificate)
 
     def forget(self, key: Key) -> None:
         """Remove the gauges of a mailer that is gone."""
-        for gauge in (self.ready, self.failures, self.token_expiry, self.secret_expiry):
-            gauge.remove_by_labels({"namespace": key.namespace, "name": key.name})
+        for gauge in (
+            self.ready,
+            self.suspended,
+            self.failures,
+            self.revision,
+            self.token_expiry,
+            self.token_refresh,
+            self.secret_expiry,
+            self.certificate_expiry,
+        ):
+            gauge.remove_by_labels({"namespace": key.namespace, "mailer": key.name})
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
@@ -75,6 +122,6 @@ class Metrics:
 
 def _set_time(gauge: Gauge, labels: tuple[str, str], instant: datetime.datetime | None) -> None:
     if instant is None:
-        gauge.remove_by_labels({"namespace": labels[0], "name": labels[1]})
+        gauge.remove_by_labels({"namespace": labels[0], "mailer": labels[1]})
     else:
         gauge.labels(*labels).set(instant.timestamp())

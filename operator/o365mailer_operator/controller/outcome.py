@@ -31,6 +31,8 @@ class Outcome:
     status: Status
     look_at: datetime.datetime | None = None
     """When to reconcile again, if that is sooner than usual."""
+    refresh_at: datetime.datetime | None = None
+    """When the token of the directory is to be replaced. A failed attempt does not move it, as it moves the status'."""
 
     @property
     def ready(self) -> bool:
@@ -54,7 +56,12 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
         conditions=_conditions_after(observed, minted, directory=directory, problem=problem),
     )
     until = step.until if isinstance(step, Keep) else None
-    return Outcome(secret=_secret_after(observed, directory), status=status, look_at=until)
+    return Outcome(
+        secret=_secret_after(observed, directory),
+        status=status,
+        look_at=until,
+        refresh_at=directory.origin.refresh_at if directory else None,
+    )
 
 
 def _directory_after(observed: Observed, step: Hold | Keep | Mint, minted: Minted) -> Directory | None:

@@ -26,16 +26,17 @@ from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.lease import Lease
 from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, decode_mailer, encode_status
 from o365mailer_operator.controller.mailer_cache import MailerCache
-from o365mailer_operator.controller.metrics import Metrics
+from o365mailer_operator.controller.metrics import Ends, Metrics
 from o365mailer_operator.controller.options import Options
 from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
 from o365mailer_operator.controller.secret_reader import SecretReader
+from o365mailer_operator.controller.token_secret import SecretFiles
 from o365mailer_operator.token.bearer import Token
-from o365mailer_operator.token.credential import secrets_needed
+from o365mailer_operator.token.certificate import certificate_end
+from o365mailer_operator.token.credential import TLS_CERTIFICATE, secrets_needed
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
-from o365mailer_operator.token.spec import Spec
 
 EARLIEST_SHARE: Final = 0.75
 LATEST_SHARE: Final = 0.95
@@ -150,6 +151,7 @@ class Reconciler:
         async with self.reading:
             observed = await self._observe(mailer, anew=anew)
             step = decide(observed, allowed=self.allowed)
+            ends = ends_of(observed)
             observed = dataclasses.replace(observed, secrets={})  # the step has what it needs of them
         if isinstance(step, Leave):
             self.forget(key)
@@ -166,7 +168,9 @@ class Reconciler:
         except (Forbidden, Refused) as error:
             log.error("the status is refused", extra={"mailer": str(key), "error": str(error)})
             return self._pause_unwritten(key, outcome)
-        self.metrics.tell(mailer, outcome.status, ready=outcome.ready, secret_expires_at=_secret_end(observed.spec))
+        suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
+        ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
+        self.metrics.tell(mailer, outcome.status, ready=outcome.ready, suspended=suspended, ends=ends)
         return self._pause(key, outcome)
 
     async def _observe(self, mailer: Mailer, *, anew: bool) -> Observed:
@@ -290,7 +294,20 @@ class Reconciler:
         return max(self._unready_pause(key, None), wait)
 
 
-def _secret_end(spec: Spec | InvalidSpec) -> datetime.datetime | None:
-    if isinstance(spec, InvalidSpec) or spec.credential.client_secret is None:
+def ends_of(observed: Observed) -> Ends:
+    """When the mailer's credential ends. That of a certificate is known after it has ended, too."""
+    spec = observed.spec
+    if isinstance(spec, InvalidSpec):
+        return Ends()
+    secret, pair = spec.credential.client_secret, spec.credential.certificate
+    return Ends(
+        client_secret=secret.expires_at if secret else None,
+        certificate=_certificate_end(observed.secrets.get(pair.secret_ref.name)) if pair else None,
+    )
+
+
+def _certificate_end(secret: Manifest | None) -> datetime.datetime | None:
+    try:
+        return certificate_end(SecretFiles(secret)[TLS_CERTIFICATE]) if secret else None
+    except (KeyError, ValueError):
         return None
-    return spec.credential.client_secret.expires_at

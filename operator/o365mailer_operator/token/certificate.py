@@ -151,6 +151,14 @@ def read_certificate(*, secret: str, certificate: bytes, key: bytes) -> Certific
     )
 
 
+@functools.lru_cache(maxsize=PAIRS_KEPT)
+def certificate_end(pem: bytes) -> datetime.datetime:
+    """When the first certificate of a tls.crt ends, whatever its key is. Raises ValueError if there is none."""
+    if len(pem) > LARGEST_CERTIFICATE:
+        raise ValueError("too large")
+    return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc
+
+
 @functools.lru_cache(maxsize=BUNDLES_KEPT)
 def read_authorities(pem: bytes, *, secret: str, key: str) -> str:
     """The certificates in a PEM file, and nothing else that may be in it, because pods can read the result.

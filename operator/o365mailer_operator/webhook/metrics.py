@@ -4,6 +4,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from o365mailer_contract import names
 from o365mailer_operator.webhook.verdict import Denial, Patch, Untouched, Verdict
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -43,6 +44,11 @@ class Metrics:
             "When the server certificate of this replica expires; 0 before there is one.",
             registry=self._registry,
         )
+
+        info = Gauge(
+            "o365mailer_webhook_info", "1, with the version of the webhook.", ["version"], registry=self._registry
+        )
+        info.labels(names.RELEASE).set(1)
 
     def answered(self, path: str, verdict: Verdict) -> None:
         self.requests.labels(path, OUTCOMES[type(verdict)]).inc()
