@@ -36,5 +36,8 @@ class Verb:
         return cast(VerbModule, importlib.import_module(f"o365mailer_cli.{self.module_name}"))
 
 
-VERBS: Final = (Verb("run", "keep a token fresh and relay mail on this machine, without Kubernetes", "run.command"),)
+VERBS: Final = (
+    Verb("status", "show mailers, their pods, and the mail that waits in them", "status.command"),
+    Verb("run", "keep a token fresh and relay mail on this machine, without Kubernetes", "run.command"),
+)
 """In the order of `--help`: what users need first stands first."""

@@ -14,6 +14,7 @@ GROUPS = {
     "cluster": "node",
     "chart/test_images.py": "node",
     "chart": "control plane",
+    "command": "control plane",
     "controller": "control plane",
     "webhook": "control plane",
     "mutations": "mutations",
