@@ -340,7 +340,7 @@ def _tls(configuration: Configuration) -> ssl.SSLContext:
 def _read(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
     """The whole body, until the deadline: the pool's own timeout begins anew with each packet."""
     parts = []
-    for chunk in response.stream(65536):
+    while chunk := response.read1(65536):
         parts.append(chunk)
         if time.monotonic() > end:
             raise urllib3.exceptions.TimeoutError

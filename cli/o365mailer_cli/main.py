@@ -6,6 +6,7 @@ Ctrl-C, 141 after the reader of the output is gone (`| head`), as a program that
 
 import argparse
 import contextlib
+import errno
 import importlib.metadata
 import os
 import sys
@@ -31,13 +32,18 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     given = parser(words, program=_program(sys.argv[0])).parse_args(words)
     try:
         status = given.main(given, known)
-        _flush()
+        sys.stdout.flush()
     except CliError as error:
         finish(sys.stdout)
         _say(f"{PROGRAM}: {error}")
         return error.exit_code
     except BrokenPipeError:
         return READER_GONE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _say(f"{PROGRAM}: the output cannot be written: {error.strerror}.")  # half a document must not look whole
+        return CliError.exit_code
     except KeyboardInterrupt:
         _say("")  # the prompt begins on a line of its own, after the ^C
         return INTERRUPTED
@@ -50,15 +56,6 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{text}\n")
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a full disk: half a JSON document must not look whole
-        raise CliError(f"the output cannot be written: {error.strerror}.") from None
 
 
 def _program(path: str) -> str:

@@ -100,11 +100,11 @@ def _notes(status: Status, now: datetime.datetime) -> Iterator[str]:
         elif ready.reason and (mailer.failed or ready.reason == "RefreshFailing"):
             reason = _cause(mailer)
             yield f"{mailer}: {ready.message} See {reason_link(reason)}"
-        behind = len(each.known) - each.newest_token
+        lagging = len(each.known) - each.newest_token
         since = mailer.last_refresh
-        if behind and since and now - since > KUBELET_DELAY:
+        if lagging and since and now - since > KUBELET_DELAY:
             yield (
-                f"{mailer}: {pods(behind)} {'has' if behind == 1 else 'have'} no newest token although it is "
+                f"{mailer}: {pods(lagging)} {'has' if lagging == 1 else 'have'} no newest token although it is "
                 f"{span((now - since).total_seconds())} old. A kubelet mounts it in {span(120)}: look at its node."
             )
         old = len(each.readings) - each.this_relay
