@@ -31,6 +31,7 @@ check: .venv/.dev ## run linters, types, architecture, promises, words, generate
 	$(BIN)/python tests/support/words.py
 	$(BIN)/python -m benchmarks --check
 	$(APPS) --check
+	$(BIN)/python charts/readme.py --check
 	$(BIN)/python -m pytest -q tests/project/test_links.py tests/project/test_architecture.py
 
 fmt: .venv/.dev ## fix what ruff can fix, and format

@@ -15,11 +15,6 @@ Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
 """`render("webhook.replicas=3")` → the objects of the chart with these values."""
 
-NODE_TERM: Final = (
-    "controller.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
-    ".nodeSelectorTerms[0].matchExpressions[0]"
-)
-
 VALUES: Final = {
     "the defaults": (),
     "watched namespaces": ("watchNamespaces={team-a,team-b}",),
@@ -31,17 +26,20 @@ VALUES: Final = {
         "controller.reconcileInterval=2m",
         "controller.httpsProxy=http://proxy.example:3128",
         "controller.httpsProxySecret=proxy",
-        "controller.nodeSelector.disk=ssd",
-        f"{NODE_TERM}.key=disk",
-        f"{NODE_TERM}.operator=Exists",
-        "webhook.tolerations[0].key=infra",
-        "webhook.tolerations[0].operator=Exists",
-        "webhook.priorityClassName=system-cluster-critical",
+        "controller.podSpec.nodeSelector.disk=ssd",
+        "controller.podSpec.volumes[0].name=company-ca",
+        "controller.podSpec.volumes[0].configMap.name=company-ca",
+        "controller.container.volumeMounts[0].name=company-ca",
+        "controller.container.volumeMounts[0].mountPath=/etc/company-ca",
+        "controller.container.env[0].name=EXAMPLE",
+        "controller.container.livenessProbe.periodSeconds=30",
+        "controller.serviceAccount.annotations.note=here",
+        "webhook.podSpec.tolerations[0].key=infra",
+        "webhook.podSpec.tolerations[0].operator=Exists",
+        "webhook.podSpec.priorityClassName=system-cluster-critical",
+        "webhook.podSpec.topologySpreadConstraints=null",
         "webhook.podLabels.team=mail",
         "webhook.podAnnotations.note=here",
-        "webhook.topologySpreadConstraints[0].maxSkew=1",
-        "webhook.topologySpreadConstraints[0].topologyKey=topology.kubernetes.io/zone",
-        "webhook.topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
         "imagePullSecrets[0].name=registry",
         "sidecar.imagePullSecrets={registry}",
         "sidecar.spool=ephemeral",
@@ -49,6 +47,34 @@ VALUES: Final = {
         "image.registry=registry.example/mail",
         "sidecar.image.digest=sha256:" + "0123456789abcdef" * 4,
         "openshift=true",
+    ),
+    "a company's": (
+        "global.imageRegistry=mirror.example",
+        "global.imagePullSecrets={registry}",
+        "enabled=true",
+        "commonLabels.cost-centre=mail",
+        "crds.keep=false",
+        "webhook.configurationAnnotations.note=here",
+        "webhook.namespaceSelector.matchLabels.mail=allowed",
+        "webhook.namespaceSelector.matchExpressions[0].key=team",
+        "webhook.namespaceSelector.matchExpressions[0].operator=Exists",
+        "webhook.service.annotations.note=here",
+        "webhook.service.ipFamilyPolicy=SingleStack",
+        "webhook.service.ipFamilies={IPv4}",
+        "networkPolicy.enabled=true",
+        "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.monitoring=yes",
+        "networkPolicy.controllerEgress[0].ports[0].port=16443",
+        "allowedHosts={emulator.example:8443}",
+        "extraObjects[0].apiVersion=v1",
+        "extraObjects[0].kind=ConfigMap",
+        "extraObjects[0].metadata.name=extra",
+        r"extraObjects[0].data.namespace=\{{ .Release.Namespace }}",
+    ),
+    "on the host's network": (
+        "webhook.podSpec.hostNetwork=true",
+        "webhook.port=9443",
+        "webhook.healthPort=9026",
+        "controller.podSpec.hostNetwork=true",
     ),
 }
 """Sets of values that between them reach every branch of the templates."""

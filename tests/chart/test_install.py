@@ -173,3 +173,11 @@ def test_the_notes_warn_of_what_loses_mail(helm_on_plane: Client) -> None:
     spooling = helm_on_plane(*rehearse, "--set", "sidecar.spool=ephemeral")
     assert "is lost when its pod is deleted, evicted or rolled out" in spooling
     assert "is lost" not in usual
+    priority = "webhook.podSpec.priorityClassName=system-cluster-critical"
+    assert priority in usual
+    assert priority not in helm_on_plane(*rehearse, "--set", priority)
+    assert priority not in warned
+    bold = ("--set", "crds.keep=false", "--set", "webhook.podSpec.hostNetwork=true", "--set", "webhook.port=9443")
+    warned = helm_on_plane(*rehearse, *bold)
+    assert "helm uninstall deletes all mailers" in warned
+    assert "(9443, 9025) must be free on the nodes" in warned

@@ -1,10 +1,12 @@
 """What the chart's values do to its objects, without a cluster."""
 
+import copy
 import re
 
 import pytest
 import yaml
-from chart.release import CHART, NAMESPACE, ROOT, Render, environment_of, of_kind, pod_of
+from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, ROOT, Render, environment_of, of_kind, pod_of
+from cluster_rig.clients import Client
 
 from o365mailer_contract import names
 from o365mailer_operator.controller import options as controller_options
@@ -111,22 +113,146 @@ def test_watched_namespaces_get_roles_and_the_cluster_role_shrinks_to_one_config
     assert environment_of(objects, "controller")["O365MAILER_WATCH_NAMESPACES"] == "team-a,team-b"
 
 
-def test_placement_and_pull_secrets_reach_the_pods(render: Render) -> None:
-    pod = pod_of(
-        render(
-            "webhook.nodeSelector.disk=ssd",
-            "webhook.tolerations[0].key=infra",
-            "webhook.priorityClassName=system-cluster-critical",
-            "webhook.affinity.podAffinity.note=x",
-            "imagePullSecrets[0].name=registry",
-        ),
-        "webhook",
+@pytest.mark.parametrize("role", ["controller", "webhook"])
+def test_an_overlay_adds_to_the_charts_own_pod_and_keeps_the_rest(render: Render, role: str) -> None:
+    values = (
+        f"{role}.podSpec.nodeSelector.disk=ssd",
+        f"{role}.podSpec.tolerations[0].key=infra",
+        f"{role}.podSpec.affinity.podAffinity.note=x",
+        f"{role}.podSpec.securityContext.runAsUser=1000690000",
+        f"{role}.podSpec.enableServiceLinks=true",
+        f"{role}.podSpec.volumes[0].name=mine",
+        f"{role}.podSpec.imagePullSecrets[0].name=mine",
+        f"{role}.container.env[0].name=EXAMPLE",
+        f"{role}.container.volumeMounts[0].mountPath=/mine",
+        f"{role}.container.livenessProbe.periodSeconds=30",
+        f"{role}.container.startupProbe=null",
+        f"{role}.container.securityContext.readOnlyRootFilesystem=false",
+        "imagePullSecrets[0].name=registry",
     )
-    assert pod["nodeSelector"] == {"disk": "ssd"}
-    assert pod["tolerations"] == [{"key": "infra"}]
-    assert pod["priorityClassName"] == "system-cluster-critical"
-    assert pod["affinity"] == {"podAffinity": {"note": "x"}}
-    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    usual, changed = pod_of(render("imagePullSecrets[0].name=registry"), role), pod_of(render(*values), role)
+    wanted = copy.deepcopy(usual)
+    wanted |= {"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "infra"}], "enableServiceLinks": True}
+    wanted["affinity"] = {"podAffinity": {"note": "x"}}
+    wanted["securityContext"]["runAsUser"] = 1000690000
+    wanted["volumes"] = [*usual.get("volumes", []), {"name": "mine"}]
+    wanted["imagePullSecrets"] = [{"name": "registry"}, {"name": "mine"}]
+    (container,) = wanted["containers"]
+    container["env"] = [*container["env"], {"name": "EXAMPLE"}]
+    container["volumeMounts"] = [*container.get("volumeMounts", []), {"mountPath": "/mine"}]
+    container["livenessProbe"]["periodSeconds"] = 30
+    container["startupProbe"] = None
+    container["securityContext"]["readOnlyRootFilesystem"] = False
+    assert changed == wanted
+
+
+@pytest.mark.parametrize("role", ["controller", "webhook"])
+def test_on_the_hosts_network_the_old_pod_goes_first_and_names_are_asked_of_the_cluster(
+    render: Render, role: str
+) -> None:
+    """Both pods want the same ports of a node, so a surge could never be scheduled where each node has a replica."""
+    values = (f"{role}.podSpec.hostNetwork=true", "webhook.port=9443")
+    (deployment,) = of_kind(render(*values), "Deployment", role)
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    assert deployment["spec"]["template"]["spec"]["dnsPolicy"] == "ClusterFirstWithHostNet"
+    (usual,) = of_kind(render(), "Deployment", role)
+    assert usual["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert "dnsPolicy" not in usual["spec"]["template"]["spec"]
+
+
+def test_ports_are_values_and_reach_the_programs(render: Render) -> None:
+    objects = render("webhook.port=9443", "webhook.healthPort=9026", "controller.healthPort=9027")
+    webhook = webhook_options.parse([], environment_of(objects, "webhook") | {"POD_NAMESPACE": NAMESPACE})
+    assert (webhook.listen[1], webhook.health[1]) == (9443, 9026)
+    assert controller_options.parse([], environment_of(objects, "controller")).health[1] == 9027
+    for role, ports in (("webhook", {"webhook": 9443, "health": 9026}), ("controller", {"health": 9027})):
+        (container,) = pod_of(objects, role)["containers"]
+        assert {port["name"]: port["containerPort"] for port in container["ports"]} == ports
+
+
+def test_what_a_parent_chart_says_of_all_its_charts_holds_unless_the_chart_says_otherwise(render: Render) -> None:
+    parent = ("global.imageRegistry=mirror.example", "global.imagePullSecrets={all}")
+    objects = render(*parent, "imagePullSecrets[0].name=ours")
+    (container,) = pod_of(objects, "controller")["containers"]
+    assert container["image"] == f"mirror.example/o365mailer-operator:{VERSION}"
+    assert environment_of(objects, "webhook")[SIDECAR_IMAGE] == f"mirror.example/o365mailer-sidecar:{VERSION}"
+    assert pod_of(objects, "webhook")["imagePullSecrets"] == [{"name": "ours"}, {"name": "all"}]
+    (own,) = pod_of(render(*parent, "image.registry=own.example"), "controller")["containers"]
+    assert own["image"] == f"own.example/o365mailer-operator:{VERSION}"
+
+
+def test_common_labels_are_on_every_object_and_pod_and_not_in_a_selector(render: Render) -> None:
+    objects = render("commonLabels.team=mail", "controller.podLabels.team=other")
+    assert {found["metadata"]["labels"].get("team") for found in objects} == {"mail"}
+    templates = {found["metadata"]["name"]: found["spec"]["template"] for found in of_kind(objects, "Deployment")}
+    labels = {name: template["metadata"]["labels"]["team"] for name, template in templates.items()}
+    assert labels == {"o365mailer-controller": "other", "o365mailer-webhook": "mail"}
+    for deployment in of_kind(objects, "Deployment"):
+        assert "team" not in deployment["spec"]["selector"]["matchLabels"]
+
+
+def test_a_crd_that_shall_not_stay_is_not_kept(render: Render) -> None:
+    (crd,) = of_kind(render("crds.keep=false"), "CustomResourceDefinition")
+    assert "annotations" not in crd["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("values", "served", "told"),
+    [
+        ((), (), "false"),
+        ((), ("security.openshift.io/v1",), "true"),
+        (("openshift=false",), ("security.openshift.io/v1",), "false"),
+        (("openshift=true",), (), "true"),
+    ],
+)
+def test_openshift_is_recognized_by_its_own_api_group(
+    helm: Client, values: tuple[str, ...], served: tuple[str, ...], told: str
+) -> None:
+    apis = [part for api in served for part in ("--api-versions", api)]
+    sets = [part for value in values for part in ("--set", value)]
+    text = helm("template", RELEASE, CHART, "--kube-version", OLDEST, *apis, *sets)
+    objects = [document for document in yaml.safe_load_all(text) if document]
+    assert environment_of(objects, "webhook")["O365MAILER_OPENSHIFT"] == told
+
+
+def test_a_namespace_selector_of_the_users_is_added_to_the_charts(render: Render) -> None:
+    values = ("webhook.namespaceSelector.matchLabels.mail=allowed",)
+    expression = (
+        "webhook.namespaceSelector.matchExpressions[0].key=team",
+        "webhook.namespaceSelector.matchExpressions[0].operator=Exists",
+    )
+    (usual,) = of_kind(render(), "MutatingWebhookConfiguration")
+    (changed,) = of_kind(render(*values, *expression), "MutatingWebhookConfiguration")
+    for before, after in zip(usual["webhooks"], changed["webhooks"], strict=True):
+        ours = before["namespaceSelector"]["matchExpressions"]
+        selector = {"matchExpressions": [*ours, {"key": "team", "operator": "Exists"}]}
+        assert after["namespaceSelector"] == {**selector, "matchLabels": {"mail": "allowed"}}
+
+
+def test_a_network_policy_lets_the_controller_out_to_what_its_values_name_and_the_webhook_nowhere(
+    render: Render,
+) -> None:
+    assert not of_kind(render(), "NetworkPolicy")
+    values = ("allowedHosts={emulator.example:8443,smtp.example}", "controller.httpsProxy=http://proxy.example:3128/")
+    objects = render("networkPolicy.enabled=true", "networkPolicy.controllerEgress[0].ports[0].port=1", *values)
+    (controller,) = of_kind(objects, "NetworkPolicy", "controller")
+    ports = [[port["port"] for port in rule["ports"]] for rule in controller["spec"]["egress"]]
+    assert ports == [[53, 53, 5353, 5353], [443, 6443, 8443, 3128], [1]]
+    (webhook,) = of_kind(objects, "NetworkPolicy", "webhook")
+    assert webhook["spec"]["egress"] == []
+    assert [rule["ports"][0]["port"] for rule in webhook["spec"]["ingress"]] == ["webhook", "health"]
+    for policy in (controller, webhook):
+        (deployment,) = of_kind(objects, "Deployment", policy["metadata"]["name"])
+        assert policy["spec"]["podSelector"] == deployment["spec"]["selector"]
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_further_objects_are_templates(render: Render) -> None:
+    values = ("kind=ConfigMap", "apiVersion=v1", "metadata.name=extra", r"data.where=\{{ .Release.Namespace }}")
+    objects = render(*(f"extraObjects[0].{value}" for value in values), "extraObjects[1]=kind: Text")
+    (extra,) = (found for found in objects if found["kind"] == "ConfigMap")
+    assert extra["data"] == {"where": NAMESPACE}
+    assert {"kind": "Text"} in objects
 
 
 def test_a_proxy_that_wants_a_password_is_read_from_a_secret(render: Render) -> None:
@@ -141,7 +267,7 @@ def test_replicas_are_spread_over_nodes_unless_a_value_says_otherwise(render: Re
     assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
     (deployment,) = of_kind(render(), "Deployment", role)
     assert spread["labelSelector"] == deployment["spec"]["selector"]
-    other = f"{role}.topologySpreadConstraints[0].topologyKey=zone"
+    other = f"{role}.podSpec.topologySpreadConstraints[0].topologyKey=zone"
     assert pod_of(render(other), role)["topologySpreadConstraints"] == [{"topologyKey": "zone"}]
 
 

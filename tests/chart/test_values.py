@@ -1,8 +1,14 @@
 """Wrong values are refused before anything is installed, and the message names the value."""
 
+import json
+import re
+
 import pytest
-from chart.release import CHART, OLDEST, RELEASE, VALUES
+import yaml
+from chart.release import CHART, OLDEST, RELEASE, VALUES, environment_of, of_kind
 from cluster_rig.clients import Client
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
 WRONG = {
     "webhok.replicas=3": "'webhok' not allowed",
@@ -13,7 +19,6 @@ WRONG = {
     "webhook.port=443": "/webhook/port",
     "webhook.resources.limit.cpu=1": "/webhook/resources",
     "controller.resources.limits.memory=lots": "/controller/resources/limits/memory",
-    "controller.affinity.nodeaffinity.x=y": "/controller/affinity",
     "controller.leaseDuration=4s": "/controller/leaseDuration",
     "controller.leaseDuration=15": "/controller/leaseDuration",
     "controller.reconcileInterval=1s": "/controller/reconcileInterval",
@@ -34,8 +39,43 @@ WRONG = {
     "watchNamespaces={team.a}": "/watchNamespaces/0",
     "logLevel=INFO": "/logLevel",
     "crds.enabled=yes": "/crds/enabled",
-    "openshift=auto": "/openshift",
+    "openshift=maybe": "/openshift",
+    "crds.keep=maybe": "/crds/keep",
+    "commonLabels.team=a b": "/commonLabels/team",
+    "global.imageRegistry=a b": "/global/imageRegistry",
+    "controller.podSpec=x": "/controller/podSpec",
+    "webhook.healthPort=80": "/webhook/healthPort",
+    "webhook.service.ipFamilies={IPv5}": "/webhook/service/ipFamilies/0",
+    "webhook.namespaceSelector.matchLabel.a=b": "/webhook/namespaceSelector",
+    "networkPolicy.egress[0].ports[0].port=1": "/networkPolicy",
+    # What the templates refuse, because a schema cannot say what to do instead.
+    "controller.podSpec.containers[0].name=more": "an entry of controller.podSpec.initContainers",
+    "webhook.podSpec.serviceAccountName=mine": "webhook.serviceAccount.annotations",
+    "webhook.podSpec.automountServiceAccountToken=true": "leave it out",
+    "webhook.container.image=mine": "set image.registry, image.repository, image.tag or image.digest",
+    "webhook.container.ports[0].containerPort=1": "set webhook.port or webhook.healthPort",
+    "controller.container.ports[0].containerPort=1": "set controller.healthPort",
+    "controller.container.args={--health=x}": "controller.container.env",
+    "controller.container.resources.limits.cpu=1": "set controller.resources",
+    "webhook.container.env[0].name=O365MAILER_SIDECAR_IMAGE": "set sidecar.image",
+    "controller.container.env[0].name=POD_NAMESPACE": "POD_NAMESPACE, which belongs to the chart: leave it out",
+    "webhook.podSpec.volumes[0].name=ca": "give yours another name",
+    "webhook.container.volumeMounts[0].mountPath=/var/run/o365mailer-webhook-ca": "mount yours elsewhere",
+    "webhook.port=9025": "webhook.port and webhook.healthPort are both 9025",
+    "webhook.podSpec.hostNetwork=true": "set webhook.port to a port that is free on your nodes",
+    "commonLabels.app\\.kubernetes\\.io/name=x": "commonLabels must not set app.kubernetes.io/name",
+    "webhook.podLabels.app\\.kubernetes\\.io/component=x": "webhook.podLabels must not set app.kubernetes.io/component",
+    # Keys of other charts.
+    "replicaCount=3": "replicaCount is no value of this chart: set controller.replicas or webhook.replicas",
+    "webhook.nodeSelector.disk=ssd": "webhook.nodeSelector is no value of this chart: set webhook.podSpec.nodeSelector",
+    "controller.extraEnv[0].name=A": "set controller.container.env",
 }
+
+FOREIGN = {
+    "top": re.findall(r"[A-Za-z]+", SCHEMA["patternProperties"].popitem()[0]),
+    "role": re.findall(r"[A-Za-z]+", SCHEMA["properties"]["webhook"]["patternProperties"].popitem()[0]),
+}
+"""Keys that the schema lets through, because the templates refuse them with a better message."""
 
 
 @pytest.mark.promise("spool-in-the-pod")
@@ -50,3 +90,34 @@ def test_a_wrong_value_is_refused_by_name(helm: Client, value: str) -> None:
 def test_right_values_pass(helm: Client, values: tuple[str, ...]) -> None:
     sets = [part for value in values for part in ("--set", value)]
     assert helm.process("template", RELEASE, CHART, "--kube-version", OLDEST, *sets).returncode == 0
+
+
+def test_every_key_that_the_schema_lets_through_for_a_better_message_gets_one(helm: Client) -> None:
+    """All at once: Helm says one at a time, so each is looked for in the template, and the first one is tried."""
+    assert len(FOREIGN["top"]) > 10
+    assert len(FOREIGN["role"]) > 20
+    for role, keys in (("", FOREIGN["top"]), ("controller.", FOREIGN["role"])):
+        left = set(keys)
+        while left:
+            sets = [part for key in left for part in ("--set", f"{role}{key}=x")]
+            refused = helm.process("template", RELEASE, CHART, "--kube-version", OLDEST, *sets)
+            told = re.search(r"([\w.]+) is no value of this chart: ", refused.stderr)
+            assert told, f"{left}: {refused.stderr}"
+            left.remove(told[1].removeprefix(role))
+
+
+@pytest.mark.promise("chart-keeps-mailers")
+def test_values_of_a_release_without_the_new_ones_still_render_and_keep_the_crd(helm: Client) -> None:
+    """`helm upgrade --reuse-values` has only the values of the installed release."""
+    new = ("global", "commonLabels", "crds.keep", "networkPolicy", "extraObjects", "openshift")
+    roles = [f"{role}.{key}" for role in ("controller", "webhook") for key in NEW_OF_ROLE]
+    webhook = ("webhook.namespaceSelector", "webhook.configurationAnnotations", "webhook.service")
+    sets = [part for name in (*new, *roles, *webhook) for part in ("--set", f"{name}=null")]
+    text = helm("template", RELEASE, CHART, "--kube-version", OLDEST, *sets)
+    objects = [document for document in yaml.safe_load_all(text) if document]
+    (crd,) = of_kind(objects, "CustomResourceDefinition")
+    assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert environment_of(objects, "webhook")["O365MAILER_OPENSHIFT"] == "false"
+
+
+NEW_OF_ROLE = ("serviceAccount", "healthPort", "podSpec", "container", "podLabels")

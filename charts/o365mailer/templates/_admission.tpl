@@ -20,4 +20,11 @@ namespaceSelector:
     - key: kubernetes.io/metadata.name
       operator: NotIn
       values: [kube-system, kube-node-lease, kube-public, {{ .Release.Namespace }}]
+    {{- with dig "matchExpressions" list (.Values.webhook.namespaceSelector | default dict) }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with dig "matchLabels" dict (.Values.webhook.namespaceSelector | default dict) }}
+  matchLabels:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}

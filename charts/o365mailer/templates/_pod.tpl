@@ -4,7 +4,7 @@
 {{- $own := index .root.Values .role -}}
 labels:
   {{- include "o365mailer.selector" . | nindent 2 }}
-  {{- with $own.podLabels }}
+  {{- with merge (dict) ($own.podLabels | default dict) (.root.Values.commonLabels | default dict) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with $own.podAnnotations }}
@@ -13,38 +13,36 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{- /* The first lines of a pod's spec. */ -}}
 {{- define "o365mailer.pod.placement" -}}
 {{- $own := index .root.Values .role -}}
-{{- with .root.Values.imagePullSecrets }}
+{{- with include "o365mailer.pullSecrets" .root | fromYamlArray }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $own.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $own.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $own.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $own.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
 topologySpreadConstraints:
-  {{- with $own.topologySpreadConstraints }}
-  {{- toYaml . | nindent 2 }}
-  {{- else }}
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
         {{- include "o365mailer.selector" . | nindent 8 }}
-  {{- end }}
+{{- if dig "hostNetwork" false ($own.podSpec | default dict) }}
+# Without this a pod on the host's network does not ask the cluster's DNS.
+dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
+{{- end }}
+
+{{- /*
+On the host's network, a new pod and the old one cannot share a node, because both want the same ports. So
+one pod has to go first, or a rollout would wait for ever on a cluster with as many nodes as replicas.
+*/ -}}
+{{- define "o365mailer.strategy" -}}
+{{- $host := dig "hostNetwork" false ((index .root.Values .role).podSpec | default dict) -}}
+type: RollingUpdate
+rollingUpdate:
+  maxUnavailable: {{ $host | ternary 1 0 }}
+  maxSurge: {{ $host | ternary 0 1 }}
 {{- end }}
 
 {{- /* Pod Security "restricted". No uid here: the image's is 65532, and OpenShift gives one of its own. */ -}}
@@ -78,7 +76,7 @@ imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 - name: O365MAILER_LOG_LEVEL
   value: {{ .root.Values.logLevel }}
 - name: O365MAILER_HEALTH
-  value: "[::]:9025"
+  value: {{ printf "[::]:%v" ((index .root.Values .role).healthPort | default 9025) | quote }}
 {{- end }}
 
 {{- define "o365mailer.container.probes" -}}
@@ -97,12 +95,4 @@ readinessProbe:
     path: /readyz
     port: health
   periodSeconds: 5
-{{- end }}
-
-{{- /* A value is in the release's Secret and in the Deployment, for all who may read those. */ -}}
-{{- define "o365mailer.proxy" -}}
-{{- if contains "@" .Values.controller.httpsProxy }}
-{{- fail "controller.httpsProxy must not hold a user or a password: put the whole URL into a Secret, as its key url, and name the Secret in controller.httpsProxySecret" }}
-{{- end }}
-{{- .Values.controller.httpsProxy }}
 {{- end }}

@@ -1,0 +1,25 @@
+{{- /* Who may read a role's metrics. The kubelet's probes come from the node, which no policy keeps out. */ -}}
+{{- define "o365mailer.network.metrics" -}}
+- ports:
+    - {protocol: TCP, port: health}
+  {{- with .root.Values.networkPolicy.metricsFrom }}
+  from:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{- /*
+Ports that the controller connects to, as a YAML list: Entra and the API server (443, 6443), and those
+that allowedHosts and httpsProxy name.
+*/ -}}
+{{- define "o365mailer.network.ports" -}}
+{{- $ports := list 443 6443 -}}
+{{- range .Values.allowedHosts -}}
+{{- with regexFind ":[0-9]+$" . -}}{{- $ports = append $ports (trimPrefix ":" . | int) -}}{{- end -}}
+{{- end -}}
+{{- with .Values.controller.httpsProxy | default "" | trimSuffix "/" -}}
+{{- $port := regexFind ":[0-9]+$" . -}}
+{{- $ports = append $ports (ne $port "" | ternary (trimPrefix ":" $port | int) (hasPrefix "https:" . | ternary 443 80)) -}}
+{{- end -}}
+{{- $ports | uniq | toYaml -}}
+{{- end }}

@@ -1,0 +1,92 @@
+{{- /* Values that the schema cannot judge: each refusal says what to write instead. controller-deployment.yaml includes it. */ -}}
+{{- define "o365mailer.refusals" -}}
+{{- include "o365mailer.refusals.foreign" . -}}
+{{- include "o365mailer.refusals.labels" . -}}
+{{- include "o365mailer.refusals.ports" (dict "root" . "role" "controller") -}}
+{{- include "o365mailer.refusals.ports" (dict "root" . "role" "webhook") -}}
+{{- if eq (int .Values.webhook.port) (int (.Values.webhook.healthPort | default 9025)) -}}
+{{- fail (printf "webhook.port and webhook.healthPort are both %v: they need two ports" .Values.webhook.port) -}}
+{{- end -}}
+{{- /* A value is in the release's Secret and in the Deployment, for all who may read those. */ -}}
+{{- if contains "@" (.Values.controller.httpsProxy | default "") -}}
+{{- fail "controller.httpsProxy must not hold a user or a password: put the whole URL into a Secret, as its key url, and name the Secret in controller.httpsProxySecret" -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Keys that other charts have. The schema lets them through, so that this message and not "not allowed" is the answer. */ -}}
+{{- define "o365mailer.refusals.foreign" -}}
+{{- range $key, $instead := fromYaml (include "o365mailer.foreign" .) -}}
+{{- if hasKey $.Values $key -}}
+{{- fail (printf "%s is no value of this chart: %s" $key $instead) -}}
+{{- end -}}
+{{- end -}}
+{{- range $role := list "controller" "webhook" -}}
+{{- range $key, $instead := fromYaml (include "o365mailer.foreign.role" $role) -}}
+{{- if hasKey (index $.Values $role) $key -}}
+{{- fail (printf "%s.%s is no value of this chart: %s" $role $key $instead) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "o365mailer.foreign" -}}
+nameOverride: names are fixed, because one installation serves the whole cluster
+fullnameOverride: names are fixed, because one installation serves the whole cluster
+namespaceOverride: objects are made in the release's namespace; use helm --namespace
+installCRDs: set crds.enabled
+replicaCount: set controller.replicas or webhook.replicas
+serviceAccount: set controller.serviceAccount.annotations or webhook.serviceAccount.annotations
+resources: set controller.resources, webhook.resources or sidecar.resources
+nodeSelector: set controller.podSpec.nodeSelector and webhook.podSpec.nodeSelector
+tolerations: set controller.podSpec.tolerations and webhook.podSpec.tolerations
+affinity: set controller.podSpec.affinity and webhook.podSpec.affinity
+priorityClassName: set controller.podSpec.priorityClassName and webhook.podSpec.priorityClassName
+extraDeploy: set extraObjects
+extraManifests: set extraObjects
+{{- end }}
+
+{{- define "o365mailer.foreign.role" -}}
+{{- range list "nodeSelector" "tolerations" "affinity" "priorityClassName" "topologySpreadConstraints" "hostNetwork" "dnsPolicy" "dnsConfig" "hostAliases" "runtimeClassName" "schedulerName" "terminationGracePeriodSeconds" "initContainers" }}
+{{ . }}: set {{ $ }}.podSpec.{{ . }}
+{{- end }}
+{{- range list "livenessProbe" "readinessProbe" "startupProbe" "lifecycle" "envFrom" "env" "volumeMounts" }}
+{{ . }}: set {{ $ }}.container.{{ . }}
+{{- end }}
+podSecurityContext: set {{ . }}.podSpec.securityContext
+securityContext: set {{ . }}.container.securityContext, or {{ . }}.podSpec.securityContext for the pod
+containerSecurityContext: set {{ . }}.container.securityContext
+extraEnv: set {{ . }}.container.env
+extraArgs: each flag has a variable, which {{ . }}.container.env sets
+volumes: set {{ . }}.podSpec.volumes
+extraVolumes: set {{ . }}.podSpec.volumes
+extraVolumeMounts: set {{ . }}.container.volumeMounts
+extraContainers: add an entry with restartPolicy Always to {{ . }}.podSpec.initContainers
+replicaCount: set {{ . }}.replicas
+serviceAccountName: the name is fixed, and {{ . }}.serviceAccount.annotations annotates the account
+image: both roles have one image; set image
+{{- end }}
+
+{{- define "o365mailer.refusals.labels" -}}
+{{- $ours := list "helm.sh/chart" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "app.kubernetes.io/part-of" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
+{{- $given := dict "commonLabels" .Values.commonLabels "controller.podLabels" .Values.controller.podLabels "webhook.podLabels" .Values.webhook.podLabels -}}
+{{- range $value, $labels := $given -}}
+{{- range $key, $_ := $labels -}}
+{{- if has $key $ours -}}
+{{- fail (printf "%s must not set %s: the chart sets it, and finds its pods by such labels" $value $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* On the host's network, a pod's ports are the node's. Call with (dict "root" $ "role" "webhook"). */ -}}
+{{- define "o365mailer.refusals.ports" -}}
+{{- $own := index .root.Values .role -}}
+{{- if dig "hostNetwork" false ($own.podSpec | default dict) -}}
+{{- $taken := dict "2379" "etcd" "2380" "etcd" "6443" "the API server" "10248" "the kubelet" "10249" "kube-proxy" "10250" "the kubelet" "10255" "the kubelet" "10256" "kube-proxy" "10257" "the controller manager" "10259" "the scheduler" -}}
+{{- range $name := eq .role "webhook" | ternary (list "port" "healthPort") (list "healthPort") -}}
+{{- with index $taken (toString (index $own $name)) -}}
+{{- fail (printf "%s.podSpec.hostNetwork is true, and on a node %s listens on port %v: set %s.%s to a port that is free on your nodes, such as 9443" $.role . (index $own $name) $.role $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
