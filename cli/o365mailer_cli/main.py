@@ -4,10 +4,8 @@ Exit status: 0 all is well, 1 something has failed, 2 wrong usage or input, or n
 Ctrl-C, 141 after the reader of the output is gone (`| head`), as a program that SIGPIPE ends.
 """
 
-import argparse
 import contextlib
 import errno
-import importlib.metadata
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,9 +14,8 @@ from typing import Final
 
 from o365mailer_cli.errors import CliError
 from o365mailer_cli.output import finish
-from o365mailer_cli.verb import VERBS
+from o365mailer_cli.verb import PROGRAM, parser
 
-PROGRAM: Final = "o365mailer"
 PLUGIN: Final = "kubectl-o365mailer"
 """kubectl runs the program of this name for `kubectl o365mailer`."""
 INTERRUPTED: Final = 130
@@ -60,24 +57,6 @@ def _say(text: str) -> None:
 
 def _program(path: str) -> str:
     return "kubectl o365mailer" if PurePath(path).stem == PLUGIN else PROGRAM
-
-
-def parser(words: Sequence[str] | None = None, *, program: str = PROGRAM) -> argparse.ArgumentParser:
-    """The verbs and their flags. Of the verbs in `words` alone if it is given, so that the others are not imported."""
-    made = argparse.ArgumentParser(
-        prog=program, description="Mail through Office 365: from Kubernetes, and without.", allow_abbrev=False
-    )
-    made.add_argument("--version", action="version", version=f"o365mailer {importlib.metadata.version('o365mailer')}")
-    verbs = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for verb in VERBS:
-        if words is None or verb.name in words:
-            module = verb.module
-            added = verbs.add_parser(verb.name, help=verb.help, description=module.DESCRIPTION, allow_abbrev=False)
-            module.add_flags(added)
-            added.set_defaults(main=module.main)
-        else:
-            verbs.add_parser(verb.name, help=verb.help, add_help=False)
-    return made
 
 
 if __name__ == "__main__":

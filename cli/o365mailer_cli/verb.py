@@ -4,9 +4,12 @@ Kubernetes client, nor `status` for the token modules.
 
 import argparse
 import importlib
-from collections.abc import Mapping
+import importlib.metadata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
+
+PROGRAM: Final = "o365mailer"
 
 
 class VerbModule(Protocol):
@@ -38,6 +41,26 @@ class Verb:
 
 VERBS: Final = (
     Verb("status", "show mailers, their pods, and the mail that waits in them", "status.command"),
+    Verb("refresh", "get a new token now, and wait for it", "refresh"),
     Verb("run", "keep a token fresh and relay mail on this machine, without Kubernetes", "run.command"),
+    Verb("completion", "print the completion for bash, zsh or tcsh", "completion"),
 )
 """In the order of `--help`: what users need first stands first."""
+
+
+def parser(words: Sequence[str] | None = None, *, program: str = PROGRAM) -> argparse.ArgumentParser:
+    """The verbs and their flags. Of the verbs in `words` alone if it is given, so that the others are not imported."""
+    made = argparse.ArgumentParser(
+        prog=program, description="Mail through Office 365: from Kubernetes, and without.", allow_abbrev=False
+    )
+    made.add_argument("--version", action="version", version=f"o365mailer {importlib.metadata.version('o365mailer')}")
+    verbs = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for verb in VERBS:
+        if words is None or verb.name in words:
+            module = verb.module
+            added = verbs.add_parser(verb.name, help=verb.help, description=module.DESCRIPTION, allow_abbrev=False)
+            module.add_flags(added)
+            added.set_defaults(main=module.main)
+        else:
+            verbs.add_parser(verb.name, help=verb.help, add_help=False)
+    return made
