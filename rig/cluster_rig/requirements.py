@@ -25,6 +25,8 @@ class Package:
     reason: str
     answers: tuple[str, ...] = ()
     """What debconf would ask, in the words of debconf-set-selections."""
+    service: str = ""
+    """A service that the package starts and that no test needs."""
 
     def is_installed(self) -> bool:
         """Whether the machine has what the package brings, from whatever source."""
@@ -59,6 +61,12 @@ PEERS = (
         answers=("postfix postfix/main_mailer_type select No configuration",),  # else it would serve port 25
     ),
     Package(name="libsasl2-modules", brings="/usr/share/doc/libsasl2-modules", reason="Postfix's login"),
+    Package(
+        name="prometheus",
+        brings="promtool",
+        reason="reads the metrics, and judges the alerts and the dashboard",
+        service="prometheus",
+    ),
     Package(name="php-cli", brings="php", reason="PHP's mailers"),
     Package(name="php-mbstring", brings="/usr/share/doc/php-mbstring", reason="their encodings"),
     Package(name="libphp-phpmailer", brings="/usr/share/php/libphp-phpmailer/autoload.php", reason="PHPMailer"),
@@ -131,3 +139,14 @@ def install() -> None:
             )
         if done.returncode:
             raise MachineLacksError(f"apt-get {step[0]} failed:\n{done.stderr.strip()[-2000:]}")
+    for service in (package.service for package in lacking if package.service):
+        _switch_off(service)
+
+
+def _switch_off(service: str) -> None:
+    """Stops a service that a package has just started, now and at the next boot."""
+    commands = [["service", service, "stop"], ["update-rc.d", service, "disable"]]
+    if Path("/run/systemd/system").is_dir():  # sd_booted(3)
+        commands = [["systemctl", "disable", "--now", service]]
+    for command in commands:
+        subprocess.run(command, capture_output=True)  # in a container nothing runs that could be stopped
