@@ -32,6 +32,7 @@ check: .venv/.dev ## run linters, types, architecture, promises, words, generate
 	$(BIN)/python -m benchmarks --check
 	$(APPS) --check
 	$(BIN)/python charts/readme.py --check
+	$(BIN)/python charts/dashboard.py --check
 	$(BIN)/python -m pytest -q tests/project/test_links.py tests/project/test_architecture.py
 
 fmt: .venv/.dev ## fix what ruff can fix, and format

@@ -69,6 +69,10 @@ WRONG = {
     "replicaCount=3": "replicaCount is no value of this chart: set controller.replicas or webhook.replicas",
     "webhook.nodeSelector.disk=ssd": "webhook.nodeSelector is no value of this chart: set webhook.podSpec.nodeSelector",
     "controller.extraEnv[0].name=A": "set controller.container.env",
+    "monitoring.enabled=yes": "/monitoring/enabled",
+    "monitoring.renderMode=always": "/monitoring/renderMode",
+    "monitoring.interval=often": "/monitoring/interval",
+    "monitoring.rules=true": "'rules' not allowed",
 }
 
 FOREIGN = {

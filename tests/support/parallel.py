@@ -17,6 +17,7 @@ GROUPS = {
     "command": "control plane",
     "controller": "control plane",
     "webhook": "control plane",
+    "monitoring/test_dashboard_queries.py": "control plane",
     "mutations": "mutations",
 }
 """What stays together, by suite or file, because it shares a cluster, images, or (mutations) the processor; the longest
