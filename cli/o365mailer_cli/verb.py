@@ -42,6 +42,7 @@ class Verb:
 VERBS: Final = (
     Verb("status", "show mailers, their pods, and the mail that waits in them", "status.command"),
     Verb("refresh", "get a new token now, and wait for it", "refresh"),
+    Verb("scan", "find what still logs in to Office 365 with a password", "scan.command"),
     Verb("run", "keep a token fresh and relay mail on this machine, without Kubernetes", "run.command"),
     Verb("completion", "print the completion for bash, zsh or tcsh", "completion"),
 )
