@@ -2,9 +2,9 @@
 
 The way of a token: ``entra`` receives a token request, ``credential`` checks the secret or the assertion, ``signing``
 signs the JWT. The way of a mail: ``submission`` accepts the connection, ``session`` speaks SMTP over a ``wire``,
-``bearer`` checks the token in AUTH, ``verdict`` decides at the end of data. ``tenancy`` has the configuration (tenants,
-applications, mailboxes), ``script`` the scripted failures, ``ledger`` the record of what happened. ``control`` and
-``page`` show all three, and ``control`` changes them.
+``bearer`` checks the token in AUTH with the ``rights`` that have spread so far, ``verdict`` decides at the end of data.
+``tenancy`` has the configuration (tenants, applications, mailboxes), ``script`` the scripted failures, ``ledger`` the
+record of what happened. ``control`` and ``page`` show all three, and ``control`` changes them.
 
 Errors, all in ``errors``::
 

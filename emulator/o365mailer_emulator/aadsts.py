@@ -69,6 +69,18 @@ ENTRIES = (
         "subscriptions for the tenant.",
     ),
     Aadsts(
+        90038,
+        "invalid_tenant",
+        400,
+        "Tenant '{tenant}' request is being redirected to the National Cloud 'MicrosoftOnline.US'.",
+    ),
+    Aadsts(
+        900382,
+        "invalid_request",
+        400,
+        "Confidential Client is not supported in Cross Cloud request.",
+    ),
+    Aadsts(
         700027,
         "invalid_client",
         401,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from o365mailer_emulator.errors import TokenRefused
+from o365mailer_emulator.replies import NAMED
 from o365mailer_emulator.tenancy import SEND_AS_APP, Mailbox, Tenancy
 
 
@@ -36,6 +37,8 @@ class Grant:
     mailbox: Mailbox
     uti: str
     expires: float
+    right: bool = True
+    """Whether the application has a right on the mailbox. Without one, a message is refused."""
 
 
 def parse_xoauth2(encoded: str) -> Credentials:
@@ -53,13 +56,24 @@ def parse_xoauth2(encoded: str) -> Credentials:
     return Credentials(parts[0].removeprefix("user="), token)
 
 
-def admit(credentials: Credentials, *, tenancy: Tenancy, key: RSAPublicKey, now: float) -> Grant:
-    """The mailbox that these credentials open. Raises TokenRefused with the reason.
+@dataclass(frozen=True)
+class Directory:
+    """The configuration as a login sees it: ``rights`` may be older than ``tenancy``, because changes spread slowly."""
 
-    The order is signature, audience, time, application, mailbox. There is no leeway on time, because a relay that needs
-    it would fail with the real service one day.
+    tenancy: Tenancy
+    rights: Tenancy
+    key: RSAPublicKey
+    no_right: Literal["auth", "body"]
+
+
+def admit(credentials: Credentials, directory: Directory, *, now: float) -> Grant:
+    """The mailbox that these credentials open. Raises TokenRefused with the reason and the reply.
+
+    The order is signature, audience, time, application, mailbox, policies, rights. There is no leeway on time, because
+    a relay that needs it would fail with the real service one day.
     """
-    claims = _claims(credentials.token, key, tenancy.settings.audiences)
+    tenancy, rights = directory.tenancy, directory.rights
+    claims = _claims(credentials.token, directory.key, tenancy.settings.audiences)
     if claims["exp"] <= now:
         raise TokenRefused(f"the token expired {now - claims['exp']:.0f} s ago", expired=True)
     if claims["nbf"] > now + 1:
@@ -72,9 +86,37 @@ def admit(credentials: Credentials, *, tenancy: Tenancy, key: RSAPublicKey, now:
         raise TokenRefused("there is no such mailbox")
     if _tenant_id(tenancy, mailbox.tenant) != claims.get("tid"):
         raise TokenRefused("the mailbox is in another tenant than the token")
-    if not _may_open(mailbox, application.client_id, claims):
-        raise TokenRefused("the application has no right on this mailbox")
-    return Grant(mailbox, str(claims.get("uti", "")), float(claims["exp"]))
+    _check_switches(rights, rights.mailbox(mailbox.address) or mailbox)
+    problem = _missing_right(rights, mailbox.address, application.client_id, claims)
+    if problem and directory.no_right == "auth":
+        raise TokenRefused(problem)
+    return Grant(mailbox, str(claims.get("uti", "")), float(claims["exp"]), right=not problem)
+
+
+def _check_switches(rights: Tenancy, mailbox: Mailbox) -> None:
+    """Raises TokenRefused where SMTP AUTH is off for the mailbox or its tenant, or a policy blocks the login."""
+    tenant = rights.tenant(mailbox.tenant)
+    if mailbox.smtp_auth is False:
+        raise TokenRefused("SMTP AUTH is off for the mailbox", reply=NAMED["smtp-auth-disabled-mailbox"].text)
+    if mailbox.smtp_auth is None and tenant and not tenant.smtp_auth:
+        raise TokenRefused("SMTP AUTH is off for the tenant", reply=NAMED["smtp-auth-disabled-tenant"].text)
+    if tenant and tenant.policy:
+        raise TokenRefused(f"a policy of the tenant blocks the login: {tenant.policy}", reply=NAMED[tenant.policy].text)
+
+
+def _missing_right(rights: Tenancy, address: str, client_id: str, claims: dict[str, Any]) -> str:
+    """What is missing for the application to open the mailbox; empty if nothing is."""
+    application, mailbox = rights.application(client_id), rights.mailbox(address)
+    if application is None or mailbox is None:
+        return "the rights have not spread yet"
+    if not application.known_to_exchange:
+        wrong = isinstance(application.service_principal, str)
+        return (
+            "Exchange's service principal has another object id"
+            if wrong
+            else "Exchange has no service principal for the application"
+        )
+    return "" if _may_open(mailbox, client_id, claims) else "the application has no right on this mailbox"
 
 
 def _claims(token: str, key: RSAPublicKey, audiences: list[str]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ class Behaviour(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     submission takes; ``submission_jitter``: seconds added or subtracted, evenly distributed. ``pace``: messages that a
     mailbox submits in ``pace_seconds`` (a setting) before its replies are late; 0 for no limit. ``expired_session``:
     what happens to a session when its token expires. ``null_sender``: the reply to ``MAIL FROM:<>``. ``bdat``: whether
-    BDAT works although CHUNKING is announced; a refused chunk is still read.
+    BDAT works although CHUNKING is announced; a refused chunk is still read. ``no_right``: when an application without
+    a right on the mailbox is refused, at AUTH with 535 or at the end of data with 430.
     """
 
     slots: Literal["connection", "submission"]
@@ -32,6 +33,7 @@ class Behaviour(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     expired_session: Literal["kept", "cut"]
     null_sender: Literal["taken", "refused"]
     bdat: Literal["taken", "refused"]
+    no_right: Literal["auth", "body"]
 
 
 PROFILES = {
@@ -44,6 +46,7 @@ PROFILES = {
         expired_session="kept",  # undocumented; AUTH checks the token
         null_sender="taken",
         bdat="taken",
+        no_right="auth",
     ),
     "harsh": Behaviour(
         slots="submission",
@@ -54,6 +57,7 @@ PROFILES = {
         expired_session="cut",  # as High Volume Email documents it
         null_sender="refused",
         bdat="refused",
+        no_right="body",  # "mailbox logon failure", simonrob/email-oauth2-proxy#271
     ),
 }
 

@@ -177,6 +177,8 @@ class Entra:
         tenant = self.service.tenancy.tenant(named)
         if tenant is None:
             raise EntraRefusal(AADSTS[90002], tenant=named)
+        if tenant.other_cloud:
+            raise EntraRefusal(AADSTS[90038], tenant=named)
         return tenant
 
     def _application(self, client_id: str, tenant: Tenant) -> Application:
@@ -184,6 +186,8 @@ class Entra:
         home = self.service.tenancy.tenant(application.tenant) if application else None
         if application is None or home is None or home.id != tenant.id:
             raise EntraRefusal(AADSTS[700016], client=client_id, tenant=tenant.id)
+        if not application.enabled:
+            raise EntraRefusal(AADSTS[7000112], client=client_id)
         return application
 
 

@@ -28,14 +28,16 @@ class EntraRefusal(EmulatorError):
 class TokenRefused(EmulatorError):
     """Exchange refuses this bearer token for this mailbox.
 
-    Exchange tells a client only 535 5.7.3; ``reason`` is for the emulator's events.
-    Expired tokens are counted separately, because a relay that offers an expired token has a defect.
+    Exchange mostly tells a client only 535 5.7.3; ``reason`` is for the emulator's events. ``reply`` is what it says
+    instead, if anything. Expired tokens are counted separately, because a relay that offers an expired token has a
+    defect.
     """
 
-    def __init__(self, reason: str, *, expired: bool = False) -> None:
+    def __init__(self, reason: str, *, expired: bool = False, reply: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.expired = expired
+        self.reply = reply
 
 
 class LineTooLong(EmulatorError):

@@ -42,10 +42,15 @@ async def refusal(service: Submission, transaction: Transaction, grant: Grant, *
         await asyncio.sleep(_latency(service, grant))
     else:
         service.traffic.refused(grant.mailbox.address)
+    mailbox = service.tenancy.mailbox(grant.mailbox.address) or grant.mailbox
+    if not crowded and mailbox.locked:
+        return replies.NAMED[mailbox.locked].text
+    if not crowded and not grant.right:
+        return replies.NAMED["mailbox-logon"].text
     return verdict.refusal(
         content=bytes(transaction.content),
         reverse_path=transaction.reverse_path,
-        mailbox=service.tenancy.mailbox(grant.mailbox.address) or grant.mailbox,
+        mailbox=mailbox,
         settings=service.tenancy.settings,
         crowded=crowded,
     )

@@ -69,6 +69,7 @@ class Pages:
         parts = [
             sections.mailboxes(service.tenancy, service.ledger),
             sections.messages(service.ledger, when=_moment, subject=_subject),
+            sections.refused_logins(service.ledger, when=_moment),
             sections.simulated(service),
             sections.unknowns(service),
             sections.tokens(service.ledger, when=_moment, now=service.clock()),

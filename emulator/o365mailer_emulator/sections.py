@@ -92,6 +92,16 @@ def tokens(ledger: Ledger, *, when: Callable[[float], str], now: float) -> Marku
     return _section("Tokens issued", table(head, rows, empty="No token has been issued yet."))
 
 
+def refused_logins(ledger: Ledger, *, when: Callable[[float], str]) -> Markup:
+    """The latest logins that Exchange refused, newest first, with the reason that a client is not told."""
+    refused = [event for event in ledger.events if event["kind"] == "auth-refused"]
+    rows = [
+        (when(event["at"]), event["mailbox"] or "unknown", event["reason"]) for event in refused[: -LATEST - 1 : -1]
+    ]
+    head = ("Refused (UTC)", "Mailbox", "Why, which the client is not told")
+    return _section("Refused logins", table(head, rows, empty="No login was refused."))
+
+
 def counters(tally: Tally) -> Markup:
     """Connections, logins, token requests and refusals, counted."""
     logins = f"{tally.auth_ok} accepted, {tally.auth_failed} refused, {tally.auth_expired} with an expired token"

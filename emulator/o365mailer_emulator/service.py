@@ -46,16 +46,16 @@ class Service:
             session=Session,
         )
 
-    def replace_tenancy(self, tenancy: Tenancy) -> None:
-        """Replaces the configuration. The ledger keeps what happened before."""
+    def replace_tenancy(self, tenancy: Tenancy, *, at_once: bool = False) -> None:
+        """Replaces the configuration. The ledger keeps what happened before. ``at_once``: rights do not spread."""
         self.tenancy = tenancy
-        self.submission.tenancy = tenancy
+        self.submission.replace(tenancy, at_once=at_once)
         self.ledger.note("configuration")
 
     async def reset(self) -> None:
         """Restores the state at the start and resets open connections. Issued tokens stay valid."""
         self.script.clear()
         await self.submission.drop()
-        self.replace_tenancy(self._initial.copy())
+        self.replace_tenancy(self._initial.copy(), at_once=True)
         self.ledger.clear()
         self.submission.traffic.clear()

@@ -212,14 +212,16 @@ class Session:
     def _admit(self, initial: str) -> str:
         service = self.service
         tally = service.ledger.tally
+        user = ""
         try:
             credentials = parse_xoauth2(initial)
-            grant = admit(credentials, tenancy=service.tenancy, key=service.verification_key, now=service.clock())
+            user = credentials.user
+            grant = admit(credentials, service.directory, now=service.clock())
         except TokenRefused as refused:
             tally.auth_failed += 1
             tally.auth_expired += refused.expired
-            service.ledger.note("auth-refused", reason=refused.reason, session=self.number)
-            return replies.AUTH_UNSUCCESSFUL
+            service.ledger.note("auth-refused", reason=refused.reason, session=self.number, mailbox=user)
+            return refused.reply or replies.AUTH_UNSUCCESSFUL
         if service.behaviour.crowded_at == "auth" and service.full(grant.mailbox):
             service.traffic.refused(grant.mailbox.address)
             return replies.CONCURRENT

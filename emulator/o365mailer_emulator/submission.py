@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from o365mailer_emulator.bearer import Grant
+from o365mailer_emulator.bearer import Directory, Grant
 from o365mailer_emulator.behaviour import Behaviour, behaviour
 from o365mailer_emulator.errors import ConnectionEnded
 from o365mailer_emulator.ledger import Ledger
+from o365mailer_emulator.rights import Rights
 from o365mailer_emulator.script import Script
 from o365mailer_emulator.signing import Mint
 from o365mailer_emulator.tenancy import Mailbox, Tenancy
@@ -43,8 +44,9 @@ class Submission:
         mint: Mint,
         session: Callable[[Wire, Submission, int], Session],
     ) -> None:
-        self.tenancy = tenancy
         self.ledger = ledger
+        self.tenancy = tenancy
+        self.rights = Rights(tenancy, clock=ledger.clock)
         self.script = script
         self.tls_context = tls_context
         self.verification_key = mint.key.private.public_key()
@@ -59,6 +61,19 @@ class Submission:
         """Listens; port 0 takes a free port. Raises OSError if the address cannot be used."""
         loop = asyncio.get_running_loop()
         return await loop.create_server(self._connected, host, port, backlog=512)
+
+    def replace(self, tenancy: Tenancy, *, at_once: bool = False) -> None:
+        """Put a configuration in force. Rights in it spread as the setting ``effectiveAfter`` says, or at once."""
+        self.tenancy = tenancy
+        if at_once:
+            self.rights.reset(tenancy)
+        else:
+            self.rights.change(tenancy)
+
+    @property
+    def directory(self) -> Directory:
+        """The configuration as a login sees it now."""
+        return Directory(self.tenancy, self.rights.in_force, self.verification_key, self.behaviour.no_right)
 
     def enter(self, session: Session) -> None:
         """Registers a session that has authenticated."""

@@ -14,6 +14,7 @@ import msgspec
 from cryptography import x509
 
 from o365mailer_emulator.errors import ConfigurationError
+from o365mailer_emulator.replies import NAMED
 
 DEFAULT_TENANT = "11111111-1111-4111-8111-111111111111"
 DEFAULT_CLIENT = "22222222-2222-4222-8222-222222222222"
@@ -33,10 +34,18 @@ class Document(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_on
 
 
 class Tenant(Document):
-    """A directory. URLs name it by its id or by one of ``domains``."""
+    """A directory. URLs name it by its id or by one of ``domains``.
+
+    ``smtp_auth``: whether its mailboxes may use SMTP AUTH unless they say otherwise (Set-TransportConfig
+    -SmtpClientAuthenticationDisabled). ``policy``: what refuses every login of its mailboxes, if anything.
+    ``other_cloud``: it belongs to another national cloud, so this one gives it no token (AADSTS90038).
+    """
 
     id: str
     domains: list[str] = []
+    smtp_auth: bool = True
+    policy: Literal["security-defaults", "conditional-access"] | None = None
+    other_cloud: bool = False
 
 
 class Secret(Document):
@@ -52,6 +61,10 @@ class Application(Document):
     All ``secrets`` are valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
     token's claim ``roles``. Empty roles leave the claim out, as for an application without API permissions: such a
     token opens only the mailboxes that list the application.
+
+    ``object_id`` is the service principal's in Entra, and ``service_principal`` is what New-ServicePrincipal was given
+    in Exchange as its ObjectId: absent, the right one; another one, the wrong one, often the app registration's; null,
+    the command was never run. ``enabled`` is Entra's switch "Enabled for users to sign in".
     """
 
     client_id: str
@@ -61,19 +74,31 @@ class Application(Document):
     roles: list[str] = msgspec.field(default_factory=lambda: [SEND_AS_APP])
     secrets: list[Secret] = []
     certificates: list[str] = []
+    service_principal: str | msgspec.UnsetType | None = msgspec.UNSET
+    enabled: bool = True
+
+    @property
+    def known_to_exchange(self) -> bool:
+        """Whether Exchange has a service principal for it, with the right object id."""
+        registered = self.object_id if self.service_principal is msgspec.UNSET else self.service_principal
+        return isinstance(registered, str) and registered.lower() == self.object_id.lower()
 
 
 class Mailbox(Document):
     """A mailbox that may submit mail.
 
     ``send_as`` lists other addresses that it may send as. ``applications`` lists the client ids that may authenticate
-    as it; null means every application of its tenant whose token has the role SMTP.SendAsApp.
+    as it; null means every application of its tenant whose token has the role SMTP.SendAsApp. ``smtp_auth`` overrides
+    the tenant's switch (Set-CASMailbox -SmtpClientAuthenticationDisabled); null does not. ``locked`` names the reply
+    that refuses each of its messages, such as ``throttled-send-as``; null means that it is not locked.
     """
 
     address: str
     tenant: str
     send_as: list[str] = []
     applications: list[str] | None = None
+    smtp_auth: bool | None = None
+    locked: str | None = None
 
 
 class Settings(Document):
@@ -84,6 +109,7 @@ class Settings(Document):
 
     ``profile`` sets every axis of ``behaviour.Behaviour``, the members from ``slots`` on; an axis that is null uses the
     profile's value. ``connections_per_mailbox`` is the number of slots, for connections or submissions.
+    ``effective_after``: how long a change of a right takes until a login sees it. Exchange takes up to two hours.
     """
 
     token_lifetime: float = 4500
@@ -96,6 +122,7 @@ class Settings(Document):
     audiences: list[str] = msgspec.field(default_factory=lambda: list(AUDIENCES))
     kept_messages: int = 10_000
     pace_seconds: Seconds = 60
+    effective_after: Seconds = 0
     profile: Literal["default", "harsh"] = "default"
     slots: Literal["connection", "submission"] | None = None
     crowded_at: Literal["auth", "body"] | None = None
@@ -105,6 +132,7 @@ class Settings(Document):
     expired_session: Literal["kept", "cut"] | None = None
     null_sender: Literal["taken", "refused"] | None = None
     bdat: Literal["taken", "refused"] | None = None
+    no_right: Literal["auth", "body"] | None = None
 
 
 class Tenancy(Document):
@@ -164,6 +192,12 @@ def read_tenancy(text: bytes, *, source: str) -> Tenancy:
         _require_guid(tenant.id, f"{source}: tenants[{index}].id")
     for index, application in enumerate(tenancy.applications):
         _require_credentials(application, f"{source}: applications[{index}]")
+    for index, mailbox in enumerate(tenancy.mailboxes):
+        if mailbox.locked is not None and mailbox.locked not in NAMED:
+            raise ConfigurationError(
+                f"{source}: mailboxes[{index}].locked is {mailbox.locked!r}, and there is no such reply; GET /replies "
+                "lists them"
+            )
     return tenancy
 
 
