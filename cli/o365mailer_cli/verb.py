@@ -41,6 +41,7 @@ class Verb:
 
 VERBS: Final = (
     Verb("status", "show mailers, their pods, and the mail that waits in them", "status.command"),
+    Verb("send-test", "send one real mail through a mailer, and say what Office 365 answered", "send_test.command"),
     Verb("refresh", "get a new token now, and wait for it", "refresh"),
     Verb("scan", "find what still logs in to Office 365 with a password", "scan.command"),
     Verb("run", "keep a token fresh and relay mail on this machine, without Kubernetes", "run.command"),
