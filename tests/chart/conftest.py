@@ -7,14 +7,16 @@ import functools
 from collections.abc import Iterator
 
 import pytest
-from chart.release import CHART, NAMESPACE, RELEASE, Render
+from chart.release import CHART, HELM_TEST, NAMESPACE, RELEASE, Render
 from cluster_rig import programs
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 from support.cluster_fixtures import PREPARATIONS, need
 from support.rendered_chart import build_helm, helm_client, rendered
 
-NAMESPACES = {NAMESPACE: {"pod-security.kubernetes.io/enforce": "restricted"}, "team-a": {}, "team-b": {}}
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+NAMESPACES: dict[str, dict[str, str]] = {NAMESPACE: RESTRICTED, HELM_TEST: RESTRICTED, "team-a": {}, "team-b": {}}
+"""The one of `helm test` is there so that its Job can be tried without being kept."""
 
 # Built with the other fixtures' programs, before the clock of the first test runs.
 PREPARATIONS.update(helm=build_helm, plane=lambda: programs.build(programs.CONTROL_PLANE))

@@ -8,6 +8,8 @@ ROOT: Final = Path(__file__).parent.parent.parent
 CHART: Final = ROOT / "charts" / "o365mailer"
 RELEASE: Final = "o365mailer"
 NAMESPACE: Final = "o365mailer-system"
+HELM_TEST: Final = "o365mailer-helm-test"
+"""The Job of `helm test`, and the namespace that it makes for it."""
 OLDEST: Final = "1.32.0"
 """Of Kubernetes: the chart refuses an older one."""
 
@@ -47,6 +49,8 @@ VALUES: Final = {
         "image.registry=registry.example/mail",
         "sidecar.image.digest=sha256:" + "0123456789abcdef" * 4,
         "openshift=true",
+        "test.mailer=team-a/noreply",
+        "test.sender=noreply@contoso.example",
     ),
     "a company's": (
         "global.imageRegistry=mirror.example",

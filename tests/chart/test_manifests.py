@@ -36,7 +36,7 @@ def test_the_chart_passes_helms_own_linter_in_strict_mode(helm: Client) -> None:
 def test_a_real_api_server_takes_every_object_under_strict_validation(
     plane: ControlPlane, render: Render, values: tuple[str, ...]
 ) -> None:
-    code, complaints = dry_run(plane, render(*values))
+    code, complaints = dry_run(plane, render(*values, tests=True))
     assert code == 0, complaints
 
 
@@ -87,7 +87,7 @@ def test_an_api_server_whose_kubelets_may_lack_native_sidecars_is_refused(helm: 
 
 @pytest.mark.parametrize("minor", ["1.32", "1.33", "1.34", "1.35", "1.36", "1.37"])
 def test_the_manifests_are_valid_in_every_minor(render: Render, minor: str) -> None:
-    for document in [document for values in VALUES.values() for document in render(*values)]:
+    for document in [document for values in VALUES.values() for document in render(*values, tests=True)]:
         kubernetes_validate.validate(document, minor, strict=True)
         with pytest.raises(kubernetes_validate.ValidationError):
             kubernetes_validate.validate({**document, "spek": {}}, minor, strict=True)

@@ -182,7 +182,7 @@ def test_what_a_parent_chart_says_of_all_its_charts_holds_unless_the_chart_says_
 
 
 def test_common_labels_are_on_every_object_and_pod_and_not_in_a_selector(render: Render) -> None:
-    objects = render("commonLabels.team=mail", "controller.podLabels.team=other")
+    objects = render("commonLabels.team=mail", "controller.podLabels.team=other", tests=True)
     assert {found["metadata"]["labels"].get("team") for found in objects} == {"mail"}
     templates = {found["metadata"]["name"]: found["spec"]["template"] for found in of_kind(objects, "Deployment")}
     labels = {name: template["metadata"]["labels"]["team"] for name, template in templates.items()}

@@ -65,6 +65,10 @@ WRONG = {
     "webhook.podSpec.hostNetwork=true": "set webhook.port to a port that is free on your nodes",
     "commonLabels.app\\.kubernetes\\.io/name=x": "commonLabels must not set app.kubernetes.io/name",
     "webhook.podLabels.app\\.kubernetes\\.io/component=x": "webhook.podLabels must not set app.kubernetes.io/component",
+    "test.mailer=noreply": "/test/mailer",
+    "test.recipient=someone": "/test/recipient",
+    "test.mailer=shop/noreply": "test.mailer needs test.sender",
+    "test.sender=noreply@contoso.example": "test.sender and test.recipient need test.mailer",
     # Keys of other charts.
     "replicaCount=3": "replicaCount is no value of this chart: set controller.replicas or webhook.replicas",
     "webhook.nodeSelector.disk=ssd": "webhook.nodeSelector is no value of this chart: set webhook.podSpec.nodeSelector",
@@ -113,7 +117,7 @@ def test_every_key_that_the_schema_lets_through_for_a_better_message_gets_one(he
 @pytest.mark.promise("chart-keeps-mailers")
 def test_values_of_a_release_without_the_new_ones_still_render_and_keep_the_crd(helm: Client) -> None:
     """`helm upgrade --reuse-values` has only the values of the installed release."""
-    new = ("global", "commonLabels", "crds.keep", "networkPolicy", "extraObjects", "openshift")
+    new = ("global", "commonLabels", "crds.keep", "networkPolicy", "extraObjects", "openshift", "test")
     roles = [f"{role}.{key}" for role in ("controller", "webhook") for key in NEW_OF_ROLE]
     webhook = ("webhook.namespaceSelector", "webhook.configurationAnnotations", "webhook.service")
     sets = [part for name in (*new, *roles, *webhook) for part in ("--set", f"{name}=null")]

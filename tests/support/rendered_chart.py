@@ -30,11 +30,12 @@ def helm_client(directory: Path, kubeconfig: Path) -> Client:
     return Client(program=programs.path_of(HELM), kubeconfig=kubeconfig, environ=environ)
 
 
-def rendered(helm: Client, *values: str, namespace: str = NAMESPACE) -> list[Manifest]:
-    """The objects of the chart with these values, released into a namespace."""
+def rendered(helm: Client, *values: str, namespace: str = NAMESPACE, tests: bool = False) -> list[Manifest]:
+    """The objects of the chart with these values, released into a namespace; with those of `helm test` if asked."""
     sets = [part for value in values for part in ("--set", value)]
     version = ("--kube-version", programs.kubernetes_version())
-    text = helm("template", RELEASE, CHART, "--namespace", namespace, *version, *sets)
+    skip = () if tests else ("--skip-tests",)
+    text = helm("template", RELEASE, CHART, "--namespace", namespace, *version, *skip, *sets)
     return [document for document in yaml.safe_load_all(text) if document]
 
 

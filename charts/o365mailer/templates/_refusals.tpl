@@ -7,6 +7,13 @@
 {{- if eq (int .Values.webhook.port) (int (.Values.webhook.healthPort | default 9025)) -}}
 {{- fail (printf "webhook.port and webhook.healthPort are both %v: they need two ports" .Values.webhook.port) -}}
 {{- end -}}
+{{- $test := .Values.test | default dict -}}
+{{- if and $test.mailer (not $test.sender) -}}
+{{- fail "test.mailer needs test.sender: the address of its mailbox" -}}
+{{- end -}}
+{{- if and (not $test.mailer) (or $test.sender $test.recipient) -}}
+{{- fail "test.sender and test.recipient need test.mailer: namespace/name of the mailer that sends the mail" -}}
+{{- end -}}
 {{- /* A value is in the release's Secret and in the Deployment, for all who may read those. */ -}}
 {{- if contains "@" (.Values.controller.httpsProxy | default "") -}}
 {{- fail "controller.httpsProxy must not hold a user or a password: put the whole URL into a Secret, as its key url, and name the Secret in controller.httpsProxySecret" -}}
