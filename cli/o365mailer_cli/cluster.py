@@ -31,6 +31,9 @@ from o365mailer_contract.names import API_VERSION, DOCS, PLURAL
 
 Manifest = dict[str, Any]
 
+JSON: Final = "application/json, */*"
+METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""What an API server is asked to answer with (kubernetes.io, "Kubernetes API Concepts", metadata only)."""
 PAGE: Final = 500
 """Objects of one page of a list, as kubectl asks for them."""
 MESSAGE_LIMIT: Final = 400
@@ -72,6 +75,9 @@ STATEFUL_SETS: Final = Resource("/apis/apps/v1", "statefulsets")
 DAEMON_SETS: Final = Resource("/apis/apps/v1", "daemonsets")
 JOBS: Final = Resource("/apis/batch/v1", "jobs")
 CRON_JOBS: Final = Resource("/apis/batch/v1", "cronjobs")
+LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
+ENDPOINT_SLICES: Final = Resource("/apis/discovery.k8s.io/v1", "endpointslices")
+OTHERS_ACCESS: Final = Resource("/apis/authorization.k8s.io/v1", "subjectaccessreviews", namespaced=False)
 ACCESS_REVIEWS: Final = Resource("/apis/authorization.k8s.io/v1", "selfsubjectaccessreviews", namespaced=False)
 
 
@@ -112,21 +118,37 @@ class Cluster:
             return None
 
     def list_all(
-        self, resource: Resource, *, namespace: str | None = None, labels: str = "", fields: str = ""
+        self,
+        resource: Resource,
+        *,
+        namespace: str | None = None,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
     ) -> list[Manifest]:
-        """All objects, of one namespace or of all, page by page. `labels` and `fields` are selectors."""
+        """All objects, of one namespace or of all, page by page. `labels` and `fields` are selectors.
+
+        With `metadata_only` an object is its metadata alone, which is a tenth of a pod.
+        """
+        accept = METADATA if metadata_only else JSON
         query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields, "continue": ""}
         found: list[Manifest] = []
         while True:
-            page = self._json("GET", resource.path(namespace=namespace), query=query)
+            page = self._json("GET", resource.path(namespace=namespace), query=query, accept=accept)
             found += page["items"] or []  # null where there are none
             query["continue"] = page.get("metadata", {}).get("continue") or ""
             if not query["continue"]:
                 return found
 
-    def create(self, resource: Resource, manifest: Manifest, *, namespace: str | None = None) -> Manifest:
-        """The created object. Raises Conflict if the name is taken, Refused if it is not taken as it is."""
-        return self._json("POST", resource.path(namespace=namespace), body=manifest)
+    def create(
+        self, resource: Resource, manifest: Manifest, *, namespace: str | None = None, dry_run: bool = False
+    ) -> Manifest:
+        """The created object; with `dry_run` all of admission runs, and nothing is stored.
+
+        Raises Conflict if the name is taken, Refused if it is not taken as it is.
+        """
+        query = {"dryRun": "All"} if dry_run else None
+        return self._json("POST", resource.path(namespace=namespace), query=query, body=manifest)
 
     def patch(self, resource: Resource, change: Manifest, *, name: str, namespace: str | None = None) -> Manifest:
         """The object after a JSON merge patch (RFC 7386)."""
@@ -193,9 +215,15 @@ class Cluster:
         return str(self._json("GET", "/version")["gitVersion"])
 
     def _json(
-        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Manifest | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Manifest | None = None,
+        accept: str = JSON,
     ) -> Manifest:
-        with self._exchange(method, path, query=query, body=body) as answer:
+        with self._exchange(method, path, query=query, body=body, accept=accept) as answer:
             try:
                 document = json.loads(answer)
             except ValueError:
@@ -216,11 +244,12 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Manifest | None = None,
         timeout: float | None = None,
+        accept: str = JSON,
     ) -> Iterator[bytes]:
         seconds = timeout or self.timeout
         end = time.monotonic() + seconds
         with self._translated(seconds):
-            response = self._open(method, path, query=query, body=body, timeout=seconds)
+            response = self._open(method, path, query=query, body=body, timeout=seconds, accept=accept)
             try:
                 content = _read(response, end)
             finally:
@@ -243,9 +272,16 @@ class Cluster:
                 response.close()
 
     def _open(
-        self, method: str, path: str, *, query: Mapping[str, str] | None, body: Manifest | None, timeout: float
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        body: Manifest | None,
+        timeout: float,
+        accept: str = JSON,
     ) -> urllib3.BaseHTTPResponse:
-        headers = {"Accept": "application/json, */*"}
+        headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = "application/merge-patch+json" if method == "PATCH" else "application/json"
         asked = [(key, value) for key, value in (query or {}).items() if value]

@@ -40,6 +40,7 @@ class Verb:
 
 
 VERBS: Final = (
+    Verb("check", "look for what is wrong: the cluster, the installation, mailers and pods", "check.command"),
     Verb("status", "show mailers, their pods, and the mail that waits in them", "status.command"),
     Verb("send-test", "send one real mail through a mailer, and say what Office 365 answered", "send_test.command"),
     Verb("refresh", "get a new token now, and wait for it", "refresh"),

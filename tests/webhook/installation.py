@@ -161,6 +161,9 @@ class Installation:
     namespace: str = field(default_factory=lambda: f"operator-{uuid.uuid4().hex[:8]}")
     webhook: WebhookProcess = field(init=False)
     api: Api = field(init=False)
+    _controller: Path = field(init=False)
+    _mount: MountedDirectory = field(init=False)
+    _kept: contextlib.ExitStack = field(init=False)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
 
     def __enter__(self) -> Self:
@@ -169,17 +172,10 @@ class Installation:
             self.plane.kubectl("create", "namespace", self.namespace)
             rights = controller_rights(self.namespace, f"watchNamespaces={{{self.namespace}}}")
             controller = stack.enter_context(controller_account(self.plane, self.namespace, rights, self.directory))
-            mount = MountedDirectory(self.directory / "ca")
-            stack.enter_context(
-                KeptAuthority(
-                    kubeconfig=self.plane.kubeconfig,
-                    controller=controller,
-                    namespace=self.namespace,
-                    mount=mount,
-                    delay=self.delay,
-                    options={"pause": 0.5, **self.authority},
-                )
-            )
+            self._controller = controller
+            self._mount = MountedDirectory(self.directory / "ca")
+            self._keep()
+            stack.callback(lambda: self._kept.close())  # noqa: PLW0108  # `unkept` replaces it
             stack.callback(self.stop)
             self.start()
             stack.callback(self.plane.kubectl, "delete", "-f", "-", stdin=self.configuration())
@@ -209,6 +205,28 @@ class Installation:
             yield
         finally:
             self.start(listen=port)
+
+    def _keep(self) -> None:
+        self._kept = contextlib.ExitStack()
+        self._kept.enter_context(
+            KeptAuthority(
+                kubeconfig=self.plane.kubeconfig,
+                controller=self._controller,
+                namespace=self.namespace,
+                mount=self._mount,
+                delay=self.delay,
+                options={"pause": 0.5, **self.authority},
+            )
+        )
+
+    @contextlib.contextmanager
+    def unkept(self) -> Iterator[None]:
+        """The authority's keeper stopped for as long as the context lasts: it would repair the configuration."""
+        self._kept.close()
+        try:
+            yield
+        finally:
+            self._keep()
 
     def configuration(self) -> str:
         """The MutatingWebhookConfiguration."""

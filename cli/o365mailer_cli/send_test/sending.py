@@ -78,8 +78,7 @@ class _Following:
 
     def look(self) -> Verdict | None:
         """The verdict, once there is one."""
-        where = {"namespace": self.mail.namespace}
-        pods = self.cluster.list_all(PODS, labels=f"{JOB_LABEL}={self.mail.name}", **where)
+        pods = self.cluster.list_all(PODS, namespace=self.mail.namespace, labels=f"{JOB_LABEL}={self.mail.name}")
         if not pods:
             return self.refusal()
         (pod,) = pods[:1]

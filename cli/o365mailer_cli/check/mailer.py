@@ -1,0 +1,194 @@
+"""Findings on one mailer: what its status says, and when its credential ends. Pure."""
+
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from o365mailer_cli.finding import Finding, Status
+from o365mailer_cli.mailers import SUSPENDED, TOKEN_ISSUED, Mailer, instant, reason_link
+from o365mailer_cli.wording import span, until
+from o365mailer_contract.names import DOCS
+from o365mailer_operator.token.aadsts import CODES
+
+SOON: Final = datetime.timedelta(days=21)
+"""As the first alert (docs/monitoring.md)."""
+LATE: Final = datetime.timedelta(minutes=5)
+"""A refresh that is due for longer is late, as the alert says."""
+NEW: Final = datetime.timedelta(minutes=1)
+"""The controller looks at a new mailer within seconds."""
+REFRESH_FAILING: Final = "RefreshFailing"
+
+_ENTRA_AGAIN: Final = "The controller tries again by itself. If it lasts, look at the way from the controller to Entra."
+_CONVERT: Final = "Put a PEM certificate and its unencrypted PEM key into the Secret; the page has the commands."
+REMEDIES: Final[Mapping[str, str]] = {
+    **{code.reason: code.remedy for code in CODES.values()},
+    "InvalidSpec": "Correct the member that the message names, or apply the CRD of the controller's version.",
+    "HostNotAllowed": "Use the cloud's own hosts, or let an administrator add the host to the chart's allowedHosts.",
+    "SecretNotFound": "Create the Secret in the mailer's namespace.",
+    "SecretUnreadable": "Add the namespace to the chart's watchNamespaces: the controller may read its Secrets then.",
+    "SecretKeyMissing": "Add the key to the Secret, or name another key in the mailer.",
+    "SecretKeyEmpty": "Put the value into the Secret's key.",
+    "SecretKeyNotText": "Put the value in as Entra shows it, on one line, without base64.",
+    "CABundleInvalid": "Put the authority's certificate into the key, as PEM.",
+    "CertificateInvalid": _CONVERT,
+    "CertificateKeyNotRSA": "Use an RSA key of 2048 bits or more, and upload the certificate to the app registration.",
+    "CertificateKeyMismatch": "Put a certificate and its own key into the Secret, the leaf certificate first.",
+    "CertificateExpired": "Renew the certificate and upload the new one to the app registration.",
+    "CertificateNotYetValid": "Wait until its validity begins, or set the node's clock right.",
+    "SecretNameTaken": "Delete or rename the Secret that has the name, or give the mailer another name.",
+    "SecretWriteRefused": "Remove what refuses the Secret: a quota, a policy, immutable: true, or a missing right.",
+    "TokenNotWritten": "Look at the disk and at the directory's permissions.",
+    "EntraUnreachable": "Let the controller reach Entra on port 443: DNS, egress rules, the chart's proxy.",
+    "EntraNotTrusted": "Name the proxy's or the authority's CA in spec.authority.caSecretRef.",
+    "EntraThrottled": _ENTRA_AGAIN,
+    "EntraAnswerInvalid": "Look for a captive portal or a proxy in between, and check spec.authority.url.",
+    "EntraRefused": "Look the code up on Microsoft's page of AADSTS codes; their support wants the correlation id.",
+    "Suspended": "Set spec.suspend to false.",
+    "RefreshFailing": "Look at the condition TokenIssued.",
+}
+"""Reason of a condition → what the user does. docs/troubleshooting.md says more of each."""
+
+
+def mailer_findings(mailer: Mailer, *, certificate: float | None, now: datetime.datetime) -> Iterator[Finding]:
+    """What is to be said of a mailer. `certificate`: when its certificate ends (Unix time), None if unknown."""
+    yield _ready(mailer, now)
+    if not mailer.suspended:
+        yield from _refresh(mailer, now)
+    yield from _client_secret(mailer, now)
+    yield from _certificate(mailer, certificate, now)
+
+
+def _ready(mailer: Mailer, now: datetime.datetime) -> Finding:
+    name, subject, ready = "mailer.ready", str(mailer), mailer.ready
+    if ready.status == "Unknown":
+        made = instant(mailer.manifest["metadata"].get("creationTimestamp"))
+        fresh = made is not None and now - made < NEW
+        return Finding(
+            name=name,
+            status=Status.WARNING if fresh else Status.FAILED,
+            title="no controller has looked at it",
+            subject=subject,
+            cause="It is new."
+            if fresh
+            else "No controller runs, or its namespace is not in the chart's watchNamespaces.",
+            remedy="Try again in a minute."
+            if fresh
+            else "Look at the controller above, and at the chart's watchNamespaces.",
+            link=f"{DOCS}/troubleshooting.md",
+        )
+    if mailer.suspended or ready.reason == SUSPENDED:
+        return Finding(
+            name=name,
+            status=Status.WARNING,
+            title="it is suspended",
+            subject=subject,
+            cause=f"spec.suspend is true. Its token ends {until(mailer.token_expiry, now)}; then apps get 451.",
+            remedy=REMEDIES[SUSPENDED],
+            link=reason_link(SUSPENDED),
+        )
+    issued = mailer.condition(TOKEN_ISSUED)
+    why = issued if issued.status == "False" and issued.reason else ready
+    if ready.status == "True" and ready.reason != REFRESH_FAILING:
+        return Finding(name=name, status=Status.OK, title="pods can submit mail", subject=subject)
+    failing = ready.status == "True"
+    return Finding(
+        name=name,
+        status=Status.WARNING if failing else Status.FAILED,
+        title=f"its token ends {until(mailer.token_expiry, now)}, and the next one is not to be had ({why.reason})"
+        if failing
+        else f"pods cannot submit mail ({why.reason})",
+        subject=subject,
+        cause=why.message or ready.message,
+        remedy=REMEDIES.get(why.reason, "Do what the message says."),
+        link=reason_link(why.reason),
+    )
+
+
+def _refresh(mailer: Mailer, now: datetime.datetime) -> Iterator[Finding]:
+    due = instant(mailer.status.get("nextRefresh"))
+    generation = int(mailer.manifest["metadata"].get("generation") or 0)
+    behind = mailer.ready.status != "Unknown" and int(mailer.status.get("observedGeneration") or 0) < generation
+    if due and now - due > LATE:
+        title = f"its token was to be refreshed {until(due, now)}"
+    elif behind:
+        title = "the controller has not seen its last change"
+    else:
+        return
+    yield Finding(
+        name="mailer.refresh",
+        status=Status.WARNING,
+        title=title,
+        subject=str(mailer),
+        cause="The controller that works does not look at it, or none works.",
+        remedy="Look at the controller above, and at its log.",
+        link=f"{DOCS}/troubleshooting.md#o365mailertokenrefreshlate",
+    )
+
+
+def _client_secret(mailer: Mailer, now: datetime.datetime) -> Iterator[Finding]:
+    told = (mailer.manifest.get("spec", {}).get("credential", {}).get("clientSecret") or {}).get("expiresAt")
+    ends = instant(told)
+    if ends is None:
+        return
+    yield _ends(_CLIENT_SECRET, ends, mailer, now)
+
+
+def _certificate(mailer: Mailer, certificate: float | None, now: datetime.datetime) -> Iterator[Finding]:
+    if not mailer.manifest.get("spec", {}).get("credential", {}).get("certificate"):
+        return
+    if certificate is None:
+        yield Finding(
+            name=_CERTIFICATE.name,
+            status=Status.UNKNOWN,
+            title="when its certificate ends is unknown",
+            subject=str(mailer),
+            cause="Only the controller's metrics say it. They could not be read, or it has not read the certificate.",
+            remedy="Ask for the ClusterRole o365mailer-viewer in the controller's namespace.",
+            link=f"{DOCS}/command.md#rights",
+        )
+        return
+    ends = datetime.datetime.fromtimestamp(certificate, datetime.UTC)
+    yield _ends(_CERTIFICATE, ends, mailer, now)
+
+
+@dataclass(frozen=True)
+class _Credential:
+    """A credential that ends: how findings call it, and what the user does."""
+
+    name: str
+    what: str
+    remedy: str
+    link: str
+
+
+_CLIENT_SECRET: Final = _Credential(
+    "mailer.client-secret",
+    "client secret",
+    "Create a new client secret in Entra, put its Value into the Secret, and correct expiresAt. Name both Secrets in "
+    "secretRefs meanwhile.",
+    f"{DOCS}/troubleshooting.md#o365mailercredentialexpires",
+)
+_CERTIFICATE: Final = _Credential(
+    "mailer.certificate",
+    "certificate",
+    "Renew the certificate, and upload the new one to the app registration before the Secret has it.",
+    f"{DOCS}/troubleshooting.md#o365mailercredentialexpires",
+)
+
+
+def _ends(credential: _Credential, ends: datetime.datetime, mailer: Mailer, now: datetime.datetime) -> Finding:
+    left, what = ends - now, credential.what
+    if left > SOON:
+        title = f"its {what} is valid ({span(left.total_seconds())} left)"
+        return Finding(name=credential.name, status=Status.OK, title=title, subject=str(mailer))
+    past = left <= datetime.timedelta()
+    return Finding(
+        name=credential.name,
+        status=Status.FAILED if past else Status.WARNING,
+        title=f"its {what} {'ended' if past else 'ends'} {until(ends, now)}",
+        subject=str(mailer),
+        cause="After its end, Entra gives no more tokens, and pods cannot submit mail.",
+        remedy=credential.remedy,
+        link=credential.link,
+    )
