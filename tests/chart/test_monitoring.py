@@ -88,6 +88,16 @@ def test_what_the_cluster_does_not_serve_is_left_out(helm: Client) -> None:
     assert on_a_cluster_with(helm, mode="alwaysRender") == sorted(KINDS)
 
 
+def test_the_notes_say_what_was_left_out(helm_on_plane: Client) -> None:
+    dry = ("install", RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=server")
+    _, _, notes = helm_on_plane(*dry, "--set", "monitoring.enabled=true").partition("NOTES:")
+    assert "does not serve PodMonitor, ServiceMonitor, PrometheusRule of monitoring.coreos.com/v1" in notes
+    assert "docs/monitoring.md" in notes
+    _, _, notes = helm_on_plane(*dry).partition("NOTES:")
+    assert notes
+    assert "monitoring" not in notes
+
+
 def test_an_installation_that_needs_the_kinds_says_what_is_missing(helm: Client) -> None:
     assert on_a_cluster_with(helm, *KINDS, mode="failIfMissing") == sorted(KINDS)
     sets = ("--set", "monitoring.enabled=true", "--set", "monitoring.renderMode=failIfMissing")
