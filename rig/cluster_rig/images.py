@@ -38,7 +38,9 @@ class Image:
         return f"{self.tag}.{self.folder}" if self.tag else self.folder
 
 
-COMMON = ("pyproject.toml", "LICENSE", "contract", "locks/build.txt")
+EPOCH = "0"
+"""The time of everything in an image, so that the same inputs have the same layer and the cache outlives a commit."""
+COMMON = ("pyproject.toml", "LICENSE", "contract", "locks/build.txt", "release/image_root.py")
 IMAGES = (
     Image(folder="operator", contents=(*COMMON, "operator", "locks/operator.txt")),
     Image(folder="sidecar", contents=(*COMMON, "sidecar", "locks/sidecar.txt")),
@@ -121,7 +123,7 @@ def build_one(engine: engines.Engine, image: Image, archive: Path, base: str) ->
             context=image.root,
             name=image.name,
             archive=archive,
-            arguments={"BASE": base} if base else {},
+            arguments={"SOURCE_DATE_EPOCH": EPOCH} | ({"BASE": base} if base else {}),
             secrets=secrets,
             mounts=mounts,
         )
