@@ -42,6 +42,7 @@ class Verb:
 VERBS: Final = (
     Verb("check", "look for what is wrong: the cluster, the installation, mailers and pods", "check.command"),
     Verb("status", "show mailers, their pods, and the mail that waits in them", "status.command"),
+    Verb("explain", "explain why a pod or workload has a relay or none", "explain.command"),
     Verb("send-test", "send one real mail through a mailer, and say what Office 365 answered", "send_test.command"),
     Verb("refresh", "get a new token now, and wait for it", "refresh"),
     Verb("scan", "find what still logs in to Office 365 with a password", "scan.command"),
