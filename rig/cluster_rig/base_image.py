@@ -1,7 +1,4 @@
-"""The base image of the Dockerfiles, made of Debian packages: for builds where no image registry is at hand.
-
-It has the Debian release and the Python of the Dockerfiles' own base, so the images have the same contents either way.
-"""
+"""A base image with Python, made of this machine's own Debian mirror: for builds where no image registry is at hand."""
 
 from __future__ import annotations
 
@@ -15,9 +12,7 @@ from pathlib import Path
 from cluster_rig import cache, oci
 from cluster_rig.errors import BuildError, MachineLacksError
 
-RELEASE = "trixie"
-"""The release of the Dockerfiles' own base. It has Python 3.13."""
-NAME = f"localhost/o365mailer-base:{RELEASE}"
+NAME = "localhost/o365mailer-base:debian"
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
 NOT_IN_AN_IMAGE = (
     "dev/*",
@@ -25,6 +20,7 @@ NOT_IN_AN_IMAGE = (
     "sys/*",
     "var/cache/apt/*",
     "var/lib/apt/lists/*",
+    "usr/share/doc",
     "usr/share/man",
 )
 
@@ -51,25 +47,25 @@ def archive() -> Path:
     Raises:
         MachineLacksError, BuildError: as their names say.
     """
-    key = cache.fingerprint([NAME.encode(), " ".join(PACKAGES + NOT_IN_AN_IMAGE).encode()])
-    path = cache.directory() / "images" / f"base-{RELEASE}-{key}.tar"
+    codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    key = cache.fingerprint([codename.encode(), " ".join(PACKAGES + NOT_IN_AN_IMAGE).encode()])
+    path = cache.directory() / "images" / f"base-{codename}-{key}.tar"
     if path.exists():
         return path
     with cache.locked(cache.directory() / "base-image.lock"):
         if not path.exists():
-            own = platform.freedesktop_os_release()["VERSION_CODENAME"]
-            with cache.timed(f"making the base image from Debian packages ({RELEASE}, {', '.join(PACKAGES)})"):
-                make(source=mirror(own), path=path)
+            with cache.timed(f"making the base image from Debian packages ({codename}, {', '.join(PACKAGES)})"):
+                make(codename=codename, source=mirror(codename), path=path)
     return path
 
 
-def make(*, source: str, path: Path) -> None:
+def make(*, codename: str, source: str, path: Path) -> None:
     """debootstrap into a temporary directory, and from there into an archive."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="base-") as directory:
         root, layer = Path(directory) / "root", Path(directory) / "layer.tar"
         include = f"--include={','.join(PACKAGES)}"
-        run("debootstrap", "--variant=minbase", include, RELEASE, str(root), source)
+        run("debootstrap", "--variant=minbase", include, codename, str(root), source)
         excluded = [f"--exclude=./{pattern}" for pattern in NOT_IN_AN_IMAGE]
         run("tar", "--create", f"--file={layer}", f"--directory={root}", "--numeric-owner", *excluded, ".")
         environ = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from o365mailer_cli.run.document import decode_document
+from o365mailer_cli.document import decode_document
 from o365mailer_operator.token.errors import InvalidSpec
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from o365mailer_cli.document import decode_document
 from o365mailer_cli.main import parser
-from o365mailer_cli.run.document import decode_document
 from o365mailer_cli.run.secret_source import variable_of
 
 ROOT = Path(__file__).parents[2]

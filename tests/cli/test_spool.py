@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from support.spooled import RECEIVED, body, envelope, spool_in
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import RelayFailed, WrongFlag, WrongInput
 from o365mailer_cli.main import main
-from o365mailer_cli.run.document import Document
 from o365mailer_cli.run.relay import Relay
 from o365mailer_cli.run.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_operator.token.spec import decode_spec

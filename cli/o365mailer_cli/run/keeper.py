@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import WrongSecret
-from o365mailer_cli.run.document import Document
 from o365mailer_cli.run.progress import Progress
 from o365mailer_cli.run.secret_source import SecretSource
 from o365mailer_cli.run.swap import SwappedDirectory

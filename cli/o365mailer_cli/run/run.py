@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import CliError
-from o365mailer_cli.run.document import Document
+from o365mailer_cli.mailer_file import load_mailer
 from o365mailer_cli.run.keeper import Keeper
-from o365mailer_cli.run.mailer_file import load_mailer
 from o365mailer_cli.run.progress import Progress
 from o365mailer_cli.run.relay import Relay
 from o365mailer_cli.run.secret_source import SecretFiles, SecretSource, SecretVariables

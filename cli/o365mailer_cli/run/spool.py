@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import CliError, WrongFlag, WrongInput
-from o365mailer_cli.run.document import Document
 from o365mailer_contract.names import SPOOL_QUEUE
 
 STATE_HOME: Final = "XDG_STATE_HOME"

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import yaml
 
+from o365mailer_cli.document import Document, decode_document
 from o365mailer_cli.errors import WrongFile
-from o365mailer_cli.run.document import Document, decode_document
 from o365mailer_operator.token.errors import InvalidSpec
 
 STANDARD_INPUT: Final = "-"
@@ -37,23 +37,35 @@ class WithoutAliases(yaml.SafeLoader):
 
 
 def load_mailer(name: str) -> Document:
+    """The mailer in the file `name` that is to run, or on standard input for `-`.
+
+    Raises WrongFile, as `read_mailer` does, and if the mailer is suspended.
+    """
+    mailer = read_mailer(name)
+    if mailer.spec.suspend:
+        raise WrongFile(
+            f"{_shown(name)}: spec.suspend: is true, so there is nothing to run. Set it to false, or leave it out."
+        )
+    return mailer
+
+
+def read_mailer(name: str) -> Document:
     """The mailer in the file `name`, or on standard input for `-`.
 
     Raises WrongFile, whose text names the file and the line and column, or the member that is wrong.
     """
-    shown = "standard input" if name == STANDARD_INPUT else name
+    shown = _shown(name)
     content = _content(name, shown)
     try:
-        mailer = decode_document(_parsed(content, shown))
+        return decode_document(_parsed(content, shown))
     except RecursionError:
         raise WrongFile(f"{shown}: is nested too deeply; an O365Mailer has no more than five levels.") from None
     except InvalidSpec as error:
         raise WrongFile(f"{shown}: {error}") from None
-    if mailer.spec.suspend:
-        raise WrongFile(
-            f"{shown}: spec.suspend: is true, so there is nothing to run. Set it to false, or leave it out."
-        )
-    return mailer
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == STANDARD_INPUT else name
 
 
 def _content(name: str, shown: str) -> bytes:

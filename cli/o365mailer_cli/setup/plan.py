@@ -1,0 +1,118 @@
+"""What Office 365 must know so that a mailer can send: pure data, made from the mailer."""
+
+import enum
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from o365mailer_operator.token.endpoints import HIGH_VOLUME_HOST
+from o365mailer_operator.token.spec import Spec
+
+EXCHANGE_ONLINE: Final = "00000002-0000-0ff1-ce00-000000000000"
+"""The application id of Office 365 Exchange Online, the same in every tenant."""
+PERMISSION: Final = "SMTP.SendAsApp"
+ROLE: Final = "Application SMTP.SendAsApp"
+LONGEST_NAME: Final = 64
+"""Characters of the name of a management scope and of a role assignment (reference pages of the New- cmdlets)."""
+
+
+class Method(enum.StrEnum):
+    """How the application gets the right to send as the mailbox."""
+
+    RBAC = "rbac"
+    """Exchange's role-based access control for applications: this role, for this mailbox, and no other right."""
+    CLASSIC = "classic"
+    """The Entra permission and full access to the mailbox, which also lets the application read it."""
+
+
+class Shell(enum.StrEnum):
+    """What the Entra part is written for. The Exchange part is PowerShell in both: no other shell has its commands."""
+
+    POWERSHELL = "powershell"
+    AZ = "az"
+
+
+@dataclass(frozen=True)
+class CloudNames:
+    """What Microsoft's tools call one national cloud."""
+
+    graph: str
+    """Connect-MgGraph -Environment."""
+    exchange: str
+    """Connect-ExchangeOnline -ExchangeEnvironmentName."""
+    az: str
+    """az cloud set --name."""
+    portal: str
+    """The Entra admin center."""
+
+
+CLOUDS: Final = {
+    "Global": CloudNames("Global", "O365Default", "AzureCloud", "https://entra.microsoft.com"),
+    "USGovernment": CloudNames("USGov", "O365USGovGCCHigh", "AzureUSGovernment", "https://entra.microsoft.us"),
+    "USGovernmentDoD": CloudNames("USGovDoD", "O365USGovDoD", "AzureUSGovernment", "https://entra.microsoft.us"),
+    "China": CloudNames("China", "O365China", "AzureChinaCloud", "https://entra.microsoftonline.cn"),
+}
+"""Sources: the reference pages of Connect-MgGraph, Connect-ExchangeOnline and `az cloud`, read 2026-11-28."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One mailer's setup."""
+
+    mailer: str
+    """`namespace/name`, or the name alone."""
+    name: str
+    """Of everything that the script makes in Entra and Exchange, so that it finds it again."""
+    tenant: str
+    client_id: str
+    mailbox: str
+    cloud: str
+    certificate: bool
+    """The credential is a certificate; else a client secret."""
+    secret: str
+    """The Kubernetes Secret that gets the credential."""
+    key: str
+    """The key in it, for a client secret."""
+    namespace: str
+    method: Method
+    other_senders: bool
+    """The mailer allows other senders than its mailbox."""
+    high_volume: bool
+
+    @property
+    def clouds(self) -> CloudNames:
+        """What Microsoft's tools call the mailer's cloud."""
+        return CLOUDS[self.cloud]
+
+
+def plan_for(name: str, namespace: str | None, spec: Spec, method: Method) -> Plan:
+    """What the mailer needs."""
+    space = namespace or ""
+    client_secret = spec.credential.client_secret
+    reference = client_secret.secret_refs[0] if client_secret else None
+    certificate = spec.credential.certificate
+    host = spec.endpoints.submission_host.lower().rstrip(".")
+    return Plan(
+        mailer=f"{space}/{name}" if space else name,
+        name=object_name(name, space),
+        tenant=spec.tenant_id,
+        client_id=spec.client_id,
+        mailbox=spec.mailbox,
+        cloud=spec.cloud,
+        certificate=certificate is not None,
+        secret=reference.name if reference else certificate.secret_ref.name if certificate else "",
+        key=reference.key if reference else "",
+        namespace=space,
+        method=method,
+        other_senders=any(one.lower() != spec.mailbox.lower() for one in spec.senders.allowed or ()),
+        high_volume=host == HIGH_VOLUME_HOST,
+    )
+
+
+def object_name(name: str, namespace: str) -> str:
+    """`o365mailer-namespace-name`, shortened to what Exchange allows, and different for different mailers."""
+    whole = "-".join(part for part in ("o365mailer", namespace, name) if part)
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    digest = hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:8]
+    return f"{whole[: LONGEST_NAME - 9].rstrip('-')}-{digest}"

@@ -1,0 +1,252 @@
+"""`setup` prints scripts that their shells accept, with only what Microsoft documents, and that no value can change."""
+
+import itertools
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.setup_reference import (
+    BASH,
+    POWERSHELL,
+    az_problems,
+    nodes,
+    powershell_problems,
+    sh_commands,
+    shape,
+    text_of,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from o365mailer_cli.main import main
+from o365mailer_cli.setup import az, powershell
+from o365mailer_cli.setup.plan import CLOUDS, LONGEST_NAME, Method, Plan, object_name, plan_for
+from o365mailer_operator.token.endpoints import CLOUDS as MAILER_CLOUDS
+from o365mailer_operator.token.spec import decode_spec
+
+CLIENT = "22222222-2222-2222-2222-222222222222"
+SECRET = {"clientSecret": {"secretRefs": [{"name": "noreply-credential", "key": "client-secret"}]}}
+CERTIFICATE = {"certificate": {"secretRef": {"name": "noreply-certificate"}}}
+MAILBOX = "noreply@contoso.com"
+
+
+def plan(method: Method = Method.RBAC, **spec: Any) -> Plan:
+    """The plan of a mailer shop/noreply."""
+    whole = {
+        "tenantId": "contoso.onmicrosoft.com",
+        "clientId": CLIENT,
+        "mailbox": MAILBOX,
+        "credential": SECRET,
+        **spec,
+    }
+    return plan_for("noreply", "shop", decode_spec(whole), method)
+
+
+PLANS = {
+    f"{method} {cloud} {'certificate' if credential is CERTIFICATE else 'secret'}": plan(
+        method, cloud=cloud, credential=credential, senders={"allowed": [MAILBOX, "alerts@contoso.com"]}
+    )
+    for method, cloud, credential in itertools.product(Method, CLOUDS, (SECRET, CERTIFICATE))
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.promise("setup-scripts-are-safe")
+def test_the_powershell_scripts_use_only_what_microsoft_documents(name: str) -> None:
+    assert powershell_problems(powershell.script(PLANS[name])) == []
+    assert powershell_problems(powershell.undo_script(PLANS[name])) == []
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_az_scripts_use_only_what_microsoft_documents(name: str) -> None:
+    for script in (az.script(PLANS[name]), az.undo_script(PLANS[name])):
+        checked = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True)
+
+        assert checked.stderr == ""
+        assert az_problems(script) == []
+        assert powershell_problems(script.split(f"'{az.END}'\n")[1].split(f"{az.END}\n")[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("Get-ManagmentScope -Identity $Name", "Get-ManagmentScope: no such cmdlet"),
+        ("New-ManagementScope -Name $Name -Filter $F", "New-ManagementScope: no parameter Filter"),
+        ("Set-CASMailbox -Identity $M -SmtpClientAuthenticationDisabled", "Set-CASMailbox -SmtpClient"),
+        ("Connect-ExchangeOnline -ExchangeEnvironmentName O365Global", "Connect-ExchangeOnline -ExchangeEnv"),
+        ("New-ServicePrincipal $AppId", "New-ServicePrincipal: 1 arguments without a name"),
+        ("if ($null -eq $X { Get-Date }", "syntax: "),
+    ],
+)
+def test_a_mistake_in_a_powershell_script_is_noticed(script: str, problem: str) -> None:
+    assert powershell_problems(script)[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("az ad app rename --id x", "az ad app rename: no such command"),
+        ("az ad app delete --name x", "az ad app delete: no flag --name"),
+        ("az ad sp show --id --output tsv", "az ad sp show --id: a value is missing"),
+        ("azz login", "azz: no such program"),
+        ("if true; then", "syntax: "),
+    ],
+)
+def test_a_mistake_in_an_az_script_is_noticed(script: str, problem: str) -> None:
+    assert az_problems(script)[0].startswith(problem)
+
+
+CHARACTERS = "'\"`$(){}[]|&;#%\\!~^*?=+,:/ab1\u2018\u2019\u201a\u201b\u201c\u201d\u00e4"
+LOCAL_PARTS = st.text(CHARACTERS, min_size=1, max_size=40)
+
+
+def verbatim(literal: str) -> str:
+    """The value of a verbatim string as PowerShell reads it: every single quote is doubled, typographic ones too."""
+    assert literal[0] == literal[-1] == "'"
+    quotes = "'\u2018\u2019\u201a\u201b"
+    value, rest = "", literal[1:-1]
+    while rest:
+        if rest[0] in quotes:
+            assert len(rest) > 1, "the string ends too early"
+            assert rest[1] in quotes, "the string ends too early"
+        value += rest[0]
+        rest = rest[2:] if rest[0] in quotes else rest[1:]
+    return value
+
+
+@given(LOCAL_PARTS)
+@settings(max_examples=100)
+@pytest.mark.promise("setup-scripts-are-safe")
+def test_no_mailbox_becomes_code(local: str) -> None:
+    hostile = plan(mailbox=f"{local}@contoso.com")
+    for write in (powershell.script, powershell.undo_script):
+        script = write(hostile)
+        literals = {
+            text_of(node).split(" = ", 1)[1]
+            for node in nodes(POWERSHELL.parse(script.encode()).root_node)
+            if node.type == "assignment_expression" and text_of(node).startswith("$Mailbox = ")
+        }
+
+        assert shape(POWERSHELL, script) == shape(POWERSHELL, write(plan()))
+        assert {verbatim(one) for one in literals} == {hostile.mailbox}
+    for write in (az.script, az.undo_script):
+        assert shape(BASH, write(hostile)) == shape(BASH, write(plan()))
+
+
+def test_the_filter_is_quoted_twice() -> None:
+    """Once for Exchange's filter language, once for PowerShell."""
+    script = powershell.script(plan(mailbox="o'brien@contoso.com"))
+
+    assert "$Filter = 'PrimarySmtpAddress -eq ''o''''brien@contoso.com'''" in script
+
+
+def test_a_character_that_cannot_be_seen_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mailer = tmp_path / "mailer.yaml"
+    mailer.write_text(document(mailbox="no\u202ereply@contoso.com"), encoding="utf-8")
+
+    assert main(["setup", "-f", str(mailer)], {}) == 2
+    assert capsys.readouterr().err == (
+        "o365mailer: spec.mailbox of shop/noreply: has the character U+202E, which cannot be seen. Type it again.\n"
+    )
+
+
+def document(mailbox: str = MAILBOX, namespace: str = "shop") -> str:
+    """An O365Mailer as a file."""
+    return (
+        "apiVersion: o365mailer.dev/v1alpha1\nkind: O365Mailer\n"
+        f'metadata: {{name: noreply, namespace: "{namespace}"}}\n'
+        f"spec:\n  tenantId: contoso.onmicrosoft.com\n  clientId: {CLIENT}\n  mailbox: {mailbox}\n"
+        "  suspend: true\n"
+        "  credential: {clientSecret: {secretRefs: [{name: noreply-credential, key: client-secret}]}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name either a mailer of the cluster or, with -f, a file: o365mailer setup -f mailer.yaml."),
+        (["-f", "FILE", "noreply"], "name either a mailer of the cluster or, with -f, a file:"),
+        (["-f", "/no/such"], "/no/such: there is no such file."),
+        (["noreply", "--kubeconfig", "/no/such"], "There is no kubeconfig: /no/such does not exist."),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["setup", *arguments], {}) == 2
+    assert capsys.readouterr().err.startswith(f"o365mailer: {message}")
+
+
+def test_a_namespace_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mailer = tmp_path / "mailer.yaml"
+    mailer.write_text(document(namespace="a' or 'b"), encoding="utf-8")
+
+    assert main(["setup", "-f", str(mailer)], {}) == 2
+    assert "metadata.namespace: \"a' or 'b\" is not the name of a namespace." in capsys.readouterr().err
+
+
+def test_a_suspended_mailer_can_be_set_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mailer = tmp_path / "mailer.yaml"
+    mailer.write_text(document(), encoding="utf-8")
+
+    assert main(["setup", "-f", str(mailer)], {}) == 0
+    assert "$Mailbox = 'noreply@contoso.com'" in capsys.readouterr().out
+
+
+STUB = """#!/bin/sh
+printf '%s\\n' "$(basename "$0") $*" >> "$TRACE"
+case "$*" in
+*"ad sp create"*) echo enterprise-object-id ;;
+*"ad app create"*) echo new-application-id ;;
+*"credential reset"*) echo value-of-the-secret ;;
+*"exchange.ps1"*) cp "${4:-/dev/null}" "$TRACE.ps1"; printf '%s %s\\n' "$APP_ID" "$ENTERPRISE_ID" >> "$TRACE" ;;
+esac
+"""
+
+
+def test_the_az_script_runs(tmp_path: Path) -> None:
+    """With programs in place of az and pwsh that only note how they are called, in a tenant that has nothing yet."""
+    for program in ("az", "pwsh"):
+        (tmp_path / program).write_text(STUB)
+        (tmp_path / program).chmod(0o755)
+    trace = tmp_path / "trace"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TRACE": str(trace)}
+
+    ran = subprocess.run(
+        ["sh", "-s"], input=az.script(plan()), cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "The application's client id is new-application-id." in ran.stdout
+    assert (tmp_path / "client-secret").read_text() == "value-of-the-secret"
+    assert (tmp_path / "client-secret").stat().st_mode & 0o077 == 0
+    assert trace.read_text().endswith("new-application-id enterprise-object-id\n")
+    assert "value-of-the-secret" not in ran.stdout + ran.stderr
+    assert "az ad app create --display-name o365mailer-shop-noreply" in trace.read_text()
+    assert Path(f"{trace}.ps1").read_text().splitlines()[3] == "$Mailbox = 'noreply@contoso.com'"
+
+
+def test_every_cloud_of_a_mailer_has_its_names() -> None:
+    assert set(CLOUDS) == set(MAILER_CLOUDS)
+    for cloud, names in CLOUDS.items():
+        script = powershell.script(plan(cloud=cloud))
+        assert f"-Environment {names.graph} " in script
+        assert f"-ExchangeEnvironmentName {names.exchange} " in script
+
+
+def test_rights_are_least_unless_the_classic_way_is_asked_for() -> None:
+    rbac, classic = powershell.script(plan()), powershell.script(plan(Method.CLASSIC))
+
+    assert "FullAccess" not in rbac
+    assert "AppRoleAssignment.ReadWrite.All" not in rbac
+    assert "-ObjectId $EnterpriseId" in rbac
+    assert "FullAccess" in classic
+    assert "az ad app permission" not in " ".join(map(str, sh_commands(az.script(plan()))))
+
+
+@pytest.mark.parametrize("namespace", ["shop", "n" * 63])
+def test_names_fit_into_exchange_and_differ(namespace: str) -> None:
+    names = {object_name(name, namespace) for name in ("a" * 40, "a" * 39 + "b", "noreply")}
+
+    assert len(names) == 3
+    assert all(len(name) <= LONGEST_NAME for name in names)
