@@ -146,6 +146,13 @@ def test_an_overlay_adds_to_the_charts_own_pod_and_keeps_the_rest(render: Render
     assert changed == wanted
 
 
+def test_an_overlay_without_items_removes_none_of_the_charts(render: Render) -> None:
+    lists = ("podSpec.volumes", "podSpec.imagePullSecrets", "container.env", "container.volumeMounts")
+    values = [f"webhook.{name}=null" for name in lists]
+    own = "imagePullSecrets[0].name=registry"
+    assert pod_of(render(own, *values), "webhook") == pod_of(render(own), "webhook")
+
+
 @pytest.mark.parametrize("role", ["controller", "webhook"])
 def test_on_the_hosts_network_the_old_pod_goes_first_and_names_are_asked_of_the_cluster(
     render: Render, role: str

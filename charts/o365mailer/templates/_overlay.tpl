@@ -13,12 +13,31 @@ Lists whose items have names grow by the user's items. Every other list is repla
 {{- $own := index .root.Values .role -}}
 {{- $overSpec := deepCopy ($own.podSpec | default dict) -}}
 {{- $overContainer := deepCopy ($own.container | default dict) -}}
+{{- include "o365mailer.overlay.lists" (dict "path" (printf "%s.podSpec" .role) "theirs" $overSpec "keys" (list "volumes" "imagePullSecrets")) -}}
+{{- include "o365mailer.overlay.lists" (dict "path" (printf "%s.container" .role) "theirs" $overContainer "keys" (list "env" "volumeMounts")) -}}
 {{- include "o365mailer.overlay.owned" (dict "role" .role "spec" $spec "container" $container "overSpec" $overSpec "overContainer" $overContainer) -}}
 {{- include "o365mailer.overlay.append" (dict "ours" $spec "theirs" $overSpec "keys" (list "volumes" "imagePullSecrets")) -}}
 {{- include "o365mailer.overlay.append" (dict "ours" $container "theirs" $overContainer "keys" (list "env" "volumeMounts")) -}}
 {{- $container = mustMergeOverwrite $container $overContainer -}}
 {{- $spec = mustMergeOverwrite $spec $overSpec -}}
 {{- toYaml (set $spec "containers" (list $container)) -}}
+{{- end }}
+
+{{- /* Refuses these where they are no lists. An empty one, or null, adds nothing: it must not remove ours. */ -}}
+{{- define "o365mailer.overlay.lists" -}}
+{{- range $key := .keys -}}
+{{- if not (index $.theirs $key) -}}
+{{- $_ := unset $.theirs $key -}}
+{{- else if not (kindIs "slice" (index $.theirs $key)) -}}
+{{- fail (printf "%s.%s must be a list, and is a %s" $.path $key (kindOf (index $.theirs $key))) -}}
+{{- else -}}
+{{- range $number, $item := index $.theirs $key -}}
+{{- if not (kindIs "map" $item) -}}
+{{- fail (printf "%s.%s[%d] must have keys, such as name" $.path $key $number) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{- /* Puts our items before the user's in these lists. */ -}}
