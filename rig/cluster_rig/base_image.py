@@ -1,4 +1,7 @@
-"""A base image with Python, made of this machine's own Debian mirror: for builds where no image registry is at hand."""
+"""The base image of the Dockerfiles, made of Debian packages: for builds where no image registry is at hand.
+
+It has the Debian release and the Python of the Dockerfiles' own base, so the images have the same contents either way.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from pathlib import Path
 from cluster_rig import cache, oci
 from cluster_rig.errors import BuildError, MachineLacksError
 
-NAME = "localhost/o365mailer-base:debian"
+RELEASE = "trixie"
+"""The release of the Dockerfiles' own base. It has Python 3.13."""
+NAME = f"localhost/o365mailer-base:{RELEASE}"
 PACKAGES = ("python3", "python3-venv", "ca-certificates")
 NOT_IN_AN_IMAGE = (
     "dev/*",
@@ -20,7 +25,6 @@ NOT_IN_AN_IMAGE = (
     "sys/*",
     "var/cache/apt/*",
     "var/lib/apt/lists/*",
-    "usr/share/doc",
     "usr/share/man",
 )
 
@@ -47,25 +51,25 @@ def archive() -> Path:
     Raises:
         MachineLacksError, BuildError: as their names say.
     """
-    codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    key = cache.fingerprint([codename.encode(), " ".join(PACKAGES + NOT_IN_AN_IMAGE).encode()])
-    path = cache.directory() / "images" / f"base-{codename}-{key}.tar"
+    key = cache.fingerprint([NAME.encode(), " ".join(PACKAGES + NOT_IN_AN_IMAGE).encode()])
+    path = cache.directory() / "images" / f"base-{RELEASE}-{key}.tar"
     if path.exists():
         return path
     with cache.locked(cache.directory() / "base-image.lock"):
         if not path.exists():
-            with cache.timed(f"making the base image from Debian packages ({codename}, {', '.join(PACKAGES)})"):
-                make(codename=codename, source=mirror(codename), path=path)
+            own = platform.freedesktop_os_release()["VERSION_CODENAME"]
+            with cache.timed(f"making the base image from Debian packages ({RELEASE}, {', '.join(PACKAGES)})"):
+                make(source=mirror(own), path=path)
     return path
 
 
-def make(*, codename: str, source: str, path: Path) -> None:
+def make(*, source: str, path: Path) -> None:
     """debootstrap into a temporary directory, and from there into an archive."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="base-") as directory:
         root, layer = Path(directory) / "root", Path(directory) / "layer.tar"
         include = f"--include={','.join(PACKAGES)}"
-        run("debootstrap", "--variant=minbase", include, codename, str(root), source)
+        run("debootstrap", "--variant=minbase", include, RELEASE, str(root), source)
         excluded = [f"--exclude=./{pattern}" for pattern in NOT_IN_AN_IMAGE]
         run("tar", "--create", f"--file={layer}", f"--directory={root}", "--numeric-owner", *excluded, ".")
         environ = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]

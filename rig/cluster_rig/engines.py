@@ -79,8 +79,12 @@ class Engine:
         if self.name == "buildah":
             # chroot needs no runtime and no mount that a container would refuse; the network is the machine's.
             options += ["--isolation", "chroot", "--network", "host", "--pull-never"]
+        if self.name != "docker" and "SOURCE_DATE_EPOCH" in arguments:
+            options += ["--timestamp", arguments["SOURCE_DATE_EPOCH"]]  # BuildKit reads the argument itself
         if self.name != "docker":
             options += [word for path in mounts for word in ("--volume", f"{path}:{path}:ro")]
+        if self.name == "buildah":
+            self.run("rm", "--all")  # a build that was killed left its container, whose image cannot be removed
         verb = "bud" if self.name == "buildah" else "build"
         self.run(verb, *options, "--file", dockerfile, "--tag", name, context)
         self.save(name, archive)

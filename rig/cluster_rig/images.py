@@ -21,15 +21,26 @@ class Image:
     """The directory of its Dockerfile."""
     contents: tuple[str, ...]
     """The paths that go into it, which decide when it is built anew."""
+    root: Path = ROOT
+    """The tree that it is built from; another one for an image of an older commit."""
+    tag: str = ""
+    """Empty: the tree's version."""
 
     @property
     def name(self) -> str:
-        """Its name in the chart's defaults."""
-        version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-        return f"localhost/o365mailer-{self.folder}:{version}"
+        """Its name in the chart's defaults, unless it has a tag of its own."""
+        version = tomllib.loads((self.root / "pyproject.toml").read_text())["project"]["version"]
+        return f"localhost/o365mailer-{self.folder}:{self.tag or version}"
+
+    @property
+    def stem(self) -> str:
+        """What its archives' names begin with; those of another tag are left alone when it is built."""
+        return f"{self.tag}.{self.folder}" if self.tag else self.folder
 
 
-COMMON = ("pyproject.toml", "LICENSE", "contract", "locks/build.txt")
+EPOCH = "0"
+"""The time of everything in an image, so that the same inputs have the same layer and the cache outlives a commit."""
+COMMON = ("pyproject.toml", "LICENSE", "contract", "locks/build.txt", "release/image_root.py")
 IMAGES = (
     Image(folder="operator", contents=(*COMMON, "operator", "locks/operator.txt")),
     Image(folder="sidecar", contents=(*COMMON, "sidecar", "locks/sidecar.txt")),
@@ -44,7 +55,7 @@ def available() -> tuple[Image, ...]:
 
 def key_of(image: Image, base: str) -> str:
     """Changes with every file of the image, committed or not. Needs no git: a release archive will do."""
-    parts = [part for name in files(image) for part in (name.encode(), (ROOT / name).read_bytes())]
+    parts = [part for name in files(image, image.root) for part in (name.encode(), (image.root / name).read_bytes())]
     return cache.fingerprint([base.encode(), *parts])
 
 
@@ -70,7 +81,7 @@ def build(wanted: tuple[Image, ...] | None = None) -> dict[str, Path]:
     known = base or (own_base.name if own_base else "")
     wanted = available() if wanted is None else wanted
     archives = {
-        image.name: cache.directory() / "images" / f"{image.folder}-{key_of(image, known)}.tar" for image in wanted
+        image.name: cache.directory() / "images" / f"{image.stem}-{key_of(image, known)}.tar" for image in wanted
     }
     with cache.locked(cache.directory() / "images.lock"):
         missing = [image for image in wanted if not archives[image.name].exists()]
@@ -108,16 +119,16 @@ def build_one(engine: engines.Engine, image: Image, archive: Path, base: str) ->
     secrets, mounts = pip_settings.write(settings)
     try:
         engine.build(
-            dockerfile=ROOT / image.folder / "Dockerfile",
-            context=ROOT,
+            dockerfile=image.root / image.folder / "Dockerfile",
+            context=image.root,
             name=image.name,
             archive=archive,
-            arguments={"BASE": base} if base else {},
+            arguments={"SOURCE_DATE_EPOCH": EPOCH} | ({"BASE": base} if base else {}),
             secrets=secrets,
             mounts=mounts,
         )
     finally:
         settings.unlink()
-    for older in archive.parent.glob(f"{image.folder}-*.tar"):
+    for older in archive.parent.glob(f"{image.stem}-*.tar"):
         if older != archive:
             older.unlink()

@@ -20,7 +20,7 @@ from cluster_rig import base_image, cache
 from cluster_rig.errors import BuildError
 
 VERSION = "3.13"
-RELEASE = "trixie"
+RELEASE = base_image.RELEASE
 """The Debian release that has it."""
 REPOSITORY = Path(__file__).parents[2]
 LOCK = REPOSITORY / "locks" / "operator.txt"

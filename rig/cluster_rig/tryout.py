@@ -23,7 +23,7 @@ EMULATOR = "office365"
 EMULATOR_HOST = f"{EMULATOR}.{EMULATOR}.svc.cluster.local"
 APP = "shop"
 MAILER = "noreply"
-APP_IMAGE = "docker.io/library/python:3.13-slim-bookworm"
+APP_IMAGE = "docker.io/library/python:3.13-slim-trixie"
 """What examples/app.yaml names; replaced where no registry is at hand."""
 
 BUILT_FROM = "example.com/built-from"

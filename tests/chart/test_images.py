@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from os.path import normpath
@@ -28,6 +29,8 @@ OURS = {
 }
 HEAVY = {"kopf", "kubernetes", "msal", "aiohttp", "cryptography", "requests"}
 IMAGE_NAMES = tuple(COMMANDS)
+MAX_COMPRESSED = {"sidecar": 35_000_000, "operator": 90_000_000, "emulator": 50_000_000}
+"""Bytes that a node downloads."""
 
 
 def archive_of(name: str) -> Path:
@@ -97,7 +100,7 @@ def image(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_an_image_runs_without_root_and_without_a_shell(image: str) -> None:
+def test_an_image_runs_its_own_program_without_root(image: str) -> None:
     _, configuration = content_of(image)
     assert configuration["User"] == {"sidecar": f"{names.SIDECAR_USER}:{names.SIDECAR_USER}"}.get(image, "65532:65532")
     command = configuration.get("Entrypoint") or configuration["Cmd"]
@@ -137,6 +140,52 @@ def test_nothing_in_an_image_installs_anything(image: str) -> None:
     assert any(path.endswith("/asyncio/__init__.py") for path in paths)
     assert [path for path in paths if path.endswith(("/pip/__init__.py", "/ensurepip/__init__.py"))] == []
     assert [path for path in paths if "/site-packages/setuptools/" in path] == []
+
+
+@pytest.mark.promise("images-are-small")
+def test_an_image_is_small(image: str) -> None:
+    """The fastest level of gzip makes more bytes than the level with which images are pushed (6)."""
+    with tarfile.open(archive_of(image)) as archive:
+        (manifest,) = json.load(archive.extractfile("manifest.json") or pytest.fail("no manifest.json"))
+        packed = sum(compressed(archive, layer) for layer in manifest["Layers"])
+    assert 10_000_000 < packed <= MAX_COMPRESSED[image]
+
+
+def compressed(archive: tarfile.TarFile, layer: str) -> int:
+    """The size of a layer in bytes after gzip."""
+    stream = archive.extractfile(layer)
+    assert stream
+    packer = zlib.compressobj(level=1, wbits=31)
+    packed = sum(len(packer.compress(part)) for part in iter(lambda: stream.read(1 << 20), b""))
+    return packed + len(packer.flush())
+
+
+def test_an_image_has_an_interpreter_and_no_other_program(image: str) -> None:
+    """No shell, no package manager, no tool for who breaks in."""
+    paths, _ = content_of(image)
+    folders = ("/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/", "/usr/local/bin/", "/usr/local/sbin/")
+    programs = {PurePosixPath(path).name for path in paths if path.startswith(folders)}
+    assert "python3" in programs
+    assert {name for name in programs if not name.startswith("python3")} == set()
+
+
+def test_of_the_standard_library_what_a_server_never_imports_is_left_out(image: str) -> None:
+    paths, _ = content_of(image)
+    top = next(path.removesuffix("asyncio/__init__.py") for path in paths if path.endswith("/asyncio/__init__.py"))
+    modules = {PurePosixPath(path.removeprefix(top)).parts[0] for path in paths if path.startswith(top)}
+    assert {"encodings", "json", "email", "ssl.py", "lib-dynload"} <= modules
+    assert modules.isdisjoint({"test", "tkinter", "idlelib", "ensurepip", "turtledemo", "lib2to3", "venv"})
+
+
+def test_scanners_find_the_distributions_packages_and_people_their_licences(image: str) -> None:
+    paths, _ = content_of(image)
+    recorded = {PurePosixPath(path).name for path in paths if path.startswith("/var/lib/dpkg/status.d/")}
+    assert {"libc6", "ca-certificates", "zlib1g"} <= recorded
+    folders = {f"/usr/share/doc/{name}" for name in recorded}
+    linked = {folder for folder in folders if folder in paths}  # a link to the folder of another package
+    assert folders - linked == {folder for folder in folders if f"{folder}/copyright" in paths}
+    assert "/usr/share/doc/libc6/copyright" in paths
+    assert "/etc/ssl/certs/ca-certificates.crt" in paths
 
 
 def test_the_builds_own_settings_stay_in_no_layer(image: str) -> None:

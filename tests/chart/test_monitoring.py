@@ -2,16 +2,20 @@
 
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, Manifest, Render, of_kind, pod_of
 from cluster_rig.clients import Client
+from cluster_rig.control_plane import ControlPlane
 
 from o365mailer_contract import names
 from o365mailer_operator.webhook.container import HEALTH_PORT_NAME
 
+CRDS = Path(__file__).with_name("prometheus_operator_crds.yaml")
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 ON = ("monitoring.enabled=true", "monitoring.renderMode=alwaysRender")
 
@@ -31,6 +35,42 @@ def the(objects: list[Manifest], kind: str) -> Any:
     return found
 
 
+@pytest.fixture
+def plane_with_the_kinds(plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The API server with the Prometheus operator's kinds, which go again."""
+    plane.kubectl("apply", "--server-side", "-f", CRDS)
+    plane.kubectl("wait", "--for=condition=Established", "-f", CRDS)
+    yield plane
+    plane.kubectl("delete", "-f", CRDS)
+
+
+def test_the_api_server_takes_every_object(
+    plane_with_the_kinds: ControlPlane, helm_on_plane: Client, render: Render
+) -> None:
+    """Strictly, so that no field is unknown; then as Helm finds the kinds itself."""
+    kubectl = plane_with_the_kinds.kubectl
+    for kind in KINDS:
+        found = json.dumps(the(render(*ON, "monitoring.interval=30s"), kind))
+        kubectl("apply", "--dry-run=server", "--validate=strict", "--filename", "-", stdin=found)
+    sets = ("--set", "monitoring.enabled=true", "--set", "monitoring.dashboard.enabled=true")
+    helm_on_plane("install", RELEASE, CHART, "--namespace", NAMESPACE, *sets)
+    try:
+        installed = kubectl("get", ",".join(KINDS), "--namespace", NAMESPACE, "--output", "name").split()
+        assert len(installed) == len(KINDS)
+        assert kubectl.json("get", "configmap", "o365mailer-dashboard", "--namespace", NAMESPACE)["data"]
+    finally:
+        helm_on_plane("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+
+
+def test_a_field_that_no_monitor_has_is_refused(plane_with_the_kinds: ControlPlane, render: Render) -> None:
+    wrong = the(render(*ON), "PodMonitor")
+    wrong["spec"]["podMetricsEndpoints"][0]["honourLabels"] = True
+    command = ("apply", "--dry-run=server", "--validate=strict", "--filename", "-")
+    refused = plane_with_the_kinds.kubectl.process(*command, stdin=json.dumps(wrong))
+    assert "honourLabels" in refused.stderr
+    assert refused.returncode != 0
+
+
 def test_nothing_is_rendered_by_default(render: Render) -> None:
     objects = render()
     assert not [each for each in objects if each["kind"] in {*KINDS, "ConfigMap"}]
@@ -46,6 +86,16 @@ def test_what_the_cluster_does_not_serve_is_left_out(helm: Client) -> None:
     assert on_a_cluster_with(helm, "PodMonitor") == ["PodMonitor"]
     assert on_a_cluster_with(helm, *KINDS) == sorted(KINDS)
     assert on_a_cluster_with(helm, mode="alwaysRender") == sorted(KINDS)
+
+
+def test_the_notes_say_what_was_left_out(helm_on_plane: Client) -> None:
+    dry = ("install", RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=server")
+    _, _, notes = helm_on_plane(*dry, "--set", "monitoring.enabled=true").partition("NOTES:")
+    assert "does not serve PodMonitor, ServiceMonitor, PrometheusRule of monitoring.coreos.com/v1" in notes
+    assert "docs/monitoring.md" in notes
+    _, _, notes = helm_on_plane(*dry).partition("NOTES:")
+    assert notes
+    assert "monitoring" not in notes
 
 
 def test_an_installation_that_needs_the_kinds_says_what_is_missing(helm: Client) -> None:

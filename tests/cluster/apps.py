@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from o365mailer_contract import names
@@ -85,3 +86,18 @@ def job(spec: Manifest, *, name: str = "app") -> Manifest:
         "metadata": {"name": name},
         "spec": {"backoffLimit": 0, "template": template({**spec, "restartPolicy": "Never"}, name=name)},
     }
+
+
+def numbers(mails: list[Manifest]) -> dict[str, list[int]]:
+    """The numbers in the subjects of each pod's mails (SEND writes both), in the order of arrival."""
+    found = defaultdict(list)
+    for mail in mails:
+        pod, number = dict(map(tuple, mail["headers"]))["Subject"].split()
+        found[pod].append(int(number))
+    return found
+
+
+def restarts(pod: Manifest) -> list[int]:
+    """Of the pod's containers, the relay first."""
+    status = pod["status"]
+    return [each["restartCount"] for each in [*status["initContainerStatuses"], *status["containerStatuses"]]]

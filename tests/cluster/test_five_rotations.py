@@ -1,10 +1,10 @@
 """Tokens come and go under running pods. The apps have mailed since before the first test of this folder."""
 
 import itertools
-from collections import defaultdict
 from typing import Any
 
 import pytest
+from cluster import apps
 from cluster.installation import TOKEN_SECONDS
 from cluster.office365 import HOST
 from cluster.team import Team
@@ -24,21 +24,6 @@ def mails_after_the_last_rotation(steady: Team) -> list[dict[str, Any]] | None:
     return mails if sum(mail["token"] in last for mail in mails) >= 4 else None
 
 
-def numbers(mails: list[dict[str, Any]]) -> dict[str, list[int]]:
-    """The numbers in the subjects of each pod's mails, in the order of arrival."""
-    found = defaultdict(list)
-    for mail in mails:
-        pod, number = dict(map(tuple, mail["headers"]))["Subject"].split()
-        found[pod].append(int(number))
-    return found
-
-
-def restarts(pod: dict[str, Any]) -> list[int]:
-    """Of the pod's containers."""
-    status = pod["status"]
-    return [each["restartCount"] for each in [*status["initContainerStatuses"], *status["containerStatuses"]]]
-
-
 @pytest.mark.promise("token-rotation-unnoticed")
 def test_over_five_rotations_every_mail_arrives_once_and_no_pod_restarts(steady: Team) -> None:
     mails = eventually(
@@ -47,9 +32,9 @@ def test_over_five_rotations_every_mail_arrives_once_and_no_pod_restarts(steady:
         within=(ROTATIONS + 1) * TOKEN_SECONDS,
         pause=LOOK_SECONDS,
     )
-    arrived = numbers(mails)
+    arrived = apps.numbers(mails)
     assert all(each == list(range(1, len(each) + 1)) for each in arrived.values()), arrived
-    assert {pod["metadata"]["name"]: restarts(pod) for pod in steady.pods()} == {pod: [0, 0] for pod in arrived}
+    assert {pod["metadata"]["name"]: apps.restarts(pod) for pod in steady.pods()} == {pod: [0, 0] for pod in arrived}
     assert len(arrived) == 2
     used = {token for token, _ in itertools.groupby(mail["token"] for mail in mails)}
     assert len(used) > ROTATIONS

@@ -13,6 +13,19 @@ true
 {{- end -}}
 {{- end }}
 
+{{- /* The kinds that are wanted and left out, comma-separated. */ -}}
+{{- define "o365mailer.monitoring.missing" -}}
+{{- $missing := list -}}
+{{- if dig "enabled" false (.Values.monitoring | default dict) -}}
+{{- range list "PodMonitor" "ServiceMonitor" "PrometheusRule" -}}
+{{- if not (include "o365mailer.monitoring.wanted" (dict "root" $ "kind" .)) -}}
+{{- $missing = append $missing . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- join ", " $missing -}}
+{{- end }}
+
 {{- define "o365mailer.monitoring.metadata" -}}
 namespace: {{ .Release.Namespace }}
 labels:
