@@ -47,6 +47,7 @@ VERBS: Final = (
     Verb("refresh", "get a new token now, and wait for it", "refresh"),
     Verb("scan", "find what still logs in to Office 365 with a password", "scan.command"),
     Verb("setup", "print the script that sets up Entra and Exchange for a mailer, or undoes it", "setup.command"),
+    Verb("support-bundle", "write what a helper needs into a file, without secrets", "support_bundle.command"),
     Verb("run", "keep a token fresh and relay mail on this machine, without Kubernetes", "run.command"),
     Verb("completion", "print the completion for bash, zsh or tcsh", "completion"),
 )

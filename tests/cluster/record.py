@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,8 +80,8 @@ def ports(pod: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def forms(canary: str) -> set[str]:
-    """A canary as it is, as in JSON, and the two thirds of its base64 that do not depend on what stands before it."""
+    """A canary as it is, as in JSON and in a URL, and the part of its base64 that does not depend on its neighbours."""
     data = canary.encode()
     encoded = {base64.b64encode(data[shift:])[4:-4].decode() for shift in range(3)}
     signature = {canary.rpartition(".")[2]} if canary.count(".") == 2 else set()
-    return {canary, json.dumps(canary)[1:-1], *encoded, *signature}
+    return {canary, json.dumps(canary)[1:-1], urllib.parse.quote(canary, safe=""), *encoded, *signature}

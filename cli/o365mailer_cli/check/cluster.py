@@ -76,12 +76,17 @@ def cluster_groups(asked: Asked) -> list[Group]:
 
     Raises ClusterError if the API server does not answer, or the mailer that was asked for does not exist.
     """
+    return look(asked).groups
+
+
+def look(asked: Asked) -> "Look":
+    """The same, with what was read for it."""
     version = asked.cluster.version()
     place = read_place(asked)
     if asked.mailer and isinstance(place.mailers, ClusterError):
         raise place.mailers
     operator = read_operator(asked, place)
-    return judge(asked, version, place, operator)
+    return Look(version, place, operator, judge(asked, version, place, operator))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +167,17 @@ def _operator_namespace(place: Place) -> str:
     return USUAL_NAMESPACE
 
 
+@dataclass(frozen=True)
+class Look:
+    """What was read of a cluster, and what was found."""
+
+    version: str
+    """The API server's."""
+    place: Place
+    operator: Operator
+    groups: list[Group]
+
+
 def judge(asked: Asked, version: str, place: Place, operator: Operator) -> list[Group]:
     """Ask for what remains (metrics, the dry run, rights), and say what is to be said of it all."""
     cluster, now = asked.cluster, datetime.datetime.now(datetime.UTC)
@@ -179,7 +195,7 @@ def judge(asked: Asked, version: str, place: Place, operator: Operator) -> list[
             "dry run": functools.partial(cluster.create, PODS, PROBE, namespace=probed, dry_run=True)
             if probed
             else lambda: None,
-            **{("page", number): functools.partial(_own_metrics, cluster, pod) for number, pod in enumerate(running)},
+            **{("page", number): functools.partial(own_metrics, cluster, pod) for number, pod in enumerate(running)},
             **{("right", words): functools.partial(_may, cluster, account, right) for words, right in wanted.items()},
         },
     )
@@ -321,7 +337,8 @@ def _probe_namespace(asked: Asked, place: Place) -> str:
     return next(iter(called), "")
 
 
-def _own_metrics(cluster: Cluster, pod: Manifest) -> str:
+def own_metrics(cluster: Cluster, pod: Manifest) -> str:
+    """The metrics of a pod of the installation. Raises ClusterError."""
     ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
     port = next((each["containerPort"] for each in ports if each.get("name") == "health"), HEALTH_PORT)
     return cluster.proxied(pod, port, METRICS, timeout=min(cluster.timeout, OWN_SECONDS))
