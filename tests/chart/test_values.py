@@ -97,6 +97,18 @@ def test_a_wrong_value_is_refused_by_name(helm: Client, value: str) -> None:
     assert WRONG[value] in refused.stderr
 
 
+def test_two_roles_on_the_hosts_network_need_different_ports(helm: Client) -> None:
+    both = [f"{role}.podSpec.hostNetwork=true" for role in ("controller", "webhook")]
+    values = (*both, "webhook.port=9443")
+    command = ["template", RELEASE, CHART, "--kube-version", OLDEST]
+    command += [part for value in values for part in ("--set", value)]
+    told = "controller.healthPort and webhook.healthPort are both 9025"
+    assert told in helm.process(*command).stderr
+    assert helm.process(*command, "--set", "webhook.healthPort=9026").returncode == 0
+    told = "controller.healthPort and webhook.port are both 9443"
+    assert told in helm.process(*command, "--set", "controller.healthPort=9443").stderr
+
+
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_right_values_pass(helm: Client, values: tuple[str, ...]) -> None:
     sets = [part for value in values for part in ("--set", value)]

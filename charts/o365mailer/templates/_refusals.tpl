@@ -7,6 +7,7 @@
 {{- if eq (int .Values.webhook.port) (int (.Values.webhook.healthPort | default 9025)) -}}
 {{- fail (printf "webhook.port and webhook.healthPort are both %v: they need two ports" .Values.webhook.port) -}}
 {{- end -}}
+{{- include "o365mailer.refusals.hostPorts" . -}}
 {{- $test := .Values.test | default dict -}}
 {{- if and $test.mailer (not $test.sender) -}}
 {{- fail "test.mailer needs test.sender: the address of its mailbox" -}}
@@ -93,6 +94,19 @@ image: both roles have one image; set image
 {{- range $name := eq .role "webhook" | ternary (list "port" "healthPort") (list "healthPort") -}}
 {{- with index $taken (toString (index $own $name)) -}}
 {{- fail (printf "%s.podSpec.hostNetwork is true, and on a node %s listens on port %v: set %s.%s to a port that is free on your nodes, such as 9443" $.role . (index $own $name) $.role $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Two roles on the host's network may meet on a node. */ -}}
+{{- define "o365mailer.refusals.hostPorts" -}}
+{{- $controller := .Values.controller -}}
+{{- $webhook := .Values.webhook -}}
+{{- if and (dig "hostNetwork" false ($controller.podSpec | default dict)) (dig "hostNetwork" false ($webhook.podSpec | default dict)) -}}
+{{- range $name := list "port" "healthPort" -}}
+{{- if eq (int (index $webhook $name | default 9025)) (int ($controller.healthPort | default 9025)) -}}
+{{- fail (printf "controller and webhook are both on the host's network, and controller.healthPort and webhook.%s are both %v: they need different ports" $name $controller.healthPort) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
