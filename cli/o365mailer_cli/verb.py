@@ -40,7 +40,7 @@ class Verb:
 
 
 VERBS: Final = (
-    Verb("check", "look for what is wrong: the cluster, the installation, mailers and pods", "check.command"),
+    Verb("check", "look for what is wrong: the cluster, mailers, pods, the login at Office 365", "check.command"),
     Verb("status", "show mailers, their pods, and the mail that waits in them", "status.command"),
     Verb("explain", "explain why a pod or workload has a relay or none", "explain.command"),
     Verb("send-test", "send one real mail through a mailer, and say what Office 365 answered", "send_test.command"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import email.utils
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Entra:
             scripted = await self._scripted(request, step, form)
             if scripted is not None:
                 return scripted
-            return web.json_response(work(request, form), headers=_headers(request))
+            return web.json_response(work(request, form), headers=self._headers(request))
         except EntraRefusal as refusal:
             ledger.tally.tokens_refused += step == "token"
             ledger.note("entra-refused", step=step, code=refusal.aadsts.code)
@@ -115,10 +116,22 @@ class Entra:
             trace_id=str(uuid.uuid4()),
             error_base=self.authority(),
         )
-        headers = _headers(request)
+        headers = self._headers(request)
         if retry_after is not None:
             headers["Retry-After"] = str(retry_after)
         return web.json_response(document, status=status or entry.status, headers=headers)
+
+    def _headers(self, request: web.Request) -> dict[str, str]:
+        headers = {
+            "Cache-Control": "no-store, no-cache",
+            "Date": email.utils.formatdate(self.service.clock(), usegmt=True),
+            "Pragma": "no-cache",
+            "x-ms-request-id": str(uuid.uuid4()),
+        }
+        wanted = request.headers.get("client-request-id")
+        if wanted and wanted.isascii() and wanted.isprintable():
+            headers["client-request-id"] = wanted
+        return headers
 
     def _discovery(self, request: web.Request, _form: dict[str, str]) -> dict[str, Any]:
         tenant = self._tenant(request)
@@ -216,11 +229,3 @@ async def _form(request: web.Request) -> dict[str, str]:
     except (ValueError, binascii.Error):
         return form
     return {**form, "client_id": unquote_plus(client_id), "client_secret": unquote_plus(secret)}
-
-
-def _headers(request: web.Request) -> dict[str, str]:
-    headers = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache", "x-ms-request-id": str(uuid.uuid4())}
-    wanted = request.headers.get("client-request-id")
-    if wanted and wanted.isascii() and wanted.isprintable():
-        headers["client-request-id"] = wanted
-    return headers

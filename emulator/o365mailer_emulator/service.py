@@ -31,12 +31,12 @@ class Service:
     ) -> None:
         self._initial = tenancy
         self.tenancy = tenancy.copy()
-        self.clock = clock
+        self._clock = clock
         self.tls_context = tls_context
         self.started = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
-        self.ledger = Ledger(clock=clock)
+        self.ledger = Ledger(clock=self.clock)
         self.script = Script()
-        self.mint = Mint(clock=clock, fresh_id=fresh_id)
+        self.mint = Mint(clock=self.clock, fresh_id=fresh_id)
         self.submission = Submission(
             tenancy=self.tenancy,
             ledger=self.ledger,
@@ -45,6 +45,10 @@ class Service:
             mint=self.mint,
             session=Session,
         )
+
+    def clock(self) -> float:
+        """Epoch seconds, with the setting ``clockOffset``."""
+        return self._clock() + self.tenancy.settings.clock_offset
 
     def replace_tenancy(self, tenancy: Tenancy, *, at_once: bool = False) -> None:
         """Replaces the configuration. The ledger keeps what happened before. ``at_once``: rights do not spread."""

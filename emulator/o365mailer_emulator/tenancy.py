@@ -109,6 +109,7 @@ class Settings(Document):
 
     ``profile`` sets every axis of ``behaviour.Behaviour``, the members from ``slots`` on; an axis that is null uses the
     profile's value. ``connections_per_mailbox`` is the number of slots, for connections or submissions.
+    ``clock_offset``: seconds that the emulator's clock is ahead of the machine's; negative if it is slow.
     ``effective_after``: how long a change of a right takes until a login sees it. Exchange takes up to two hours.
     """
 
@@ -123,6 +124,7 @@ class Settings(Document):
     kept_messages: int = 10_000
     pace_seconds: Seconds = 60
     effective_after: Seconds = 0
+    clock_offset: float = 0
     profile: Literal["default", "harsh"] = "default"
     slots: Literal["connection", "submission"] | None = None
     crowded_at: Literal["auth", "body"] | None = None

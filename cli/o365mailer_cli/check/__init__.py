@@ -1,4 +1,5 @@
-"""`o365mailer check`: what is wrong with mail in a cluster, why, and what to do about it.
+"""`o365mailer check`: what is wrong with mail, why, and what to do about it.
 
-`cluster.py` and `login.py` read and ask; what they find out is judged by pure modules, one a group of findings.
+`cluster.py` reads the cluster, and pure modules judge what it read, one a group of findings. `login.py` tries the
+logins of mailers: those of the cluster (`cluster_login.py`) or the one in a file (`document.py`).
 """

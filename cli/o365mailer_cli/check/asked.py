@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from o365mailer_cli.check.login import LoginOptions
 from o365mailer_cli.cluster import Cluster
 
 
@@ -13,7 +14,9 @@ class Asked:
     namespace: str | None
     """None: all namespaces."""
     mailer: str | None = None
-    """None: all mailers there, and no login is tried."""
+    """None: all mailers there."""
+    login: LoginOptions | None = None
+    """How to try the logins of these mailers; None: they are not tried."""
 
     @property
     def place(self) -> str:

@@ -72,7 +72,10 @@ def _of_fault(result: LoginResult) -> Cause:
     match result.fault:
         case Fault.UNKNOWN_HOST:
             text = f"DNS knows no host {host}{in_words}."
-            remedy = "Correct spec.submission.host, or leave it out: spec.cloud names the right one."
+            remedy = (
+                f"Correct the name, or this machine's DNS: nslookup {host}\n"
+                "Without spec.submission.host, spec.cloud names the right host."
+            )
         case Fault.DNS_SILENT:
             text = f"The name servers do not answer for {host}{in_words}."
             remedy = f"Look at this machine's DNS: nslookup {host}"

@@ -34,8 +34,8 @@ def grant_of(spec: Spec, read: ReadSecret, *, allowed: AllowedHosts) -> Grant:
         client_id=spec.client_id,
         credential=read_credential(spec, read),
         allowed=allowed,
-        authorities=_authorities(spec.authority.ca_secret_ref, read),
-        submission_authorities=_authorities(spec.submission.ca_secret_ref, read),
+        authorities=authorities_of(spec.authority.ca_secret_ref, read),
+        submission_authorities=authorities_of(spec.submission.ca_secret_ref, read),
     )
 
 
@@ -48,7 +48,8 @@ def token_identity(spec: Spec) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _authorities(ref: AuthoritiesRef | None, read: ReadSecret) -> str | None:
+def authorities_of(ref: AuthoritiesRef | None, read: ReadSecret) -> str | None:
+    """The PEM authorities that a reference names; None without one. Raises CredentialError."""
     if ref is None:
         return None
     return read_authorities(read_file(ref.name, ref.key, read), secret=ref.name, key=ref.key)

@@ -5,6 +5,8 @@ authorities it was given. With a client from its caller, MSAL ignores its own pa
 `proxies`, so they are applied here.
 """
 
+import datetime
+import email.utils
 import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -55,10 +57,29 @@ class Wire:
         """The token request. Raises TokenError."""
         return self._exchange("POST", url, named_by="The authority's discovery document", **kwargs)
 
+    def date(self, url: str) -> datetime.datetime | None:
+        """When the host says it is (the header Date, RFC 9110 §6.6.1), whatever else it answers. None without one.
+
+        Raises TokenError if no answer comes.
+        """
+        value = self._received("GET", url, named_by="spec.authority.url").headers.get("date", "")
+        try:
+            found = email.utils.parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
     def close(self) -> None:
         self.session.close()
 
     def _exchange(self, method: str, url: str, *, named_by: str, **kwargs: Any) -> Answer:
+        answer = self._received(method, url, named_by=named_by, **kwargs)
+        if problem := error_in(answer, presented=self.presented):
+            raise problem
+        return answer
+
+    def _received(self, method: str, url: str, *, named_by: str, **kwargs: Any) -> Answer:
+        """Any answer, whatever it says. Raises TokenError."""
         self.allowed.check_url(url, named_by=named_by)
         host = urlsplit(url).netloc
         outcome: Answer | TokenError
@@ -68,10 +89,7 @@ class Wire:
             # Raised below, so that it is not chained: this exception holds the request, and with it the secret.
             outcome = _failure(error, host=host, timeout=self.timeout)
         if isinstance(outcome, Answer):
-            problem = error_in(outcome, presented=self.presented)
-            if problem is None:
-                return outcome
-            outcome = problem
+            return outcome
         raise outcome
 
     def _answer(self, method: str, url: str, host: str, **kwargs: Any) -> Answer | TokenError:

@@ -1,0 +1,29 @@
+"""`check -f`: the mailer in a file, and where its Secrets are on this machine. As `o365mailer run` reads them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from o365mailer_cli.check.applicant import Applicant, from_document
+from o365mailer_cli.run.mailer_file import load_mailer
+from o365mailer_cli.run.secret_source import SecretFiles, SecretSource, SecretVariables
+from o365mailer_operator.token.credential import secrets_needed
+
+
+@dataclass(frozen=True)
+class FileAsked:
+    """A mailer's file, and the directory of its Secrets (None: the environment has them)."""
+
+    file: str
+    secrets_dir: Path | None
+
+
+def applicant_of(asked: FileAsked, environment: Mapping[str, str]) -> Applicant:
+    """The applicant that the file describes. Raises WrongFile."""
+    mailer = load_mailer(asked.file)
+    source: SecretSource = (
+        SecretFiles(asked.secrets_dir)
+        if asked.secrets_dir
+        else SecretVariables(environment, secrets_needed(mailer.spec))
+    )
+    return from_document(mailer, source)
