@@ -6,10 +6,12 @@ import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from o365mailer_contract.names import API_VERSION, KIND
+from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts, Endpoints
 from o365mailer_operator.token.errors import InvalidSpec
 from o365mailer_operator.token.spec import Spec, decode_spec
 
@@ -26,6 +28,20 @@ class Document:
     name: str
     namespace: str | None
     spec: Spec
+
+
+def named_hosts(endpoints: Endpoints) -> AllowedHosts:
+    """Only the hosts that the mailer names, because its user owns both the spec and the secret."""
+    authority = urlsplit(endpoints.authority)
+    return AllowedHosts(
+        frozenset(
+            {
+                f"{authority.hostname}:{authority.port or AUTHORITY_PORT}",
+                f"{endpoints.submission_host}:{endpoints.submission_port}",
+            }
+        ),
+        remedy="Check spec.authority.url.",
+    )
 
 
 def decode_document(document: Any) -> Document:

@@ -9,6 +9,8 @@ from o365mailer_cli.output import JSON, TEXT
 from o365mailer_contract.quantities import InvalidQuantity, seconds
 
 REQUEST_TIMEOUT: Final = "10s"
+ENV_HTTPS_PROXY: Final = "O365MAILER_HTTPS_PROXY"
+"""The proxy on the way to Entra, for `run` and `check`. HTTPS_PROXY is for the way to the API server."""
 
 
 def cluster_flags(parser: argparse.ArgumentParser, *, all_namespaces: bool = False) -> None:

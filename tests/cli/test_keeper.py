@@ -2,7 +2,7 @@
 
 from support.refused import refused
 
-from o365mailer_cli.run.keeper import named_hosts
+from o365mailer_cli.document import named_hosts
 from o365mailer_operator.token.spec import decode_spec
 
 

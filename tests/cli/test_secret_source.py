@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.refused import refused
 
-from o365mailer_cli.run.secret_source import SecretFiles, SecretVariables, variable_of
+from o365mailer_cli.secret_source import SecretFiles, SecretVariables, variable_of
 
 
 def test_a_secret_is_a_directory_of_files(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 from support.emulator_client import EmulatorClient
 
-from o365mailer_cli.run.keeper import named_hosts
+from o365mailer_cli.document import named_hosts
 from o365mailer_operator.token.grant import Grant, grant_of
 from o365mailer_operator.token.spec import decode_spec
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from support.emulator_client import EmulatorClient
 from support.foreign_entra import Reply, closed, discovery, foreign, silent
 
-from o365mailer_cli.run.keeper import named_hosts
+from o365mailer_cli.document import named_hosts
 from o365mailer_operator.token.certificate import read_certificate
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra

@@ -8,10 +8,10 @@ from typing import Final, Protocol
 
 from o365mailer_cli.cluster import SECRETS, Cluster
 from o365mailer_cli.concurrently import together
+from o365mailer_cli.document import Document
 from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_cli.mailers import Mailer
-from o365mailer_cli.run.document import Document
-from o365mailer_cli.run.secret_source import SecretSource
+from o365mailer_cli.secret_source import SecretSource
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec
 from o365mailer_operator.token.spec import Spec, decode_spec

@@ -13,10 +13,9 @@ from o365mailer_cli.check.login import LoginOptions, login_groups
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import ClusterError, WrongInput
 from o365mailer_cli.finding import Finding, Group, Status, exit_status, worst
-from o365mailer_cli.flags import FILE, FOLDER, cluster_flags, folder, name, output_flag
+from o365mailer_cli.flags import ENV_HTTPS_PROXY, FILE, FOLDER, cluster_flags, folder, name, output_flag
 from o365mailer_cli.kubeconfig import Access, connect
 from o365mailer_cli.output import Output
-from o365mailer_cli.run.command import ENV_HTTPS_PROXY
 
 DESCRIPTION: Final = (
     "Look for what is wrong with mail: the API server, the installation, the mailers, the pods with a relay, and the "

@@ -15,8 +15,8 @@ from o365mailer_cli.check import links
 from o365mailer_cli.check.applicant import Applicant, Denied
 from o365mailer_cli.check.credentials import Obtained, Tokens, unusable
 from o365mailer_cli.check.network import Authority, Looked, Submission, look_at_authority, look_at_submission
+from o365mailer_cli.document import named_hosts
 from o365mailer_cli.finding import Finding, Group, Status
-from o365mailer_cli.run.keeper import named_hosts
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.exchange.causes import Application, Cause, causes_of
 from o365mailer_operator.exchange.login import Credentials, try_login

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from o365mailer_cli.flags import FILE, FOLDER, folder
+from o365mailer_cli.flags import ENV_HTTPS_PROXY, FILE, FOLDER, folder
 from o365mailer_cli.output import finish
 from o365mailer_cli.run.run import RunOptions, run
 
-ENV_HTTPS_PROXY: Final = "O365MAILER_HTTPS_PROXY"
 DEFAULT_LISTEN: Final = "127.0.0.1:2525"
 DESCRIPTION: Final = "Keep the token of one O365Mailer fresh, and relay mail on loopback with it, until Ctrl-C."
 

@@ -4,17 +4,15 @@ import asyncio
 import datetime
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import urlsplit
 
-from o365mailer_cli.document import Document
+from o365mailer_cli.document import Document, named_hosts
 from o365mailer_cli.errors import WrongSecret
 from o365mailer_cli.run.progress import Progress
-from o365mailer_cli.run.secret_source import SecretSource
 from o365mailer_cli.run.swap import SwappedDirectory
+from o365mailer_cli.secret_source import SecretSource
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.directory import files_of, settings_of
-from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts, Endpoints
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import TOKEN_NOT_WRITTEN, CredentialError, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of
@@ -22,20 +20,6 @@ from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
 LOOK_EVERY: Final = 5.0
 """Seconds between checks of the wall clock (a laptop may have slept) and, after a failure, of the Secrets."""
-
-
-def named_hosts(endpoints: Endpoints) -> AllowedHosts:
-    """Only the hosts that the mailer names, because its user owns both the spec and the secret."""
-    authority = urlsplit(endpoints.authority)
-    return AllowedHosts(
-        frozenset(
-            {
-                f"{authority.hostname}:{authority.port or AUTHORITY_PORT}",
-                f"{endpoints.submission_host}:{endpoints.submission_port}",
-            }
-        ),
-        remedy="Check spec.authority.url.",
-    )
 
 
 class Keeper:
