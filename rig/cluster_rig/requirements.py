@@ -140,10 +140,10 @@ def install() -> None:
         if done.returncode:
             raise MachineLacksError(f"apt-get {step[0]} failed:\n{done.stderr.strip()[-2000:]}")
     for service in (package.service for package in lacking if package.service):
-        _switch_off(service)
+        switch_off(service)
 
 
-def _switch_off(service: str) -> None:
+def switch_off(service: str) -> None:
     """Stops a service that a package has just started, now and at the next boot."""
     commands = [["service", service, "stop"], ["update-rc.d", service, "disable"]]
     if Path("/run/systemd/system").is_dir():  # sd_booted(3)

@@ -106,6 +106,21 @@ def test_what_the_node_lacks_is_named_with_the_command_that_installs_it(monkeypa
         requirements.check_node()
 
 
+def test_a_service_that_a_package_starts_is_stopped_now_and_at_the_next_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for program in ("systemctl", "service", "update-rc.d"):
+        path = tmp_path / program
+        path.write_text(f'#!/bin/sh\necho {program} "$@" >> {tmp_path}/said\nexit 1\n')
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    requirements.switch_off("prometheus")
+    with_systemd = ["systemctl disable --now prometheus"]
+    without = ["service prometheus stop", "update-rc.d prometheus disable"]
+    booted = Path("/run/systemd/system").is_dir()
+    assert (tmp_path / "said").read_text().splitlines() == (with_systemd if booted else without)
+
+
 def test_pips_settings_reach_a_build_whatever_they_are() -> None:
     listed = [
         "global.index-url='https://index.example/simple'",
