@@ -11,7 +11,7 @@ from o365mailer_cli.errors import ClusterError, Unavailable
 
 Result = TypeVar("Result")
 
-CONNECTIONS: Final = 32
+CONNECTIONS: Final = 16
 """The most requests at once: the API server's fair queueing holds back a user who asks for more."""
 
 

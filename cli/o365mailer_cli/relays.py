@@ -16,9 +16,9 @@ from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_contract.names import CONTAINER, HEALTH_PORT, MAILER_LABEL, METRICS, STATUS_ANNOTATION
 
-POD_SECONDS: Final = 2.0
+POD_SECONDS: Final = 3.0
 """For one pod's metrics: a page of text, from memory."""
-ALL_SECONDS: Final = 8.0
+ALL_SECONDS: Final = 10.0
 """For all pods' metrics."""
 SAMPLE: Final = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 LABEL: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')

@@ -5,7 +5,6 @@ relay is a real process of this machine, and its pod's status says where it list
 """
 
 import contextlib
-import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from command.team import Ask, Team, Told, command, write_kubeconfig
+from command.team import Ask, Team, Told, command, own_address, write_kubeconfig
 from support.cluster_fixtures import PREPARATIONS, need
 from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, helm_client, rendered
@@ -96,12 +95,10 @@ def team(cluster: ControlPlane, namespace: str) -> Team:
     return Team(cluster, namespace)
 
 
-@pytest.fixture(scope="session")
-def own_address() -> str:
-    """An address of this machine that the API server proxies to: it refuses loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
-        unsent.connect(("198.51.100.1", 9))
-        return str(unsent.getsockname()[0])
+@pytest.fixture(scope="session", name="own_address")
+def own_address_fixture() -> str:
+    """An address of this machine that the API server proxies to."""
+    return own_address()
 
 
 @pytest.fixture
