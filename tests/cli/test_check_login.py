@@ -59,7 +59,7 @@ def named(findings: Findings, name: str) -> dict[str, str]:
 def test_all_is_well(check: Check, emulator: EmulatorClient) -> None:
     findings = check()
     assert [(each["name"], each["status"]) for each in findings] == [
-        ("mailer.read", "ok"),
+        ("login.mailer", "ok"),
         ("entra.https", "ok"),
         ("clock", "ok"),
         ("smtp.connect", "ok"),

@@ -154,7 +154,7 @@ def _source(applicant: Applicant) -> Finding:
     title = "its document is valid"
     if not applicant.from_document:
         title = "its Secrets were read with your own rights, to try its login from this machine"
-    return Finding(name="mailer.read", status=Status.OK, title=title, subject=applicant.subject)
+    return Finding(name="login.mailer", status=Status.OK, title=title, subject=applicant.subject)
 
 
 def _prepared(applicant: Applicant) -> Prepared:
