@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 APPS := PYTHONPATH=tests:rig $(BIN)/python -m apps.record
 RIG := PYTHONPATH=rig $(BIN)/python -m cluster_rig
+RELEASE := PYTHONPATH=release:rig $(BIN)/python -m o365mailer_release
 RANDOM_TESTS = $(shell grep -rlE "from support.seeds import|from hypothesis import" tests --include='test_*.py' | grep -v mutations)
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
-.PHONY: help demo test test-fast check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock clean
+.PHONY: help demo test test-fast check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock dist version notes clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,7 @@ check: .venv/.dev ## run linters, types, architecture, promises, words, generate
 	$(APPS) --check
 	$(BIN)/python charts/readme.py --check
 	$(BIN)/python charts/dashboard.py --check
+	$(RELEASE) check
 	$(BIN)/python -m pytest -q tests/project/test_links.py tests/project/test_architecture.py
 
 fmt: .venv/.dev ## fix what ruff can fix, and format
@@ -70,8 +72,17 @@ cluster-down: .venv/.dev ## remove that cluster
 bench: .venv/.dev ## measure the relay and its rivals, and write docs/benchmarks.md (12 minutes)
 	$(BIN)/python -m benchmarks
 
-lock: .venv/.dev ## resolve the dependencies again into locks/
+lock: .venv/.dev ## resolve the dependencies again into locks/ (UPGRADE=1 takes newer versions)
 	PATH=$(CURDIR)/$(BIN):$$PATH locks/lock
+
+dist: .venv/.dev ## make the files of a release in dist/ (1 minute after `make images`)
+	@$(RELEASE) dist --tag="$(TAG)" --registry="$(REGISTRY)"
+
+version: .venv/.dev ## write a version into every place that says it (VERSION=0.2.0)
+	@$(RELEASE) version "$(VERSION)"
+
+notes: .venv/.dev ## print what CHANGELOG.md says of the version
+	@$(RELEASE) notes
 
 clean: ## remove what these commands made here (the cache outside the tree stays)
 	rm -rf .venv build dist .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

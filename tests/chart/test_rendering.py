@@ -13,7 +13,7 @@ from o365mailer_operator.controller import options as controller_options
 from o365mailer_operator.webhook import options as webhook_options
 from o365mailer_operator.webhook.resources import DEFAULTS
 
-VERSION = "0.1.0"
+VERSION = str(yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["version"])
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 SIDECAR_IMAGE = "O365MAILER_SIDECAR_IMAGE"
 
