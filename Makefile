@@ -35,6 +35,7 @@ check: .venv/.dev ## run linters, types, architecture, promises, words, generate
 	$(BIN)/python charts/readme.py --check
 	$(BIN)/python charts/dashboard.py --check
 	$(RELEASE) check
+	$(BIN)/zizmor --offline --no-progress --quiet .github
 	$(BIN)/python -m pytest -q tests/project/test_links.py tests/project/test_architecture.py
 
 fmt: .venv/.dev ## fix what ruff can fix, and format
