@@ -46,6 +46,8 @@ def read_cluster(cluster: Cluster, *, namespace: str | None, secrets: bool, told
             inventory.add_all(cluster.list_all(resource, namespace=namespace), kind=kind)
             readable += kind not in {"ConfigMap", KIND}
         except Forbidden as error:
+            if kind in _OPTIONAL and not _is_served(cluster, resource):
+                continue
             refusal = error
             inventory.unread.append(f"{resource.plural} may not be listed. Ask for the right to list them.")
         except Absent:
@@ -57,6 +59,14 @@ def read_cluster(cluster: Cluster, *, namespace: str | None, secrets: bool, told
         told("reading the Secrets that pod templates name")
         _read_secrets(cluster, inventory)
     return inventory
+
+
+def _is_served(cluster: Cluster, resource: Resource) -> bool:
+    """Whether the API server knows the kind. Rights are judged first, so a kind that it lacks may be forbidden."""
+    try:
+        return f'"name":"{resource.plural}"' in cluster.text(resource.root)
+    except ClusterError:
+        return False
 
 
 def _read_secrets(cluster: Cluster, inventory: Inventory) -> None:
