@@ -25,7 +25,7 @@ RELEASE = base_image.RELEASE
 REPOSITORY = Path(__file__).parents[2]
 LOCK = REPOSITORY / "locks" / "operator.txt"
 SITE = Path("/opt/site")
-SOURCES = (REPOSITORY / "contract", REPOSITORY / "operator")
+SOURCES = (REPOSITORY / "contract", REPOSITORY / "operator", REPOSITORY / "cli")
 
 
 @dataclass(frozen=True)

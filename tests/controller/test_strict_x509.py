@@ -31,7 +31,7 @@ ANSWERS = {
     "token": Reply(body=TOKEN),
     "x": Reply(body='{"metadata": {"name": "x"}}'),
 }
-OURS = {"entra", "cluster", "kopf"}
+OURS = {"entra", "cluster", "kopf", "command"}
 
 pytestmark = pytest.mark.promise("secret-only-to-allowed-hosts")
 

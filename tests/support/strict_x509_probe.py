@@ -1,9 +1,9 @@
-"""A program: three of our TLS clients, and Python's own default, against one server; says what each came to, as JSON.
+"""A program: four of our TLS clients, and Python's own default, against one server; says what each came to, as JSON.
 
     python strict_x509_probe.py [--strict] URL CA_FILE
 
-It imports nothing but the operator and its dependencies, so that any Python that has those can run it. `--strict` sets
-the flag that Python sets by itself from 3.13 on.
+It imports nothing but the operator, the command's module for the API server, and the operator's dependencies, so that
+any Python that has those can run it. `--strict` sets the flag that Python sets by itself from 3.13 on.
 """
 
 import asyncio
@@ -78,6 +78,18 @@ async def kopf(url: str, ca: str) -> None:
             answer.raise_for_status()
 
 
+async def command(url: str, ca: str) -> None:
+    """A request of the command `o365mailer`."""
+    from kubernetes.client import Configuration
+
+    from o365mailer_cli.cluster import SECRETS, Cluster
+
+    configuration = Configuration()
+    configuration.host, configuration.ssl_ca_cert = url, ca
+    connected = Cluster(configuration, namespace="default", identity="a user", timeout=10)
+    await asyncio.to_thread(connected.get, SECRETS, name="x", namespace="default")
+
+
 def _cluster(url: str, ca: str) -> Any:
     from kubernetes.aio import client
 
@@ -99,7 +111,7 @@ async def outcome(probe: Callable[[str, str], Awaitable[None]], url: str, ca: st
 
 async def main(url: str, ca: str) -> None:
     """Prints a line for the test."""
-    found = {probe.__name__: await outcome(probe, url, ca) for probe in (python, entra, cluster, kopf)}
+    found = {probe.__name__: await outcome(probe, url, ca) for probe in (python, entra, cluster, kopf, command)}
     print(json.dumps({"python": sys.version.split()[0], "outcomes": found}))
 
 
