@@ -5,6 +5,7 @@ The findings are read as JSON, as a script would. What a person reads is in test
 
 import datetime
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from support.certificate_pair import certificate_pair
 from support.emulator_client import EmulatorClient
 from support.faulty_host import dropping, refusing
 
+from o365mailer_cli.check import links
 from o365mailer_cli.main import main
 from o365mailer_operator.exchange import login
 
@@ -519,3 +521,25 @@ def test_a_document_that_is_none_ends_it_at_once(tmp_path: Path, capsys: pytest.
     file.write_text("kind: Deployment\n")
     assert main(["check", "-f", str(file)], {}) == 2
     assert "expected o365mailer.dev/v1alpha1" in capsys.readouterr().err
+
+
+def test_every_link_leads_to_a_section() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    named_here = [value for name, value in vars(links).items() if name.isupper() and "#" in str(value)]
+    assert len(named_here) > 10
+    missing = [link for link in named_here if "troubleshooting" in link and link.partition("#")[2] not in anchors]
+    assert missing == []
+
+
+def test_what_a_person_reads(files: Files, emulator: EmulatorClient, capsys: pytest.CaptureFixture[str]) -> None:
+    change(emulator, "applications", {"servicePrincipal": None})
+    assert main(["check", "-f", str(files.mailer), "--secrets-dir", str(files.secrets)], {}) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "✓ noreply: its document is valid" in lines
+    (begin,) = [number for number, line in enumerate(lines) if line.startswith("✗ noreply: Exchange refuses the login")]
+    assert lines[begin + 1].startswith("    cause:  Exchange does not say which of these it is.")
+    assert lines[begin + 2] == "            1. Exchange has no service principal for the application."
+    assert "    remedy: In Exchange Online PowerShell, in this order:" in lines
+    assert lines[-1] == "6 ✓, 0 !, 1 ✗, 0 ?"

@@ -1,5 +1,7 @@
 """What an administrator can get wrong, and how Exchange and Entra refuse then."""
 
+import datetime
+import email.utils
 import json
 import ssl
 import urllib.error
@@ -159,3 +161,13 @@ def test_the_page_shows_why_a_login_was_refused(emulator: EmulatorClient) -> Non
     with urllib.request.urlopen(f"{emulator.control_url}/?refresh=off") as answer:
         page = answer.read().decode()
     assert "the application has no right on this mailbox" in page
+
+
+def test_the_emulators_clock_may_be_wrong(emulator: EmulatorClient) -> None:
+    change(emulator, "settings", clockOffset=-600)
+    trust = ssl.create_default_context(cafile=emulator.ca_file)
+    url = f"{emulator.authority}/{emulator.tenant}/v2.0/.well-known/openid-configuration"
+    with urllib.request.urlopen(url, context=trust) as answer:
+        said = email.utils.parsedate_to_datetime(answer.headers["Date"])
+    assert 590 < (datetime.datetime.now(datetime.UTC) - said).total_seconds() < 640
+    assert attempt(emulator).startswith("235 ")  # its tokens and its checks have the same clock

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import datetime
 import json
 import urllib.parse
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import TokenError
 from o365mailer_operator.token.grant import Grant, grant_of
 from o365mailer_operator.token.spec import decode_spec
+from o365mailer_operator.token.wire import Wire
 
 GOOD = Reply(body=json.dumps({"access_token": "a.b.c", "token_type": "Bearer", "expires_in": 3600}))
 
@@ -284,3 +286,15 @@ async def test_claims_that_make_no_sense_do_not_cost_the_token(grant_at: Any, cl
         token = await Entra().mint(grant_at(server.base, server.ca))
 
     assert (token.warnings, token.roles) == ((), None)
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_the_clock_of_the_other_side_is_read_from_any_answer(status: int) -> None:
+    with foreign({"openid-configuration": Reply(status=status)}) as server:
+        allowed = AllowedHosts(frozenset({server.base.removeprefix("https://")}))
+        wire = Wire(allowed=allowed, authorities=server.ca.decode(), proxy=None, timeout=5, presented="no credential")
+        said = wire.date(f"{server.base}/common/v2.0/.well-known/openid-configuration")
+        wire.close()
+
+    assert said
+    assert abs((said - datetime.datetime.now(datetime.UTC)).total_seconds()) < 30

@@ -26,6 +26,8 @@ ANSWER_LIMIT: Final = 5.0
 """Seconds without a byte from an authority."""
 LOOK_LIMIT: Final = 3.0
 """Seconds for a look at a certificate that was not trusted."""
+_PROXY: Final = "Look at the proxy that you named: its URL, its login, and whether it lets this host pass."
+_IGNORED: Final = "HTTPS_PROXY is set here, and it is not used: name it with the flag if it leads to Entra."
 _OPEN: Final = "Allow outgoing TCP to {place}, or name the proxy on the way: --https-proxy URL."
 ENTRA_TOLERATES: Final = datetime.timedelta(minutes=5)
 """By how much a signed assertion may be off (AADSTS700024)."""
@@ -80,7 +82,8 @@ async def look_at_authority(authority: Authority, *, proxy: str | None, environm
     except TokenError as error:
         distrusted = error.reason == ENTRA_NOT_TRUSTED.word
         peer = await _peer(authority) if distrusted and not proxy else None
-        return Looked([_unreachable(place, error, peer, environment_proxy=environment_proxy and not proxy)], open=False)
+        hint = _PROXY if proxy else _IGNORED if environment_proxy else ""
+        return Looked([_unreachable(place, error, peer, hint)], open=False)
     findings = [Finding(name="entra.https", status=Status.OK, title=f"{place} answers over HTTPS{by}")]
     if said:
         findings.append(_clock(place, at - said))
@@ -101,7 +104,7 @@ def _date(authority: Authority, proxy: str | None) -> tuple[datetime.datetime | 
     return said, datetime.datetime.fromtimestamp((began + time.time()) / 2, datetime.UTC)
 
 
-def _unreachable(place: str, error: TokenError, peer: Peer | None, *, environment_proxy: bool) -> Finding:
+def _unreachable(place: str, error: TokenError, peer: Peer | None, hint: str) -> Finding:
     cause, remedy = f"{str(error).partition('. ')[0].rstrip('.')}.", _OPEN.format(place=place)
     if error.reason == ENTRA_NOT_TRUSTED.word:
         signed = f" It is signed by {peer.authority}." if peer else ""
@@ -109,8 +112,8 @@ def _unreachable(place: str, error: TokenError, peer: Peer | None, *, environmen
             f"The TLS certificate of {place} is not trusted.{signed} A proxy inspects TLS, or the authority is private."
         )
         remedy = "Exempt the host from the inspection, or name the authority in spec.authority.caSecretRef."
-    elif environment_proxy:
-        remedy += " HTTPS_PROXY is set here, and it is not used: name it with the flag if it leads to Entra."
+    elif hint:
+        remedy = f"{remedy} {hint}"
     return Finding(
         name="entra.https",
         status=Status.FAILED,
