@@ -7,7 +7,7 @@ the processes listen, and the API server proxies there.
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -148,6 +148,26 @@ class Installed:
         self.kubectl.apply(manifest, namespace=self.namespace)
         self.team.run_pod(name, address=relay[0] if relay else "192.0.2.1", image=SIDECAR_IMAGE)
 
+    def pods(self, names: Sequence[str], mailers: Sequence[str], relay: tuple[str, int]) -> None:
+        """Many such pods, whose mailers take turns, without a process of kubectl for each."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        for number, name in enumerate(names):
+            annotations = {
+                "o365mailer.dev/inject": mailers[number % len(mailers)],
+                "o365mailer.dev/health-port": str(relay[1]),
+            }
+            manifest = {
+                "metadata": {"name": name, "labels": {"test": "check"}, "annotations": annotations},
+                "spec": {"containers": [{"name": "app", "image": "app"}]},
+            }
+            created = self.webhook.api.create_pod(self.namespace, manifest, dry_run=False)
+            assert created.status == 201, created.message
+            pod = created.document
+            pod["status"] = running(relay[0])
+            del pod["metadata"]["resourceVersion"]  # the scheduler writes the status too
+            put = self.webhook.api.request("PUT", f"{path}/{name}/status", pod)
+            assert put.status == 200, put.message
+
     def tidy(self) -> None:
         """Remove the pods of a test."""
         where = ("-n", self.namespace, "-l", "test=check")
@@ -173,3 +193,21 @@ class Installed:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.3)
+
+
+def running(address: str) -> dict[str, Any]:
+    """The status of a pod whose relay runs at this address."""
+    relay = {
+        "name": "o365mailer",
+        "image": SIDECAR_IMAGE,
+        "imageID": "",
+        "ready": True,
+        "restartCount": 0,
+        "state": {"running": {"startedAt": moment(minutes=5)}},
+    }
+    return {
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "initContainerStatuses": [relay],
+    }

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,43 @@ def test_a_user_without_rights_learns_which_role_to_ask_for(
     assert "kubectl create clusterrolebinding NAME --clusterrole=o365mailer-viewer" in nodes["remedy"]
     mailers = next(each for each in found if each["name"] == "mailer.ready")
     assert f"kubectl create rolebinding -n {installed.namespace} NAME" in mailers["remedy"]
+
+
+@pytest.mark.promise("command-needs-exactly-its-role")
+def test_the_viewers_role_shows_all_but_what_only_others_may_ask(
+    installed: Installed, relay: Relays, user: Callable[..., Path]
+) -> None:
+    installed.pod("web", relay(revision=1))
+    found = installed.findings(kubeconfig=user("o365mailer-viewer", everywhere=True))
+    assert {each["name"]: each["status"] for each in found} == {
+        "webhook.admission": "unknown",
+        "controller.rights": "unknown",
+    }
+    remedy = next(each["remedy"] for each in found if each["name"] == "webhook.admission")
+    assert "ClusterRole edit" in remedy
+
+
+MAILERS, PODS, SECONDS = 20, 100, 5.0
+
+
+def test_twenty_mailers_and_a_hundred_pods_are_looked_at_within_five_seconds(
+    installed: Installed, relay: Relays
+) -> None:
+    names = [f"many-{number}" for number in range(MAILERS)]
+    installed.kubectl.apply(*map(installed.mailers.manifest, names), namespace=installed.namespace)
+    for each in names:
+        installed.mailers.await_ready(each, within=60)
+    address, port = relay(revision=1)
+    installed.pods([f"web-{number}" for number in range(PODS)], names, (address, port))
+    try:
+        took = []
+        for _ in range(3):  # the machine has other work too
+            began = time.monotonic()
+            told = installed.check()
+            took.append(time.monotonic() - began)
+            assert told.status == 0
+            assert f"{PODS} pods have the newest token and relay, and can send" in told.out, told.out
+        assert min(took) < SECONDS, took
+        print("check:", ", ".join(f"{each:.2f} s" for each in took))
+    finally:
+        installed.kubectl("delete", "o365mailers", *names, "-n", installed.namespace)
