@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from o365mailer_cli.main import main
 from o365mailer_cli.setup import az, powershell
-from o365mailer_cli.setup.plan import CLOUDS, LONGEST_NAME, Method, Plan, object_name, plan_for
+from o365mailer_cli.setup.plan import CLOUDS, Method, Plan, plan_for
+from o365mailer_operator.exchange.objects import LONGEST_NAME, object_name
 from o365mailer_operator.token.endpoints import CLOUDS as MAILER_CLOUDS
 from o365mailer_operator.token.spec import decode_spec
 

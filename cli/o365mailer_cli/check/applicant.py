@@ -12,6 +12,7 @@ from o365mailer_cli.document import Document
 from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_cli.mailers import Mailer
 from o365mailer_cli.secret_source import SecretSource
+from o365mailer_operator.exchange.objects import object_name
 from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec
 from o365mailer_operator.token.spec import Spec, decode_spec
@@ -35,6 +36,10 @@ class Applicant:
     """For findings: `namespace/name`, or the name alone."""
     spec: Spec
     secrets: Read = field(repr=False)
+    name: str
+    """Of its objects in Exchange, as `o365mailer setup` makes them."""
+    setup: str
+    """The command that prints the script for it."""
     send_test: str
     """The command that sends a message as it."""
     from_document: bool = False
@@ -55,7 +60,15 @@ RUN: Final = "o365mailer run -f FILE, then send one message through it"
 def from_document(mailer: Document, source: SecretSource) -> Applicant:
     """The applicant that a document describes."""
     subject = f"{mailer.namespace}/{mailer.name}" if mailer.namespace else mailer.name
-    return Applicant(subject=subject, spec=mailer.spec, secrets=source, send_test=RUN, from_document=True)
+    return Applicant(
+        subject=subject,
+        spec=mailer.spec,
+        secrets=source,
+        name=object_name(mailer.name, mailer.namespace or ""),
+        setup="o365mailer setup -f FILE",
+        send_test=RUN,
+        from_document=True,
+    )
 
 
 def from_cluster(cluster: Cluster, mailers: Sequence[Mailer]) -> list[Applicant | Denied]:
@@ -94,6 +107,8 @@ def _applicant(
         subject=str(mailer),
         spec=spec,
         secrets=_InCluster(own),
+        name=object_name(mailer.name, mailer.namespace),
+        setup=f"o365mailer setup {mailer.name} -n {mailer.namespace}",
         send_test=f"o365mailer send-test {mailer.name} -n {mailer.namespace}",
     )
 

@@ -12,7 +12,7 @@ from o365mailer_cli.check import links
 from o365mailer_cli.check.applicant import Applicant
 from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.wording import span
-from o365mailer_operator.exchange.causes import CLASSIC_ROLE, ROLE
+from o365mailer_operator.exchange.objects import PERMISSION, ROLE
 from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.bearer import Token, claims_of
 from o365mailer_operator.token.certificate import Certificate
@@ -199,7 +199,7 @@ def _unusable(applicant: Applicant, ref: str, message: str, reason: str) -> Find
 
 
 def _roles(applicant: Applicant, claims: Claims) -> Iterator[Finding]:
-    excess = [role for role in claims.roles if role != CLASSIC_ROLE]
+    excess = [role for role in claims.roles if role != PERMISSION]
     if excess:
         yield Finding(
             name="token.roles",

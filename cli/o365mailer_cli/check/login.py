@@ -130,6 +130,7 @@ class _Check:
             mailbox=spec.mailbox,
             object_id=obtained.claims.object_id if obtained.claims else "",
             roles=obtained.token.roles if obtained.token else None,
+            name=prepared.applicant.name,
         )
         return _login(prepared.applicant, result, causes_of(result, application), self.options.now())
 
@@ -182,7 +183,7 @@ def _login(applicant: Applicant, result: LoginResult, causes: Sequence[Cause], n
         title = f"Exchange lets the application log in as {mailbox} ({result.seconds:.1f} s)"
         return Finding(name="login", status=Status.OK, title=title, subject=applicant.subject)
     said = f": {result.reply}" if result.reply else ""
-    cause, remedy = _told(causes, now)
+    cause, remedy = _told(causes, now, setup=applicant.setup)
     return Finding(
         name="login",
         status=Status.FAILED if result.refused else Status.UNKNOWN,
@@ -196,7 +197,7 @@ def _login(applicant: Applicant, result: LoginResult, causes: Sequence[Cause], n
     )
 
 
-def _told(causes: Sequence[Cause], now: datetime.datetime) -> tuple[str, str]:
+def _told(causes: Sequence[Cause], now: datetime.datetime, *, setup: str) -> tuple[str, str]:
     """One cause as it is; several as a list, the likeliest first, each with how to tell it from the others."""
     if len(causes) == 1:
         return causes[0].text, causes[0].remedy
@@ -212,7 +213,7 @@ def _told(causes: Sequence[Cause], now: datetime.datetime) -> tuple[str, str]:
     steps = ["In Exchange Online PowerShell, in this order:"]
     for number, cause in enumerate(causes, start=1):
         steps += [f"{number}. If", *_indented(cause.sign), "   then", *_indented(cause.remedy)]
-    return "\n".join(lines), "\n".join(steps)
+    return "\n".join(lines), "\n".join([*steps, f"The whole script: {setup}"])
 
 
 def _indented(text: str) -> list[str]:

@@ -7,9 +7,10 @@ Source, read 2026-11-28: the Azure CLI reference of `az ad` and `az cloud`.
 from collections.abc import Iterator
 from typing import Final
 
-from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, PERMISSION, Method, Plan
+from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, Method, Plan
 from o365mailer_cli.setup.powershell import checks, exchange, kubernetes, undo_exchange
 from o365mailer_cli.setup.quoting import comment, powershell, sh
+from o365mailer_operator.exchange.objects import PERMISSION
 
 END: Final = "END_OF_POWERSHELL"
 

@@ -1,19 +1,15 @@
 """What Office 365 must know so that a mailer can send: pure data, made from the mailer."""
 
 import enum
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+from o365mailer_operator.exchange.objects import object_name
 from o365mailer_operator.token.endpoints import HIGH_VOLUME_HOST
 from o365mailer_operator.token.spec import Spec
 
 EXCHANGE_ONLINE: Final = "00000002-0000-0ff1-ce00-000000000000"
 """The application id of Office 365 Exchange Online, the same in every tenant."""
-PERMISSION: Final = "SMTP.SendAsApp"
-ROLE: Final = "Application SMTP.SendAsApp"
-LONGEST_NAME: Final = 64
-"""Characters of the name of a management scope and of a role assignment (reference pages of the New- cmdlets)."""
 
 
 class Method(enum.StrEnum):
@@ -107,12 +103,3 @@ def plan_for(name: str, namespace: str | None, spec: Spec, method: Method) -> Pl
         other_senders=any(one.lower() != spec.mailbox.lower() for one in spec.senders.allowed or ()),
         high_volume=host == HIGH_VOLUME_HOST,
     )
-
-
-def object_name(name: str, namespace: str) -> str:
-    """`o365mailer-namespace-name`, shortened to what Exchange allows, and different for different mailers."""
-    whole = "-".join(part for part in ("o365mailer", namespace, name) if part)
-    if len(whole) <= LONGEST_NAME:
-        return whole
-    digest = hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:8]
-    return f"{whole[: LONGEST_NAME - 9].rstrip('-')}-{digest}"

@@ -7,8 +7,9 @@ OAuth", and the reference pages of the cmdlets.
 from collections.abc import Iterator
 from typing import Final
 
-from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, PERMISSION, ROLE, Method, Plan
+from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, Method, Plan
 from o365mailer_cli.setup.quoting import comment, filter_text, powershell
+from o365mailer_operator.exchange.objects import PERMISSION, ROLE
 
 SCOPES: Final = {
     Method.RBAC: ("Application.ReadWrite.All",),

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from o365mailer_contract.replies import Outcome
+from o365mailer_operator.exchange.objects import PERMISSION, ROLE
 from o365mailer_operator.exchange.result import Fault, LoginResult, Stage
 
 SPREADING: Final = "2 hours"
 """How long Exchange may take until a changed right is known everywhere (30 minutes to two hours)."""
-ROLE: Final = "Application SMTP.SendAsApp"
-CLASSIC_ROLE: Final = "SMTP.SendAsApp"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,8 @@ class Application:
     """Of the enterprise application: the token's claim `oid`. Empty if it is not known."""
     roles: frozenset[str] | None = None
     """The application rights in the token."""
+    name: str = "o365mailer"
+    """Of its objects in Exchange: `objects.object_name`."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,10 @@ def _of_unsuccessful(application: Application) -> tuple[Cause, ...]:
     """535 5.7.3: the causes that it has had, in the order of their frequency."""
     client, mailbox = quoted(application.client_id), quoted(application.mailbox)
     object_id = quoted(application.object_id) if application.object_id else "OBJECT_ID_OF_THE_ENTERPRISE_APPLICATION"
+    name = quoted(application.name)
     show = f"Get-ServicePrincipal -Identity {client} | Format-List AppId,ObjectId"
     test = f"Test-ServicePrincipalAuthorization -Identity {client} -Resource {mailbox}"
-    create = f"New-ServicePrincipal -AppId {client} -ObjectId {object_id} -DisplayName o365mailer"
+    create = f"New-ServicePrincipal -AppId {client} -ObjectId {object_id} -DisplayName {name}"
     return (
         Cause("Exchange has no service principal for the application.", create, f"{show}\nshows nothing."),
         Cause(
@@ -210,14 +212,15 @@ def _of_unsuccessful(application: Application) -> tuple[Cause, ...]:
 
 def _without_right(application: Application, *, sign: str) -> Cause:
     client, mailbox = quoted(application.client_id), quoted(application.mailbox)
+    name = quoted(application.name)
     text = "The application has no right on the mailbox, or the mailbox is outside the scope of its role."
     scope = re.sub(r"([`$])", r"`\1", application.mailbox.replace("'", "''"))
     assign = (
-        f"New-ManagementScope -Name o365mailer -RecipientRestrictionFilter \"PrimarySmtpAddress -eq '{scope}'\"\n"
-        f"New-ManagementRoleAssignment -Name o365mailer -Role '{ROLE}' -App {client} -CustomResourceScope o365mailer"
+        f"New-ManagementScope -Name {name} -RecipientRestrictionFilter \"PrimarySmtpAddress -eq '{scope}'\"\n"
+        f"New-ManagementRoleAssignment -Name {name} -Role '{ROLE}' -App {client} -CustomResourceScope {name}"
     )
-    if CLASSIC_ROLE in (application.roles or ()):
-        text += f" Its token has the Entra permission {CLASSIC_ROLE}, which needs a right on the mailbox in addition."
+    if PERMISSION in (application.roles or ()):
+        text += f" Its token has the Entra permission {PERMISSION}, which needs a right on the mailbox in addition."
         assign += (
             f"\nOr the older way, which also lets it read the mailbox:\n"
             f"Add-MailboxPermission -Identity {mailbox} -User {quoted(application.object_id or application.client_id)} "
