@@ -160,15 +160,25 @@ def test_a_right_that_still_spreads_is_among_the_causes_with_its_clock(check: Ch
 
 @pytest.mark.promise("check-says-what-it-cannot-know")
 @pytest.mark.parametrize(
-    ("settings", "mailbox"),
-    [({"noRight": "body"}, {"applications": []}), ({}, {"locked": "throttled-send-as"}), ({}, {"sendAs": []})],
+    ("settings", "mailbox", "spec"),
+    [
+        ({"noRight": "body"}, {"applications": []}, {}),
+        ({}, {"locked": "throttled-send-as"}, {}),
+        ({}, {}, {"senders": {"allowed": ["billing@contoso.com"]}}),
+    ],
 )
 def test_what_only_a_message_tells_is_said_to_be_unknown(
-    check: Check, emulator: EmulatorClient, settings: dict[str, Any], mailbox: dict[str, Any]
+    check: Check,
+    files: Files,
+    emulator: EmulatorClient,
+    settings: dict[str, Any],
+    mailbox: dict[str, Any],
+    spec: dict[str, Any],
 ) -> None:
-    """A right whose lack comes after the data, a lock, a sender that is not allowed: the login works in each case."""
+    """A right whose lack comes after the data, a lock, a sender that Exchange refuses: the login works in each case."""
     emulator.settings(**settings)
     change(emulator, "mailboxes", mailbox)
+    files.write(**spec)
     findings = check()
     assert named(findings, "login")["status"] == "ok"
     unknown = named(findings, "login.message")

@@ -36,13 +36,16 @@ class Peer:
 
 
 def peer_of(connection: ssl.SSLObject | ssl.SSLSocket) -> Peer | None:
-    """The other side of a TLS connection, verified or not; None if it showed no certificate."""
+    """The other side of a TLS connection, verified or not; None if it showed no certificate that can be read."""
     verified = connection.context.verify_mode is not ssl.CERT_NONE
     chain = _chain(connection, verified=verified)
     leaf = connection.getpeercert(binary_form=True)
     if not leaf:
         return None
-    own, last = x509.load_der_x509_certificate(leaf), x509.load_der_x509_certificate(chain[-1] if chain else leaf)
+    try:
+        own, last = x509.load_der_x509_certificate(leaf), x509.load_der_x509_certificate(chain[-1] if chain else leaf)
+    except (ValueError, x509.InvalidVersion):  # OpenSSL reads more than cryptography does
+        return None
     return Peer(
         issuer=_name(own.issuer),
         authority=_name(last.issuer),
