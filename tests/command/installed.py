@@ -114,6 +114,24 @@ class Installed:
         found = self.kubectl.json("get", "deployment", f"o365mailer-{role}", "-n", self.namespace)
         return bool(found.get("status", {}).get("availableReplicas"))
 
+    @contextlib.contextmanager
+    def expired_certificate(self) -> Iterator[None]:
+        """The webhook with a certificate of two seconds, and without the authority that would sign the next."""
+        webhook, directory = self.webhook, self.webhook.directory
+        port, arguments = webhook.webhook.ports["admission"], webhook.arguments
+        webhook.stop()
+        webhook.arguments = (*arguments, "--leaf-lifetime=2s")
+        webhook.start(listen=port)
+        (directory / "ca").rename(directory / "gone")
+        try:
+            eventually(lambda: webhook.webhook.health("/readyz")[0] != 200, "the certificate has expired")
+            yield
+        finally:
+            (directory / "gone").rename(directory / "ca")
+            webhook.stop()
+            webhook.arguments = arguments
+            webhook.start(listen=port)
+
     def check(self, *arguments: str, kubeconfig: Path | None = None) -> Told:
         """Run `check` in the namespace."""
         environment = {"KUBECONFIG": str(kubeconfig)} if kubeconfig else self.environment
@@ -170,8 +188,9 @@ class Installed:
 
     def tidy(self) -> None:
         """Remove the pods of a test."""
-        where = ("-n", self.namespace, "-l", "test=check")
-        self.kubectl("delete", "deployments,replicasets,pods", *where, "--grace-period=0", "--force")
+        self.kubectl("delete", "deployments,replicasets", "-n", self.namespace, "-l", "test=check", "--wait=true")
+        query = "labelSelector=test%3Dcheck&gracePeriodSeconds=0"
+        self.webhook.api.request("DELETE", f"/api/v1/namespaces/{self.namespace}/pods?{query}")  # one request for all
 
     @contextlib.contextmanager
     def patched(self, kind: str, name: str, change: Any, back: Any, *, namespace: str = "") -> Iterator[None]:

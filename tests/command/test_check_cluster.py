@@ -114,6 +114,13 @@ def test_an_authority_that_is_not_the_webhooks(installed: Installed) -> None:
     eventually(lambda: not installed.findings(), "the authority is right again")
 
 
+def test_a_webhook_whose_certificate_has_expired(installed: Installed) -> None:
+    with installed.expired_certificate():
+        found = installed.finding("webhook.admission")
+    assert found["title"] == "the webhook's certificate has expired"
+    assert "kubectl rollout restart deployment/o365mailer-webhook" in found["remedy"]
+
+
 def test_a_pod_that_is_older_than_the_webhook(installed: Installed) -> None:
     deployment = {
         "apiVersion": "apps/v1",
@@ -296,8 +303,8 @@ def test_twenty_mailers_and_a_hundred_pods_are_looked_at_within_five_seconds(
 ) -> None:
     names = [f"many-{number}" for number in range(MAILERS)]
     installed.kubectl.apply(*map(installed.mailers.manifest, names), namespace=installed.namespace)
-    for each in names:
-        installed.mailers.await_ready(each, within=60)
+    mailers = [f"o365mailer/{each}" for each in names]
+    installed.kubectl("wait", *mailers, "-n", installed.namespace, "--for=condition=Ready", "--timeout=60s")
     address, port = relay(revision=1)
     installed.pods([f"web-{number}" for number in range(PODS)], names, (address, port))
     try:

@@ -36,7 +36,7 @@ This is a support bundle of O365 Mailer, made by `o365mailer support-bundle` {ve
 It may be sent to a person who helps. Look through it first: every file is text.
 
 What is in it
-  versions.json      of the command, the API server, the kubelets, the controller and the webhook
+  versions.json      of the command, the API server and the kubelets; deployments.json has those of the installation
   check.json         what `o365mailer check` finds, without the cluster's own texts
   crd-members.json   the members of a mailer that the API server keeps
   mailers.json       specs and status of the mailers
