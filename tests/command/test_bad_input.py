@@ -223,6 +223,39 @@ def test_a_login_that_is_not_accepted(cluster: ControlPlane, tmp_path: Path) -> 
     assert "expired" not in told.err
 
 
+def test_a_pod_whose_service_account_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_PORT", raising=False)
+    environment = {"KUBECONFIG": str(tmp_path / "none"), "KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+
+    told = command("status", environment=environment)
+
+    assert told.status == 2
+    assert told.err.startswith("o365mailer: There is no kubeconfig, and the pod's ServiceAccount cannot be used: ")
+    assert "automountServiceAccountToken" in told.err
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "message"),
+    [
+        (503, {"kind": "Status", "message": "etcd is away"}, "The API server answered 503: etcd is away."),
+        (429, {"kind": "Status", "message": "Too many requests"}, "The API server answered 429: Too many requests."),
+        (407, "Proxy login, please", 'answered 407: "Proxy login, please". Is a proxy in between?'),
+    ],
+)
+def test_an_answer_that_says_not_now(tmp_path: Path, code: int, body: Any, message: str) -> None:
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        content = json.dumps(body).encode()
+        handler.send_response(code)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    with server(answer) as port:
+        told = status(kubeconfig(tmp_path / "config", server=f"http://127.0.0.1:{port}"))
+
+    assert message in told.err
+
+
 @pytest.mark.promise("command-explains-bad-input")
 def test_a_page_in_place_of_the_api(tmp_path: Path) -> None:
     def page(handler: http.server.BaseHTTPRequestHandler) -> None:

@@ -95,6 +95,7 @@ def test_a_cronjobs_template_is_looked_at(ask: Ask, team: Team) -> None:
 
     assert told.status == 0
     assert "✓ it asks for a relay of the mailer noreply in its pod template" in told.out
+    assert "✓ it has no pods now" in told.out
 
 
 @pytest.mark.parametrize(

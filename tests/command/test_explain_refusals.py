@@ -50,6 +50,13 @@ def test_a_refusal_is_told_in_the_webhooks_words(ask: Ask, team: Team, webhook: 
     assert finding["cause"].endswith("(HostNetwork)")
     assert finding["link"].endswith("docs/injection.md#when-a-pod-is-refused")
 
+    change = '{"spec": {"template": {"spec": {"hostNetwork": false}}}}'
+    team.kubectl("patch", "deployment", "web", "-n", team.namespace, "-p", change)
+    eventually(lambda: pods(team))
+    corrected = ask("explain", "web", "-n", team.namespace, "-o", "json")
+    assert "pod.refused" not in findings(corrected)
+    assert (corrected.status, findings(corrected)["pod.injected"]["status"]) == (0, "ok")
+
 
 def test_a_webhook_that_is_away(ask: Ask, team: Team, webhook: Installation) -> None:
     team.mailer()

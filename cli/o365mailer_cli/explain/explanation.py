@@ -42,6 +42,8 @@ def explain(cluster: Cluster, target: Target) -> list[Group]:
     pods = [each for each in target.pods if target.is_pod or not Relay(each).finished or target.kind == "job"]
     if pods:
         groups.append(Group("Pods", list(_pods(target, pods, context))))
+    elif not target.refusals:
+        groups.append(Group("Pods", [Finding(name="pod.none", status=Status.OK, title="it has no pods now")]))
     mailer = target.template_annotations.get(INJECT_ANNOTATION) or target.annotations.get(INJECT_ANNOTATION)
     if mailer:
         groups.append(Group("Mailer", list(_mailer(mailer, target.namespace, context))))

@@ -129,12 +129,15 @@ def _target(cluster: Cluster, kind: str, name: str) -> Target:
             owned = _descendants(cluster, candidate, manifest)
             pods = [manifest] if candidate == "pod" else [each for found, each in owned if found == "pod"]
             pods.sort(key=lambda each: str(each["metadata"]["creationTimestamp"]), reverse=True)
-            names = {name, *(each["metadata"]["name"] for found, each in owned if found != "pod")}
+            # What an earlier ReplicaSet or Job was refused is of no interest any more.
+            between = [each["metadata"] for found, each in owned if found != "pod"]
+            newest = max(between, key=_revision, default=None)
+            names = {name, *([newest["name"]] if newest else ())}
             return Target(
                 kind=candidate,
                 manifest=manifest,
                 pods=pods,
-                refusals=[] if candidate == "pod" else _refusals(cluster, namespace, names),
+                refusals=[] if candidate == "pod" else _refusals(cluster, namespace, names, pods),
             )
     require_namespace(cluster, namespace)
     what = f"{kind} {name}" if kind else f"pod or workload {name}"
@@ -160,18 +163,26 @@ def _descendants(cluster: Cluster, kind: str, manifest: Manifest) -> list[tuple[
     return found
 
 
+def _revision(metadata: Manifest) -> tuple[int, str]:
+    """Which of a Deployment's ReplicaSets is in use (a rollback takes an old one again); of Jobs, which is newest."""
+    number = (metadata.get("annotations") or {}).get("deployment.kubernetes.io/revision", "")
+    return int(number) if number.isdigit() else 0, str(metadata["creationTimestamp"])
+
+
 def controller_of(manifest: Manifest) -> dict[str, Any] | None:
     """The owner that controls the object; None if there is none."""
     owners = manifest["metadata"].get("ownerReferences") or ()
     return next((dict(owner) for owner in owners if owner.get("controller")), None)
 
 
-def _refusals(cluster: Cluster, namespace: str, names: set[str]) -> list[str]:
+def _refusals(cluster: Cluster, namespace: str, names: set[str], pods: Sequence[Manifest]) -> list[str]:
+    """Refusals since the newest pod was created: what was refused before that has been corrected."""
     try:
         events = cluster.list_all(EVENTS, namespace=namespace, fields="reason=FailedCreate")
     except Forbidden:
         return []
-    ours = [each for each in events if each.get("involvedObject", {}).get("name") in names]
+    since = str(pods[0]["metadata"]["creationTimestamp"]) if pods else ""
+    ours = [each for each in events if each.get("involvedObject", {}).get("name") in names and _moment(each) > since]
     ours.sort(key=_moment, reverse=True)
     return list(dict.fromkeys(_messages(ours)))
 
