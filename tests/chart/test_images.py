@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cluster_rig import images
+from o365mailer_release import dist, image_archive
 from support.cluster_fixtures import need
 
 from o365mailer_contract import names
@@ -186,6 +187,20 @@ def test_scanners_find_the_distributions_packages_and_people_their_licences(imag
     assert folders - linked == {folder for folder in folders if f"{folder}/copyright" in paths}
     assert "/usr/share/doc/libc6/copyright" in paths
     assert "/etc/ssl/certs/ca-certificates.crt" in paths
+
+
+def test_a_release_has_the_image_as_an_archive_and_lists_what_is_in_it(tmp_path: Path) -> None:
+    dist.write_image(images.ROOT, archive_of("sidecar"), epoch=0, folder=tmp_path)
+    listed, archive = sorted(tmp_path.iterdir())
+    written = image_archive.read(archive)
+    assert written.name.split("/o365mailer-")[1].startswith("sidecar:")
+    assert archive.stat().st_size <= MAX_COMPRESSED["sidecar"] + 100_000
+    components = {part["name"]: part["purl"] for part in json.loads(listed.read_text())["components"]}
+    assert components["libc6"].startswith("pkg:deb/debian/libc6@")
+    assert components["python"].startswith("pkg:generic/python@3.")
+    installed = {name.split("-")[0] for name in packages(content_of("sidecar")[0]) if name.endswith(".dist-info")}
+    from_locks = {name for name, purl in components.items() if purl.startswith("pkg:pypi/")}
+    assert from_locks == installed - {"o365mailer"}
 
 
 def test_the_builds_own_settings_stay_in_no_layer(image: str) -> None:

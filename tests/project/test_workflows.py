@@ -1,5 +1,6 @@
 """The workflows call our own verbs, pin what they use, and may do no more than they need."""
 
+import json
 import re
 import subprocess
 import sys
@@ -108,3 +109,19 @@ def test_zizmor_finds_no_hole_and_finds_a_planted_one(tmp_path: Path) -> None:
     text = (ROOT / ".github/workflows/ci.yml").read_text()
     planted.write_text(text.replace("run: make check", "run: echo ${{ github.event.pull_request.title }}", 1))
     assert zizmor(tmp_path / ".github") != 0
+
+
+def test_files_that_only_their_hosts_read_can_be_read() -> None:
+    for path in (*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"):
+        assert yaml.safe_load(path.read_text()), path
+    devcontainer = (ROOT / ".devcontainer/devcontainer.json").read_text()
+    assert json.loads(re.sub(r"^\s*//.*$", "", devcontainer, flags=re.MULTILINE))["image"]
+    assert "support-bundle" in (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
+
+
+def test_renovate_needs_no_command_of_ours() -> None:
+    """The hosted app runs no postUpgradeTasks, so Python packages are not its work."""
+    renovate = json.loads((ROOT / "renovate.json").read_text())
+    assert "postUpgradeTasks" not in renovate
+    assert not renovate["pep621"]["enabled"]
+    assert any("make lock" in step.get("run", "") for _, step in steps(ROOT / ".github/workflows/locks.yml"))
