@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Final
 
-from o365mailer_cli.errors import CliError
+from o365mailer_cli.errors import CliError, WrongInput
 from o365mailer_cli.output import finish
 from o365mailer_cli.verb import PROGRAM, parser
 
@@ -26,7 +26,11 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     """Run a verb. An error is one line on standard error."""
     known = os.environ if environment is None else environment
     words = sys.argv[1:] if arguments is None else list(arguments)
-    given = parser(words, program=_program(sys.argv[0])).parse_args(words)
+    verbs = parser(words, program=_program(sys.argv[0]))
+    if not words:  # the first thing that a new user types: argparse's "arguments are required" names no verb
+        verbs.print_help(sys.stderr)
+        return WrongInput.exit_code
+    given = verbs.parse_args(words)
     try:
         status = given.main(given, known)
         sys.stdout.flush()

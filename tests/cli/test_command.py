@@ -34,6 +34,13 @@ def test_every_verb_is_in_the_guide() -> None:
     assert [verb.name for verb in VERBS if f"| [`{verb.name}`](" not in guide] == []
 
 
+def test_without_a_verb_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([], {}) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert all(f"\n    {verb.name}" in shown.err for verb in VERBS)
+
+
 def test_an_unknown_verb_is_told_with_the_verbs_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["rnu"], {})
