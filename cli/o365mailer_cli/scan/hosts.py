@@ -52,6 +52,7 @@ _DIRECT_SEND: Final = (
     ".mail.protection.office365.us",
     ".mail.protection.partner.outlook.cn",
 )
+_MICROSOFT: Final = re.compile(r"outlook\.|office365\.|office\.com|\.microsoft|live\.com", re.IGNORECASE)
 MICROSOFT: Final = frozenset({HostKind.OFFICE365, HostKind.HIGH_VOLUME, HostKind.PERSONAL, HostKind.DIRECT_SEND})
 
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -87,6 +88,11 @@ def kind_of(name: str) -> HostKind:
     if plain.endswith(_DIRECT_SEND):
         return HostKind.DIRECT_SEND
     return _EXACT.get(plain, HostKind.OTHER)
+
+
+def names_microsoft(text: str) -> bool:
+    """Whether the text can have one of Microsoft's mail hosts: a quick first look."""
+    return bool(_MICROSOFT.search(text))
 
 
 def microsoft_hosts_in(text: str) -> Iterator[Endpoint]:

@@ -1,5 +1,6 @@
 """What a scan looks at, from a cluster or from files: workloads, what they are configured with, and mailers."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,9 +22,9 @@ class Inventory:
     unread: list[str] = field(default_factory=list)
     """What could not be read, each in one sentence with its remedy."""
 
-    @property
+    @functools.cached_property
     def stored(self) -> Stored:
-        """The ConfigMaps and Secrets."""
+        """The ConfigMaps and Secrets, also those that are added later."""
         return Stored(self.config_maps, self.secrets)
 
     def add(self, found: Object, *, secrets: bool) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from o365mailer_cli.scan.apps import Recipe, recipe_for
-from o365mailer_cli.scan.hosts import MICROSOFT, Endpoint, HostKind, microsoft_hosts_in, whole_host
+from o365mailer_cli.scan.hosts import MICROSOFT, Endpoint, HostKind, microsoft_hosts_in, names_microsoft, whole_host
 from o365mailer_cli.scan.role import Role, core, is_about_mail, is_about_receiving, is_mail_word, is_mailish, role_of
 from o365mailer_cli.scan.setting import Place, Setting, Source, words_of
 from o365mailer_cli.scan.text import SAME_LINE
@@ -120,7 +120,9 @@ class _Container:
 
     def endpoints(self, setting: Setting) -> Iterator[Endpoint]:
         """The mail servers that the value names. One that is not Microsoft's counts only in a host's setting."""
-        if not setting.value or is_about_receiving(setting):
+        if not setting.value or not (role_of(setting) is Role.HOST or names_microsoft(setting.value)):
+            return
+        if is_about_receiving(setting):
             return
         whole = whole_host(setting.value) if setting.name else None
         if whole is not None:

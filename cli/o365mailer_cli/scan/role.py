@@ -1,7 +1,7 @@
 """What a setting is for, told by its name: the host, the port, the user, the password, TLS."""
 
 import enum
-from collections.abc import Iterable
+import functools
 from typing import Final
 
 from o365mailer_cli.scan.setting import Setting, Source, words_of
@@ -39,13 +39,20 @@ _TLS_VALUES: Final = frozenset({"tls", "ssl", "starttls", "smtps", "smtp+starttl
 
 def role_of(setting: Setting) -> Role | None:
     """The role that the name gives the setting; None for all others."""
-    words = setting.words
+    parent = setting.path[-1] if setting.path else ""
+    protocol = (setting.value or "").strip("\"'").lower() in _TLS_VALUES
+    return _role(setting.name, parent, protocol)
+
+
+@functools.lru_cache(maxsize=16384)
+def _role(name: str, parent: str, protocol_of_tls: bool) -> Role | None:
+    words = words_of(name)
     if not words:
         return None
     last = "_".join(words[-2:])
     if _is_password(words):
         return Role.PASSWORD
-    if _is_tls(setting, words):
+    if _is_tls(words, parent) or (words[-1] == "protocol" and protocol_of_tls):
         return Role.TLS
     if words[-1].endswith("port") or last == "port_number":
         return Role.PORT
@@ -61,7 +68,8 @@ def is_mailish(setting: Setting) -> bool:
     return is_mail_word(setting.words)
 
 
-def is_mail_word(words: Iterable[str]) -> bool:
+@functools.lru_cache(maxsize=16384)
+def is_mail_word(words: tuple[str, ...]) -> bool:
     """Whether one of the words is of mail."""
     return any(_mail_word(word) for word in words)
 
@@ -100,11 +108,9 @@ def _is_password(words: tuple[str, ...]) -> bool:
     } & set(words)  # fmt: skip
 
 
-def _is_tls(setting: Setting, words: tuple[str, ...]) -> bool:
+def _is_tls(words: tuple[str, ...], parent: str) -> bool:
     if _TLS_OTHER & set(words):
         return False
     if any(word in _TLS_WORDS or word.endswith(_TLS_ENDS) for word in words):
         return True
-    if words[-1] in {"enable", "enabled", "required", "require"} and setting.path:
-        return any(word in _TLS_WORDS for word in words_of(setting.path[-1]))
-    return words[-1] == "protocol" and (setting.value or "").strip("\"'").lower() in _TLS_VALUES
+    return words[-1] in {"enable", "enabled", "required", "require"} and bool(_TLS_WORDS & set(words_of(parent)))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from o365mailer_cli.scan.hosts import microsoft_hosts_in, whole_host
+from o365mailer_cli.scan.hosts import microsoft_hosts_in, names_microsoft, whole_host
 from o365mailer_cli.scan.setting import Place, Setting
 
 LARGEST_TEXT: Final = 4 * 2**20
@@ -138,7 +138,7 @@ class _Reader:
             for found in _NETRC.finditer(line):
                 yield Setting("host" if found["key"] == "machine" else found["key"], found["value"], place, entry)
             return
-        for endpoint in microsoft_hosts_in(line):
+        for endpoint in microsoft_hosts_in(line) if names_microsoft(line) else ():
             port = f":{endpoint.port}" if endpoint.port else ""
             yield Setting("", f"{endpoint.name}{port}", place, path)
 

@@ -5,7 +5,7 @@ import binascii
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from o365mailer_cli.scan.setting import Place, Setting, Source
@@ -145,6 +145,18 @@ class Stored:
     config_maps: Mapping[tuple[str, str], Data]
     secrets: Mapping[tuple[str, str], Data]
     """Empty unless the user allowed to read them."""
+    _read: dict[tuple[str, str, str, str], tuple[Setting, ...]] = field(default_factory=dict, repr=False)
+    """The settings of each file that was read already: many workloads may mount one ConfigMap."""
+
+    def settings(self, kind: str, namespace: str, name: str, key: str) -> tuple[Setting, ...]:
+        """The settings in one file of a ConfigMap or Secret."""
+        file = (kind, namespace, name, key)
+        if file not in self._read:
+            data = self.get(kind, namespace, name)
+            text = data.values.get(key, "") if data else ""
+            place = Place(Source.FILE, object=f"{kind}/{name}", file=key)
+            self._read[file] = tuple(settings_in(text, place))
+        return self._read[file]
 
     def get(self, kind: str, namespace: str, name: str) -> Data | None:
         """What the object holds; None if it was not read."""
@@ -236,11 +248,10 @@ class _Reader:
             for source in (volume, *items_at(mapping_at(volume, "projected"), "sources")):
                 for kind, owner, keys in _sources(source):
                     data = self.stored.get(kind, self.workload.namespace, owner)
-                    for key, value in (data.values if data else {}).items():
+                    for key in data.values if data else ():
                         if (keys is None or key in keys) and (kind, owner, key) not in read:
                             read.add((kind, owner, key))
-                            place = replace(self.place, source=Source.FILE, object=f"{kind}/{owner}", file=key)
-                            yield from settings_in(value, place)
+                            yield from self.stored.settings(kind, self.workload.namespace, owner, key)
 
 
 def _sources(source: Object) -> Iterator[tuple[str, str, frozenset[str] | None]]:
