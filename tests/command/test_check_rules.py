@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from project.test_links import HEADING, anchor, prose
 
 from o365mailer_cli.check import cluster, controller, deployment, mailer, pods, rights, schema, server, webhook
@@ -18,7 +19,7 @@ from o365mailer_cli.check.pods import PodFacts, pod_findings, workload_of
 from o365mailer_cli.check.schema import STATUS_MEMBERS, needed_members
 from o365mailer_cli.check.server import server_findings
 from o365mailer_cli.check.webhook import Certificates, DryRun, admission, configuration_findings, endpoints, selects
-from o365mailer_cli.errors import Forbidden, Unavailable
+from o365mailer_cli.errors import Absent, Forbidden, Unavailable
 from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.mailers import Mailer, reason_link
 from o365mailer_cli.relays import Figures, Reading, Relay
@@ -65,6 +66,25 @@ def test_every_link_of_the_modules_leads_somewhere() -> None:
 def test_the_schema_is_compared_with_what_the_controller_reads_and_writes() -> None:
     assert set(STATUS_MEMBERS) == {field.encode_name for field in msgspec.structs.fields(MailerStatus)}
     assert {"spec.recipients.redirectTo", "spec.credential.clientSecret.secretRefs.key"} <= needed_members()
+
+
+def openapi(members: dict[str, Any]) -> dict[str, Any]:
+    """What the API server publishes of a CRD with this schema."""
+    return {"components": {"schemas": {schema.SCHEMA: members}}}
+
+
+def test_a_schema_that_lacks_a_member_fails_and_one_that_has_more_warns() -> None:
+    crd = yaml.safe_load((PAGES.parent / "crds" / "o365mailers.yaml").read_text())
+    ours = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert status_of(schema.schema_finding(openapi(ours)), "crd.schema") == ["ok"]
+    spec = ours["properties"]["spec"]["properties"]
+    spec["later"] = {"type": "string"}
+    assert status_of(schema.schema_finding(openapi(ours)), "crd.schema") == ["warning"]
+    del spec["recipients"]["properties"]["allowedDomains"]
+    (_, found) = schema.schema_finding(openapi(ours))
+    assert found.status == Status.FAILED
+    assert "spec.recipients.allowedDomains" in found.cause
+    assert status_of(schema.schema_finding(Absent("none", kind_missing=True)), "crd.installed") == ["failed"]
 
 
 def node(version: str) -> dict[str, Any]:

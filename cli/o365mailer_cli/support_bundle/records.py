@@ -15,7 +15,14 @@ from o365mailer_cli.finding import Finding, Group
 from o365mailer_cli.relays import Relay, status_of
 from o365mailer_cli.support_bundle.logs import OBJECT
 from o365mailer_cli.support_bundle.text import GUID, Scrubber, phrases
-from o365mailer_contract.names import CONTAINER, INJECT_ANNOTATION, MAILER_LABEL, REFRESH_ANNOTATION, STATUS_ANNOTATION
+from o365mailer_contract.names import (
+    CONTAINER,
+    INJECT_ANNOTATION,
+    KIND,
+    MAILER_LABEL,
+    REFRESH_ANNOTATION,
+    STATUS_ANNOTATION,
+)
 from o365mailer_operator.pki.authority import trusted_by
 
 METADATA: Final = ("name", "namespace", "generation", "creationTimestamp", "deletionTimestamp")
@@ -231,9 +238,10 @@ def _state(status: Manifest) -> Manifest:
 def event_record(event: Manifest) -> Manifest:
     """An Event, without its message."""
     about = event.get("involvedObject") or {}
+    kind = KIND if about.get("kind") == KIND else _word(about.get("kind"))  # ours has digits, no other known one has
     return {
         "namespace": event["metadata"].get("namespace"),
-        "about": f"{_word(about.get('kind'))}/{_formed(about.get('name'), OBJECT)}",
+        "about": f"{kind}/{_formed(about.get('name'), OBJECT)}",
         "type": _word(event.get("type")),
         "reason": _word(event.get("reason")),
         "count": event.get("count"),

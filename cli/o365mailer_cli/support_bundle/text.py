@@ -16,7 +16,15 @@ PHRASES: Final = (
     *("deadline exceeded", "certificate signed by unknown authority", "certificate has expired", "exceeded quota"),
     *("is forbidden", "not found", "already exists", "object has been modified", "unreachable", "Name or service"),
     *("getaddrinfo", "reset by peer", "TLS", "certificate verify failed", "ImagePullBackOff", "ErrImagePull"),
-    *("Insufficient cpu", "Insufficient memory", "untolerated taint", "unbound", "Multi-Attach", "read-only"),
+    *(
+        "Insufficient cpu",
+        "Insufficient memory",
+        "untolerated taint",
+        "no nodes available",
+        "unbound",
+        "Multi-Attach",
+        "read-only",
+    ),
     *("No space left", "Permission denied", "violates PodSecurity", "must be less than or equal", "LimitRange"),
     *("Timeout (0:01:00)!", "does not answer", "OOMKilled", "postStart", "FailedPostStartHook", "port is taken"),
 )
