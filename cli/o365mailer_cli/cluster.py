@@ -26,6 +26,7 @@ from o365mailer_cli.errors import (
     Forbidden,
     Refused,
     Unavailable,
+    WrongKubeconfig,
 )
 from o365mailer_contract.names import API_VERSION, DOCS, PLURAL
 
@@ -102,7 +103,11 @@ class Cluster:
         self._api = ApiClient(configuration)
         self._api.user_agent = "o365mailer"
         if configuration.verify_ssl:
-            self._api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _tls(configuration)
+            settings = self._api.rest_client.pool_manager.connection_pool_kw
+            settings["ssl_context"] = _tls(configuration)
+            # urllib3 would load these into the context again for each connection, while other threads use it.
+            for loaded in ("ca_certs", "ca_cert_data", "cert_file", "key_file"):
+                settings.pop(loaded, None)
 
     def get(self, resource: Resource, *, name: str, namespace: str | None = None) -> Manifest:
         """The object. Raises Absent."""
@@ -361,15 +366,26 @@ class Cluster:
 
 
 def _tls(configuration: Configuration) -> ssl.SSLContext:
-    """TLS that verifies chain, name and dates.
+    """TLS that verifies chain, name and dates. Raises WrongKubeconfig.
 
     Many clusters' authorities lack the key identifiers that Python asks for from 3.13 on (VERIFY_X509_STRICT):
     github.com/kubernetes-client/python/issues/2394.
     """
     context = create_urllib3_context()
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not (configuration.ssl_ca_cert or configuration.ca_cert_data):
-        context.load_default_certs()
+    try:
+        if configuration.ssl_ca_cert or configuration.ca_cert_data:
+            context.load_verify_locations(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
+        else:
+            context.load_default_certs()
+    except (OSError, ValueError) as problem:
+        raise WrongKubeconfig(f"The kubeconfig's certificate-authority is no certificate: {problem}.") from None
+    try:
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    except (OSError, ValueError) as problem:
+        told = f"The kubeconfig's client certificate and key cannot be used: {problem}."
+        raise WrongKubeconfig(told) from None
     return context
 
 
