@@ -1,6 +1,7 @@
 """`scan` on bad and hostile input: an error is one line, and no file can stop, slow down or crash a scan."""
 
 import io
+import subprocess
 import time
 from pathlib import Path
 
@@ -157,3 +158,28 @@ def test_no_file_is_an_error(content: bytes) -> None:
         path = Path(folder) / "any.yaml"
         path.write_bytes(b"kind: x\n" + content)
         read_files([str(path)], secrets=True)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Rollout", "CronJob", "ConfigMap"])
+def test_no_name_becomes_code_in_the_printed_lines(kind: str, tmp_path: Path) -> None:
+    """Users paste the lines into a shell. A file may name things as the API server never would."""
+    evil = "x; touch pwned $(touch pwned) `touch pwned` 'x\\n touch pwned\\n"
+    container = f'{{name: "{evil}", env: [{{name: "SMTP_HOST", value: smtp.office365.com}}, '
+    container += f'{{name: "SMTP_PASSWORD {evil}", value: x}}]}}'
+    template = f"{{spec: {{containers: [{container}]}}}}"
+    spec = f"jobTemplate: {{spec: {{template: {template}}}}}" if kind == "CronJob" else f"template: {template}"
+    data = f'{{"{evil}": "smtp_host = smtp.office365.com"}}'
+    named = f'{{name: "{evil}", namespace: "{evil}"}}'
+    (tmp_path / "evil.yaml").write_text(
+        f"apiVersion: v1\nkind: {kind}\nmetadata: {named}\nspec: {{{spec}}}\ndata: {data}\n"
+        f"---\napiVersion: o365mailer.dev/v1alpha1\nkind: O365Mailer\nmetadata: {named}\n"
+    )
+    (found,) = [one for one in findings("-f", str(tmp_path)) if one["status"] != "unknown"]
+    (tmp_path / "kubectl").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "kubectl").chmod(0o755)
+
+    assert found["lines"]
+    for line in found["lines"]:
+        assert "\n" not in line
+        subprocess.run(["sh", "-c", line], cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True)
+    assert not (tmp_path / "pwned").exists()

@@ -43,12 +43,18 @@ def main(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Scan, print, and return the exit status: 1 if a login with a password was found."""
     output = Output.of(given)
     inventory = _read(given, environment, output)
-    found = list(found_in(inventory))
+    found = sorted(found_in(inventory), key=lambda one: one.subject)
     unread = list(unread_findings(inventory, secrets_read=given.read_secrets))
     findings = [*(one.finding for one in found), *unread]
     if output.json:
         documents = [one.document(addresses=given.with_addresses) for one in found]
-        output.document({"findings": [*documents, *(one.document() for one in unread)]})
+        output.document(
+            {
+                "workloads": len(inventory.workloads),
+                "files": len(inventory.texts),
+                "findings": [*documents, *(one.document() for one in unread)],
+            }
+        )
     else:
         _print(output, inventory, found, unread, addresses=given.with_addresses)
     return exit_status(findings)
@@ -66,7 +72,9 @@ def _read(given: argparse.Namespace, environment: Mapping[str, str], output: Out
     cluster = connect(Access.of(given), environment)
     namespace = None if given.all_namespaces else cluster.namespace
     with output.progress("reading") as progress:
-        return read_cluster(cluster, namespace=namespace, secrets=given.read_secrets, told=progress.update)
+        inventory = read_cluster(cluster, namespace=namespace, secrets=given.read_secrets, told=progress.update)
+    inventory.namespace = namespace or ""
+    return inventory
 
 
 def _print(
@@ -86,6 +94,8 @@ def _print(
         output.table(("WORKLOAD", "MAILBOX"), seen)
         output.line()
     where = number(len(inventory.workloads), "workload")
+    if inventory.namespace:
+        where += f" of the namespace {inventory.namespace} (-A scans all)"
     if inventory.texts:
         where += f" and {number(len(inventory.texts), 'other file')}"
     logins = number(len(groups[0].findings), "login")

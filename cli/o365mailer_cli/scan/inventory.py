@@ -19,6 +19,8 @@ class Inventory:
     mailers: list[Mailer] = field(default_factory=list)
     texts: list[tuple[str, str]] = field(default_factory=list)
     """Files that are no Kubernetes objects: path and content."""
+    namespace: str = ""
+    """The only namespace that was read; empty if there was no such limit."""
     unread: list[str] = field(default_factory=list)
     """What could not be read, each in one sentence with its remedy."""
 

@@ -2,6 +2,7 @@
 
 import enum
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ UNKNOWN_MAILER: Final = "MAILER"
 """Stands for a mailer that is still to be made. It is no legal name, so the webhook refuses a line that keeps it."""
 
 _OPPOSITES: Final = {"true": "false", "yes": "no", "on": "off", "1": "0", "enabled": "disabled", "always": "never"}
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _OFF: Final = frozenset({"", *_OPPOSITES.values(), "none", "null", "nostarttls", "plain", "~"})
 _ANNOTATED: Final = frozenset(
     {"Deployment", "StatefulSet", "DaemonSet", "CronJob", "ReplicaSet", "ReplicationController"}
@@ -126,8 +128,8 @@ def move_workload(login: Login, workload: Workload, choice: Choice) -> Move:
     inject = _inject_line(workload, choice)
     lines = [*_file_lines(workload.namespace, files), *inject, *_template_lines(workload, others)]
     if files and not inject and workload.kind in _ANNOTATED:
-        lines.append(f"{_kubectl(workload.namespace)} rollout restart {workload.resource}")
-    return Move(edits, tuple(lines), tuple(_notes(workload, choice, login)))
+        lines.append(f"{_kubectl(workload.namespace)} rollout restart {shlex.quote(workload.resource)}")
+    return Move(edits, _in_one_line(lines), _in_one_line(_notes(workload, choice, login)))
 
 
 def move_config_map(login: Login, namespace: str, name: str, choice: Choice) -> Move:
@@ -136,12 +138,12 @@ def move_config_map(login: Login, namespace: str, name: str, choice: Choice) -> 
     reader = READERS.get(name)
     lines = list(_file_lines(namespace, edits))
     if reader:
-        lines.append(f"{_kubectl(namespace)} annotate {reader} {INJECT_ANNOTATION}={choice.name}")
-        return Move(edits, tuple(lines), tuple(_mailer_notes(choice)))
+        lines.append(f"{_kubectl(namespace)} annotate {reader} {_injected(choice)}")
+        return Move(edits, _in_one_line(lines), _in_one_line(_mailer_notes(choice)))
     note = (
         f"No pod template names this ConfigMap. Annotate the workload that reads it: {INJECT_ANNOTATION}={choice.name}"
     )
-    return Move(edits, tuple(lines), (note, *_mailer_notes(choice)))
+    return Move(edits, _in_one_line(lines), _in_one_line([note, *_mailer_notes(choice)]))
 
 
 def move_file(login: Login, choice: Choice) -> Move:
@@ -151,7 +153,7 @@ def move_file(login: Login, choice: Choice) -> Move:
         _listed(edits),
         f"{INJECT_ANNOTATION}: {choice.name}   # in the annotations of the pod template (podAnnotations)",
     )
-    return Move(edits, lines, tuple(_mailer_notes(choice)))
+    return Move(edits, _in_one_line(lines), _in_one_line(_mailer_notes(choice)))
 
 
 def _set(setting: Setting, value: str) -> Edit:
@@ -177,6 +179,15 @@ def _opposite(value: str | None) -> str:
     return known.capitalize() if value and value[0].isupper() else known
 
 
+def _injected(choice: Choice) -> str:
+    return shlex.quote(f"{INJECT_ANNOTATION}={choice.name}")
+
+
+def _in_one_line(lines: Iterable[str]) -> tuple[str, ...]:
+    """The lines without control characters: a name in a file may have a line break, and users paste these lines."""
+    return tuple(_CONTROL.sub("?", line) for line in lines)
+
+
 def _kubectl(namespace: str) -> str:
     return f"kubectl -n {shlex.quote(namespace)}" if namespace else "kubectl"
 
@@ -186,10 +197,10 @@ def _inject_line(workload: Workload, choice: Choice) -> list[str]:
         return []
     kubectl = _kubectl(workload.namespace)
     if workload.kind in _ANNOTATED:
-        return [f"{kubectl} annotate {workload.resource} {INJECT_ANNOTATION}={choice.name}"]
+        return [f"{kubectl} annotate {shlex.quote(workload.resource)} {_injected(choice)}"]
     if workload.kind in _PATCHED:
         patch = {"spec": {"template": {"metadata": {"annotations": {INJECT_ANNOTATION: choice.name}}}}}
-        return [f"{kubectl} patch {workload.resource} --type merge -p {shlex.quote(json.dumps(patch))}"]
+        return [f"{kubectl} patch {shlex.quote(workload.resource)} --type merge -p {shlex.quote(json.dumps(patch))}"]
     return [
         f"# in the manifest of {workload.resource}: annotate the pod template with {INJECT_ANNOTATION}: {choice.name}"
     ]
@@ -206,14 +217,14 @@ def _template_lines(workload: Workload, edits: Sequence[Edit]) -> list[str]:
             shlex.quote(_variable(one)) for one in sorted(variables, key=lambda one: one.action is Action.REMOVE)
         )
         container = shlex.quote(variables[0].place.container)
-        lines.append(f"{kubectl} set env {workload.resource} -c {container} {changes}")
+        lines.append(f"{kubectl} set env {shlex.quote(workload.resource)} -c {container} {changes}")
     elif variables:
         lines.append(f"# in the manifest of {workload.resource}: {_listed(variables)}")
     if arguments and workload.kind in _ANNOTATED | _PATCHED and all(one.place.alone for one in arguments):
         patch = json.dumps(_argument_patch(arguments))
-        lines.append(f"{kubectl} patch {workload.resource} --type json -p {shlex.quote(patch)}")
+        lines.append(f"{kubectl} patch {shlex.quote(workload.resource)} --type json -p {shlex.quote(patch)}")
     elif arguments:
-        lines.append(f"{kubectl} edit {workload.resource}   # arguments: {_listed(arguments)}")
+        lines.append(f"{kubectl} edit {shlex.quote(workload.resource)}   # arguments: {_listed(arguments)}")
     return lines
 
 
@@ -252,7 +263,7 @@ def _file_lines(namespace: str, edits: Sequence[Edit]) -> list[str]:
 
 def _resource(found: str) -> str:
     kind, _, name = found.partition("/")
-    return f"{kind.lower()}/{name}"
+    return shlex.quote(f"{kind.lower()}/{name}")
 
 
 def _listed(edits: Sequence[Edit]) -> str:
