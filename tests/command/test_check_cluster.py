@@ -19,6 +19,8 @@ from support.waiting import eventually
 
 from o365mailer_contract.names import WEBHOOK_NAME
 
+pytestmark = pytest.mark.promise("check-names-the-clusters-fault")
+
 CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
 Relays = Callable[..., tuple[str, int]]
 
