@@ -6,7 +6,10 @@ The findings are read as JSON, as a script would. What a person reads is in test
 import datetime
 import json
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -380,6 +383,17 @@ def test_dns_does_not_know_the_host(check: Check, files: Files, emulator: Emulat
         assert (finding["name"], "EntraUnreachable" in finding["title"]) == ("entra.https", True)
 
 
+@pytest.mark.parametrize("host", ["office365.mail.svc.cluster.local", "office365.mail.svc", "office365"])
+def test_a_service_of_a_cluster_is_unknown_from_outside(check: Check, files: Files, host: str) -> None:
+    """As the emulator's in a cluster: that this machine does not reach it is no fault."""
+    files.write(authority={"url": f"https://{host}"}, submission={"host": host})
+    findings = check()
+    for name in ("entra.https", "smtp.dns"):
+        assert named(findings, name)["status"] == "unknown"
+        assert "It is a Service of a cluster" in named(findings, name)["cause"]
+    assert named(findings, "login")["status"] == "unknown"
+
+
 @pytest.mark.promise("check-names-the-fault")
 @pytest.mark.parametrize("which", ["submission", "authority"])
 def test_tls_is_inspected(check: Check, files: Files, emulator: EmulatorClient, which: str) -> None:
@@ -553,3 +567,15 @@ def test_what_a_person_reads(files: Files, emulator: EmulatorClient, capsys: pyt
     assert lines[begin + 2] == "            1. Exchange has no service principal for the application."
     assert "    remedy: In Exchange Online PowerShell, in this order:" in lines
     assert lines[-1] == "6 ✓, 0 !, 1 ✗, 0 ?"
+
+
+def test_ctrl_c_ends_it_at_once(files: Files, emulator: EmulatorClient) -> None:
+    emulator.script("auth", stall=True)
+    command = [sys.executable, "-m", "o365mailer_cli.main", "check", "-f", str(files.mailer)]
+    with subprocess.Popen(
+        [*command, "--secrets-dir", str(files.secrets)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        emulator.events("stalled", wait=30)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")

@@ -110,12 +110,14 @@ class _Check:
         if applicant.from_document:
             credentials += self.tokens.lifetime(applicant, grant)
         if not authority.open:
-            return Row(applicant, credentials, logins=[_not_tried(applicant, "no token without a way to Entra")])
+            return Row(
+                applicant, credentials, logins=[_not_tried(applicant, "There is no token without a way to Entra.")]
+            )
         obtained = await self.tokens.obtain(applicant, grant)
         if not obtained.token:
             return Row(applicant, credentials, obtained.findings)
         if not submission.open:
-            skipped = _not_tried(applicant, "the submission host does not lead to a login, see above")
+            skipped = _not_tried(applicant, "The submission host does not lead to a login, see above.")
             return Row(applicant, credentials, obtained.findings, [skipped])
         login = await self._log_in(prepared, obtained)
         return Row(applicant, credentials, obtained.findings, [login], logged_in=login.status is Status.OK)
@@ -226,8 +228,9 @@ def _not_tried(applicant: Applicant, why: str) -> Finding:
         status=Status.UNKNOWN,
         title=f"the login as {applicant.spec.mailbox} was not tried",
         subject=applicant.subject,
-        cause=f"There is {why}." if why.startswith("no ") else f"{why[:1].upper()}{why[1:]}.",
+        cause=why,
         remedy="Do what is said above first.",
+        link=links.COMMAND,
     )
 
 

@@ -19,7 +19,7 @@ from o365mailer_operator.exchange.result import Fault, LoginResult, Stage
 from o365mailer_operator.token.bearer import CLOCK_TOLERANCE
 from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts
 from o365mailer_operator.token.entra import in_daemon_thread
-from o365mailer_operator.token.errors import ENTRA_NOT_TRUSTED, TokenError
+from o365mailer_operator.token.errors import ENTRA_NOT_TRUSTED, ENTRA_UNREACHABLE, TokenError
 from o365mailer_operator.token.wire import Wire, trust_in
 
 ANSWER_LIMIT: Final = 5.0
@@ -82,6 +82,8 @@ async def look_at_authority(authority: Authority, *, proxy: str | None, environm
     except TokenError as error:
         distrusted = error.reason == ENTRA_NOT_TRUSTED.word
         peer = await _peer(authority) if distrusted and not proxy else None
+        if error.reason == ENTRA_UNREACHABLE.word and not proxy and in_cluster_alone(authority.host):
+            return Looked([_inside("entra.https", authority.host)], open=False)
         hint = _PROXY if proxy else _IGNORED if environment_proxy else ""
         return Looked([_unreachable(place, error, peer, hint)], open=False)
     findings = [Finding(name="entra.https", status=Status.OK, title=f"{place} answers over HTTPS{by}")]
@@ -158,7 +160,29 @@ async def _peer(authority: Authority) -> Peer | None:
 async def look_at_submission(submission: Submission) -> Looked:
     """DNS, TCP, greeting and STARTTLS at the submission host. It logs in nowhere."""
     result = await try_login(submission.target, None)
+    if result.stage is Stage.DNS and in_cluster_alone(submission.host):
+        return Looked([_inside("smtp.dns", submission.host)], open=False)
     return Looked(list(_stages(result)), open=result.ok)
+
+
+def in_cluster_alone(host: str) -> bool:
+    """Whether only the cluster's DNS knows the name: a Service's, as an emulator or a mail sink has one.
+
+    Kubernetes, "DNS for Services and Pods".
+    """
+    name = host.rstrip(".").lower()
+    return name.endswith((".svc", ".cluster.local")) or ("." not in name and name != "localhost")
+
+
+def _inside(name: str, host: str) -> Finding:
+    return Finding(
+        name=name,
+        status=Status.UNKNOWN,
+        title=f"{host} cannot be looked at from here",
+        cause="It is a Service of a cluster, and this machine does not use the cluster's DNS.",
+        remedy="Try it from a pod: o365mailer send-test sends a message from one.",
+        link=links.COMMAND,
+    )
 
 
 ORDER: Final = tuple(Stage)
