@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster_rig import cache, images, other_python, programs, requirements, tryout
+from cluster_rig import cache, images, modules, other_python, programs, releases, requirements, toolchain, tryout
 from cluster_rig.choice import choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import BuildError, MachineLacksError, RigError
 from cluster_rig.node import DEFAULT_NAME
 
-BY_NAME = {program.name: program for program in programs.NODE}
+BY_NAME = {program.name: program for program in programs.ALL}
 
 EXIT_FAILED = 1
 EXIT_LACKS = 3
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     build = verbs.add_parser("build", help="build the cluster's programs into the cache; prints where they are")
     build.add_argument("names", nargs="*", metavar="NAME", help="only these programs")
     build.add_argument("--control-plane", action="store_true", help="only what the tests without a node need")
-    build.add_argument("--everything", action="store_true", help="the images, and the images' Python, too")
+    build.add_argument("--everything", action="store_true", help="all that `make test` needs")
     build.set_defaults(run=run_build)
     path = verbs.add_parser("path", help="print where a built program is")
     path.add_argument("name", choices=sorted(BY_NAME))
@@ -49,6 +49,8 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE")
     load.add_argument("--name", default=DEFAULT_NAME)
     load.set_defaults(run=run_load)
+    pin = verbs.add_parser("pin", help="write the checksums of the published Go modules anew (go/upstream/go.sum)")
+    pin.set_defaults(run=run_pin)
     plane = verbs.add_parser("control-plane", help="run a control plane until Ctrl-C")
     plane.add_argument("up", choices=["up"])
     plane.add_argument("--dir", type=Path, required=True, help="for its certificates, data and logs")
@@ -74,14 +76,27 @@ def run_build(chosen: argparse.Namespace) -> None:
     """`build [--control-plane | --everything] [NAME…]`: one `NAME PATH` line for each program on stdout."""
     if unknown := set(chosen.names) - set(BY_NAME):
         raise BuildError(f"no such program: {', '.join(sorted(unknown))} (there are {', '.join(sorted(BY_NAME))})")
-    all_of_them = programs.CONTROL_PLANE if chosen.control_plane else programs.NODE
-    built = programs.build([BY_NAME[name] for name in chosen.names] or all_of_them)
-    for name, path in built.items():
-        print(name, path)
     if chosen.everything:
-        images.build()
-        images.python_image()
-        other_python.build()
+        build_everything()
+        return
+    release = releases.chosen()
+    all_of_them = programs.CONTROL_PLANE if chosen.control_plane else programs.of_node(release)
+    for name, path in programs.build([BY_NAME[name] for name in chosen.names] or all_of_them, release).items():
+        print(name, path)
+
+
+def build_everything() -> None:
+    """What `make test` needs, in the order in which it asks: the newest release, images, the oldest release."""
+    programs.build(programs.of_node(releases.NEWEST), releases.NEWEST)
+    images.build()
+    images.python_image()
+    programs.build(programs.of_node(releases.OLDEST), releases.OLDEST)
+    other_python.build()
+
+
+def run_pin(_: argparse.Namespace) -> None:
+    """`pin`: after a change of the table of releases."""
+    modules.pin(toolchain.find())
 
 
 def run_path(chosen: argparse.Namespace) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cluster_rig import credentials, programs
+from cluster_rig import credentials, programs, releases
 from cluster_rig.clients import Client
 from cluster_rig.errors import StartError
 from cluster_rig.processes import Processes
+from cluster_rig.releases import Release
 
 READY_SECONDS = 60
 START_ATTEMPTS = 3
@@ -47,6 +48,7 @@ class ControlPlane:
     """Where everything listens; a node needs one that is not loopback."""
     port: int = 0
     """The API server's port; 0 takes a free one."""
+    release: Release = field(default_factory=releases.chosen)
     processes: Processes = field(init=False)
     kubeconfig: Path = field(init=False)
     """The administrator's (system:masters), complete in itself."""
@@ -77,7 +79,7 @@ class ControlPlane:
         Raises:
             StartError, BuildError, MachineLacksError: as their names say.
         """
-        built = programs.build(programs.CONTROL_PLANE)
+        built = programs.build(programs.CONTROL_PLANE, self.release)
         self.kubectl = Client(program=built["kubectl"], kubeconfig=self.kubeconfig)
         for attempt in range(1, START_ATTEMPTS + 1):
             try:

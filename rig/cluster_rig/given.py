@@ -18,6 +18,7 @@ from cluster_rig import cache, programs
 from cluster_rig.bound import Bound
 from cluster_rig.clients import Client
 from cluster_rig.errors import BuildError, RefusedError
+from cluster_rig.releases import Release
 
 VARIABLE = "O365MAILER_TEST_KUBECONFIG"
 LOAD_VARIABLE = "O365MAILER_TEST_LOAD"
@@ -27,9 +28,9 @@ LOADED = "example.com/loaded"
 """On the operator's namespace: the archives that `make cluster` has loaded, so that it loads only what has changed."""
 
 
-def clients(kubeconfig: Path, helm_home: Path) -> tuple[Client, Client]:
-    """kubectl and helm of the pinned versions for the cluster; Helm keeps its own files in `helm_home`."""
-    built = programs.build(programs.CLIENTS)
+def clients(kubeconfig: Path, helm_home: Path, release: Release | None = None) -> tuple[Client, Client]:
+    """The release's kubectl, and helm, for the cluster; Helm keeps its own files in `helm_home`."""
+    built = programs.build(programs.CLIENTS, release)
     homes = {f"HELM_{kind}_HOME": str(helm_home) for kind in ("CACHE", "CONFIG", "DATA")}
     kubectl = Client(program=built["kubectl"], kubeconfig=kubeconfig)
     return kubectl, Client(program=built["helm"], kubeconfig=kubeconfig, environ=homes)

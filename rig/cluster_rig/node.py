@@ -20,13 +20,14 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster_rig import cache, node_files, programs, requirements, traces
+from cluster_rig import cache, node_files, programs, releases, requirements, traces
 from cluster_rig.bound import Bound
 from cluster_rig.clients import Client, ClientError
 from cluster_rig.credentials import NODE_NAME
-from cluster_rig.errors import BuildError, StartError
+from cluster_rig.errors import BuildError, RefusedError, StartError
 from cluster_rig.given import clients
 from cluster_rig.processes import bound_to_parent
+from cluster_rig.releases import Release
 
 DEFAULT_NAME = "o365mailer"
 START_SECONDS = 120
@@ -43,6 +44,7 @@ class NodeCluster(Bound):
     """
 
     name: str = DEFAULT_NAME
+    release: Release = field(default_factory=releases.chosen)
     kubectl: Client = field(init=False)
     helm: Client = field(init=False)
     started: subprocess.Popen[bytes] | None = field(init=False, default=None)
@@ -65,7 +67,7 @@ class NodeCluster(Bound):
 
     @property
     def state(self) -> dict[str, str]:
-        """What `down` must know: the first process, its start time, link, cgroup, network; empty without a cluster."""
+        """What `down` must know (process, start time, link, cgroup, network) and the release; empty without cluster."""
         path = self.directory / "state.json"
         found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         return found
@@ -90,12 +92,16 @@ class NodeCluster(Bound):
 
         Raises:
             MachineLacksError: no node can run here; names everything that is missing.
+            RefusedError: it is running already, with another release of Kubernetes.
             StartError, BuildError: as their names say; the text ends with the log's last lines.
         """
         requirements.check_node()
-        programs.build(programs.NODE)
-        self.kubectl, self.helm = clients(self.kubeconfig, self.directory / "helm")
+        programs.build(programs.of_node(self.release), self.release)
+        self.kubectl, self.helm = clients(self.kubeconfig, self.directory / "helm", self.release)
         if self.is_running():
+            if (running := self.state["kubernetes"]) != self.release.version:
+                wanted = f"you asked for {self.release.version}: `make cluster-down` first"
+                raise RefusedError(f"cluster {self.name} runs Kubernetes {running}, and {wanted}")
             return
         self.down()
         sweep()
@@ -137,10 +143,11 @@ class NodeCluster(Bound):
         with cache.locked(cache.directory() / "network.lock"):
             network = traces.free_network()
             state = {"pid": str(first), "started": started_at(first), "link": identity, "cgroup": identity}
+            state["kubernetes"] = self.release.version
             (self.directory / "state.json").write_text(json.dumps({**state, "network": str(network)}))
             traces.make_link(name=identity, pid=first, network=network)
         traces.make_cgroup(identity)
-        order = {"directory": str(self.directory), "cache": str(cache.directory())}
+        order = {"directory": str(self.directory), "cache": str(cache.directory()), "kubernetes": self.release.version}
         return {**order, "address": str(network[2]), "cgroup": f"/{identity}"}
 
     def wait_for_child(self, unshare: subprocess.Popen[bytes]) -> int:
@@ -196,7 +203,7 @@ class NodeCluster(Bound):
         if not self.is_running():
             raise StartError(f"no cluster {self.name} is running: `make cluster` brings one up")
         enter = ["nsenter", "--target", self.state["pid"], "--net", "--mount", "--pid", "--uts", "--ipc", "--"]
-        environ = {**os.environ, "PATH": requirements.search_path()}
+        environ = {**os.environ, "PATH": programs.node_path(self.release)}
         done = subprocess.run([*enter, *command], env=environ, capture_output=True, text=True, timeout=timeout)
         if done.returncode:
             raise ClientError(f"{' '.join(map(str, command))}\n{done.stderr.strip()}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster_rig import credentials, requirements
+from cluster_rig.control_plane import ControlPlane
 
 PAUSE_IMAGE = "o365mailer.test/pause:1"
 DNS_ADDRESS = "10.96.0.10"
@@ -14,7 +15,7 @@ POD_RANGE = "10.244.0.0/24"
 DNS_READY_PORT = 8181
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
-CONTAINERD = """\
+CONTAINERD_1 = """\
 version = 2
 root = "{directory}/containerd"
 state = "/run/containerd"
@@ -34,8 +35,53 @@ state = "/run/containerd"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        # As the kubelet's cgroupDriver.
         SystemdCgroup = false
 """
+"""The machine's own containerd (Debian 12 has 1.6)."""
+
+CONTAINERD_2 = """\
+version = 4
+# The default reads /etc/containerd/conf.d, which is the machine's.
+imports = []
+root = "{directory}/containerd"
+state = "/run/containerd"
+
+[plugins."io.containerd.server.v1.grpc"]
+  address = "{socket}"
+
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  # The default is on a registry, and the node reaches none.
+  sandbox = "{pause}"
+
+[plugins."io.containerd.cri.v1.runtime"]
+  # Without CAP_SYS_RESOURCE runc may not lower a container's score and dies: "can't get final child's PID from pipe".
+  restrict_oom_score_adj = true
+  # The defaults of containerd 2, said because tests depend on them: a pod that sets no sysctl gets
+  # net.ipv4.ip_unprivileged_port_start=0 and may ping (containerd 1: 1024, no ping).
+  enable_unprivileged_ports = true
+  enable_unprivileged_icmp = true
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    # A list since 2.1; `bin_dir` of containerd 1 is deprecated.
+    bin_dirs = ["{plugins}"]
+    conf_dir = "{directory}/cni"
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+        # As the kubelet's cgroupDriver.
+        SystemdCgroup = false
+
+[plugins."io.containerd.nri.v1.nri"]
+  # On by default since 2.0: it would start the machine's plugins in /opt/nri.
+  disable = true
+
+[plugins."io.containerd.internal.v1.opt"]
+  # The default is /opt/containerd of the machine.
+  path = "{directory}/opt"
+"""
+"""The containerd that is built for releases whose kubelet needs it."""
 
 COREFILE = """\
 .:53 {{
@@ -113,11 +159,13 @@ def kube_proxy(*, certificates: Path) -> dict[str, Any]:
     }
 
 
-def write(*, directory: Path, certificates: Path, address: str, cgroup: str) -> None:
+def write(plane: ControlPlane, *, cgroup: str) -> None:
     """Writes all of them into the cluster's directory."""
+    directory, certificates, address = plane.directory, plane.certificates, plane.address
     values = {"directory": directory, "socket": CONTAINERD_SOCKET, "pause": PAUSE_IMAGE}
+    containerd = CONTAINERD_2 if plane.release.containerd else CONTAINERD_1
     texts = {
-        "containerd.toml": CONTAINERD.format(**values, plugins=requirements.CNI_PLUGINS),
+        "containerd.toml": containerd.format(**values, plugins=requirements.CNI_PLUGINS),
         "Corefile": COREFILE.format(
             address=address,
             domain=credentials.CLUSTER_DOMAIN,

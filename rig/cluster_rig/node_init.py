@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cluster_rig import node_files, oci, programs, requirements
+from cluster_rig import node_files, oci, programs, releases
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.credentials import NODE_NAME, SERVICE_RANGE
 from cluster_rig.processes import Processes
@@ -105,14 +105,15 @@ def start_node(plane: ControlPlane, built: dict[str, Path]) -> None:
 def serve(order: dict[str, str]) -> None:
     """Starts the cluster that was ordered, says so in the file `ready`, and returns when one of its programs ends."""
     directory, address = Path(order["directory"]), order["address"]
-    os.environ["PATH"] = requirements.search_path()
+    release = releases.named(order["kubernetes"])
+    os.environ["PATH"] = programs.node_path(release)
     socket.sethostname(NODE_NAME)
     cover(keep=Path(order["cache"]), directory=directory)
     network(address=address)
-    built = programs.build(programs.NODE)
-    plane = ControlPlane(directory=directory, address=address, port=API_PORT)
+    built = programs.build(programs.of_node(release), release)
+    plane = ControlPlane(directory=directory, address=address, port=API_PORT, release=release)
     plane.start()
-    node_files.write(directory=directory, certificates=plane.certificates, address=address, cgroup=order["cgroup"])
+    node_files.write(plane, cgroup=order["cgroup"])
     start_runtime(plane.processes, directory, built["pause"])
     start_node(plane, built)
     (directory / "ready").touch()

@@ -16,17 +16,21 @@ MODULE = Path(__file__).resolve().parent.parent / "go"
 REQUIREMENTS = MODULE / "requirements.txt"
 
 
-def needed_version() -> tuple[int, int]:
-    """The `go` line of go.mod, as (major, minor)."""
-    line = re.search(r"^go (\d+)\.(\d+)", (MODULE / "go.mod").read_text(), re.MULTILINE)
-    return (int(line[1]), int(line[2])) if line else (0, 0)
+def needed_version() -> tuple[int, ...]:
+    """The `go` line of go.mod, which names the newest Go that a program asks for: (major, minor, patch)."""
+    return version_in((MODULE / "go.mod").read_text(encoding="utf-8"))
 
 
-def version_of(go: Path) -> tuple[int, int]:
-    """What `go version` says; (0, 0) when it does not run."""
+def version_of(go: Path) -> tuple[int, ...]:
+    """What `go version` says; () when it does not run."""
     found = subprocess.run([go, "version"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"})
-    number = re.search(r"go(\d+)\.(\d+)", found.stdout)
-    return (int(number[1]), int(number[2])) if number else (0, 0)
+    return version_in(found.stdout)
+
+
+def version_in(text: str) -> tuple[int, ...]:
+    """`go 1.26.6` and `go version go1.26.6 linux/amd64` → (1, 26, 6)."""
+    number = re.search(r"\bgo ?(\d+(?:\.\d+)+)", text)
+    return tuple(map(int, number[1].split("."))) if number else ()
 
 
 def find() -> Path:

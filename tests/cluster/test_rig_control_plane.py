@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cluster_rig import programs
+from cluster_rig import programs, releases
 from cluster_rig.clients import ClientError
 from cluster_rig.control_plane import ControlPlane
 
@@ -32,8 +32,8 @@ def processes_with(text: str) -> list[int]:
 
 
 @pytest.mark.skipif(programs.ASSETS in os.environ, reason="another one was given")
-def test_the_api_server_has_the_pinned_version(control_plane: ControlPlane) -> None:
-    assert control_plane.kubectl.json("version")["serverVersion"]["gitVersion"] == programs.kubernetes_version()
+def test_the_api_server_has_the_chosen_version(control_plane: ControlPlane) -> None:
+    assert control_plane.kubectl.json("version")["serverVersion"]["gitVersion"] == f"v{releases.chosen().version}"
 
 
 def test_a_deployment_becomes_a_pod_object(control_plane: ControlPlane) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from cluster_rig import images, programs, requirements
+from cluster_rig import images, programs, releases, requirements
 from cluster_rig.choice import Cluster, choose
 from cluster_rig.control_plane import ControlPlane
 from cluster_rig.errors import MachineLacksError
@@ -29,7 +29,7 @@ def build_node() -> None:
     """Asks whether the cluster that would be chosen can run here, and builds its programs if they are ours."""
     if isinstance(choose("question"), NodeCluster):
         requirements.check_node()
-        programs.build(programs.NODE)
+        programs.build(programs.of_node(releases.chosen()))
     else:
         programs.build(programs.CLIENTS)
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import yaml
 from chart.release import CHART, NAMESPACE, RELEASE, Manifest
-from cluster_rig import programs
+from cluster_rig import programs, releases
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
+from cluster_rig.programs import HELM
 
-HELM: Final = next(program for program in programs.CLIENTS if program.name == "helm")
 ACCOUNT: Final = "o365mailer-controller"
 
 
@@ -33,7 +33,7 @@ def helm_client(directory: Path, kubeconfig: Path) -> Client:
 def rendered(helm: Client, *values: str, namespace: str = NAMESPACE, tests: bool = False) -> list[Manifest]:
     """The objects of the chart with these values, released into a namespace; with those of `helm test` if asked."""
     sets = [part for value in values for part in ("--set", value)]
-    version = ("--kube-version", programs.kubernetes_version())
+    version = ("--kube-version", f"v{releases.chosen().version}")
     skip = () if tests else ("--skip-tests",)
     text = helm("template", RELEASE, CHART, "--namespace", namespace, *version, *skip, *sets)
     return [document for document in yaml.safe_load_all(text) if document]
