@@ -9,7 +9,7 @@ RANDOM_TESTS = $(shell grep -rlE "from support.seeds import|from hypothesis impo
 # The demo needs a third of what development needs; a development environment serves it too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
-.PHONY: help demo test test-fast check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock dist version notes clean
+.PHONY: help demo test test-fast matrix check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock dist version notes clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,12 @@ help: ## print this list
 demo: $(RUNTIME) ## send three mails to an emulated Office 365, no cluster needed (KEEP=1 leaves it running)
 	@$(BIN)/python demo/demo.py
 
-test: .venv/.dev ## run everything that this machine can run, and name what it cannot (20 minutes)
+test: .venv/.dev ## run everything that this machine can run, and name what it cannot (30 minutes)
 	$(BIN)/python tests/run.py
+	$(BIN)/python tests/run.py --release oldest
+
+matrix: .venv/.dev ## run the tests that can depend on Kubernetes on every supported version (30 minutes, 90 with the builds)
+	$(BIN)/python tests/run.py --release every
 
 test-fast: .venv/.dev ## run the tests that start no process (1 minute)
 	$(BIN)/python -m pytest -q -m fast --numprocesses=2 --dist=loadfile

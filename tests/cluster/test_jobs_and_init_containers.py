@@ -6,7 +6,7 @@ from cluster.team import Team
 
 from o365mailer_contract import names
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.every_release]
 
 
 @pytest.mark.promise("sidecar-starts-first")

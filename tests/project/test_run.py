@@ -23,18 +23,23 @@ def test_late():
 """
 
 
-def run(folder: pathlib.Path, *, ci: bool = False, **files: str) -> subprocess.CompletedProcess[str]:
+def run(folder: pathlib.Path, *arguments: str, ci: bool = False, **files: str) -> subprocess.CompletedProcess[str]:
     (folder / "tests" / "support").mkdir(parents=True)
-    for name in ("run.py", "support/__init__.py", "support/completeness.py", "support/parallel.py"):
-        shutil.copy(TESTS / name, folder / "tests" / name)
+    for name in ("__init__", "completeness", "fast", "parallel"):
+        shutil.copy(TESTS / "support" / f"{name}.py", folder / "tests" / "support")
+    shutil.copy(TESTS / "run.py", folder / "tests")
+    (folder / "rig" / "cluster_rig").mkdir(parents=True)
+    for name in ("__init__", "releases", "errors"):
+        shutil.copy(TESTS.parent / "rig" / "cluster_rig" / f"{name}.py", folder / "rig" / "cluster_rig")
     plugins = "-p xdist -p support.parallel -p support.completeness"
-    ini = f"[pytest]\ntestpaths = tests\npythonpath = tests\naddopts = {plugins}\nmarkers = serial\n"
+    markers = "  serial\n  every_release\n"
+    ini = f"[pytest]\ntestpaths = tests\npythonpath = tests\naddopts = {plugins}\nmarkers =\n{markers}"
     (folder / "pytest.ini").write_text(ini)
     for name, text in {"test_fine": FINE, **files}.items():
         (folder / "tests" / f"{name}.py").write_text(text)
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "O365MAILER_TEST_WORKERS": "1"}
     environment["CI"] = str(ci).lower()
-    command = [sys.executable, "tests/run.py"]
+    command = [sys.executable, "tests/run.py", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -43,6 +48,38 @@ def test_each_test_runs_once(tmp_path: pathlib.Path) -> None:
     assert finished.returncode == 0, finished.stdout
     assert finished.stdout.count("1 passed") == 2
     assert "--last-failed" not in finished.stdout
+
+
+OF_A_RELEASE = """
+import os, pytest
+@pytest.fixture
+def control_plane():
+    return os.environ["O365MAILER_TEST_KUBERNETES"]
+@pytest.fixture
+def through_another(control_plane):
+    return control_plane
+def test_api_server(through_another):
+    print("api server", through_another)
+    assert through_another != "1.33"
+@pytest.mark.every_release
+def test_node():
+    print("node", os.environ["O365MAILER_TEST_KUBERNETES"])
+"""
+
+
+def test_on_a_release_run_the_tests_that_can_depend_on_it(tmp_path: pathlib.Path) -> None:
+    finished = run(tmp_path, "--release", "1.32", test_release=OF_A_RELEASE)
+    assert finished.returncode == 0, finished.stdout
+    assert "2 passed" in finished.stdout
+
+
+def test_a_failure_on_one_of_the_releases_is_red(tmp_path: pathlib.Path) -> None:
+    finished = run(tmp_path, "--release", "every", test_release=OF_A_RELEASE)
+    assert finished.returncode == 1, finished.stdout
+    for minor in ("1.32", "1.33", "1.37"):
+        assert f"== Kubernetes {minor}\n" in finished.stdout
+    assert finished.stdout.count("1 failed, 1 passed") == 1
+    assert finished.stdout.count("2 passed") == 5
 
 
 @pytest.mark.parametrize("ci", [False, True])

@@ -1,4 +1,4 @@
-"""How `make test` shares the tests out: which of them run side by side, in which order, and which run alone.
+"""How `make test` shares the tests out: which of them run side by side, in which order, alone, or on which Kubernetes.
 
 Most tests wait (for a process, a reply, a lease), so three workers keep two cores busy. A group is a set of tests that
 one worker runs in order. The groups are made from paths by a scheduler of our own, because xdist's `loadgroup` adds the
@@ -13,9 +13,9 @@ from xdist.scheduler import LoadScopeScheduling
 GROUPS = {
     "cluster": "node",
     "chart/test_images.py": "node",
+    "controller": "controller",
     "chart": "control plane",
     "command": "control plane",
-    "controller": "control plane",
     "webhook": "control plane",
     "monitoring/test_dashboard_queries.py": "control plane",
     "mutations": "mutations",
@@ -44,9 +44,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return Scheduler(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
+API_SERVERS = {"control_plane", "plane"}
+"""The fixtures that start an API server without a node."""
+
+PHASES = {
+    "parallel": "may run side by side",
+    "serial": "are marked `serial`",
+    "release": "can depend on the release of Kubernetes: ask an API server, or are marked `every_release`",
+}
+"""`parallel` and `serial` share all tests; the others have some of them again."""
+
+
+def is_of_phase(item: pytest.Item, phase: str) -> bool:
+    """Whether the test runs in the phase."""
+    asks_an_api_server = not API_SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+    if phase == "release":
+        return asks_an_api_server or item.get_closest_marker("every_release") is not None
+    return (item.get_closest_marker("serial") is not None) == (phase == "serial")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    text = "only the tests that may run side by side, or only those marked `serial` (tests/run.py runs both)"
-    parser.addoption("--phase", choices=("parallel", "serial"), help=text)
+    text = "; ".join(f"{phase}: the tests that {what}" for phase, what in PHASES.items())
+    parser.addoption("--phase", choices=tuple(PHASES), help=f"what `make test` runs in one go. {text}")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -54,6 +73,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leaves the other phase's tests out (that is no deselection: the other phase runs them), and sorts the groups."""
     if not (phase := config.getoption("--phase")):
         return
-    items[:] = [item for item in items if (item.get_closest_marker("serial") is not None) == (phase == "serial")]
+    items[:] = [item for item in items if is_of_phase(item, phase)]
     order = list(dict.fromkeys(GROUPS.values()))
     items.sort(key=lambda item: order.index(name) if (name := group(item.nodeid)) in order else len(order))
