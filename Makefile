@@ -20,6 +20,8 @@ demo: $(RUNTIME) ## send three mails to an emulated Office 365, no cluster neede
 test: .venv/.dev ## run everything that this machine can run, and name what it cannot (30 minutes)
 	$(BIN)/python tests/run.py
 	$(BIN)/python tests/run.py --release oldest
+	@echo "== on the Python of the published images"
+	@$(RIG) python pytest --phase=python --numprocesses=3 --dist=loadfile || [ $$? = 3 -a "$$CI" != true ]
 
 matrix: .venv/.dev ## run the tests that can depend on Kubernetes on every supported version (30 minutes, 90 with the builds)
 	$(BIN)/python tests/run.py --release every

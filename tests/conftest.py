@@ -13,8 +13,8 @@ from o365mailer_sidecar.spool.disk import IN_MEMORY, kind, mounted
 pytest_plugins = [
     "support.completeness",
     "support.suite_times",
-    "support.parallel",
     "support.fast",
+    "support.parallel",
     "support.promises",
     "support.cluster_fixtures",
     "support.emulator_client",

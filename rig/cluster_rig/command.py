@@ -49,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     load.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE")
     load.add_argument("--name", default=DEFAULT_NAME)
     load.set_defaults(run=run_load)
+    python = verbs.add_parser("python", help="run a module, such as pytest, with the published images' Python (root)")
+    python.add_argument("module", metavar="MODULE")
+    python.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT")
+    python.set_defaults(run=run_python)
     pin = verbs.add_parser("pin", help="write the checksums of the published Go modules anew (go/upstream/go.sum)")
     pin.set_defaults(run=run_pin)
     plane = verbs.add_parser("control-plane", help="run a control plane until Ctrl-C")
@@ -92,6 +96,11 @@ def build_everything() -> None:
     images.python_image()
     programs.build(programs.of_node(releases.OLDEST), releases.OLDEST)
     other_python.build()
+
+
+def run_python(chosen: argparse.Namespace) -> None:
+    """`python MODULE ARGUMENT…`: ends with the module's own exit status."""
+    sys.exit(other_python.build().run("-m", chosen.module, *chosen.arguments))
 
 
 def run_pin(_: argparse.Namespace) -> None:

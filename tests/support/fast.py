@@ -70,17 +70,25 @@ def starts_a_process(functions: Iterable[object]) -> bool:
     return False
 
 
+@functools.cache
+def lead_to_a_process(uses: tuple[object, ...]) -> bool:
+    """`starts_a_process`, remembered: the cases of a parametrised test use the same functions."""
+    return starts_a_process(uses)
+
+
+def is_fast(item: pytest.Item) -> bool:
+    """Whether the test has no time limit of its own and starts no process."""
+    if not isinstance(item, pytest.Function) or item.get_closest_marker("timeout"):
+        return False
+    fixtures = [definitions[-1].func for definitions in item._fixtureinfo.name2fixturedefs.values()]  # noqa: SLF001
+    return not lead_to_a_process((item.function, *fixtures))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the fast tests if the run selects by marks."""
     if "fast" not in config.option.markexpr:
         return
-    judged: dict[tuple[object, ...], bool] = {}
     for item in items:
-        if isinstance(item, pytest.Function):
-            fixtures = [definitions[-1].func for definitions in item._fixtureinfo.name2fixturedefs.values()]  # noqa: SLF001
-            uses = (item.function, *fixtures)
-            if uses not in judged:
-                judged[uses] = starts_a_process(uses)
-            if not judged[uses] and not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.fast)
+        if is_fast(item):
+            item.add_marker(pytest.mark.fast)

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from support.completeness import suite_of
+from support.fast import is_fast
+
 GROUPS = {
     "cluster": "node",
     "chart/test_images.py": "node",
@@ -47,10 +50,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 API_SERVERS = {"control_plane", "plane"}
 """The fixtures that start an API server without a node."""
 
+WITHOUT_CLUSTER = {"contract", "token", "cli"}
+"""The suites that run whole on the images' Python, with the fast tests of the others."""
+
 PHASES = {
     "parallel": "may run side by side",
     "serial": "are marked `serial`",
     "release": "can depend on the release of Kubernetes: ask an API server, or are marked `every_release`",
+    "python": "can depend on the version of Python, and need no cluster",
 }
 """`parallel` and `serial` share all tests; the others have some of them again."""
 
@@ -58,6 +65,8 @@ PHASES = {
 def is_of_phase(item: pytest.Item, phase: str) -> bool:
     """Whether the test runs in the phase."""
     asks_an_api_server = not API_SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+    if phase == "python":
+        return not asks_an_api_server and (suite_of(item.nodeid) in WITHOUT_CLUSTER or is_fast(item))
     if phase == "release":
         return asks_an_api_server or item.get_closest_marker("every_release") is not None
     return (item.get_closest_marker("serial") is not None) == (phase == "serial")
