@@ -6,7 +6,7 @@ APPS := PYTHONPATH=tests:rig $(BIN)/python -m apps.record
 RIG := PYTHONPATH=rig $(BIN)/python -m cluster_rig
 RELEASE := PYTHONPATH=release:rig $(BIN)/python -m o365mailer_release
 RANDOM_TESTS = $(shell grep -rlE "from support.seeds import|from hypothesis import" tests --include='test_*.py' | grep -v mutations)
-# The demo needs a third of what development needs; a development environment serves it too.
+# The demo and the cluster need a third of what development needs; a development environment serves them too.
 RUNTIME = $(if $(wildcard .venv/.dev),.venv/.dev,.venv/.demo)
 
 .PHONY: help demo test test-fast matrix check fmt apps soak fuzz mutants setup-node build cluster cluster-down images bench lock dist version notes clean
@@ -61,19 +61,19 @@ mutants: .venv/.dev ## break the code in named ways; each must make a named test
 fuzz: .venv/.dev ## run the tests of hostile input with fifty times the examples, at random (15 minutes)
 	O365MAILER_PROFILE=fuzz $(BIN)/python -m pytest -q tests/sidecar/test_hostile_*.py
 
-setup-node: .venv/.dev ## install what a real node and the tests' programs need (root, Debian)
+setup-node: $(RUNTIME) ## install what a real node and the tests' programs need (root, Debian)
 	@$(RIG) setup-node
 
 build: .venv/.dev ## build all that the tests need and keep it outside the tree (8 minutes, once)
 	@$(RIG) build --everything
 
-images: .venv/.dev ## build the images with docker, podman or buildah
+images: $(RUNTIME) ## build the images with docker, podman or buildah
 	@$(RIG) images
 
-cluster: .venv/.dev ## start a real cluster on this machine with everything installed
+cluster: $(RUNTIME) ## start a real cluster on this machine with everything installed
 	@$(RIG) try
 
-cluster-down: .venv/.dev ## remove that cluster
+cluster-down: $(RUNTIME) ## remove that cluster
 	@$(RIG) down
 
 bench: .venv/.dev ## measure the relay and its rivals, and write docs/benchmarks.md (12 minutes)

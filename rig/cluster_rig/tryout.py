@@ -7,6 +7,7 @@ what is there: images by their content, the cluster by its name, objects by `app
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ A cluster runs on this machine, and the example app's mail is in the mailbox ({c
 
   export KUBECONFIG={kubeconfig} PATH={programs}:$PATH
 
-  kubectl get o365mailers --all-namespaces
-      the mailer, Ready
+  o365mailer status --all-namespaces
+      the mailer, Ready, and its pods
+  o365mailer check --namespace {app}
+      whether all is well, and if not, what you do about it
   kubectl --namespace {app} get pods
       the app's pod: the app and its relay
   kubectl --namespace {app} logs deployment/shop --container shop
@@ -48,7 +51,7 @@ A cluster runs on this machine, and the example app's mail is in the mailbox ({c
       its relay
   kubectl --namespace {emulator} port-forward service/office365 8080
       the mailboxes, at http://localhost:8080/
-  kubectl --namespace {app} annotate o365mailer {mailer} --overwrite o365mailer.dev/refresh="$(date)"
+  o365mailer refresh {mailer} --namespace {app}
       a fresh token; no pod restarts for it
   kubectl --namespace {app} annotate deployment YOURS o365mailer.dev/inject={mailer}
       gives another app of that namespace its relay
@@ -206,5 +209,7 @@ def next_steps(cluster: Cluster, *, count: int) -> str:
         emulator=EMULATOR,
         kubeconfig=cluster.kubeconfig,
         mailer=MAILER,
-        programs=f"{cluster.kubectl.program.parent}:{cluster.helm.program.parent}",
+        programs=":".join(
+            map(str, (Path(sys.executable).parent, *(c.program.parent for c in (cluster.kubectl, cluster.helm))))
+        ),
     )
