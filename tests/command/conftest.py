@@ -18,6 +18,7 @@ from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, helm_client, rendered
 from support.sidecar_process import MailerDirectory, Sidecar
 from support.waiting import eventually
+from webhook.installation import Installation
 
 CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
 PREPARATIONS.update(cluster=build_helm)  # the roles are the chart's
@@ -117,3 +118,10 @@ def relay(emulator: EmulatorClient, own_address: str, tmp_path: Path) -> Iterato
             return own_address, process.health_port
 
         yield started
+
+
+@pytest.fixture(scope="module")
+def webhook(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The webhook, installed for this module."""
+    with Installation(plane=cluster, directory=tmp_path_factory.mktemp("webhook")) as installed:
+        yield installed

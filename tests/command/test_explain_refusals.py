@@ -1,20 +1,10 @@
 """`o365mailer explain` with the real webhook: what it did to a pod, and its refusals in its own words."""
 
-from collections.abc import Iterator
-
 import pytest
-from cluster_rig.control_plane import ControlPlane
 from command.apps import INJECT, deployment, findings, pods, refused
 from command.team import Ask, Team
 from support.waiting import eventually
 from webhook.installation import Installation
-
-
-@pytest.fixture(scope="module")
-def webhook(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """The webhook, installed for this module."""
-    with Installation(plane=cluster, directory=tmp_path_factory.mktemp("webhook")) as installed:
-        yield installed
 
 
 @pytest.mark.promise("explain-says-why")
