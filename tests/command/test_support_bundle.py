@@ -18,6 +18,7 @@ from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar, Wire
 
 from o365mailer_cli.check.schema import needed_members
+from o365mailer_cli.support_bundle.content import concerns, names_of
 from o365mailer_cli.support_bundle.logs import EVENTS, FIELDS, MESSAGES, kept_fields, kept_lines
 from o365mailer_cli.support_bundle.metrics import kept_samples
 from o365mailer_cli.support_bundle.records import SPEC, mailer_record, pod_record
@@ -307,6 +308,34 @@ def test_the_vocabulary_of_the_logs_is_that_of_the_programs() -> None:
     assert events <= EVENTS, events - EVENTS
     assert messages <= MESSAGES, messages - MESSAGES
     assert {"event", "message", "time"} <= FIELDS.keys()
+
+
+def test_events_of_other_objects_are_left_out() -> None:
+    owner = {"kind": "ReplicaSet", "name": "web-abc12", "controller": True}
+    metadata = {
+        "name": "web-1",
+        "namespace": "shop",
+        "ownerReferences": [owner],
+        "labels": {"pod-template-hash": "abc12"},
+    }
+
+    def wanted(kind: str, name: str, namespace: str = "shop", message: str = "") -> bool:
+        event = {
+            "metadata": {"namespace": namespace},
+            "involvedObject": {"kind": kind, "name": name},
+            "message": message,
+        }
+        return concerns(event, names_of([{"metadata": metadata}]))
+
+    assert wanted("Pod", "web-1")
+    assert wanted("ReplicaSet", "web-abc12")
+    assert wanted("Deployment", "web")
+    assert wanted("O365Mailer", "noreply", "billing")
+    assert wanted(
+        "ReplicaSet", "other", "billing", 'admission webhook "pods.admission.o365mailer.dev" denied the request'
+    )
+    assert not wanted("Pod", "other")
+    assert not wanted("Pod", "web-1", "billing")
 
 
 def test_a_pod_of_no_form_is_no_failure() -> None:

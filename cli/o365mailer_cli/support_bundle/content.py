@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from o365mailer_cli.check.asked import Asked
 from o365mailer_cli.check.cluster import Look, Place, look, or_nothing, own_metrics
+from o365mailer_cli.check.pods import workload_of
 from o365mailer_cli.check.schema import served_members
 from o365mailer_cli.cluster import EVENTS, PODS, Manifest
 from o365mailer_cli.concurrently import together
@@ -23,7 +24,7 @@ from o365mailer_cli.support_bundle.records import (
     webhook_record,
 )
 from o365mailer_cli.support_bundle.text import Scrubber
-from o365mailer_contract.names import CONTAINER, DOCS, INJECT_ANNOTATION, METRICS, RELEASE
+from o365mailer_contract.names import CONTAINER, DOCS, GROUP, INJECT_ANNOTATION, KIND, METRICS, RELEASE
 
 PODS_ASKED: Final = 50
 """For how many relays' logs and metrics are read: those with restarts or not running first."""
@@ -43,7 +44,7 @@ What is in it
   deployments.json   the controller's and the webhook's Deployments
   webhook.json       the webhook configuration, and when the authorities that it trusts end
   pods.json          pods with a relay, or with the annotation and none; and the installation's own
-  events.json        Events in these namespaces, without their messages
+  events.json        Events about these mailers and pods, and about what made the pods, without their messages
   logs/              of the relays, the controller and the webhook
   metrics/           of the same
   problems.json      what could not be read, and why
@@ -91,10 +92,12 @@ def files(asked: Asked, *, with_addresses: bool, lines: int) -> Iterator[tuple[s
     yield _json("webhook.json", webhook_record(configuration) if configuration else None)
     relays: Sequence[Relay] = [each for each in or_nothing(place.relays) if asked.mailer in (None, each.mailer)]
     own: Sequence[Manifest] = or_nothing(operator.pods)
-    yield _json("pods.json", [pod_record(pod) for pod in [*own, *(each.pod for each in relays), *_bare(asked, place)]])
+    pods = [*own, *(each.pod for each in relays), *_bare(asked, place)]
+    yield _json("pods.json", [pod_record(pod) for pod in pods])
     answers = _told(asked, relays, own, lines=lines, operator=operator.namespace)
-    events = [each for key, each in answers.items() if key[0] == "events" and not isinstance(each, ClusterError)]
-    yield _json("events.json", [event_record(each) for some in events for each in some])
+    names = names_of(pods)
+    events = [each for key, some in answers.items() if key[0] == "events" for each in or_nothing(some)]
+    yield _json("events.json", [event_record(each) for each in events if concerns(each, names)])
     for (kind, *name), answer in answers.items():
         if kind == "log" and not isinstance(answer, ClusterError):
             kept, dropped = kept_lines(answer)
@@ -103,6 +106,27 @@ def files(asked: Asked, *, with_addresses: bool, lines: int) -> Iterator[tuple[s
         elif kind == "metrics" and not isinstance(answer, ClusterError):
             yield f"metrics/{'/'.join(name)}.txt", "\n".join(kept_samples(answer)) + "\n"
     yield _json("problems.json", problems(found, answers))
+
+
+def names_of(pods: Sequence[Manifest]) -> frozenset[tuple[str, str]]:
+    """Namespace and name of the pods, and of what made them."""
+    return frozenset(
+        (pod["metadata"]["namespace"], name)
+        for pod in pods
+        for name in (
+            pod["metadata"]["name"],
+            workload_of(pod).partition("/")[2],
+            *(owner["name"] for owner in pod["metadata"].get("ownerReferences") or ()),
+        )
+    )
+
+
+def concerns(event: Manifest, names: frozenset[tuple[str, str]]) -> bool:
+    """Whether an Event is about a mailer, one of these objects, or a refusal of the webhook's."""
+    about = event.get("involvedObject") or {}
+    if about.get("kind") == KIND or GROUP in str(event.get("message")):
+        return True
+    return (str(event["metadata"].get("namespace")), str(about.get("name"))) in names
 
 
 def _json(name: str, value: Any) -> tuple[str, str]:
