@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli.scan_cases import findings, scan
+from cli.scan_cases import CORPUS, findings, scan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +78,13 @@ def test_a_folder_is_read_whole_and_the_rest_of_a_broken_file_too(tmp_path: Path
     found = {one["subject"].removeprefix(f"{tmp_path}/") for one in findings("-f", str(tmp_path))}
 
     assert found == {"shop/deployment/web (web)", "shop/deployment/other (web)", "latin.yaml"}
+
+
+def test_a_secret_in_a_file_is_read_only_with_the_flag() -> None:
+    case = str(CORPUS / "superset.yaml")
+
+    assert [one["status"] for one in findings("-f", case)] == ["unknown"]
+    assert [one["status"] for one in findings("-f", case, "--read-secrets")] == ["failed"]
 
 
 def test_an_empty_folder_has_nothing(tmp_path: Path) -> None:
@@ -160,10 +167,14 @@ def test_no_file_is_an_error(content: bytes) -> None:
         read_files([str(path)], secrets=True)
 
 
+EVIL = ("x; touch pwned", "$(touch pwned)", "`touch pwned`", "x\\n touch pwned\\n", "'; touch pwned;'")
+"""Names as a manifest may write them in double quotes."""
+
+
+@pytest.mark.parametrize("evil", EVIL)
 @pytest.mark.parametrize("kind", ["Deployment", "Rollout", "CronJob", "ConfigMap"])
-def test_no_name_becomes_code_in_the_printed_lines(kind: str, tmp_path: Path) -> None:
+def test_no_name_becomes_code_in_the_printed_lines(kind: str, evil: str, tmp_path: Path) -> None:
     """Users paste the lines into a shell. A file may name things as the API server never would."""
-    evil = "x; touch pwned $(touch pwned) `touch pwned` 'x\\n touch pwned\\n"
     container = f'{{name: "{evil}", env: [{{name: "SMTP_HOST", value: smtp.office365.com}}, '
     container += f'{{name: "SMTP_PASSWORD {evil}", value: x}}]}}'
     template = f"{{spec: {{containers: [{container}]}}}}"
