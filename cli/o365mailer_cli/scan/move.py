@@ -12,7 +12,7 @@ from o365mailer_cli.scan.login import Login
 from o365mailer_cli.scan.role import shown_name
 from o365mailer_cli.scan.setting import Place, Setting, Source
 from o365mailer_cli.scan.workload import KINDS, Workload
-from o365mailer_contract.names import INJECT_ANNOTATION, SMTP_PORT
+from o365mailer_contract.names import INJECT_ANNOTATION, PORTS_ANNOTATION, SMTP_PORT
 
 RELAY: Final = "127.0.0.1"
 UNKNOWN_MAILER: Final = "MAILER"
@@ -25,6 +25,8 @@ _ANNOTATED: Final = frozenset(
     {"Deployment", "StatefulSet", "DaemonSet", "CronJob", "ReplicaSet", "ReplicationController"}
 )
 """The kinds whose annotation the webhook copies into the pod template, and that `kubectl set env` changes."""
+_IGNORED: Final = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+"""Namespaces that the webhook leaves alone (docs/injection.md)."""
 _PATCHED: Final = frozenset({"Rollout"})
 READERS: Final = {"argocd-notifications-cm": "deployment/argocd-notifications-controller"}
 """ConfigMaps that their app reads through the API, so that no pod template names them."""
@@ -123,6 +125,8 @@ def relay_value(login: Login) -> str:
 def move_workload(login: Login, workload: Workload, choice: Choice) -> Move:
     """How one workload's login is moved with kubectl."""
     edits = edits_for(login)
+    if obstacles := tuple(_obstacles(workload)):
+        return Move(edits, (), obstacles)
     files = [one for one in edits if one.place.source is Source.FILE]
     others = [one for one in edits if one.place.source is not Source.FILE]
     inject = _inject_line(workload, choice)
@@ -277,6 +281,14 @@ def _listed(edits: Sequence[Edit]) -> str:
     return "; ".join(texts)
 
 
+def _obstacles(workload: Workload) -> Iterable[str]:
+    """Why its pods cannot have a relay as they are."""
+    if workload.host_network:
+        yield "Its pods use the node's network, so they cannot have a relay: remove hostNetwork first."
+    if workload.namespace in _IGNORED:
+        yield f"No pod in {workload.namespace} gets a relay: run it in another namespace first."
+
+
 def _notes(workload: Workload, choice: Choice, login: Login) -> Iterable[str]:
     if not workload.mailer:
         yield from _mailer_notes(choice)
@@ -284,6 +296,8 @@ def _notes(workload: Workload, choice: Choice, login: Login) -> Iterable[str]:
         yield f"{workload.owner} made this {workload.kind} and may undo the change: make it there."
     elif workload.manager in {"Helm", "argocd", "flux", "kustomize-controller"}:
         yield f"{workload.manager} manages this {workload.kind}: change its values too, or the next upgrade undoes it."
+    if workload.takes_smtp_port:
+        yield f'A container has port 25: annotate the pod template with {PORTS_ANNOTATION}: "2525", and use port 2525.'
     if workload.kind in {"ReplicaSet", "ReplicationController"}:
         yield "It has no rollout: delete its pods afterwards."
     if workload.kind not in _ANNOTATED | _PATCHED:

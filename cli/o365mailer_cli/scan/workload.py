@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from o365mailer_cli.scan.setting import Place, Setting, Source
 from o365mailer_cli.scan.text import settings_in
-from o365mailer_contract.names import CONTAINER, INJECT_ANNOTATION
+from o365mailer_contract.names import CONTAINER, INJECT_ANNOTATION, SMTP_PORT
 
 Object = Mapping[str, Any]
 """A Kubernetes object as decoded JSON. Nothing in it is trusted to have the right type."""
@@ -47,8 +47,10 @@ class Workload:
     """`Alertmanager/main` if another controller made it and undoes changes."""
     manager: str = ""
     """`Helm` and the like, of the label app.kubernetes.io/managed-by."""
-    pointer: str = ""
-    """JSON pointer to the pod's spec."""
+    host_network: bool = False
+    """Its pods use the node's network, so they cannot have a relay."""
+    takes_smtp_port: bool = False
+    """A container declares port 25, which the relay needs unless an annotation says otherwise."""
 
     @property
     def resource(self) -> str:
@@ -83,7 +85,8 @@ def read_workload(found: Object) -> Workload | None:
         text_at(annotations, INJECT_ANNOTATION) or text_at(own, INJECT_ANNOTATION),
         f"{text_at(owner, 'kind')}/{text_at(owner, 'name')}" if owner else "",
         text_at(mapping_at(metadata, "labels"), "app.kubernetes.io/managed-by"),
-        pointer,
+        spec.get("hostNetwork") in {True, "true"},
+        any(str(port.get("containerPort")) == str(SMTP_PORT) for one in containers for port in items_at(one, "ports")),
     )
 
 
