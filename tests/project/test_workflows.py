@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cluster_rig.releases import RELEASES
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -88,7 +89,9 @@ def test_ci_runs_the_pythons_and_the_kubernetes_minors_that_support_names() -> N
     jobs = read(ROOT / ".github/workflows/ci.yml")["jobs"]
     support = (ROOT / "SUPPORT.md").read_text()
     pythons = jobs["python"]["strategy"]["matrix"]["python"]
-    kubernetes = [version.rpartition(".")[0] for version in jobs["kubernetes"]["strategy"]["matrix"]["kubernetes"]]
+    releases = jobs["kubernetes"]["strategy"]["matrix"]["kubernetes"]
+    assert releases == [release.version for release in RELEASES]
+    kubernetes = [release.minor for release in RELEASES]
     assert f"| {pythons[0]} to {pythons[-1]} |" in support
     assert f"| {kubernetes[0]} to {kubernetes[-1]} |" in support
     for versions in (pythons, kubernetes):
