@@ -68,18 +68,16 @@ def test_node():
 
 
 def test_on_a_release_run_the_tests_that_can_depend_on_it(tmp_path: pathlib.Path) -> None:
-    finished = run(tmp_path, "--release", "1.32", test_release=OF_A_RELEASE)
+    finished = run(tmp_path, "--release", "oldest", test_release=OF_A_RELEASE)
     assert finished.returncode == 0, finished.stdout
     assert "2 passed" in finished.stdout
 
 
-def test_a_failure_on_one_of_the_releases_is_red(tmp_path: pathlib.Path) -> None:
-    finished = run(tmp_path, "--release", "every", test_release=OF_A_RELEASE)
+def test_a_failure_on_a_release_is_red(tmp_path: pathlib.Path) -> None:
+    finished = run(tmp_path, "--release", "1.33", test_release=OF_A_RELEASE)
     assert finished.returncode == 1, finished.stdout
-    for minor in ("1.32", "1.33", "1.37"):
-        assert f"== Kubernetes {minor}\n" in finished.stdout
-    assert finished.stdout.count("1 failed, 1 passed") == 1
-    assert finished.stdout.count("2 passed") == 5
+    assert "== Kubernetes 1.33\n" in finished.stdout
+    assert "1 failed, 1 passed" in finished.stdout
 
 
 @pytest.mark.parametrize("ci", [False, True])
