@@ -5,6 +5,7 @@ one worker runs in order. The groups are made from paths by a scheduler of our o
 group's name to each test's id, and then `--last-failed` does not find the test again.
 """
 
+import os
 from typing import Any
 
 import pytest
@@ -62,12 +63,22 @@ PHASES = {
 """`parallel` and `serial` share all tests; the others have some of them again."""
 
 
+RELEASE = "O365MAILER_TEST_KUBERNETES"
+
+
+def older(chosen: str, minor: str) -> bool:
+    """Whether the chosen release (nothing is the newest) is before the minor version: `1.32.9` is before `1.34`."""
+    return bool(chosen) and int(chosen.split(".")[1]) < int(minor.split(".")[1])
+
+
 def is_of_phase(item: pytest.Item, phase: str) -> bool:
     """Whether the test runs in the phase."""
     asks_an_api_server = not API_SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
     if phase == "python":
         return not asks_an_api_server and (suite_of(item.nodeid) in WITHOUT_CLUSTER or is_fast(item))
     if phase == "release":
+        if (since := item.get_closest_marker("since")) and older(os.environ.get(RELEASE, ""), since.args[0]):
+            return False
         return asks_an_api_server or item.get_closest_marker("every_release") is not None
     return (item.get_closest_marker("serial") is not None) == (phase == "serial")
 

@@ -220,6 +220,7 @@ def test_the_troubleshooting_page_has_the_words_of_a_limit_range_that_refuses_th
     assert all(annotation in page for annotation in annotations)
 
 
+@pytest.mark.since("1.34")  # pod-level resources are on by default
 @pytest.mark.promise("qos-unchanged")
 def test_pod_level_resources_must_cover_what_a_limit_range_gives_the_sidecar(
     installation: Installation, namespace: str
