@@ -9,6 +9,7 @@ import pytest
 from command.team import Ask, Team, Told
 from support.emulator_client import EmulatorClient
 
+EMULATOR = ("--allow-host", "127.0.0.1")
 LOGIN = ("credential", "entra.", "clock", "smtp.", "token.", "login")
 
 
@@ -50,7 +51,7 @@ def test_the_login_of_a_named_mailer_is_tried(
     ask: Ask, team: Team, emulator: EmulatorClient, mailers: Callable[..., None]
 ) -> None:
     mailers("noreply", "billing")
-    told = ask("check", "noreply", "-n", team.namespace, "-o", "json")
+    told = ask("check", "noreply", *EMULATOR, "-n", team.namespace, "-o", "json")
     subject = f"{team.namespace}/noreply"
     assert logins(told) == [
         ("login.mailer", "ok", subject),
@@ -83,7 +84,7 @@ def test_a_fault_is_told_with_the_mailers_own_ids(
 ) -> None:
     mailers("noreply")
     emulator.control("PATCH", f"/applications/{emulator.client_id}", {"servicePrincipal": None})
-    told = ask("check", "noreply", "-n", team.namespace)
+    told = ask("check", "noreply", *EMULATOR, "-n", team.namespace)
     assert told.status == 1
     assert (
         f"New-ServicePrincipal -AppId {emulator.client_id} -ObjectId 33333333-3333-4333-8333-333333333333" in told.out
@@ -95,16 +96,32 @@ def test_a_user_who_may_not_read_secrets_is_told_so(
 ) -> None:
     mailers("noreply", "billing")
     viewer = user("o365mailer-viewer")
-    told = ask("check", "--login", "-n", team.namespace, "-o", "json", kubeconfig=viewer)
+    told = ask("check", "--login", *EMULATOR, "-n", team.namespace, "-o", "json", kubeconfig=viewer)
     assert logins(told) == [("credential", "unknown", "")]
     (title,) = titles(told, "credential")
     assert f"{team.namespace}/billing, {team.namespace}/noreply cannot be tried from here" in title
     assert emulator.counters()["tokensIssued"] == 0
 
 
+def test_a_mailer_sends_its_secret_to_no_host_that_the_user_did_not_name(
+    ask: Ask, team: Team, emulator: EmulatorClient, mailers: Callable[..., None]
+) -> None:
+    """Its author may have no right to the Secret, and the user of the command has."""
+    mailers("noreply")
+    mailers("stolen", authority={})  # the token, rather than the secret, would go to the host
+    told = ask("check", "--login", "-n", team.namespace, "-o", "json")
+    assert logins(told) == [("login", "unknown", f"{team.namespace}/{name}") for name in ("noreply", "stolen")]
+    causes = [each["cause"] for group in told.json["groups"] for each in group["findings"] if each["name"] == "login"]
+    assert causes[0].startswith("spec.authority.url names 127.0.0.1:")
+    assert causes[1].startswith("spec.submission.host names 127.0.0.1:")
+    assert "--allow-host HOST" in told.out
+    counters = emulator.counters()
+    assert (counters["tokensIssued"], counters["authOk"]) == (0, 0)
+
+
 def test_a_secret_that_is_not_there(ask: Ask, team: Team, mailers: Callable[..., None]) -> None:
     mailers("noreply", credential={"clientSecret": {"secretRefs": [{"name": "absent", "key": "secret"}]}})
-    told = ask("check", "noreply", "-n", team.namespace, "-o", "json")
+    told = ask("check", "noreply", *EMULATOR, "-n", team.namespace, "-o", "json")
     assert ("credential", "failed", f"{team.namespace}/noreply") in logins(told)
     assert titles(told, "credential") == ["its credential cannot be used (SecretNotFound)"]
 
@@ -113,7 +130,7 @@ def test_a_suspended_mailer_is_left_alone(
     ask: Ask, team: Team, emulator: EmulatorClient, mailers: Callable[..., None]
 ) -> None:
     mailers("noreply", suspend=True)
-    assert logins(ask("check", "--login", "-n", team.namespace, "-o", "json")) == []
+    assert logins(ask("check", "--login", *EMULATOR, "-n", team.namespace, "-o", "json")) == []
     assert emulator.counters()["tokensIssued"] == 0
 
 
@@ -125,7 +142,7 @@ def test_twenty_mailers_are_tried_within_seconds(
     mailers(*(f"mailer-{number}" for number in range(20)))
     emulator.script("token", delay=0.45, times=None)
     began = time.monotonic()
-    told = ask("check", "--login", "-n", team.namespace, "-o", "json")
+    told = ask("check", "--login", *EMULATOR, "-n", team.namespace, "-o", "json")
     took = time.monotonic() - began
     assert [status for name, status, _ in logins(told) if name == "login"] == ["ok"] * 20
     counters = emulator.counters()

@@ -50,6 +50,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--https-proxy", metavar="URL", help=f"the proxy on the way to Entra (default: the variable {ENV_HTTPS_PROXY})"
     )
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="a host that a mailer of the cluster may name beside Microsoft's own; may be repeated",
+    )
     output_flag(parser)
     cluster_flags(parser, all_namespaces=True)
 
@@ -60,6 +67,7 @@ def main(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     login = LoginOptions(
         https_proxy=given.https_proxy or environment.get(ENV_HTTPS_PROXY) or None,
         environment_proxy=bool(environment.get("HTTPS_PROXY") or environment.get("https_proxy")),
+        allowed_hosts=frozenset(given.allow_host),
     )
     groups = (
         _of_file(given, environment, login, output) if given.file else _of_cluster(given, environment, login, output)

@@ -21,8 +21,9 @@ from o365mailer_operator.clock import utc_now
 from o365mailer_operator.exchange.causes import Application, Cause, causes_of
 from o365mailer_operator.exchange.login import Credentials, try_login
 from o365mailer_operator.exchange.result import LoginResult
+from o365mailer_operator.token.endpoints import PRESET_HOSTS, AllowedHosts
 from o365mailer_operator.token.entra import Entra
-from o365mailer_operator.token.errors import TokenError
+from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, TokenError
 from o365mailer_operator.token.grant import Grant, authorities_of, grant_of
 
 AT_ONCE: Final = 10
@@ -32,6 +33,11 @@ SPREADING: Final = datetime.timedelta(hours=2)
 ANSWER_LIMIT: Final = 5.0
 ATTEMPT_LIMIT: Final = 10.0
 """Seconds for a token: without a byte, and in all."""
+ALLOW: Final = "If you trust the host with the mailer's secret, name it: --allow-host HOST."
+STRANGER: Final = (
+    "A person who may write mailers, and may not read Secrets, could otherwise have a secret sent to any host with "
+    "your rights."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,8 @@ class LoginOptions:
     https_proxy: str | None = None
     environment_proxy: bool = False
     """Whether HTTPS_PROXY is set, which nothing here uses."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """`host` or `host:port`: where a mailer of the cluster may send its secret and its token, beside Microsoft's."""
     now: Callable[[], datetime.datetime] = utc_now
 
 
@@ -61,7 +69,8 @@ def login_groups(applicants: Sequence[Applicant | Denied], options: LoginOptions
 
 async def check_logins(applicants: Sequence[Applicant | Denied], options: LoginOptions) -> list[Group]:
     """As `login_groups`, in a loop that runs."""
-    prepared = [_prepared(each) for each in applicants if isinstance(each, Applicant)]
+    allowed = AllowedHosts(PRESET_HOSTS | options.allowed_hosts, remedy=ALLOW)
+    prepared = [_prepared(each, allowed) for each in applicants if isinstance(each, Applicant)]
     denied = [each for each in applicants if isinstance(each, Denied)]
     checked = _Check(options)
     rows = await asyncio.gather(*(checked.one(each) for each in prepared))
@@ -103,6 +112,8 @@ class _Check:
     async def one(self, prepared: Prepared) -> Row:
         """All steps of one applicant."""
         applicant, grant = prepared.applicant, prepared.grant
+        if isinstance(grant, TokenError) and grant.reason == HOST_NOT_ALLOWED.word and not applicant.from_document:
+            return Row(applicant, logins=[_not_tried(applicant, f"{str(grant).partition('. ')[0]}. {STRANGER}", ALLOW)])
         authority, submission = await asyncio.gather(self._authority(prepared), self._submission(prepared))
         credentials = [_source(applicant)]
         if isinstance(grant, TokenError):
@@ -160,15 +171,19 @@ def _source(applicant: Applicant) -> Finding:
     return Finding(name="login.mailer", status=Status.OK, title=title, subject=applicant.subject)
 
 
-def _prepared(applicant: Applicant) -> Prepared:
-    """Read what the spec names. A host is looked at also if the credential cannot be used."""
+def _prepared(applicant: Applicant, allowed: AllowedHosts) -> Prepared:
+    """Read what the spec names. A host is looked at also if the credential cannot be used.
+
+    `allowed`: of a mailer in the cluster. A document may name any host, because one person has it and the secret.
+    """
     spec, read, endpoints = applicant.spec, applicant.secrets.read, applicant.spec.endpoints
     grant: Grant | TokenError
     authorities, submission_authorities = None, None
     try:
+        endpoints.check(own := named_hosts(endpoints) if applicant.from_document else allowed)
         authorities = authorities_of(spec.authority.ca_secret_ref, read)
         submission_authorities = authorities_of(spec.submission.ca_secret_ref, read)
-        grant = grant_of(spec, read, allowed=named_hosts(endpoints))
+        grant = grant_of(spec, read, allowed=own)
     except TokenError as error:
         grant = error
     return Prepared(
@@ -222,14 +237,14 @@ def _indented(text: str) -> list[str]:
     return [f"     {line}" for line in text.splitlines()]
 
 
-def _not_tried(applicant: Applicant, why: str) -> Finding:
+def _not_tried(applicant: Applicant, why: str, remedy: str = "Do what is said above first.") -> Finding:
     return Finding(
         name="login",
         status=Status.UNKNOWN,
         title=f"the login as {applicant.spec.mailbox} was not tried",
         subject=applicant.subject,
         cause=why,
-        remedy="Do what is said above first.",
+        remedy=remedy,
         link=links.COMMAND,
     )
 
