@@ -6,6 +6,7 @@ API's own JSON (`dict`), not the client's models. Every failure is a ClusterErro
 
 import contextlib
 import json
+import math
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,8 @@ PAGE: Final = 500
 """Objects of one page of a list, as kubectl asks for them."""
 MESSAGE_LIMIT: Final = 400
 """Characters of the API server's sentence: it can quote whole schemas."""
+POD_LIMIT: Final = 8 << 20
+"""Bytes of what a pod serves: any pod may call itself a relay, and never end."""
 
 
 @dataclass(frozen=True)
@@ -165,16 +168,28 @@ class Cluster:
             path = resource.path(namespace=namespace, name=name)
             self._json("DELETE", path, query={"propagationPolicy": "Background"})
 
-    def text(self, path: str, *, query: Mapping[str, str] | None = None, timeout: float | None = None) -> str:
-        """What the API server gives for a path: a log, metrics through a proxy, a version. Raises Absent."""
-        with self._exchange("GET", path, query=query, timeout=timeout) as answer:
+    def text(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        limit: float = math.inf,
+    ) -> str:
+        """What the API server gives for a path: a log, metrics through a proxy, a version. `limit`: bytes.
+
+        Raises Absent, and Unavailable if there is more.
+        """
+        with self._exchange("GET", path, query=query, timeout=timeout, limit=limit) as answer:
             return answer.decode("utf-8", "replace")
 
     def proxied(self, pod: Manifest, port: int, path: str, *, timeout: float) -> str:
         """What a pod serves on a port, through the API server and the kubelet's network. Needs `pods/proxy`."""
         name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
         return self.text(
-            f"{PODS.path(namespace=namespace, name=f'{name}:{port}', subresource='proxy')}{path}", timeout=timeout
+            f"{PODS.path(namespace=namespace, name=f'{name}:{port}', subresource='proxy')}{path}",
+            timeout=timeout,
+            limit=POD_LIMIT,
         )
 
     def watch(
@@ -250,13 +265,17 @@ class Cluster:
         body: Manifest | None = None,
         timeout: float | None = None,
         accept: str = JSON,
+        limit: float = math.inf,
     ) -> Iterator[bytes]:
         seconds = timeout or self.timeout
         end = time.monotonic() + seconds
         with self._translated(seconds):
             response = self._open(method, path, query=query, body=body, timeout=seconds, accept=accept)
             try:
-                content = _read(response, end)
+                content = _read(response, end, limit)
+            except Unavailable:
+                response.close()  # more is on its way
+                raise
             finally:
                 response.release_conn()
         if response.status >= 400:
@@ -345,7 +364,7 @@ class Cluster:
             document = None
         told = document if isinstance(document, dict) and document.get("kind") == "Status" else None
         message = str((told or {}).get("message") or content[:MESSAGE_LIMIT].decode("utf-8", "replace")).strip()
-        message = message[:MESSAGE_LIMIT].rstrip(".") or f"HTTP status {status}"
+        message = one_line(message) if message else f"HTTP status {status}"
         if status == 401:
             raise Forbidden(
                 f"The API server does not accept the login of {self.identity}. Log in again, or name another --context."
@@ -389,11 +408,14 @@ def _tls(configuration: Configuration) -> ssl.SSLContext:
     return context
 
 
-def _read(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, end: float, limit: float) -> bytes:
     """The whole body, until the deadline: the pool's own timeout begins anew with each packet."""
-    parts = []
+    parts, size = [], 0
     while chunk := response.read1(65536):
         parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise Unavailable(f"it serves more than {limit:.0f} bytes")
         if time.monotonic() > end:
             raise urllib3.exceptions.TimeoutError
     return b"".join(parts)

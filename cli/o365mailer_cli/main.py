@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import Final
 
 from o365mailer_cli.errors import CliError, WrongInput
-from o365mailer_cli.output import finish
+from o365mailer_cli.output import CONTROL, finish
 from o365mailer_cli.verb import PROGRAM, parser
 
 PLUGIN: Final = "kubectl-o365mailer"
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
 
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{CONTROL.sub('', text)}\n")
 
 
 def _program(path: str) -> str:

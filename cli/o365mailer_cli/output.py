@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 JSON: Final = "json"
 TEXT: Final = "text"
-CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Every control character but tab and line feed."""
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Every control character but tab and line feed, with those that turn the direction of a line around."""
 UNBOUNDED: Final = 10_000
 """Columns of a line that is not on a terminal: a program that reads it wants a row in one line."""
 STYLES: Final = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red", Status.UNKNOWN: "cyan"}
@@ -51,13 +51,16 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Write one JSON document."""
-        self.out.write(json.dumps(value, indent=2, ensure_ascii=not self._encodes("ä✓")) + "\n")
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        if not self._encodes(text):  # an old locale, or half a character in an annotation
+            text = json.dumps(value, indent=2)
+        self.out.write(CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
     def line(self, text: str = "", *, style: str = "") -> None:
         """Write a line of text. `style` is rich's, such as `bold red`."""
         from rich.text import Text
 
-        self._print(Text(self._clean(text), style=style))
+        self._print(Text(self._flat(text), style=style))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]]) -> None:
         """Write rows below a headline. A cell is a text, or a text with a style."""
@@ -69,7 +72,7 @@ class Output:
             table.add_column(column, overflow="fold", no_wrap=not self.console.is_terminal)
         for row in rows:
             pairs = [cell if isinstance(cell, tuple) else (cell, "") for cell in row]
-            table.add_row(*(Text(self._clean(text), style=style) for text, style in pairs))
+            table.add_row(*(Text(self._flat(text), style=style) for text, style in pairs))
         self._without_trailing_space(table)
 
     def groups(self, groups: Iterable[Group]) -> None:
@@ -87,7 +90,7 @@ class Output:
 
         about = f"{finding.subject}: " if finding.subject else ""
         mark = Text(self._clean(finding.status.mark), style=STYLES[finding.status])
-        self._print(mark.append(f" {self._clean(about + finding.title)}", style="default"))
+        self._print(mark.append(f" {self._flat(about + finding.title)}", style="default"))
         for label, text in (("cause", finding.cause), ("remedy", finding.remedy), ("see", finding.link)):
             if text and finding.status is not Status.OK:
                 indented = self._clean(text).replace("\n", "\n            ")
@@ -127,6 +130,10 @@ class Output:
         with self.console.capture() as captured:
             self.console.print(renderable)
         self.out.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+    def _flat(self, text: str) -> str:
+        """On one line, so that a text of the cluster cannot look like a line of ours."""
+        return self._clean(text).replace("\n", " ")
 
     def _clean(self, text: str) -> str:
         cleaned = CONTROL.sub("", text)

@@ -6,8 +6,9 @@ needs to reach the pods, and no port is forwarded. docs/sidecar.md has the metri
 
 import functools
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,10 @@ ALL_SECONDS: Final = 10.0
 """For all pods' metrics."""
 SAMPLE: Final = re.compile(r"^(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 LABEL: Final = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+LONGEST_LINE: Final = 4096
+"""Characters of a line of metrics that is looked at. No relay writes a longer one, and patterns take long for it."""
+WORD: Final = re.compile(r"[a-z0-9][a-z0-9.+_-]{0,39}")
+"""A reason or a version, as a relay has them. Any pod may call itself a relay and write something else."""
 FINISHED: Final = ("Succeeded", "Failed")
 
 
@@ -106,7 +111,7 @@ class Relay:
     def health_port(self) -> int:
         """Where it serves its metrics."""
         port = status_of(self.pod).get("healthPort")
-        return port if isinstance(port, int) else HEALTH_PORT
+        return port if type(port) is int and 0 < port < 65536 else HEALTH_PORT
 
 
 @dataclass(frozen=True)
@@ -127,9 +132,14 @@ def status_of(pod: Manifest) -> Mapping[str, Any]:
     """What the webhook wrote on the pod; empty if it wrote nothing, or another writer wrote no JSON object there."""
     try:
         status = json.loads((pod["metadata"].get("annotations") or {}).get(STATUS_ANNOTATION, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return status if isinstance(status, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """A member of that status that is a list; empty if another writer put something else there."""
+    return value if isinstance(value, list) else []
 
 
 def read_relays(cluster: Cluster, *, namespace: str | None) -> list[Relay]:
@@ -165,18 +175,19 @@ def _metrics(cluster: Cluster, relay: Relay) -> Figures:
 
 def figures_in(text: str) -> Figures | None:
     """The figures in a page of metrics (Prometheus' text format 0.0.4); None if it is not a relay's."""
-    samples = dict(_samples(text.splitlines()))
+    found = list(samples(text))
 
     def value(name: str) -> float:
-        return next((number for (found, _), number in samples.items() if found == name), 0.0)
+        return next((number for each, _, number in found if each == name), 0.0)
 
-    def labels(name: str) -> list[dict[str, str]]:
-        return [dict(pairs) for (found, pairs), number in samples.items() if found == name and number]
+    def words(name: str, label: str) -> list[str]:
+        every = [labels.get(label, "") for each, labels, number in found if each == name and number]
+        return [word if WORD.fullmatch(word) else "?" for word in every]
 
-    if not any(name == "o365mailer_mailer_ready" for name, _ in samples):
+    if not any(name == "o365mailer_mailer_ready" for name, *_ in found):
         return None
     return Figures(
-        version=next((each.get("version", "") for each in labels("o365mailer_relay_info")), ""),
+        version=next(iter(words("o365mailer_relay_info", "version")), ""),
         revision=int(value("o365mailer_settings_revision")),
         ready=bool(value("o365mailer_mailer_ready")),
         upstream_up=bool(value("o365mailer_upstream_up")),
@@ -185,15 +196,17 @@ def figures_in(text: str) -> Figures | None:
         oldest=value("o365mailer_spool_oldest_age_seconds"),
         dead=int(value("o365mailer_spool_dead_messages")),
         damaged=int(value("o365mailer_spool_damaged_messages")),
-        blocked=tuple(sorted({each.get("reason", "") for each in labels("o365mailer_blocked")})),
+        blocked=tuple(sorted(set(words("o365mailer_blocked", "reason")))),
     )
 
 
-def _samples(lines: Iterable[str]) -> Iterable[tuple[tuple[str, tuple[tuple[str, str], ...]], float]]:
-    for line in lines:
-        if (match := SAMPLE.match(line)) is not None:
-            try:
-                number = float(match["value"])
-            except ValueError:
-                continue
-            yield (match["name"], tuple(LABEL.findall(match["labels"] or ""))), number
+def samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Name, labels and value of each sample of a page of metrics, without values that are no finite number."""
+    for line in page.splitlines():
+        match = SAMPLE.match(line) if len(line) <= LONGEST_LINE else None
+        try:
+            number = float(match["value"]) if match else math.nan
+        except ValueError:
+            continue
+        if match and math.isfinite(number):
+            yield match["name"], dict(LABEL.findall(match["labels"] or "")), number

@@ -48,7 +48,7 @@ from o365mailer_cli.errors import Absent, ClusterError
 from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_cli.installation import Installation
 from o365mailer_cli.mailers import Mailer, instant, read_mailers
-from o365mailer_cli.relays import LABEL, SAMPLE, Relay, read_figures, read_relays
+from o365mailer_cli.relays import Relay, read_figures, read_relays, samples
 from o365mailer_contract.names import (
     GROUP,
     HEALTH_PORT,
@@ -237,10 +237,10 @@ class Told:
     @classmethod
     def of(cls, pages: Sequence[str], now: datetime.datetime) -> "Told":
         """What these pages of metrics say."""
-        samples = [sample for page in pages for sample in _samples(page)]
+        every = [sample for page in pages for sample in samples(page)]
 
         def values(name: str) -> list[tuple[Mapping[str, str], float]]:
-            return [(labels, value) for found, labels, value in samples if found == name and value]
+            return [(labels, value) for found, labels, value in every if found == name and value]
 
         versions = {
             role: labels.get("version", "")
@@ -256,17 +256,10 @@ class Told:
                 leaves=[value for _, value in values("o365mailer_webhook_leaf_expiry_timestamp_seconds")],
             ),
             credentials={
-                (labels["namespace"], labels["mailer"]): value
+                (labels.get("namespace", ""), labels.get("mailer", "")): value
                 for labels, value in values("o365mailer_certificate_expiry_timestamp_seconds")
             },
         )
-
-
-def _samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Name, labels and value of each sample of a page of metrics."""
-    for line in page.splitlines():
-        if (match := SAMPLE.match(line)) is not None:
-            yield match["name"], dict(LABEL.findall(match["labels"] or "")), float(match["value"])
 
 
 def _installation(place: Place, operator: Operator, told: Told, run: DryRun | None) -> Iterator[Finding]:

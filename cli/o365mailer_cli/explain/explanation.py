@@ -3,6 +3,7 @@
 It reads through Cluster. `reasons` concludes why a pod has no relay, and `refusal` why a pod was not created.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,7 @@ from o365mailer_cli.explain.target import Target
 from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_cli.installation import Installation, read_installation
 from o365mailer_cli.mailers import Mailer, read_mailers, reason_link
-from o365mailer_cli.relays import Relay, status_of
+from o365mailer_cli.relays import Relay, listed, status_of
 from o365mailer_contract.names import DOCS, INJECT_ANNOTATION, KIND
 
 SHOWN: Final = 5
@@ -102,7 +103,8 @@ def _annotation(target: Target) -> Iterator[Finding]:
             title=f"it asks for a relay of the mailer {own}, but its pod template does not",
             cause="The webhook copies the annotation into the pod template. It was not asked when you annotated the "
             "object: it was not installed yet, or it did not answer.",
-            remedy=f"kubectl annotate {target} -n {target.namespace} --overwrite {INJECT_ANNOTATION}={own}",
+            remedy=f"kubectl annotate {target} -n {target.namespace} --overwrite "
+            f"{INJECT_ANNOTATION}={shlex.quote(own)}",
             link=f"{INJECTION_PAGE}#on-a-workload-or-on-its-template",
         )
     else:
@@ -180,7 +182,7 @@ def _pod(target: Target, pod: Manifest, context: Surroundings) -> Iterator[Findi
 
 
 def _injected(relay: Relay, done: Mapping[str, Any], subject: str) -> Finding:
-    ports = ", ".join(str(port) for port in done.get("ports") or ())
+    ports = ", ".join(str(port) for port in listed(done.get("ports")))
     spool = done.get("spool")
     kept = f", spool {spool if isinstance(spool, str) else 'as annotated'}" if spool else ", no spool"
     return Finding(
@@ -194,7 +196,7 @@ def _injected(relay: Relay, done: Mapping[str, Any], subject: str) -> Finding:
 
 def _notes(done: Mapping[str, Any], subject: str) -> Iterator[Finding]:
     """What the webhook noted when it injected the pod: the warnings that kubectl showed."""
-    for note in done.get("notes") or ():
+    for note in listed(done.get("notes")):
         yield Finding(
             name="pod.note",
             status=Status.WARNING,

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from o365mailer_cli.relays import LABEL, SAMPLE
+from o365mailer_cli.relays import LABEL, LONGEST_LINE, SAMPLE
 from o365mailer_cli.support_bundle.logs import OBJECT, WORDS
 
 FAMILY: Final = re.compile(r"(o365mailer|process|python_gc)_[a-z_]{1,60}")
@@ -23,7 +23,7 @@ def kept_samples(page: str) -> list[str]:
     """The samples that stay; a label of another form has the value `?`."""
     kept = []
     for line in page.splitlines():
-        match = SAMPLE.match(line)
+        match = SAMPLE.match(line) if len(line) <= LONGEST_LINE else None
         if match is None or not FAMILY.fullmatch(match["name"]) or not NUMBER.fullmatch(match["value"]):
             continue
         labels = ",".join(f'{name}="{_label(name, value)}"' for name, value in LABEL.findall(match["labels"] or ""))

@@ -12,7 +12,7 @@ from o365mailer_cli.check.mailer import REMEDIES
 from o365mailer_cli.check.pods import workload_of
 from o365mailer_cli.cluster import Manifest
 from o365mailer_cli.finding import Finding, Group
-from o365mailer_cli.relays import Relay, status_of
+from o365mailer_cli.relays import Relay, listed, status_of
 from o365mailer_cli.support_bundle.logs import OBJECT
 from o365mailer_cli.support_bundle.text import GUID, Scrubber, phrases
 from o365mailer_contract.names import (
@@ -205,10 +205,10 @@ def pod_record(pod: Manifest) -> Manifest:
         "annotated": _formed(annotations.get(INJECT_ANNOTATION), OBJECT),
         "mailer": _formed((pod["metadata"].get("labels") or {}).get(MAILER_LABEL), OBJECT),
         "injected": STATUS_ANNOTATION in annotations,
-        "ports": [each for each in _listed(told.get("ports")) if isinstance(each, int)],
+        "ports": [each for each in listed(told.get("ports")) if isinstance(each, int)],
         "healthPort": relay.health_port,
         "spool": bool(told.get("spool")),
-        "notes": len(_listed(told.get("notes"))),
+        "notes": len(listed(told.get("notes"))),
         "restartPolicy": _word(pod["spec"].get("restartPolicy")),
         "otherContainers": len(pod["spec"].get("containers") or ()),
         "relay": _own_container(relay.container) if relay.container else None,
@@ -266,10 +266,6 @@ def _finding(finding: Finding, scrubber: Scrubber) -> Manifest:
         "phrases": phrases(finding.cause),
         "link": finding.link,
     }
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _word(value: Any) -> str:
