@@ -32,7 +32,7 @@ STATUSES = (
 
 @pytest.fixture
 def page(own_address: str) -> Iterator[Callable[[str], tuple[str, int]]]:
-    """`page(text)` serves the text to whoever asks, and returns where."""
+    """`page(text)` serves the text over HTTP, and returns where."""
     with contextlib.ExitStack() as stack:
 
         def serve(text: str) -> tuple[str, int]:

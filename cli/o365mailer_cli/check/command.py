@@ -55,7 +55,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HOST[:PORT]",
-        help="a host that a mailer of the cluster may name beside Microsoft's own; may be repeated",
+        help="a host that a mailer of the cluster may name in addition to Microsoft's; may be repeated",
     )
     output_flag(parser)
     cluster_flags(parser, all_namespaces=True)

@@ -48,7 +48,7 @@ class LoginOptions:
     environment_proxy: bool = False
     """Whether HTTPS_PROXY is set, which nothing here uses."""
     allowed_hosts: frozenset[str] = frozenset()
-    """`host` or `host:port`: where a mailer of the cluster may send its secret and its token, beside Microsoft's."""
+    """`host` or `host:port`, in addition to Microsoft's: where a mailer's secret and token go that is in a cluster."""
     now: Callable[[], datetime.datetime] = utc_now
 
 
