@@ -269,6 +269,16 @@ def test_what_a_mailers_condition_means(mailer_: Mailer, status: str) -> None:
     assert status_of(mailer_findings(mailer_, certificate=None, now=NOW), "mailer.ready") == [status]
 
 
+def test_the_cause_does_not_repeat_the_remedy() -> None:
+    mailer = a_mailer("False", "SecretNotFound")
+    condition = mailer.manifest["status"]["conditions"][0]
+    condition["message"] = f"There is no Secret app. {REMEDIES['SecretNotFound']} [id 1]"
+
+    found = next(mailer_findings(mailer, certificate=None, now=NOW))
+
+    assert (found.cause, found.remedy) == ("There is no Secret app. [id 1]", REMEDIES["SecretNotFound"])
+
+
 def test_a_refresh_that_is_late() -> None:
     late = a_mailer(nextRefresh="2026-11-28T11:00:00Z")
     assert status_of(mailer_findings(late, certificate=None, now=NOW), "mailer.refresh") == ["warning"]

@@ -92,15 +92,16 @@ def _ready(mailer: Mailer, now: datetime.datetime) -> Finding:
     if ready.status == "True" and ready.reason != REFRESH_FAILING:
         return Finding(name=name, status=Status.OK, title="pods can submit mail", subject=subject)
     failing = ready.status == "True"
+    remedy = REMEDIES.get(why.reason, "Do what the message says.")
     return Finding(
         name=name,
         status=Status.WARNING if failing else Status.FAILED,
-        title=f"its token ends {until(mailer.token_expiry, now)}, and the next one is not to be had ({why.reason})"
+        title=f"its token ends {until(mailer.token_expiry, now)}, and the controller gets no new one ({why.reason})"
         if failing
         else f"pods cannot submit mail ({why.reason})",
         subject=subject,
-        cause=why.message or ready.message,
-        remedy=REMEDIES.get(why.reason, "Do what the message says."),
+        cause=" ".join((why.message or ready.message).replace(remedy, "").split()),  # a condition says the remedy too
+        remedy=remedy,
         link=reason_link(why.reason),
     )
 

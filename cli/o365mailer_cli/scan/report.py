@@ -122,7 +122,7 @@ def unread_findings(inventory: Inventory, *, secrets_read: bool) -> Iterator[Fin
         yield Finding(
             name=UNREAD,
             status=Status.UNKNOWN,
-            title=f"{number(count, 'workload')} also take settings from {number(len(unread), 'Secret')}, not read",
+            title=f"{number(count, 'workload')} also {'takes' if count == 1 else 'take'} settings from {number(len(unread), 'Secret')}, not read",
             cause="A whole configuration file can be in a Secret, as Alertmanager's and Superset's are.",
             remedy="--read-secrets reads them. You need the right to get Secrets; no value is shown.",
             link=f"{MIGRATE}#secrets",

@@ -78,7 +78,7 @@ def ready(problem: Problem | None, *, usable: bool, expires_at: datetime.datetim
     until = f"{expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else "its end"
     if problem.reason == SUSPENDED:
         return _condition(READY, "True", SUSPENDED, f"Pods can submit mail until {until}. {problem.message}")
-    text = f"Pods can submit mail until {until}, but the next token is not to be had. {problem.message}"
+    text = f"Pods can submit mail until {until}, but the controller cannot get the next token. {problem.message}"
     return _condition(READY, "True", REFRESH_FAILING, text)
 
 
