@@ -338,6 +338,7 @@ def judged(pod: dict[str, Any], **figures: Any) -> list[Finding]:
         ({"revision": 2}, "pods.token", "warning"),
         ({"revision": 2, "token_expires": NOW.timestamp() - 5}, "pods.token", "failed"),
         ({"blocked": ("no-right",)}, "pods.blocked", "failed"),
+        ({"blocked": ("token-refused",)}, "pods.blocked", "failed"),
         ({"upstream_up": False}, "pods.upstream", "failed"),
         ({"ready": False}, "pods.ready", "warning"),
         ({"dead": 1}, "pods.failed-mail", "warning"),
@@ -353,6 +354,11 @@ def test_what_a_relay_says_of_itself(figures: dict[str, Any], name: str | None, 
 def test_a_relay_that_is_blocked_has_the_remedy_that_the_app_is_told() -> None:
     (found,) = judged(a_pod(), blocked=("no-right",))
     assert "give the app its right on the mailbox" in found.remedy.lower()
+
+
+def test_a_refused_login_names_the_command_that_tries_it() -> None:
+    (found,) = judged(a_pod(), blocked=("token-refused",))
+    assert "o365mailer check noreply -n shop" in found.remedy
 
 
 def test_a_relay_that_does_not_start_or_was_restarted() -> None:

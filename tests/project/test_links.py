@@ -10,6 +10,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 OUTSIDE = re.compile(r"[a-z]+:")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+IN_PROGRAMS = re.compile(r"\{DOCS\}/([\w-]+\.md(?:#[\w-]+)?)")
+"""A link in a message of the programs."""
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -34,6 +36,14 @@ def leads_somewhere(page: pathlib.Path, link: str) -> bool:
 def test_every_link_within_the_documentation_leads_somewhere(page: pathlib.Path) -> None:
     links = [link for link in LINK.findall(prose(page)) if not OUTSIDE.match(link)]
     assert [link for link in links if not leads_somewhere(page, link)] == []
+
+
+def test_every_link_in_a_message_leads_somewhere() -> None:
+    sources = [path for package in ("cli", "operator", "sidecar") for path in (ROOT / package).rglob("*.py")]
+    links = {link for path in sources for link in IN_PROGRAMS.findall(path.read_text(encoding="utf-8"))}
+
+    assert len(links) > 10
+    assert [link for link in sorted(links) if not leads_somewhere(ROOT / "docs" / "any.md", link)] == []
 
 
 def test_a_link_that_leads_nowhere_is_noticed() -> None:

@@ -27,11 +27,14 @@ RESTARTS_MATTER: Final = datetime.timedelta(hours=1)
 MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 INSTALLATION: Final = f"{DOCS}/troubleshooting.md#the-installation"
 MAIL: Final = f"{DOCS}/troubleshooting.md#mail-that-is-refused-or-waits"
+LOGIN: Final = f"{DOCS}/troubleshooting.md#the-login-at-exchange"
 OUTDATED: Final = f"{DOCS}/troubleshooting.md#o365mailerpodsoutdated"
 OLD_RELAY: Final = f"{DOCS}/troubleshooting.md#o365mailerrelayoutdated"
 UNREACHABLE: Final = f"{DOCS}/troubleshooting.md#o365mailerexchangeunreachable"
 FAILED_MAIL: Final = f"{DOCS}/troubleshooting.md#o365mailermailfailed"
 OLD_MAIL: Final = f"{DOCS}/troubleshooting.md#o365mailerqueueold"
+TOKEN_REFUSED: Final = "token-refused"
+"""The relay's word for a login that Exchange refuses (`o365mailer_blocked`). Its causes are many."""
 BLOCK_REMEDIES: Final[Mapping[str, str]] = {rule.reason: rule.remedy for rule in reversed(RULES) if rule.remedy}
 """What a relay is blocked by → what a person does, in the words of the app's own 451."""
 
@@ -305,6 +308,15 @@ def _block(each: Reading, facts: PodFacts) -> _Fault | None:
         return None
     if figures.blocked:
         reasons = ", ".join(figures.blocked)
+        if TOKEN_REFUSED in figures.blocked:
+            return _Fault(
+                "pods.blocked",
+                Status.FAILED,
+                f"{{has}} a relay that sends nothing ({reasons})",
+                "Exchange refuses the login with the mailer's token.",
+                f"Try the login, which names the cause: o365mailer check {each.relay.mailer} -n {each.relay.namespace}",
+                LOGIN,
+            )
         remedy = next((BLOCK_REMEDIES[reason] for reason in figures.blocked if reason in BLOCK_REMEDIES), "")
         return _Fault(
             "pods.blocked",

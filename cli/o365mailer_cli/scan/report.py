@@ -119,10 +119,11 @@ def unread_findings(inventory: Inventory, *, secrets_read: bool) -> Iterator[Fin
     unread = {(one.namespace, name) for one in inventory.workloads for name in unread_secrets(one, inventory.stored)}
     if unread:
         count = sum(1 for one in inventory.workloads if unread_secrets(one, inventory.stored))
+        takes = "takes" if count == 1 else "take"
         yield Finding(
             name=UNREAD,
             status=Status.UNKNOWN,
-            title=f"{number(count, 'workload')} also {'takes' if count == 1 else 'take'} settings from {number(len(unread), 'Secret')}, not read",
+            title=f"{number(count, 'workload')} also {takes} settings from {number(len(unread), 'Secret')}, not read",
             cause="A whole configuration file can be in a Secret, as Alertmanager's and Superset's are.",
             remedy="--read-secrets reads them. You need the right to get Secrets; no value is shown.",
             link=f"{MIGRATE}#secrets",

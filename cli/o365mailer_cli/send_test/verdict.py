@@ -17,7 +17,7 @@ FOR_A_PERSON: Final = frozenset({Outcome.UNAUTHORIZED.value, Outcome.LOCKED.valu
 """Outcomes of which another attempt within a minute makes nothing better."""
 ENHANCED: Final = re.compile(r"(?P<enhanced>\d\.\d{1,3}\.\d{1,3}) (?P<text>.*)", re.DOTALL)
 RELAY_PAGE: Final = f"{DOCS}/sidecar.md#replies-of-the-relay-and-what-to-do"
-RIGHTS_PAGE: Final = f"{DOCS}/office365.md#2-the-right-to-send-as-one-mailbox"
+LOGIN_PAGE: Final = f"{DOCS}/troubleshooting.md#the-login-at-exchange"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def verdict_of(attempt: Mapping[str, Any], record: Mapping[str, Any]) -> Verdict
         outcome=rule.outcome.value,
         reason=rule.reason,
         remedy=f"{rule.remedy[:1].upper()}{rule.remedy[1:]}." if rule.remedy else "",
-        link=RIGHTS_PAGE if rule.outcome is Outcome.UNAUTHORIZED else RELAY_PAGE,
+        link=LOGIN_PAGE if rule.outcome is Outcome.UNAUTHORIZED else RELAY_PAGE,
         record=record,
     )
 
