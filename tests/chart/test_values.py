@@ -144,3 +144,20 @@ def test_values_of_a_release_without_the_new_ones_still_render_and_keep_the_crd(
 
 
 NEW_OF_ROLE = ("serviceAccount", "healthPort", "podSpec", "container", "podLabels")
+
+
+def test_the_empty_defaults_of_an_older_chart_are_no_values_that_a_user_set(helm: Client) -> None:
+    """`helm upgrade --reuse-values` gives them to the chart again. What a user set is refused."""
+    older = {
+        "nodeSelector": {},
+        "tolerations": [],
+        "affinity": {},
+        "priorityClassName": "",
+        "topologySpreadConstraints": [],
+    }
+    command = ("template", RELEASE, CHART, "--kube-version", OLDEST)
+    sets = ("--set-json", f"controller={json.dumps(older)}", "--set-json", f"webhook={json.dumps(older)}")
+    assert helm.process(*command, *sets).returncode == 0
+    assert "installCRDs is no value of this chart" in helm.process(*command, "--set", "installCRDs=false").stderr
+    refused = helm.process(*command, *sets, "--set", "webhook.affinity.nodeAffinity.any=1").stderr
+    assert "webhook.affinity is no value of this chart: set webhook.podSpec.affinity" in refused

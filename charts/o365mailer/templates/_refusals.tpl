@@ -21,16 +21,21 @@
 {{- end -}}
 {{- end }}
 
-{{- /* Keys that other charts have. The schema lets them through, so that this message and not "not allowed" is the answer. */ -}}
+{{- /*
+Keys that other charts have, or that this one had. The schema lets them through, so that this message and not "not
+allowed" is the answer. Empty ones pass: with `helm upgrade --reuse-values`, the older chart's own defaults are among the
+values, and the user never wrote them.
+*/ -}}
 {{- define "o365mailer.refusals.foreign" -}}
+{{- $empty := list "null" "{}" "[]" "\"\"" -}}
 {{- range $key, $instead := fromYaml (include "o365mailer.foreign" .) -}}
-{{- if hasKey $.Values $key -}}
+{{- if not (has (index $.Values $key | toJson) $empty) -}}
 {{- fail (printf "%s is no value of this chart: %s" $key $instead) -}}
 {{- end -}}
 {{- end -}}
 {{- range $role := list "controller" "webhook" -}}
 {{- range $key, $instead := fromYaml (include "o365mailer.foreign.role" $role) -}}
-{{- if hasKey (index $.Values $role) $key -}}
+{{- if not (has (index $.Values $role $key | toJson) $empty) -}}
 {{- fail (printf "%s.%s is no value of this chart: %s" $role $key $instead) -}}
 {{- end -}}
 {{- end -}}
