@@ -68,3 +68,11 @@ def test_a_wrong_value_of_a_parent_is_refused_as_its_own_would_be(helm: Client, 
     assert "'webhok' not allowed" in refused.stderr
     refused = helm.process(*command, "--set", "o365mailer.webhook.podSpec.hostNetwork=true")
     assert "set webhook.port to a port that is free on your nodes" in refused.stderr
+
+
+def test_a_dependency_refuses_an_old_kubernetes_too(helm: Client, tmp_path: Path) -> None:
+    """Helm looks at the kubeVersion of the outermost chart alone."""
+    command = ("template", "platform", parent(tmp_path / "platform", helm), "--kube-version")
+    assert "o365mailer needs Kubernetes >=1.32.0-0, and this is v1.31.9" in helm.process(*command, "v1.31.9").stderr
+    assert helm.process(*command, "v1.32.4-gke.1").returncode == 0
+    assert helm.process(*command, "v1.31.9", "--set", "o365mailer.enabled=false").returncode == 0

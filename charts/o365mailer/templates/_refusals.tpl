@@ -1,5 +1,9 @@
 {{- /* Values that the schema cannot judge: each refusal says what to write instead. controller-deployment.yaml includes it. */ -}}
 {{- define "o365mailer.refusals" -}}
+{{- /* Helm itself looks only at the kubeVersion of the chart that it is called with, not at a dependency's. */ -}}
+{{- if not (semverCompare .Chart.KubeVersion .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "o365mailer needs Kubernetes %s, and this is %s. `helm template` asks no cluster: give it --kube-version with yours" .Chart.KubeVersion .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
 {{- include "o365mailer.refusals.foreign" . -}}
 {{- include "o365mailer.refusals.labels" . -}}
 {{- include "o365mailer.refusals.ports" (dict "root" . "role" "controller") -}}
