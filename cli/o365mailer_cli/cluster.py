@@ -9,7 +9,7 @@ import json
 import math
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
@@ -91,7 +91,15 @@ class Cluster:
     Every verb raises ClusterError (its subclasses are in `errors`).
     """
 
-    def __init__(self, configuration: Configuration, *, namespace: str, identity: str, timeout: float) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        namespace: str,
+        identity: str,
+        timeout: float,
+        impersonation: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.namespace = namespace
         """Of `-n`, or of the context."""
         self.identity = identity
@@ -103,6 +111,7 @@ class Cluster:
         configuration.retries = False
         configuration.connection_pool_maxsize = CONNECTIONS
         self._configuration = configuration
+        self._impersonation = impersonation
         self._api = ApiClient(configuration)
         self._api.user_agent = "o365mailer"
         if configuration.verify_ssl:
@@ -312,10 +321,13 @@ class Cluster:
         _, url, headers, *_ = self._api.param_serialize(
             method, path, header_params=headers, auth_settings=["BearerToken"]
         )
+        repeated = urllib3.HTTPHeaderDict(headers)
+        for name, value in self._impersonation:
+            repeated.add(name, value)
         answer: urllib3.BaseHTTPResponse = self._api.rest_client.pool_manager.request(
             method,
             f"{url}?{urlencode(asked)}" if asked else url,
-            headers=headers,
+            headers=repeated,
             body=None if body is None else json.dumps(body).encode(),
             timeout=urllib3.Timeout(total=timeout),
             preload_content=False,

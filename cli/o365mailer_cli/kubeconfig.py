@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from kubernetes import config
 from kubernetes.client import Configuration
@@ -25,6 +26,19 @@ from o365mailer_cli.errors import WrongKubeconfig
 IN_POD: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 BROKEN: Final = (ConfigException, YAMLError, ValueError, AttributeError, TypeError, KeyError)
 """What the client's loader raises for a file that is no kubeconfig."""
+
+
+class _Loader(KubeConfigLoader):
+    """The client's loader, which keeps the context's user to itself."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)  # type: ignore[no-untyped-call]
+
+    @property
+    def user(self) -> Mapping[str, Any]:
+        """The user of the context, as it stands in the kubeconfig."""
+        found = self._user.value if self._user is not None else None
+        return found if isinstance(found, Mapping) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +82,30 @@ def connect(wanted: Access, environment: Mapping[str, str] = os.environ) -> Clus
         raise WrongKubeconfig(f"The server {configuration.host} of the context {current['name']} is not a URL.")
     namespace = wanted.namespace or current["context"].get("namespace") or "default"
     identity = f"context {current['name']}, user {current['context'].get('user', '(none)')}"
-    return Cluster(configuration, namespace=namespace, identity=identity, timeout=wanted.timeout)
+    headers = _impersonation(loader.user)
+    if headers:
+        identity += f" as {headers[0][1]}"
+    return Cluster(configuration, namespace=namespace, identity=identity, timeout=wanted.timeout, impersonation=headers)
+
+
+def _impersonation(user: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Headers for `as`, `as-uid`, `as-groups` and `as-user-extra` of a kubeconfig's user, the user's name first.
+
+    The `kubernetes` client does not read them, and would act with the rights of the user who impersonates
+    (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation).
+    """
+    more = [("Impersonate-Uid", user.get("as-uid"))]
+    more += [("Impersonate-Group", group) for group in user.get("as-groups") or ()]
+    for key, values in (user.get("as-user-extra") or {}).items():
+        more += [(f"Impersonate-Extra-{quote(str(key).lower(), safe='')}", value) for value in values]
+    given = [(name, str(value)) for name, value in more if value]
+    if user.get("as"):
+        return [("Impersonate-User", str(user["as"])), *given]
+    if given:
+        raise WrongKubeconfig(
+            "The kubeconfig's user has as-groups, as-uid or as-user-extra, and no `as`: name the user."
+        )
+    return []
 
 
 def _in_pod(configuration: Configuration, wanted: Access) -> Cluster:
@@ -111,7 +148,7 @@ def _chosen(merged: Any, context: str | None, *, names: str) -> Any:
             f"The kubeconfig {names} has no context {chosen}; it has {_some(contexts)}. Name one of them: --context."
         )
     try:
-        return KubeConfigLoader(config_dict=merged, active_context=chosen)  # type: ignore[no-untyped-call]
+        return _Loader(config_dict=merged, active_context=chosen)
     except BROKEN as error:
         raise WrongKubeconfig(f"The kubeconfig {names} cannot be used: {one_line(error)}.") from None
 
