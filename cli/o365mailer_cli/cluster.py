@@ -9,6 +9,7 @@ import json
 import math
 import ssl
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -112,7 +113,14 @@ class Cluster:
         configuration.connection_pool_maxsize = CONNECTIONS
         self._configuration = configuration
         self._impersonation = impersonation
-        self._api = ApiClient(configuration)
+        try:
+            with warnings.catch_warnings(action="ignore"):  # urllib3's of a SOCKS proxy, before its ImportError
+                self._api = ApiClient(configuration)
+        except (HTTPError, ValueError, ImportError):  # the text may have the proxy's password
+            raise WrongKubeconfig(
+                "The proxy on the way to the API server is not a URL such as http://proxy.example:3128. SOCKS is not "
+                "supported. HTTPS_PROXY or the kubeconfig names the proxy."
+            ) from None
         self._api.user_agent = "o365mailer"
         if configuration.verify_ssl:
             settings = self._api.rest_client.pool_manager.connection_pool_kw

@@ -275,6 +275,14 @@ def test_a_page_in_place_of_the_api(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("command-explains-bad-input")
+@pytest.mark.parametrize("proxy", ["proxy.example:3128", "http://jane:hunter2@127.0.0.1:x", "socks5://127.0.0.1:2"])
+def test_a_proxy_that_is_no_url_is_one_line(tmp_path: Path, proxy: str) -> None:
+    told = status(kubeconfig(tmp_path / "config", **{"proxy-url": proxy}))
+
+    assert "is not a URL such as http://proxy.example:3128" in told.err
+    assert "hunter2" not in told.err
+
+
 def test_a_proxy_that_does_not_work_is_named_without_its_password(tmp_path: Path) -> None:
     proxy = {"proxy-url": "http://jane:hunter2@127.0.0.1:2"}
     file = kubeconfig(tmp_path / "config", **proxy)
