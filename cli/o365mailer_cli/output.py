@@ -108,6 +108,10 @@ class Output:
         with Console(file=self.err).status(Text(CONTROL.sub("", text))) as status:
             yield Progress(status)
 
+    def warning(self, text: str) -> None:
+        """Say on standard error what went wrong, and does not change the result."""
+        self.err.write(f"{self._flat(text)}\n")
+
     @property
     def console(self) -> "Console":
         """Rich's console on standard output. It imports rich, so JSON does not ask for it."""

@@ -104,6 +104,24 @@ def test_a_mailer_that_is_not_ready_is_told_before_anything_is_made(ask: Ask, te
     assert "There is no Secret entra. See https://" in told.err
 
 
+def test_a_job_that_cannot_be_removed_does_not_hide_the_verdict(
+    ask: Ask, cluster: ControlPlane, team: Team, user: Callable[..., Path]
+) -> None:
+    team.mailer()
+    sender = user("o365mailer-viewer")
+    team.kubectl("create", "role", "no-delete", "--verb=create", "--resource=jobs", "-n", team.namespace)
+    account = f"{team.namespace}:{sender.stem}"
+    team.kubectl(
+        *("create", "rolebinding", "no-delete", "--role=no-delete", f"--serviceaccount={account}", "-n", team.namespace)
+    )
+
+    told = ask(*SEND, "-o", "json", kubeconfig=sender)
+
+    assert (told.status, told.json["reason"]) == (1, "NotInjected")
+    assert told.err.startswith(f"The Job {told.json['job']} could not be removed: ")
+    assert told.err.count("\n") == 1
+
+
 def test_a_wrong_address_is_told(ask: Ask, team: Team) -> None:
     told = ask("send-test", "noreply", "--to", "you", "-n", team.namespace)
 

@@ -64,7 +64,7 @@ def main(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     )
     signal.signal(signal.SIGTERM, _terminated)
     with output.progress(f"a Job sends a mail through {mailer}") as progress:
-        verdict = send(cluster, mail, told=progress.update)
+        verdict = send(cluster, mail, told=progress.update, left=output.warning)
     if output.json:
         output.document(_document(mail) | verdict.document())
     else:

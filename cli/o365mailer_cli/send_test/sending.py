@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from o365mailer_cli.cluster import EVENTS, JOBS, PODS, Cluster, Manifest
-from o365mailer_cli.errors import Absent, CliError, ClusterError, Forbidden, Refused
+from o365mailer_cli.errors import Absent, ClusterError, Forbidden, Refused
 from o365mailer_cli.relays import status_of
 from o365mailer_cli.send_test.job import CONTAINER, JOB_LABEL, START, TestMail, manifest
 from o365mailer_cli.send_test.verdict import FOR_A_PERSON, RELAY_PAGE, Verdict, attempts_in, record_in, verdict_of
@@ -26,8 +26,11 @@ INJECTION_PAGE: Final = f"{DOCS}/injection.md#when-a-pod-is-refused"
 Told = Callable[[str], None]
 
 
-def send(cluster: Cluster, mail: TestMail, *, told: Told) -> Verdict:
-    """Send the mail, and say what became of it. `told` gets what it waits for. Raises ClusterError."""
+def send(cluster: Cluster, mail: TestMail, *, told: Told, left: Told) -> Verdict:
+    """Send the mail, and say what became of it. Raises ClusterError.
+
+    `told` gets what it waits for. `left` gets why the Job could not be removed: that changes nothing about the verdict.
+    """
     made = True  # or on its way: after Ctrl-C, or if the answer is lost, it may be there
     try:
         try:
@@ -41,16 +44,15 @@ def send(cluster: Cluster, mail: TestMail, *, told: Told) -> Verdict:
         return _Following(cluster, mail, told).verdict()
     finally:
         if made:
-            _remove(cluster, mail)
+            _remove(cluster, mail, left)
 
 
-def _remove(cluster: Cluster, mail: TestMail) -> None:
+def _remove(cluster: Cluster, mail: TestMail, left: Told) -> None:
     """Delete the Job. Its pod goes with it."""
     try:
         cluster.delete(JOBS, name=mail.name, namespace=mail.namespace)
     except ClusterError as error:
-        later = "Kubernetes removes it five minutes after its end."
-        raise CliError(f"The Job {mail.name} could not be removed: {error} {later}") from None
+        left(f"The Job {mail.name} could not be removed: {error} Kubernetes removes it five minutes after its end.")
 
 
 class _Following:
