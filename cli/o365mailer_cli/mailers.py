@@ -83,6 +83,11 @@ class Mailer:
         """Whether pods can submit mail. Unknown: the controller has not looked at it yet."""
         return self.condition(READY)
 
+    def outdated(self, now: datetime.datetime) -> bool:
+        """Whether it says Ready although its token has ended: no controller looks at it any more."""
+        ended = self.token_expiry is not None and self.token_expiry <= now
+        return ended and self.ready.status == "True" and not self.suspended
+
     @property
     def failed(self) -> bool:
         """Whether its pods cannot mail although its user wants that."""

@@ -87,7 +87,10 @@ def refresh(cluster: Cluster, mailer: Mailer, *, seconds: float) -> Result:
         if _tried(latest) != _tried(mailer) and latest.condition(TOKEN_ISSUED).status == "False":
             return _failure(latest)
     if latest.condition(TOKEN_ISSUED).status == "False":
-        return _failure(latest)
+        again = (
+            f" The controller has written nothing new within {seconds:g} s: nothing has changed, or it does not run."
+        )
+        return _failure(latest, again)
     message = (
         f"The controller has not answered within {seconds:g} s. Does it run, and does it watch this namespace? "
         "Look at the Deployment o365mailer-controller and at its log."
@@ -107,13 +110,13 @@ def _changes(cluster: Cluster, mailer: Mailer, seconds: float) -> Iterator[Maile
 
 
 def _tried(mailer: Mailer) -> tuple[Any, ...]:
-    """What changes with each attempt of the controller."""
-    return mailer.status.get("lastAttemptTime"), mailer.status.get("failures")
+    """What changes with each attempt of the controller, or with what keeps it from one."""
+    return mailer.status.get("lastAttemptTime"), mailer.status.get("failures"), mailer.condition(TOKEN_ISSUED)
 
 
-def _failure(mailer: Mailer) -> Result:
+def _failure(mailer: Mailer, again: str = "") -> Result:
     issued = mailer.condition(TOKEN_ISSUED)
-    return Result(mailer, False, issued.reason, issued.message, reason_link(issued.reason))
+    return Result(mailer, False, issued.reason, f"{issued.message}{again}", reason_link(issued.reason))
 
 
 def _show(output: Output, result: Result) -> None:

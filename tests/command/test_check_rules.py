@@ -261,6 +261,7 @@ def a_mailer(ready: str = "True", reason: str = "TokenValid", **status: Any) -> 
         (a_mailer(), "ok"),
         (a_mailer(reason="RefreshFailing"), "warning"),
         (a_mailer("False", "SecretNotFound"), "failed"),
+        (a_mailer(tokenExpiry="2026-11-28T11:59:00Z"), "failed"),
         (a_mailer("False", "Suspended", spec={"suspend": True}), "warning"),
         (a_mailer(reason=""), "failed"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from command.team import Ask, Team
+from command.team import Ask, Team, condition
 from support.controller_process import ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 
@@ -58,6 +58,17 @@ def test_a_controller_that_is_away(ask: Ask, team: Team) -> None:
     assert told.status == 1
     assert (told.json["refreshed"], told.json["reason"]) == (False, "NoAnswer")
     assert "Does it run, and does it watch this namespace?" in told.json["message"]
+
+
+def test_a_reason_from_before_is_told_as_such(ask: Ask, team: Team) -> None:
+    team.mailer("noreply", condition("TokenIssued", "False", "SecretNotFound", "There is no Secret entra."))
+
+    told = ask("refresh", "noreply", "-n", team.namespace, "--timeout", "1s", "-o", "json")
+
+    assert told.json["reason"] == "SecretNotFound"
+    assert told.json["message"].startswith(
+        "There is no Secret entra. The controller has written nothing new within 1 s"
+    )
 
 
 def test_a_suspended_mailer_is_told_at_once(ask: Ask, team: Team) -> None:

@@ -87,6 +87,16 @@ def _ready(mailer: Mailer, now: datetime.datetime) -> Finding:
             remedy=REMEDIES[SUSPENDED],
             link=reason_link(SUSPENDED),
         )
+    if mailer.outdated(now):
+        return Finding(
+            name=name,
+            status=Status.FAILED,
+            title=f"pods cannot submit mail: its token ended {until(mailer.token_expiry, now)}",
+            subject=subject,
+            cause="Its condition Ready is from before that. No controller has looked at it since.",
+            remedy="Look at the controller above, and at its log.",
+            link=f"{DOCS}/troubleshooting.md#o365mailercontrolleraway",
+        )
     issued = mailer.condition(TOKEN_ISSUED)
     why = issued if issued.status == "False" and issued.reason else ready
     if ready.status == "True" and ready.reason != REFRESH_FAILING:

@@ -3,6 +3,7 @@
 It reads through Cluster. `reasons` concludes why a pod has no relay, and `refusal` why a pod was not created.
 """
 
+import datetime
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_cli.installation import Installation, read_installation
 from o365mailer_cli.mailers import Mailer, read_mailers, reason_link
 from o365mailer_cli.relays import Relay, listed, status_of
+from o365mailer_cli.wording import until
 from o365mailer_contract.names import DOCS, INJECT_ANNOTATION, KIND
 
 SHOWN: Final = 5
@@ -265,6 +267,16 @@ def _mailer(name: str, namespace: str, context: Surroundings) -> Iterator[Findin
         )
         return
     ready = mailer.ready
+    if mailer.outdated(now := datetime.datetime.now(datetime.UTC)):
+        yield Finding(
+            name="mailer",
+            status=Status.FAILED,
+            title=f"the token of {mailer} ended {until(mailer.token_expiry, now)}",
+            cause="Its condition Ready is from before that. No controller has looked at it since.",
+            remedy="Look at the Deployment o365mailer-controller and at its log.",
+            link=f"{DOCS}/troubleshooting.md#o365mailercontrolleraway",
+        )
+        return
     if ready.status == "True":
         yield Finding(name="mailer", status=Status.OK, title=f"{mailer} is ready: it mails as {mailer.mailbox}")
         return
