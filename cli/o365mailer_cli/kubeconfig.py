@@ -102,9 +102,7 @@ def _impersonation(user: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
     if user.get("as"):
         return [("Impersonate-User", str(user["as"])), *given]
     if given:
-        raise WrongKubeconfig(
-            "The kubeconfig's user has as-groups, as-uid or as-user-extra, and no `as`: name the user."
-        )
+        raise WrongKubeconfig("The kubeconfig's user has as-groups, as-uid or as-user-extra, and no as: name a user.")
     return []
 
 
