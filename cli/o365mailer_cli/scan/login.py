@@ -66,6 +66,11 @@ class Login:
         return tuple(one for one in found if one.value != SAME_LINE)
 
     @property
+    def is_part(self) -> bool:
+        """The host is a part of its setting's value (JSON, Java's options, a list), so the value cannot be replaced."""
+        return bool(self.host.name) and _is_part(self.host)
+
+    @property
     def port_number(self) -> int | None:
         """The port, of the host's setting or of its own."""
         own = (self.port.value or "").strip() if self.port else ""
@@ -190,7 +195,7 @@ class _Container:
             return Evidence.OAUTH
         pointer = host.place.pointer
         near = (one for one in self._settings if pointer and one.place.pointer == pointer)
-        if (pointer or not host.name) and any(_LOGIN_NEAR.search(f"{one.name} {one.value}") for one in (host, *near)):
+        if (pointer or not host.name or _is_part(host)) and any(_LOGIN_NEAR.search(f"{one.name} {one.value}") for one in (host, *near)):
             return Evidence.PASSWORD
         return Evidence.USER if user is not None or endpoint.user else Evidence.HOST
 
@@ -236,6 +241,10 @@ def _may_share(host: Setting, login: Setting) -> bool:
     if _where(host.place) != _where(login.place) or not host.name or not host.place.alone:
         return True
     return host.place.source is Source.FILE and (bool(host.place.object) or host.path[:1] == login.path[:1] != ())
+
+
+def _is_part(host: Setting) -> bool:
+    return host.value is not None and whole_host(host.value) is None
 
 
 def _file(place: Place) -> str:

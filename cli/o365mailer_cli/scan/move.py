@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from o365mailer_cli.scan.login import Login
 from o365mailer_cli.scan.role import shown_name
@@ -15,6 +15,8 @@ from o365mailer_cli.scan.workload import KINDS, Workload
 from o365mailer_contract.names import INJECT_ANNOTATION, PORTS_ANNOTATION, SMTP_PORT
 
 RELAY: Final = "127.0.0.1"
+OTHER_PORT: Final = 2525
+"""For a relay whose pod has port 25 already."""
 UNKNOWN_MAILER: Final = "MAILER"
 """Stands for a mailer that is still to be made. It is no legal name, so the webhook refuses a line that keeps it."""
 
@@ -25,9 +27,16 @@ _ANNOTATED: Final = frozenset(
     {"Deployment", "StatefulSet", "DaemonSet", "CronJob", "ReplicaSet", "ReplicationController"}
 )
 """The kinds whose annotation the webhook copies into the pod template, and that `kubectl set env` changes."""
+_RESTARTED: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+"""The kinds that `kubectl rollout restart` accepts. A CronJob's next pod reads the ConfigMap anyway."""
 _IGNORED: Final = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Namespaces that the webhook leaves alone (docs/injection.md)."""
 _PATCHED: Final = frozenset({"Rollout"})
+MANAGERS: Final = {
+    "Helm": "change its values too, or the next upgrade undoes it.",
+    "Argo CD": "change it in its repository too, or the next sync undoes it.",
+    "Flux": "change it in its repository too, or the next reconciliation undoes it.",
+}
 READERS: Final = {"argocd-notifications-cm": "deployment/argocd-notifications-controller"}
 """ConfigMaps that their app reads through the API, so that no pod template names them."""
 
@@ -39,6 +48,8 @@ class Action(enum.Enum):
     ADD = "add"
     """Set one that the configuration does not have yet, because the app's default requires TLS."""
     REMOVE = "remove"
+    REPLACE = "replace"
+    """Replace the host, and its login, within a value that says more (JSON, Java's options, a list)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,9 @@ class Edit:
     def __str__(self) -> str:
         if self.action is Action.REMOVE:
             return f"remove {self.name}"
+        if self.action is Action.REPLACE:
+            where = "" if self.name == self.place.file else f"in {self.name}: "
+            return f"{where}host {RELAY}, port {self.value}, without TLS and login"
         sign = ": " if self.place.file.endswith((".yaml", ".yml", ".json")) else " = "
         return f"{'add ' * (self.action is Action.ADD)}{self.name}{sign}{self.value or repr('')}"
 
@@ -93,11 +107,11 @@ def choose(mailers: Iterable[Mailer], namespace: str, mailbox: str | None) -> Ch
     return Choice(here[0].name, False) if len(here) == 1 else Choice(UNKNOWN_MAILER, False)
 
 
-def edits_for(login: Login) -> tuple[Edit, ...]:
+def edits_for(login: Login, port: int = SMTP_PORT) -> tuple[Edit, ...]:
     """The settings to change: host and port to the relay's, no TLS, no user and password."""
-    made = [_set(login.host, relay_value(login))]
-    if login.port is not None and login.port.value != str(SMTP_PORT):
-        made.append(_set(login.port, str(SMTP_PORT)))
+    made = [_host_edit(login, port)]
+    if login.port is not None and login.port.value != str(port):
+        made.append(_set(login.port, str(port)))
     recipe = login.recipe
     for tls in login.tls:
         off = recipe.off(tls.name, tls.path) if recipe else None
@@ -110,44 +124,52 @@ def edits_for(login: Login) -> tuple[Edit, ...]:
     return tuple(dict.fromkeys(made))
 
 
-def relay_value(login: Login) -> str:
+def _host_edit(login: Login, port: int) -> Edit:
+    if login.is_part:
+        return Edit(Action.REPLACE, shown_name(login.host) or "the line", login.host.place, str(port))
+    return _set(login.host, relay_value(login, port))
+
+
+def relay_value(login: Login, port: int = SMTP_PORT) -> str:
     """What the host's setting becomes, in the form that it has: a URL, host:port, [host]:port, or the host alone."""
     value = (login.host.value or "").strip()
     if login.endpoint.scheme is not None:
-        return f"smtp://{RELAY}:{SMTP_PORT}"
+        return f"smtp://{RELAY}:{port}"
     if not login.host.name:
-        return f"{RELAY}:{SMTP_PORT}"
+        return f"{RELAY}:{port}"
     joined = login.endpoint.port is not None or bool(login.host.value is None and login.recipe and login.recipe.joined)
     host = f"[{RELAY}]" if value.startswith("[") else RELAY
-    return f"{host}:{SMTP_PORT}" if joined else host
+    return f"{host}:{port}" if joined else host
 
 
 def move_workload(login: Login, workload: Workload, choice: Choice) -> Move:
     """How one workload's login is moved with kubectl."""
-    edits = edits_for(login)
+    edits = edits_for(login, OTHER_PORT if workload.takes_smtp_port and not workload.mailer else SMTP_PORT)
     if obstacles := tuple(_obstacles(workload)):
         return Move(edits, (), obstacles)
-    files = [one for one in edits if one.place.source is Source.FILE]
-    others = [one for one in edits if one.place.source is not Source.FILE]
+    files = [one for one in edits if _is_in_object(one)]
+    others = [one for one in edits if not _is_in_object(one)]
     inject = _inject_line(workload, choice)
     lines = [*_file_lines(workload.namespace, files), *inject, *_template_lines(workload, others)]
-    if files and not inject and workload.kind in _ANNOTATED:
+    if files and not inject and workload.kind in _RESTARTED:
         lines.append(f"{_kubectl(workload.namespace)} rollout restart {shlex.quote(workload.resource)}")
     return Move(edits, _in_one_line(lines), _in_one_line(_notes(workload, choice, login)))
 
 
-def move_config_map(login: Login, namespace: str, name: str, choice: Choice) -> Move:
+def move_config_map(login: Login, namespace: str, name: str, choice: Choice, manager: str = "") -> Move:
     """How a login is moved that stands in a ConfigMap which no pod template names."""
     edits = edits_for(login)
     reader = READERS.get(name)
     lines = list(_file_lines(namespace, edits))
     if reader:
         lines.append(f"{_kubectl(namespace)} annotate {reader} {_injected(choice)}")
-        return Move(edits, _in_one_line(lines), _in_one_line(_mailer_notes(choice)))
+        return Move(edits, _in_one_line(lines), _in_one_line([*_mailer_notes(choice), *_managed("ConfigMap", manager)]))
     note = (
         f"No pod template names this ConfigMap. Annotate the workload that reads it: {INJECT_ANNOTATION}={choice.name}"
     )
-    return Move(edits, _in_one_line(lines), _in_one_line([note, *_mailer_notes(choice)]))
+    return Move(
+        edits, _in_one_line(lines), _in_one_line([note, *_mailer_notes(choice), *_managed("ConfigMap", manager)])
+    )
 
 
 def move_file(login: Login, choice: Choice) -> Move:
@@ -158,6 +180,11 @@ def move_file(login: Login, choice: Choice) -> Move:
         f"{INJECT_ANNOTATION}: {choice.name}   # in the annotations of the pod template (podAnnotations)",
     )
     return Move(edits, _in_one_line(lines), _in_one_line(_mailer_notes(choice)))
+
+
+def _is_in_object(edit: Edit) -> bool:
+    """Whether the change is made in a ConfigMap or Secret, and not in the pod template."""
+    return edit.place.source is Source.FILE or (edit.action is Action.REPLACE and bool(edit.place.object))
 
 
 def _set(setting: Setting, value: str) -> Edit:
@@ -200,21 +227,26 @@ def _inject_line(workload: Workload, choice: Choice) -> list[str]:
     if workload.mailer:
         return []
     kubectl = _kubectl(workload.namespace)
-    if workload.kind in _ANNOTATED:
+    if workload.kind in _ANNOTATED and not workload.takes_smtp_port:
         return [f"{kubectl} annotate {shlex.quote(workload.resource)} {_injected(choice)}"]
-    if workload.kind in _PATCHED:
-        patch = {"spec": {"template": {"metadata": {"annotations": {INJECT_ANNOTATION: choice.name}}}}}
+    annotations = {INJECT_ANNOTATION: choice.name}
+    if workload.takes_smtp_port:
+        annotations[PORTS_ANNOTATION] = str(OTHER_PORT)  # has no effect on the workload itself
+    if workload.kind in _ANNOTATED | _PATCHED:
+        patch: dict[str, Any] = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+        if workload.kind == "CronJob":
+            patch = {"spec": {"jobTemplate": patch}}
         return [f"{kubectl} patch {shlex.quote(workload.resource)} --type merge -p {shlex.quote(json.dumps(patch))}"]
-    return [
-        f"# in the manifest of {workload.resource}: annotate the pod template with {INJECT_ANNOTATION}: {choice.name}"
-    ]
+    listed = ", ".join(f"{name}: {value}" for name, value in annotations.items())
+    return [f"# in the manifest of {workload.resource}: annotate the pod template with {listed}"]
 
 
 def _template_lines(workload: Workload, edits: Sequence[Edit]) -> list[str]:
     """The commands that change variables and arguments of the pod template."""
     kubectl = _kubectl(workload.namespace)
-    variables = [one for one in edits if one.place.source in {Source.ENV, Source.ENV_FROM}]
-    arguments = [one for one in edits if one.place.source is Source.ARGUMENT]
+    parts = [one for one in edits if one.action is Action.REPLACE]
+    variables = [one for one in edits if one.place.source in {Source.ENV, Source.ENV_FROM} and one not in parts]
+    arguments = [one for one in edits if one.place.source is Source.ARGUMENT and one not in parts]
     lines = []
     if variables and workload.kind in _ANNOTATED:
         changes = " ".join(
@@ -228,8 +260,16 @@ def _template_lines(workload: Workload, edits: Sequence[Edit]) -> list[str]:
         patch = json.dumps(_argument_patch(arguments))
         lines.append(f"{kubectl} patch {shlex.quote(workload.resource)} --type json -p {shlex.quote(patch)}")
     elif arguments:
-        lines.append(f"{kubectl} edit {shlex.quote(workload.resource)}   # arguments: {_listed(arguments)}")
+        lines.append(_by_hand(workload, f"arguments: {_listed(arguments)}"))
+    if parts:
+        lines.append(_by_hand(workload, _listed(parts)))
     return lines
+
+
+def _by_hand(workload: Workload, what: str) -> str:
+    if workload.kind in _ANNOTATED | _PATCHED:
+        return f"{_kubectl(workload.namespace)} edit {shlex.quote(workload.resource)}   # {what}"
+    return f"# in the manifest of {workload.resource}: {what}"
 
 
 def _variable(edit: Edit) -> str:
@@ -294,16 +334,22 @@ def _notes(workload: Workload, choice: Choice, login: Login) -> Iterable[str]:
         yield from _mailer_notes(choice)
     if workload.owner:
         yield f"{workload.owner} made this {workload.kind} and may undo the change: make it there."
-    elif workload.manager in {"Helm", "argocd", "flux", "kustomize-controller"}:
-        yield f"{workload.manager} manages this {workload.kind}: change its values too, or the next upgrade undoes it."
-    if workload.takes_smtp_port:
-        yield f'A container has port 25: annotate the pod template with {PORTS_ANNOTATION}: "2525", and use port 2525.'
+    else:
+        yield from _managed(workload.kind, workload.manager)
+    if workload.takes_smtp_port and not workload.mailer:
+        port = "" if login.port or login.endpoint.port else f" Set the app's port to {OTHER_PORT}."
+        yield f"A container has port 25, so the relay gets {OTHER_PORT}.{port}"
     if workload.kind in {"ReplicaSet", "ReplicationController"}:
         yield "It has no rollout: delete its pods afterwards."
     if workload.kind not in _ANNOTATED | _PATCHED:
         yield f"A {workload.kind} cannot be changed while it exists: change its manifest and create it again."
     if login.tls and login.recipe is None:
         yield "Check how your app spells 'no TLS'."
+
+
+def _managed(kind: str, manager: str) -> Iterable[str]:
+    if manager in MANAGERS:
+        yield f"{manager} manages this {kind}: {MANAGERS[manager]}"
 
 
 def _mailer_notes(choice: Choice) -> Iterable[str]:

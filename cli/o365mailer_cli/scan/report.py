@@ -87,7 +87,7 @@ def found_in(inventory: Inventory) -> Iterator[Found]:
                 if login.endpoint.kind is HostKind.OTHER:
                     continue  # data of any kind is in such ConfigMaps
                 choice = choose(inventory.mailers, namespace, login.mailbox)
-                move = move_config_map(login, namespace, name, choice)
+                move = move_config_map(login, namespace, name, choice, data.manager)
                 yield Found(login, f"{namespace}/configmap/{name}".lstrip("/"), "", move, choice.name)
     for path, text in inventory.texts:
         for login in logins(list(settings_in(text, Place(Source.FILE, file=path)))):

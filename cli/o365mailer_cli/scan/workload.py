@@ -46,7 +46,7 @@ class Workload:
     owner: str = ""
     """`Alertmanager/main` if another controller made it and undoes changes."""
     manager: str = ""
-    """`Helm` and the like, of the label app.kubernetes.io/managed-by."""
+    """`Helm`, `Argo CD`, `Flux`, or what the label app.kubernetes.io/managed-by says."""
     host_network: bool = False
     """Its pods use the node's network, so they cannot have a relay."""
     takes_smtp_port: bool = False
@@ -84,10 +84,23 @@ def read_workload(found: Object) -> Workload | None:
         tuple(items_at(spec, "volumes")),
         text_at(annotations, INJECT_ANNOTATION) or text_at(own, INJECT_ANNOTATION),
         f"{text_at(owner, 'kind')}/{text_at(owner, 'name')}" if owner else "",
-        text_at(mapping_at(metadata, "labels"), "app.kubernetes.io/managed-by"),
+        manager_of(metadata),
         spec.get("hostNetwork") in {True, "true"},
         any(str(port.get("containerPort")) == str(SMTP_PORT) for one in containers for port in items_at(one, "ports")),
     )
+
+
+def manager_of(metadata: Object) -> str:
+    """What undoes a change of the object: `Argo CD` and `Flux` by their own marks, then what managed-by says.
+
+    Sources: Argo CD, "Resource Tracking"; Flux, "Kustomization" and "HelmRelease" (their labels on each object).
+    """
+    labels, annotations = mapping_at(metadata, "labels"), mapping_at(metadata, "annotations")
+    if "argocd.argoproj.io/tracking-id" in annotations or "argocd.argoproj.io/instance" in labels:
+        return "Argo CD"
+    if any(f"{one}.toolkit.fluxcd.io/name" in labels for one in ("kustomize", "helm")):
+        return "Flux"
+    return text_at(labels, "app.kubernetes.io/managed-by")
 
 
 def _template(kind: str, found: Object) -> tuple[str, Object]:
@@ -115,11 +128,14 @@ class Data:
     """What a ConfigMap or a Secret holds, by key. The texts of a Secret are secret."""
 
     values: Mapping[str, str]
+    manager: str = ""
+    """As a workload's."""
 
     @classmethod
     def of_config_map(cls, found: Object) -> "Data":
         """The texts of a ConfigMap. Binary data is left out."""
-        return cls({key: value for key, value in mapping_at(found, "data").items() if isinstance(value, str)})
+        texts = {key: value for key, value in mapping_at(found, "data").items() if isinstance(value, str)}
+        return cls(texts, manager_of(mapping_at(found, "metadata")))
 
     @classmethod
     def of_secret(cls, found: Object) -> "Data":
