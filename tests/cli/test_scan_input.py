@@ -118,6 +118,8 @@ HOSTILE = {
     "one line": 'smtp_host="' + "a" * 3_000_000,
     "one line of hosts": "smtp.office365.com:587," * 100_000,
     "many hosts": "smtp_host: smtp.office365.com\nsmtp_password: x\n" * 10_000,
+    "one host again and again": "smtp_host=smtp.office365.com " * 30_000,
+    "many servers": " ".join(f"smtp_host=a{number}.example.com" for number in range(30_000)),
     "many names": "mail_" * 400_000 + "=smtp.office365.com",
     "many quotes": "smtp \"' " * 300_000,
     "many labels": "smtp." * 500_000,

@@ -20,6 +20,7 @@ _AMBIGUOUS: Final = frozenset(
 _SUBMISSION_PORTS: Final = frozenset({25, 587})
 _OAUTH: Final = re.compile(r"oauth|xoauth2|refresh_?token|auth_?token_?url", re.IGNORECASE)
 MOST_LOGINS: Final = 50
+MOST_OTHERS: Final = 200
 _SAME_BLOCK: Final = 200
 """Lines of a file around a host in which its other settings are looked for."""
 _MOST_SIBLINGS: Final = 4000
@@ -80,20 +81,26 @@ class Login:
 def logins(settings: Sequence[Setting], *, image: str = "") -> list[Login]:
     """The mail servers that one container's settings name, in their order. Local relays are left out.
 
-    At most `MOST_LOGINS`: a hostile file may name thousands.
+    At most `MOST_LOGINS`, and of the servers that are not Microsoft's the first `MOST_OTHERS` are looked at: a hostile
+    file may name thousands, and each is compared with all settings around it.
     """
     container = _Container(settings, image)
     found: dict[tuple[object, ...], Login] = {}
+    others = 0
     for setting in settings:
         for endpoint in container.endpoints(setting):
+            line = (
+                (setting.name, setting.path, setting.place)
+                if setting.name
+                else (setting.place.object, setting.place.file)
+            )
+            key = (endpoint.name, endpoint.port, *line)
+            others += endpoint.kind is HostKind.OTHER
+            if key in found or (endpoint.kind is HostKind.OTHER and others > MOST_OTHERS):
+                continue
             login = container.login(setting, endpoint)
             if login is not None:
-                line = (
-                    (setting.name, setting.path, setting.place)
-                    if setting.name
-                    else (setting.place.object, setting.place.file)
-                )
-                found.setdefault((endpoint.name, endpoint.port, *line), login)
+                found[key] = login
             if len(found) >= MOST_LOGINS:
                 return list(found.values())
     return list(found.values())
@@ -195,7 +202,9 @@ class _Container:
             return Evidence.OAUTH
         pointer = host.place.pointer
         near = (one for one in self._settings if pointer and one.place.pointer == pointer)
-        if (pointer or not host.name or _is_part(host)) and any(_LOGIN_NEAR.search(f"{one.name} {one.value}") for one in (host, *near)):
+        if (pointer or not host.name or _is_part(host)) and any(
+            _LOGIN_NEAR.search(f"{one.name} {one.value}") for one in (host, *near)
+        ):
             return Evidence.PASSWORD
         return Evidence.USER if user is not None or endpoint.user else Evidence.HOST
 
