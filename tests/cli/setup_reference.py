@@ -74,9 +74,9 @@ AZ: dict[str, set[str]] = {
     "ad app list": {"app-id", "filter"},
     "ad app create": {"display-name", "sign-in-audience"},
     "ad app delete": {"id"},
-    "ad app credential list": {"id"},
+    "ad app credential list": {"id", "cert"},
     "ad app credential reset": {"id", "append", "display-name", "years", "cert"},
-    "ad app credential delete": {"id", "key-id"},
+    "ad app credential delete": {"id", "key-id", "cert"},
     "ad app permission add": {"id", "api", "api-permissions"},
     "ad app permission admin-consent": {"id"},
     "ad sp list": {"filter"},
@@ -209,7 +209,7 @@ def _az_problems(arguments: tuple[str, ...]) -> Iterator[str]:
         flag = arguments[at]
         if not flag.startswith("--") or flag[2:] not in AZ[command] | OUTPUT:
             yield f"az {command}: no flag {flag}"
-        takes_value = flag[2:] not in AZ_SWITCHES
+        takes_value = flag[2:] not in AZ_SWITCHES and (flag != "--cert" or command.endswith("reset"))
         if takes_value and (at + 1 >= len(arguments) or arguments[at + 1].startswith("--")):
             yield f"az {command} {flag}: a value is missing"
         at += 2 if takes_value else 1

@@ -205,13 +205,17 @@ esac
 """
 
 
+def with_programs(folder: Path, stub: str) -> dict[str, str]:
+    """An environment in which az and pwsh are the stub."""
+    for program in ("az", "pwsh"):
+        (folder / program).write_text(stub)
+        (folder / program).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "TRACE": str(folder / "trace")}
+
+
 def test_the_az_script_runs(tmp_path: Path) -> None:
     """With programs in place of az and pwsh that only note how they are called, in a tenant that has nothing yet."""
-    for program in ("az", "pwsh"):
-        (tmp_path / program).write_text(STUB)
-        (tmp_path / program).chmod(0o755)
-    trace = tmp_path / "trace"
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TRACE": str(trace)}
+    environment, trace = with_programs(tmp_path, STUB), tmp_path / "trace"
 
     ran = subprocess.run(
         ["sh", "-s"], input=az.script(plan()), cwd=tmp_path, env=environment, capture_output=True, text=True
@@ -225,6 +229,39 @@ def test_the_az_script_runs(tmp_path: Path) -> None:
     assert "value-of-the-secret" not in ran.stdout + ran.stderr
     assert "az ad app create --display-name o365mailer-shop-noreply" in trace.read_text()
     assert Path(f"{trace}.ps1").read_text().splitlines()[3] == "$Mailbox = 'noreply@contoso.com'"
+
+
+@pytest.mark.parametrize(("key", "added"), [("", True), ("key-of-before", False)])
+def test_a_second_run_of_the_az_script_adds_no_second_certificate(key: str, added: bool, tmp_path: Path) -> None:
+    """az itself does not look whether the application has the certificate already (Azure/azure-cli#32933)."""
+    stub = STUB.replace("esac", f'*"credential list"*--cert*) echo {key} ;;\nesac')
+    environment = with_programs(tmp_path, stub)
+
+    ran = subprocess.run(
+        ["sh", "-s"],
+        input=az.script(plan(credential=CERTIFICATE)),
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert ("--cert @tls.crt" in (tmp_path / "trace").read_text()) is added
+
+
+def test_the_undo_removes_the_credential_that_the_setup_made_and_no_other() -> None:
+    for credential, cert in ((SECRET, ()), (CERTIFICATE, ("--cert",))):
+        commands = sh_commands(az.undo_script(plan(credential=credential)))
+        (deleted,) = [one for one in commands if "ad app credential delete" in " ".join((one.name, *one.arguments))]
+
+        assert deleted.arguments[-2 - len(cert) :] == ("--key-id", '"$key"', *cert)
+        assert "[?displayName=='$name'].keyId" in az.undo_script(plan(credential=credential))
+
+
+def test_an_object_id_of_before_that_is_wrong_ends_the_script() -> None:
+    for script in (powershell.script(plan()), az.script(plan())):
+        assert "} elseif ($Known.ObjectId -ne $EnterpriseId) {" in script
 
 
 def test_every_cloud_of_a_mailer_has_its_names() -> None:

@@ -40,7 +40,7 @@ def undo_script(plan: Plan) -> str:
         'if [ -z "$app" ]; then echo "Entra has no such application. Is spec.clientId right?" >&2; exit 1; fi',
         "enterprise=$(az ad sp list --filter \"appId eq '$app'\" --query '[0].id' --output tsv)",
         *_powershell(plan, ["$DeleteApplication = $env:DELETE_APPLICATION -eq 'yes'", *undo_exchange(plan)]),
-        *([] if plan.certificate else _no_client_secret()),
+        *_no_credential(plan),
         'if [ "$delete_application" = yes ]; then az ad app delete --id "$app"; fi',
     ]
     return "\n".join(lines) + "\n"
@@ -118,17 +118,25 @@ def _client_secret() -> Iterator[str]:
     yield "fi"
 
 
-def _no_client_secret() -> Iterator[str]:
+def _no_credential(plan: Plan) -> Iterator[str]:
     query = "\"[?displayName=='$name'].keyId\""
-    yield f'for key in $(az ad app credential list --id "$app" --query {query} --output tsv); do'
-    yield '  az ad app credential delete --id "$app" --key-id "$key"'
+    cert = " --cert" if plan.certificate else ""
+    yield f'for key in $(az ad app credential list --id "$app"{cert} --query {query} --output tsv); do'
+    yield f'  az ad app credential delete --id "$app" --key-id "$key"{cert}'
     yield "done"
 
 
 def _certificate() -> Iterator[str]:
     yield ""
     yield "# --- Entra: the certificate. tls.crt is that of the Kubernetes Secret. ---"
-    yield 'az ad app credential reset --id "$app" --append --display-name "$name" --cert @tls.crt --output none'
+    query = "\"[?displayName=='$name'].keyId | [0]\""
+    yield f'found=$(az ad app credential list --id "$app" --cert --query {query} --output tsv)'
+    yield 'if [ -z "$found" ]; then'
+    yield '  az ad app credential reset --id "$app" --append --display-name "$name" --cert @tls.crt --output none'
+    yield "else"
+    yield "  # az would add it a second time (Azure/azure-cli#32933)."
+    yield '  echo "The application has a certificate. If tls.crt is a newer one, add it in Entra." >&2'
+    yield "fi"
 
 
 def _powershell(plan: Plan, lines: list[str]) -> Iterator[str]:

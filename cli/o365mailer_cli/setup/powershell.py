@@ -131,8 +131,12 @@ def exchange(plan: Plan) -> Iterator[str]:
     yield ""
     yield "# --- Exchange Online: the right to send as this mailbox ---"
     yield f"Connect-ExchangeOnline -ExchangeEnvironmentName {plan.clouds.exchange} -ShowBanner:$false"
-    yield "if ($null -eq (Get-ServicePrincipal -Identity $AppId -ErrorAction SilentlyContinue)) {"
+    yield "$Known = Get-ServicePrincipal -Identity $AppId -ErrorAction SilentlyContinue"
+    yield "if ($null -eq $Known) {"
     yield "    New-ServicePrincipal -AppId $AppId -ObjectId $EnterpriseId -DisplayName $Name"
+    yield "} elseif ($Known.ObjectId -ne $EnterpriseId) {"
+    yield "    # With the registration's object ID, for example, Exchange refuses each login (535 5.7.3)."
+    yield "    throw 'Exchange has a wrong object ID of the application. Remove-ServicePrincipal, then run this again.'"
     yield "}"
     yield from _scoped_role(plan) if plan.method is Method.RBAC else _full_access()
     yield ""
