@@ -27,7 +27,7 @@ matrix: .venv/.dev ## run the tests that can depend on Kubernetes on every suppo
 	$(BIN)/python tests/run.py --release every
 
 test-fast: .venv/.dev ## run the tests that start no process (1 minute)
-	$(BIN)/python -m pytest -q -m fast --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest -q --phase=fast --numprocesses=2 --dist=loadfile
 
 check: .venv/.dev ## run linters, types, architecture, promises, words, generated pages and links (1 minute)
 	$(BIN)/ruff check

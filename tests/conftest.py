@@ -13,7 +13,6 @@ from o365mailer_sidecar.spool.disk import IN_MEMORY, kind, mounted
 pytest_plugins = [
     "support.completeness",
     "support.suite_times",
-    "support.fast",
     "support.parallel",
     "support.promises",
     "support.cluster_fixtures",

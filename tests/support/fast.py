@@ -82,13 +82,3 @@ def is_fast(item: pytest.Item) -> bool:
         return False
     fixtures = [definitions[-1].func for definitions in item._fixtureinfo.name2fixturedefs.values()]  # noqa: SLF001
     return not lead_to_a_process((item.function, *fixtures))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the fast tests if the run selects by marks."""
-    if "fast" not in config.option.markexpr:
-        return
-    for item in items:
-        if is_fast(item):
-            item.add_marker(pytest.mark.fast)

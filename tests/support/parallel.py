@@ -59,6 +59,7 @@ PHASES = {
     "serial": "are marked `serial`",
     "release": "can depend on the release of Kubernetes: ask an API server, or are marked `every_release`",
     "python": "can depend on the version of Python, and need no cluster",
+    "fast": "start no process",
 }
 """`parallel` and `serial` share all tests; the others have some of them again."""
 
@@ -74,6 +75,8 @@ def older(chosen: str, minor: str) -> bool:
 def is_of_phase(item: pytest.Item, phase: str) -> bool:
     """Whether the test runs in the phase."""
     asks_an_api_server = not API_SERVERS.isdisjoint(getattr(item, "fixturenames", ()))
+    if phase == "fast":
+        return is_fast(item)
     if phase == "python":
         return not asks_an_api_server and (suite_of(item.nodeid) in WITHOUT_CLUSTER or is_fast(item))
     if phase == "release":
@@ -90,7 +93,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves the other phase's tests out (that is no deselection: the other phase runs them), and sorts the groups."""
+    """Leaves the other phases' tests out (that is no deselection: another phase runs them), and sorts the groups."""
     if not (phase := config.getoption("--phase")):
         return
     items[:] = [item for item in items if is_of_phase(item, phase)]
