@@ -1,5 +1,6 @@
 """The installation of O365 Mailer in a cluster: the webhook's configuration, and the image that it injects."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +39,33 @@ class Installation:
         template = ((self.deployment or {}).get("spec") or {}).get("template", {}).get("spec", {})
         variables = [each for container in template.get("containers", ()) for each in container.get("env") or ()]
         return next((each.get("value", "") for each in variables if each["name"] == ENV_SIDECAR_IMAGE), "")
+
+
+def unmet(selector: Manifest | None, labels: Mapping[str, str]) -> str:
+    """The first requirement of a label selector (metav1.LabelSelector) that these labels do not meet; empty if it
+    selects them. No selector selects everything."""
+    for key, value in ((selector or {}).get("matchLabels") or {}).items():
+        if labels.get(key) != value:
+            return f"the label {key}={value}"
+    for each in (selector or {}).get("matchExpressions") or ():
+        if not _met(each, labels):
+            values = f" ({', '.join(each['values'])})" if each.get("values") else ""
+            return f"{each['key']} {each['operator']}{values}"
+    return ""
+
+
+def _met(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether labels meet one requirement (k8s.io/apimachinery, labels.Requirement.Matches)."""
+    key, values = requirement["key"], requirement.get("values") or ()
+    match requirement["operator"]:
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case _:
+            return key not in labels
 
 
 def read_installation(cluster: Cluster) -> Installation:

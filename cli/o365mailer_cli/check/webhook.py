@@ -8,13 +8,14 @@ import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from o365mailer_cli.check.deployment import LINK
 from o365mailer_cli.check.rights import EDIT, unread
 from o365mailer_cli.cluster import Manifest
 from o365mailer_cli.errors import ClusterError, Forbidden
 from o365mailer_cli.finding import Finding, Status
+from o365mailer_cli.installation import unmet
 from o365mailer_cli.wording import span, until
 from o365mailer_contract.names import CONTAINER, DOCS, INJECT_ANNOTATION, PODS_WEBHOOK, WEBHOOK_NAME
 from o365mailer_operator.pki.authority import LIFETIME, trusted_by
@@ -334,25 +335,8 @@ def _said(text: str) -> str:
 
 
 def selects(selector: Manifest | None, labels: Mapping[str, str]) -> bool:
-    """Whether a label selector matches (metav1.LabelSelector). Without one, it does."""
-    if not selector:
-        return True
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    return all(_meets(each, labels) for each in selector.get("matchExpressions") or ())
-
-
-def _meets(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, values = requirement["key"], requirement.get("values") or ()
-    match requirement["operator"]:
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case _:
-            return key not in labels
+    """Whether a label selector matches."""
+    return not unmet(selector, labels)
 
 
 def _left(moment: datetime.datetime, now: datetime.datetime) -> str:

@@ -2,10 +2,10 @@
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from o365mailer_cli.cluster import Manifest
-from o365mailer_cli.installation import Installation
+from o365mailer_cli.installation import Installation, unmet
 from o365mailer_cli.mailers import instant
 from o365mailer_cli.relays import status_of
 from o365mailer_contract.names import GROUP, INJECT_ANNOTATION, USER_ANNOTATIONS
@@ -38,7 +38,7 @@ def why_not_injected(pod: Manifest, *, installation: Installation, labels: Mappi
             "The cluster has no webhook configuration admission.o365mailer.dev, or you may not read it.",
             "Is O365 Mailer installed? helm list -A shows it.",
         )
-    if labels is not None and (requirement := excluded_by(installation, labels)):
+    if labels is not None and (requirement := unmet(installation.pods_webhook.get("namespaceSelector"), labels)):
         return Why(
             f"The webhook is not asked about this namespace: its namespaceSelector wants {requirement}.",
             "Change the namespace's labels or the chart's webhook.namespaceSelector, or move the app to another "
@@ -75,34 +75,6 @@ def why_not_injected(pod: Manifest, *, installation: Installation, labels: Mappi
         "The webhook was not asked when the pod was created, or another webhook removed the relay afterwards.",
         f"Get new pods: {again}. Then run o365mailer explain for a new one.",
     )
-
-
-def excluded_by(installation: Installation, labels: Mapping[str, str]) -> str:
-    """The requirement of the webhook's namespaceSelector that these labels do not meet; empty if it is asked."""
-    selector = installation.pods_webhook.get("namespaceSelector") or {}
-    for key, value in (selector.get("matchLabels") or {}).items():
-        if labels.get(key) != value:
-            return f"the label {key}={value}"
-    for each in selector.get("matchExpressions") or ():
-        if not _met(each, labels):
-            values = f" ({', '.join(each['values'])})" if each.get("values") else ""
-            return f"{each['key']} {each['operator']}{values}"
-    return ""
-
-
-def _met(requirement: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether labels meet one requirement (k8s.io/apimachinery, labels.Requirement.Matches)."""
-    key, values = requirement["key"], requirement.get("values") or ()
-    match requirement["operator"]:
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-    return True
 
 
 def annotated_at(manifest: Manifest) -> datetime.datetime | None:
