@@ -214,9 +214,11 @@ def _without_right(application: Application, *, sign: str) -> Cause:
     client, mailbox = quoted(application.client_id), quoted(application.mailbox)
     name = quoted(application.name)
     text = "The application has no right on the mailbox, or the mailbox is outside the scope of its role."
-    scope = re.sub(r"([`$])", r"`\1", application.mailbox.replace("'", "''"))
+    only = "PrimarySmtpAddress -eq '" + application.mailbox.replace("'", "''") + "'"
+    # Within double quotes, a mailbox such as a";Remove-Mailbox…@contoso.com would be code.
+    scope = f'"{only}"' if mailbox == application.mailbox else quoted(only)
     assign = (
-        f"New-ManagementScope -Name {name} -RecipientRestrictionFilter \"PrimarySmtpAddress -eq '{scope}'\"\n"
+        f"New-ManagementScope -Name {name} -RecipientRestrictionFilter {scope}\n"
         f"New-ManagementRoleAssignment -Name {name} -Role '{ROLE}' -App {client} -CustomResourceScope {name}"
     )
     if PERMISSION in (application.roles or ()):
