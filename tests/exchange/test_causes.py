@@ -140,10 +140,20 @@ def test_values_are_quoted_for_powershell(value: str, shown: str) -> None:
     assert quoted(value) == shown
 
 
-def test_the_scope_of_a_mailbox_keeps_its_quotes() -> None:
-    odd = Application(client_id=CLIENT, mailbox="o'neill$x@contoso.com", object_id=OBJECT)
+@pytest.mark.parametrize(
+    ("mailbox", "shown"),
+    [
+        ("a@contoso.com", "\"PrimarySmtpAddress -eq 'a@contoso.com'\""),
+        ("o'neill$x@contoso.com", "'PrimarySmtpAddress -eq ''o''''neill$x@contoso.com'''"),
+        ('a";calc;"@contoso.com', "'PrimarySmtpAddress -eq ''a\";calc;\"@contoso.com'''"),
+        ("a\u201d;calc;@contoso.com", "'PrimarySmtpAddress -eq ''a\u201d;calc;@contoso.com'''"),
+    ],
+)
+def test_no_mailbox_is_code_in_the_scope(mailbox: str, shown: str) -> None:
+    """The author of a mailer is another person than the administrator who pastes the remedy into PowerShell."""
+    odd = Application(client_id=CLIENT, mailbox=mailbox, object_id=OBJECT)
     remedy = causes_of(refused("535 5.7.3 Authentication unsuccessful"), odd)[2].remedy
-    assert "\"PrimarySmtpAddress -eq 'o''neill`$x@contoso.com'\"" in remedy
+    assert f"-RecipientRestrictionFilter {shown}\n" in remedy
 
 
 @pytest.mark.parametrize(
