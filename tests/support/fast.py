@@ -1,4 +1,4 @@
-"""Marks the tests that start no process `fast`: what `make test-fast` runs while you write code.
+"""Which tests start no process: what `make test-fast` (pytest --phase=fast) runs while you write code.
 
 There is no list to keep. A test is fast if it has no time limit of its own, and if nothing that it or its fixtures name
 leads to a module of STARTERS, followed through the functions and classes of this repository.
