@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from o365mailer_cli.scan.login import logins
-from o365mailer_cli.scan.setting import Place, Source
+from o365mailer_cli.scan.setting import Place, Setting, Source
 from o365mailer_cli.scan.text import settings_in
 
 CANARY = "c4n4ry/+%~Zq7"
@@ -114,3 +114,15 @@ def test_a_secret_in_the_place_of_a_name_is_not_shown(line: str, secret: str) ->
 
         assert edits_for(login)
         assert unlike not in json.dumps(found.document(addresses=False))
+
+
+@pytest.mark.parametrize(
+    ("user", "mailbox"), [("me@contoso.com", "me@contoso.com"), ("me@contoso.com:example-pass", None)]
+)
+def test_a_user_with_its_password_in_one_value_is_no_mailbox(user: str, mailbox: str | None) -> None:
+    """As in `curl --user name:password`."""
+    place = Place(Source.ENV, "app")
+
+    (login,) = logins([Setting("SMTP_HOST", "smtp.office365.com", place), Setting("SMTP_USER", user, place)])
+
+    assert login.mailbox == mailbox

@@ -24,6 +24,8 @@ MOST_OTHERS: Final = 200
 _SAME_BLOCK: Final = 200
 """Lines of a file around a host in which its other settings are looked for."""
 _MOST_SIBLINGS: Final = 4000
+_ADDRESS: Final = re.compile(r"[^\s:@\"'/\\,;]{1,64}@[A-Za-z0-9.-]{1,253}")
+"""Nothing but an address: `curl --user` has the password in the same value."""
 _FALSE: Final = frozenset({"", "false", "False", "0", None})
 _NEAR: Final = 25
 """Lines around a host in a script in which a login counts as its own."""
@@ -174,7 +176,7 @@ class _Container:
             password,
             self._tls(host, own, recipe),
             recipe,
-            name if "@" in name else None,
+            name if _ADDRESS.fullmatch(name) else None,
         )
 
     def _named(self, host: Setting, recipe: Recipe | None) -> Setting | None:
