@@ -98,6 +98,6 @@ clean: ## remove what these commands made here (the cache outside the tree stays
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and sys.executable + " is Python " + sys.version.split()[0] + ", and 3.11 or newer is needed: name another with make PYTHON=python3.13")'
 	@echo "Setting up .venv ($*)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r locks/$*.txt
+	@$(BIN)/pip --quiet --disable-pip-version-check install --require-hashes --no-deps --only-binary :all: -r locks/$*.txt
 	@$(BIN)/pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation --editable .
 	@touch $@
