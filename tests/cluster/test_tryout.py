@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,9 +49,9 @@ def said(cluster: Cluster) -> str:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The kubectl commands that it says to type."""
+    """The commands that it says to type."""
     lines = (line.strip() for line in text.splitlines())
-    return [shlex.split(line)[1:] for line in lines if line.startswith("kubectl ")]
+    return [shlex.split(line) for line in lines if line.startswith(("kubectl ", "o365mailer "))]
 
 
 def test_it_ends_with_a_mail_in_the_mailbox_and_says_what_to_type(cluster: Cluster, said: str) -> None:
@@ -61,9 +62,14 @@ def test_it_ends_with_a_mail_in_the_mailbox_and_says_what_to_type(cluster: Clust
 
 def test_every_command_that_it_says_to_type_works(cluster: Cluster, said: str) -> None:
     typed = [command for command in commands(said) if "port-forward" not in command and "YOURS" not in command]
-    assert len(typed) == 5
+    assert [command[0] for command in typed].count("o365mailer") == 3
+    assert len(typed) == 6
+    places = f"{Path(sys.executable).parent}:{cluster.kubectl.program.parent}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": places, "KUBECONFIG": str(cluster.kubeconfig)}
     for command in typed:
-        assert cluster.kubectl(*command).strip(), command
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert done.stdout.strip(), command
 
 
 def test_a_second_run_loads_nothing_restarts_nothing_and_ends_the_same(
