@@ -1,7 +1,7 @@
 """The apps that people run, as data: which settings say how they send mail, and what turns their TLS off.
 
-The names were read in each app's documentation or chart on 2026-11-28. docs/migrate.md shows this table, and a test
-compares both.
+The names are those of the apps' documentation and charts in November 2026; not each was tried with the app itself.
+docs/migrate.md shows this table, and a test compares both.
 """
 
 from collections.abc import Mapping, Sequence

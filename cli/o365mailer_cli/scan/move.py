@@ -354,7 +354,7 @@ def _managed(kind: str, manager: str) -> Iterable[str]:
 
 def _mailer_notes(choice: Choice) -> Iterable[str]:
     if choice.name == UNKNOWN_MAILER:
-        yield f"No O365Mailer of the namespace has this mailbox: create one, and write its name for {UNKNOWN_MAILER}."
+        yield f"No O365Mailer was found with this mailbox: create one, and write its name for {UNKNOWN_MAILER}."
     elif not choice.certain:
         yield f"The mailbox was not seen. {choice.name} is the namespace's only O365Mailer: check that it fits."
 
