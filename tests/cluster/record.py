@@ -83,5 +83,5 @@ def forms(canary: str) -> set[str]:
     """A canary as it is, as in JSON and in a URL, and the part of its base64 that does not depend on its neighbours."""
     data = canary.encode()
     encoded = {base64.b64encode(data[shift:])[4:-4].decode() for shift in range(3)}
-    signature = {canary.rpartition(".")[2]} if canary.count(".") == 2 else set()
+    signature = {canary.rpartition(".")[2]} if canary.startswith("eyJ") else set()  # a token's
     return {canary, json.dumps(canary)[1:-1], urllib.parse.quote(canary, safe=""), *encoded, *signature}

@@ -42,6 +42,7 @@ def installed(healthy: Installed) -> Iterator[Installed]:
     healthy.tidy()
 
 
+@pytest.mark.every_release
 def test_a_healthy_installation_has_only_what_is_well(installed: Installed, relay: Relays) -> None:
     installed.pod("web", relay(revision=1))
     assert installed.findings() == []

@@ -36,7 +36,9 @@ def run(folder: pathlib.Path, *arguments: str, ci: bool = False, **files: str) -
     ini = f"[pytest]\ntestpaths = tests\npythonpath = tests\naddopts = {plugins}\nmarkers =\n{markers}"
     (folder / "pytest.ini").write_text(ini)
     for name, text in {"test_fine": FINE, **files}.items():
-        (folder / "tests" / f"{name}.py").write_text(text)
+        path = folder / "tests" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "O365MAILER_TEST_WORKERS": "1"}
     environment["CI"] = str(ci).lower()
     command = [sys.executable, "tests/run.py", *arguments]
@@ -66,15 +68,26 @@ def test_node():
     print("node", os.environ["O365MAILER_TEST_KUBERNETES"])
 """
 
+ASKS_TOO = """
+import pytest
+@pytest.fixture
+def control_plane():
+    pass
+def test_of_a_suite_that_is_not_the_products(control_plane):
+    assert False
+"""
+
 
 def test_on_a_release_run_the_tests_that_can_depend_on_it(tmp_path: pathlib.Path) -> None:
-    finished = run(tmp_path, "--release", "oldest", test_release=OF_A_RELEASE)
+    finished = run(
+        tmp_path, "--release", "oldest", **{"chart/test_release": OF_A_RELEASE, "command/test_more": ASKS_TOO}
+    )
     assert finished.returncode == 0, finished.stdout
     assert "2 passed" in finished.stdout
 
 
 def test_a_failure_on_a_release_is_red(tmp_path: pathlib.Path) -> None:
-    finished = run(tmp_path, "--release", "1.33", test_release=OF_A_RELEASE)
+    finished = run(tmp_path, "--release", "1.33", **{"chart/test_release": OF_A_RELEASE})
     assert finished.returncode == 1, finished.stdout
     assert "== Kubernetes 1.33\n" in finished.stdout
     assert "1 failed, 1 passed" in finished.stdout

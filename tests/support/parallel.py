@@ -51,13 +51,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 API_SERVERS = {"control_plane", "plane"}
 """The fixtures that start an API server without a node."""
 
+OF_THE_PRODUCT = {"chart", "controller", "webhook"}
+"""The suites that run again on other releases, where they ask an API server. What else must run there is marked
+`every_release`."""
+
 WITHOUT_CLUSTER = {"contract", "token", "cli"}
 """The suites that run whole on the images' Python, with the fast tests of the others."""
 
 PHASES = {
     "parallel": "may run side by side",
     "serial": "are marked `serial`",
-    "release": "can depend on the release of Kubernetes: ask an API server, or are marked `every_release`",
+    "release": "are of chart, controller or webhook and ask an API server, or are marked `every_release`",
     "python": "can depend on the version of Python, and need no cluster",
     "fast": "start no process",
 }
@@ -82,7 +86,9 @@ def is_of_phase(item: pytest.Item, phase: str) -> bool:
     if phase == "release":
         if (since := item.get_closest_marker("since")) and older(os.environ.get(RELEASE, ""), since.args[0]):
             return False
-        return asks_an_api_server or item.get_closest_marker("every_release") is not None
+        if item.get_closest_marker("every_release"):
+            return True
+        return asks_an_api_server and suite_of(item.nodeid) in OF_THE_PRODUCT
     return (item.get_closest_marker("serial") is not None) == (phase == "serial")
 
 
