@@ -183,4 +183,4 @@ def test_the_image_runs_it_by_its_own_first_line() -> None:
     assert PROGRAM.read_text().splitlines()[0] == "#!/app/bin/python3 -IS"
     source = PROGRAM.relative_to(root)
     dockerfile = (root / "sidecar" / "Dockerfile").read_text()
-    assert f"install --mode=0755 {source} /app/bin/{names.AWAIT_READY} &&" in dockerfile
+    assert f"install --mode=0755 {source} /app/bin/{names.AWAIT_READY}\n" in dockerfile
