@@ -21,7 +21,7 @@ from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 from yaml import YAMLError
 
 from o365mailer_cli.cluster import Cluster, one_line
-from o365mailer_cli.errors import WrongKubeconfig
+from o365mailer_cli.errors import WrongInput, WrongKubeconfig
 
 IN_POD: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 BROKEN: Final = (ConfigException, YAMLError, ValueError, AttributeError, TypeError, KeyError)
@@ -86,6 +86,15 @@ def connect(wanted: Access, environment: Mapping[str, str] = os.environ) -> Clus
     if headers:
         identity += f" as {headers[0][1]}"
     return Cluster(configuration, namespace=namespace, identity=identity, timeout=wanted.timeout, impersonation=headers)
+
+
+def namespace_of(given: argparse.Namespace, cluster: Cluster) -> str | None:
+    """Where a verb with a MAILER looks: a namespace, or None for `-A`. Raises WrongInput for a mailer with `-A`."""
+    if not given.all_namespaces:
+        return cluster.namespace
+    if given.mailer:
+        raise WrongInput("A mailer's name goes with -n, not with -A: two namespaces may have one of that name.")
+    return None
 
 
 def _impersonation(user: Mapping[str, Any]) -> Sequence[tuple[str, str]]:

@@ -14,7 +14,7 @@ from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import ClusterError, WrongInput
 from o365mailer_cli.finding import Finding, Group, Status, exit_status, worst
 from o365mailer_cli.flags import ENV_HTTPS_PROXY, FILE, FOLDER, cluster_flags, folder, name, output_flag
-from o365mailer_cli.kubeconfig import Access, connect
+from o365mailer_cli.kubeconfig import Access, connect, namespace_of
 from o365mailer_cli.output import Output
 
 DESCRIPTION: Final = (
@@ -96,9 +96,7 @@ def _of_cluster(
     if given.secrets_dir:
         raise WrongInput("--secrets-dir goes with -f. In a cluster, the Secrets are read from the mailer's namespace.")
     cluster = connect(Access.of(given), environment)
-    namespace = None if given.all_namespaces else cluster.namespace
-    if given.mailer and namespace is None:
-        raise WrongInput("A mailer's name goes with -n, not with -A: two namespaces may have one of that name.")
+    namespace = namespace_of(given, cluster)
     asked = Asked(cluster, namespace, given.mailer, login if given.mailer or given.login else None)
     groups: list[Group] = []
     with output.progress("asking the cluster, Entra and Exchange" if asked.login else "asking the cluster"):

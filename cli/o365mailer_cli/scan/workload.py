@@ -285,31 +285,27 @@ def _sources(source: Object) -> Iterator[tuple[str, str, frozenset[str] | None]]
 
 def unread_secrets(workload: Workload, stored: Stored) -> frozenset[str]:
     """The names of the Secrets that the template mounts or takes variables from, and that were not read."""
-    named = set()
-    for container in workload.containers:
-        named |= {text_at(mapping_at(one, "secretRef"), "name") for one in items_at(container, "envFrom")}
-        named |= {
-            text_at(mapping_at(mapping_at(one, "valueFrom"), "secretKeyRef"), "name")
-            for one in items_at(container, "env")
-        }
-    for volume in workload.volumes:
-        for source in (volume, *items_at(mapping_at(volume, "projected"), "sources")):
-            named |= {owner for kind, owner, _ in _sources(source) if kind == "Secret"}
-    return frozenset(one for one in named - {""} if (workload.namespace, one) not in stored.secrets)
+    named = _named(workload, "Secret", reference="secretRef", key_reference="secretKeyRef")
+    return frozenset(one for one in named if (workload.namespace, one) not in stored.secrets)
 
 
 def config_maps_of(workload: Workload) -> frozenset[str]:
     """The names of the ConfigMaps that the template names."""
+    return _named(workload, "ConfigMap", reference="configMapRef", key_reference="configMapKeyRef")
+
+
+def _named(workload: Workload, kind: str, *, reference: str, key_reference: str) -> frozenset[str]:
+    """The names of a kind in `envFrom`, in `env`, and in volumes."""
     named = set()
     for container in workload.containers:
-        named |= {text_at(mapping_at(one, "configMapRef"), "name") for one in items_at(container, "envFrom")}
+        named |= {text_at(mapping_at(one, reference), "name") for one in items_at(container, "envFrom")}
         named |= {
-            text_at(mapping_at(mapping_at(one, "valueFrom"), "configMapKeyRef"), "name")
+            text_at(mapping_at(mapping_at(one, "valueFrom"), key_reference), "name")
             for one in items_at(container, "env")
         }
     for volume in workload.volumes:
         for source in (volume, *items_at(mapping_at(volume, "projected"), "sources")):
-            named |= {owner for kind, owner, _ in _sources(source) if kind == "ConfigMap"}
+            named |= {owner for owner_kind, owner, _ in _sources(source) if owner_kind == kind}
     return frozenset(named - {""})
 
 

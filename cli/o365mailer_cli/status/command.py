@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from o365mailer_cli.errors import WrongInput
 from o365mailer_cli.flags import cluster_flags, name, output_flag
-from o365mailer_cli.kubeconfig import Access, connect
+from o365mailer_cli.kubeconfig import Access, connect, namespace_of
 from o365mailer_cli.output import Output
 from o365mailer_cli.status.report import Status, read_status
 from o365mailer_cli.status.table import show
@@ -35,9 +34,7 @@ def main(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Look, and print. Returns 1 if a mailer is not ready."""
     cluster = connect(Access.of(given), environment)
     output = Output.of(given)
-    namespace = None if given.all_namespaces else cluster.namespace
-    if given.mailer and namespace is None:
-        raise WrongInput("A mailer's name goes with -n, not with -A: two namespaces may have one of that name.")
+    namespace = namespace_of(given, cluster)
     look = functools.partial(read_status, cluster, namespace=namespace, name=given.mailer)
     if given.watch:
         _watch(output, look, detailed=bool(given.mailer))

@@ -13,7 +13,7 @@ from typing import IO, Final
 from o365mailer_cli.check.asked import Asked
 from o365mailer_cli.errors import CliError, WrongInput
 from o365mailer_cli.flags import FILE, cluster_flags, name, output_flag
-from o365mailer_cli.kubeconfig import Access, connect
+from o365mailer_cli.kubeconfig import Access, connect, namespace_of
 from o365mailer_cli.output import Output
 from o365mailer_cli.support_bundle.content import files
 
@@ -44,9 +44,7 @@ def main(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     """Read, and write the file. Raises CliError."""
     cluster = connect(Access.of(given), environment)
     output = Output.of(given)
-    namespace = None if given.all_namespaces else cluster.namespace
-    if given.mailer and namespace is None:
-        raise WrongInput("A mailer's name goes with -n, not with -A: two namespaces may have one of that name.")
+    namespace = namespace_of(given, cluster)
     now = datetime.datetime.now(datetime.UTC)
     path = Path(given.file or f"o365mailer-support-{now:%Y%m%dT%H%M%SZ}.tar.gz")
     asked = Asked(cluster, namespace, given.mailer)
