@@ -27,6 +27,8 @@ LONGEST_LINE: Final = 4096
 """Characters of a line of metrics that is looked at. No relay writes a longer one, and patterns take long for it."""
 WORD: Final = re.compile(r"[a-z0-9][a-z0-9.+_-]{0,39}")
 """A reason or a version, as a relay has them. Any pod may call itself a relay and write something else."""
+MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+"""On the API server's picture of a static pod, which the kubelet runs from a file."""
 FINISHED: Final = ("Succeeded", "Failed")
 
 

@@ -75,7 +75,7 @@ class Claims:
 
 @dataclass(frozen=True)
 class Obtained:
-    """What came of an applicant's credentials: findings, and a token if one was to be had."""
+    """What came of an applicant's credentials: findings, and the token if Entra gave one."""
 
     findings: list[Finding]
     token: Token | None = field(default=None, repr=False)

@@ -38,5 +38,5 @@ def of_login(result: LoginResult) -> str:
 
 
 def of_token(error: TokenError) -> str:
-    """The section about a token that was not to be had."""
+    """The section about a token that Entra did not give."""
     return reason_link(error.reason)

@@ -14,7 +14,7 @@ from o365mailer_cli.cluster import Manifest
 from o365mailer_cli.errors import ClusterError
 from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.mailers import Mailer, instant
-from o365mailer_cli.relays import Reading, Relay
+from o365mailer_cli.relays import MIRROR_ANNOTATION, Reading, Relay
 from o365mailer_cli.wording import pods, span
 from o365mailer_contract.names import CONTAINER, DOCS, INJECT_ANNOTATION, STATUS_ANNOTATION
 from o365mailer_contract.replies import RULES
@@ -24,7 +24,6 @@ KUBELET_DELAY: Final = datetime.timedelta(minutes=3)
 QUEUE_OLD: Final = 3600.0
 """Seconds, as the alert says."""
 RESTARTS_MATTER: Final = datetime.timedelta(hours=1)
-MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 INSTALLATION: Final = f"{DOCS}/troubleshooting.md#the-installation"
 MAIL: Final = f"{DOCS}/troubleshooting.md#mail-that-is-refused-or-waits"
 LOGIN: Final = f"{DOCS}/troubleshooting.md#the-login-at-exchange"

@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 from o365mailer_cli.cluster import Manifest
 from o365mailer_cli.installation import Installation, unmet
 from o365mailer_cli.mailers import instant
-from o365mailer_cli.relays import status_of
+from o365mailer_cli.relays import MIRROR_ANNOTATION, status_of
 from o365mailer_contract.names import GROUP, INJECT_ANNOTATION, USER_ANNOTATIONS
 
-MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 SLACK: Final = datetime.timedelta(seconds=2)
 """Timestamps of the API have whole seconds."""
 
