@@ -111,7 +111,7 @@ def _changes(cluster: Cluster, mailer: Mailer, seconds: float) -> Iterator[Maile
 
 def _tried(mailer: Mailer) -> tuple[Any, ...]:
     """What changes with each attempt of the controller, or with what keeps it from one."""
-    return mailer.status.get("lastAttemptTime"), mailer.status.get("failures"), mailer.condition(TOKEN_ISSUED)
+    return mailer.status.get("lastAttemptTime"), mailer.status.get("failedAttempts"), mailer.condition(TOKEN_ISSUED)
 
 
 def _failure(mailer: Mailer, again: str = "") -> Result:

@@ -234,7 +234,7 @@ def test_the_status_does_not_let_its_readers_try_passwords() -> None:
     """They know all of the mailer. Without the UID of the Secret, which they may not read, they cannot compute it."""
 
     def attempt(uid: str, value: bytes = b"hunter2") -> str | None:
-        return settled(observed(mailer(), secret=credential(uid=uid, value=value)), REFUSED).status.attempt
+        return settled(observed(mailer(), secret=credential(uid=uid, value=value)), REFUSED).status.last_attempt
 
     assert attempt("s-1") == attempt("s-1")
     assert len({attempt("s-1"), attempt("s-2"), attempt("s-1", b"hunter3")}) == 3
@@ -296,9 +296,10 @@ def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
             observed(mailer(status=status), now=NOON + count * HOUR), EntraError(ENTRA_UNREACHABLE, "away")
         )
         status = written(failed)
-        assert status["failures"] == count
+        assert status["failedAttempts"] == count
+        assert status["lastFailureTime"] == f"2026-11-{(NOON + count * HOUR):%dT%H:%M:%SZ}"
     got = settled(observed(mailer(status=status), now=NOON + 4 * HOUR), token(issued_at=NOON + 4 * HOUR))
-    assert (got.status.failures, got.status.attempt) == (0, None)
+    assert (got.status.failed_attempts, got.status.last_attempt, got.status.last_failure_time) == (0, None, None)
 
 
 @pytest.mark.promise("token-renewed-in-time")
@@ -454,12 +455,12 @@ def test_a_document_that_we_cannot_have_written_is_replaced(spoil: Callable[[Obj
 
 
 @pytest.mark.promise("token-secret-restored")
-@pytest.mark.parametrize("member", ["tokenRevision", "failures"])
+@pytest.mark.parametrize("member", ["tokenRevision", "failedAttempts"])
 @pytest.mark.parametrize("value", [2**63 - 1, -1])
 def test_an_impossible_count_is_ignored(member: str, value: int) -> None:
     _, status = issued()
     outcome = settled(observed(mailer(status=status | {member: value})), token())
-    assert (outcome.status.token_revision, outcome.status.failures) == (1, 0)
+    assert (outcome.status.token_revision, outcome.status.failed_attempts) == (1, 0)
 
 
 @pytest.mark.promise("token-renewed-in-time")

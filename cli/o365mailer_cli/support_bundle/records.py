@@ -44,8 +44,8 @@ SPEC: Final[Mapping[str, re.Pattern[str]]] = {
 }
 """A member of a mailer's spec with a text → its form. Numbers and booleans stay as they are."""
 STATUS: Final = (
-    *("observedGeneration", "secretName", "tokenExpiry", "tokenRevision", "lastRefresh", "nextRefresh", "failures"),
-    "lastAttemptTime",
+    *("observedGeneration", "secretName", "tokenExpiry", "tokenRevision", "lastRefresh", "nextRefresh"),
+    *("failedAttempts", "lastAttemptTime", "lastFailureTime"),
 )
 WORD: Final = re.compile(r"[A-Za-z]{1,40}")
 ENVIRONMENT: Final[Mapping[str, re.Pattern[str]]] = {

@@ -200,7 +200,7 @@ def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
     schedule.py paces retries after a failure and refreshes that are due.
     """
     status, directory, now = observed.mailer.status, observed.directory, observed.now
-    if status.attempt == aim.digest or (
+    if status.last_attempt == aim.digest or (
         directory is not None and aim.met_by(directory.origin) and _due(directory, now)
     ):
         return None
@@ -212,7 +212,7 @@ def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
 def _failure_to_wait_out(observed: Observed, aim: Aim) -> Problem | None:
     """The failure of an earlier attempt for this aim, during its pause."""
     status = observed.mailer.status
-    if status.attempt != aim.digest or status.next_refresh is None:
+    if status.last_attempt != aim.digest or status.next_refresh is None:
         return None
     if not observed.now < status.next_refresh <= observed.now + LONGEST_PAUSE:
         return None

@@ -49,9 +49,10 @@ class Status(Part, frozen=True, omit_defaults=True):
     token_revision: Count = 0
     last_refresh: Instant | None = None
     next_refresh: Instant | None = None
-    failures: Count = 0
-    attempt: str | None = None
+    failed_attempts: Count = 0
+    last_attempt: str | None = None
     last_attempt_time: Instant | None = None
+    last_failure_time: Instant | None = None
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of a type, if it is set."""

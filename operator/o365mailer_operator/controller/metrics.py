@@ -91,7 +91,7 @@ class Metrics:
         labels = (mailer.metadata.namespace, mailer.metadata.name)
         self.ready.labels(*labels).set(ready)
         self.suspended.labels(*labels).set(suspended)
-        self.failures.labels(*labels).set(status.failures)
+        self.failures.labels(*labels).set(status.failed_attempts)
         self.revision.labels(*labels).set(status.token_revision)
         _set_time(self.token_expiry, labels, status.token_expiry)
         _set_time(self.token_refresh, labels, ends.refresh)

@@ -116,21 +116,29 @@ def _progress_after(
     """The status with its memory of attempts: failures, their aim, and when to try again."""
     before = observed.mailer.status
     if isinstance(minted, TokenError) and isinstance(step, Mint):
-        failures = before.failures + 1 if before.attempt == step.aim.digest else 1
+        failures = before.failed_attempts + 1 if before.last_attempt == step.aim.digest else 1
         pause = datetime.timedelta(seconds=wait_after_failure(minted, failures=failures, random=random))
         again = _to_the_second(observed.now + pause)
         return msgspec.structs.replace(
             before,
-            failures=failures,
-            attempt=step.aim.digest,
+            failed_attempts=failures,
+            last_attempt=step.aim.digest,
             next_refresh=again,
             last_attempt_time=_to_the_second(observed.now),
+            last_failure_time=_to_the_second(observed.now),
         )
     if isinstance(step, Keep) and (step.problem or step.until):
         return before
     due = None if isinstance(step, Hold) or directory is None else _to_the_second(directory.origin.refresh_at)
     asked = _to_the_second(minted.issued_at) if isinstance(minted, Token) else before.last_attempt_time
-    return msgspec.structs.replace(before, failures=0, attempt=None, next_refresh=due, last_attempt_time=asked)
+    return msgspec.structs.replace(
+        before,
+        failed_attempts=0,
+        last_attempt=None,
+        next_refresh=due,
+        last_attempt_time=asked,
+        last_failure_time=None,
+    )
 
 
 def _conditions_after(

@@ -289,7 +289,7 @@ class Reconciler:
 
     def _pause_unwritten(self, key: Key, outcome: Outcome) -> float:
         """The status remembers failed attempts. Where it cannot be written, waiting keeps their pause."""
-        due = outcome.status.next_refresh if outcome.status.failures else None
+        due = outcome.status.next_refresh if outcome.status.failed_attempts else None
         wait = (due - self.clock.now()).total_seconds() if due is not None else 0.0
         return max(self._unready_pause(key, None), wait)
 
