@@ -58,11 +58,9 @@ for package in pkgutil.iter_modules():
     if package.name.startswith("o365mailer_"):
         found = importlib.import_module(package.name)
         for module in pkgutil.walk_packages(found.__path__, found.__name__ + "."):
-            if not module.name.endswith("__main__") and not module.name.startswith(OF_THE_COMMAND):
+            if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
 """
-OF_THE_COMMAND = "o365mailer_operator.exchange"
-"""The login that the command tries. No program of an image uses it, and no image has its library."""
 
 
 class Root:
@@ -181,8 +179,7 @@ def main(top: Path) -> None:
     root.at(Path("/tmp")).chmod(0o1777)  # noqa: S108
     finish(root, [standard_library, APP / "lib"])
     # A part of the standard library or a shared library that is missing shows here, and not in the first pod.
-    program = f"OF_THE_COMMAND = {OF_THE_COMMAND!r}{IMPORT_ALL}"
-    subprocess.run(["chroot", top, APP / "bin/python3", "-B", "-c", program], check=True)
+    subprocess.run(["chroot", top, APP / "bin/python3", "-B", "-c", IMPORT_ALL], check=True)
 
 
 def finish(root: Root, sources: Iterable[Path]) -> None:
