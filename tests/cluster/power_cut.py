@@ -17,8 +17,9 @@ killed = []
 for process in pathlib.Path("/proc").glob("[0-9]*"):
     try:
         if any(form in (process / "cgroup").read_text() for form in forms):
+            name = (process / "comm").read_text().strip()
             os.kill(int(process.name), signal.SIGKILL)
-            killed.append((process / "comm").read_text().strip())
+            killed.append(name)
     except OSError:
         continue
 pathlib.Path("/dev/termination-log").write_text(f"killed {killed}")

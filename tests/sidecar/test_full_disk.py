@@ -24,6 +24,7 @@ def test_a_deferral_that_cannot_be_written_down_keeps_no_message_from_its_next_a
     with spooling(directory, tmp_path) as sidecar:
         waits = number(submit(sidecar))
         fill(sidecar.process.pid)
+        emulator.events("stalled", atleast=1, wait=10)
         emulator.release()
         emulator.messages(atleast=1, wait=40)
         assert sidecar.event("message", queue_id=waits)["outcome"] == "accepted"

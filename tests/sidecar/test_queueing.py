@@ -151,6 +151,7 @@ def test_when_the_apps_time_is_over_the_message_is_queued_and_the_running_attemp
         assert reply.startswith("250 2.0.0 Queued here, not with Office 365 yet: no verdict within 300ms")
         assert queued(tmp_path) == [number(reply)]
         assert emulator.messages() == []
+        emulator.events("stalled", atleast=1, wait=10)
         emulator.release()
         assert sidecar.event("message", queue_id=number(reply))["outcome"] == "accepted"
         eventually(lambda: not queued(tmp_path))
@@ -167,6 +168,7 @@ def test_a_message_that_still_waits_for_its_turn_is_queued_and_sent_once(
         replies = [submit(sidecar) for _ in range(4)]
         assert all(reply.startswith("250 2.0.0 Queued") for reply in replies)
         assert queued(tmp_path) == sorted(number(reply) for reply in replies)
+        emulator.events("stalled", atleast=1, wait=10)
         emulator.release()
         emulator.messages(atleast=4, wait=20)
         eventually(lambda: not queued(tmp_path))
@@ -181,6 +183,7 @@ def test_a_running_attempt_that_is_refused_makes_a_dead_letter(
     emulator.script("body", stall=True, reply="554 5.6.11 Invalid characters")
     with spooling(directory, tmp_path) as sidecar:
         reply = submit(sidecar)
+        emulator.events("stalled", atleast=1, wait=10)
         emulator.release()
         record = sidecar.event("message", queue_id=number(reply))
         assert (record["outcome"], record["code"], record["reason"]) == ("dead", 554, "malformed")
