@@ -23,6 +23,12 @@ class Aadsts:
     message: str
 
 
+NO_MATCH = (
+    "No matching federated identity record found for presented assertion {}. Check your federated identity credential "
+    "Subject, Audience and Issuer against the presented assertion. "
+    "https://learn.microsoft.com/entra/workload-id/workload-identity-federation"
+)
+
 ENTRIES = (
     Aadsts(
         7000215,
@@ -108,6 +114,42 @@ ENTRIES = (
         401,
         "Client assertion application identifier doesn't match 'client_id' parameter. Review the documentation at "
         "https://learn.microsoft.com/entra/identity-platform/certificate-credentials.",
+    ),
+    Aadsts(
+        70025,
+        "invalid_client",
+        401,
+        "The client '{client}'({name}) has no configured federated identity credentials.",
+    ),
+    Aadsts(700211, "invalid_client", 401, NO_MATCH.format("issuer '{issuer}'")),
+    Aadsts(700212, "invalid_client", 401, NO_MATCH.format("audience '{audience}'")),
+    Aadsts(700213, "invalid_client", 401, NO_MATCH.format("subject '{subject}'")),
+    Aadsts(
+        7002138,
+        "invalid_client",
+        401,
+        "No matching federated identity record found for presented assertion subject '{subject}'. The subject matches "
+        "with case-insensitive comparison, but not with case-sensitive comparison. Check your federated identity "
+        "credential Subject, Audience and Issuer against the presented assertion. See documentation at: "
+        "https://learn.microsoft.com/entra/workload-id/workload-identity-federation. See breaking change notification "
+        "and remediation at: "
+        "https://learn.microsoft.com/en-us/entra/identity-platform/reference-breaking-changes#august-2024.",
+    ),
+    Aadsts(  # what Entra answered for each of the three until 2023; some clouds may still do
+        70021,
+        "invalid_request",
+        400,
+        "No matching federated identity record found for presented assertion. Assertion Issuer: '{issuer}'. Assertion "
+        "Subject: '{subject}'. Assertion Audience: '{audience}'. "
+        "https://learn.microsoft.com/entra/workload-id/workload-identity-federation",
+    ),
+    Aadsts(90061, "invalid_request", 400, "Request to External OIDC endpoint failed."),
+    Aadsts(900612, "invalid_request", 400, "Failed to parse provider signing keys."),
+    Aadsts(  # the documented code of an invalid assertion; no public log shows the one for another issuer's key
+        50013,
+        "invalid_client",
+        401,
+        "Assertion failed signature validation. [Reason - {reason}]",
     ),
     Aadsts(
         1000502,

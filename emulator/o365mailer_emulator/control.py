@@ -24,7 +24,7 @@ from o365mailer_emulator.replies import NAMED
 from o365mailer_emulator.script import Rule, shown
 from o365mailer_emulator.service import Service
 from o365mailer_emulator.signing import TokenRequest
-from o365mailer_emulator.tenancy import MASK, Document, decode, patched, read_tenancy
+from o365mailer_emulator.tenancy import MASK, Document, check_settings, decode, patched, read_tenancy
 
 LONGEST_WAIT = 300.0  # seconds that a long poll may ask for
 
@@ -233,6 +233,7 @@ class Control:
     async def change_settings(self, request: web.Request) -> web.Response:
         """Changes the settings that the body names."""
         settings = patched(self.service.tenancy.settings, await request.read(), source="the request")
+        check_settings(settings, source="the request")
         self.service.tenancy.settings = settings
         return await self.configuration(request)
 

@@ -1,7 +1,4 @@
-"""Entra's three addresses: discovery, signing keys, and the v2.0 token endpoint for client credentials.
-
-learn.microsoft.com "OAuth 2.0 client credentials flow on the Microsoft identity platform"; RFC 6749 §4.4, §5.2.
-"""
+"""Entra's three addresses: discovery, signing keys, and the v2.0 token endpoint (RFC 6749 §5)."""
 
 from __future__ import annotations
 
@@ -9,23 +6,24 @@ import base64
 import binascii
 import email.utils
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus, urlsplit
 
 from aiohttp import web
 
-from o365mailer_emulator import credential
 from o365mailer_emulator.aadsts import AADSTS, Aadsts, correlation, error_document
+from o365mailer_emulator.credential import TokenEndpoint
 from o365mailer_emulator.errors import EntraRefusal
-from o365mailer_emulator.signing import TokenRequest
+from o365mailer_emulator.grants import GRANTS
 
 if TYPE_CHECKING:
     from o365mailer_emulator.service import Service
-    from o365mailer_emulator.tenancy import Application, Tenant
+    from o365mailer_emulator.tenancy import Tenant
 
-DEFAULT_SCOPE = "/.default"
+Work = Callable[[web.Request, dict[str, str]], Awaitable[dict[str, Any]]]
+
 STATUS_ERRORS = {429: 90055, 500: 50000, 503: 90033, 504: 90033}  # the error for a scripted status without a code
 
 
@@ -65,9 +63,7 @@ class Entra:
             status=501, text="The emulator has no users: ask its token endpoint with client credentials instead.\n"
         )
 
-    async def _answer(
-        self, request: web.Request, step: str, work: Callable[[web.Request, dict[str, str]], dict[str, Any]]
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, step: str, work: Work) -> web.StreamResponse:
         ledger = self.service.ledger
         ledger.tally.requests[step] += 1
         try:
@@ -75,7 +71,7 @@ class Entra:
             scripted = await self._scripted(request, step, form)
             if scripted is not None:
                 return scripted
-            return web.json_response(work(request, form), headers=self._headers(request))
+            return web.json_response(await work(request, form), headers=self._headers(request))
         except EntraRefusal as refusal:
             ledger.tally.tokens_refused += step == "token"
             ledger.note("entra-refused", step=step, code=refusal.aadsts.code)
@@ -133,7 +129,7 @@ class Entra:
             headers["client-request-id"] = wanted
         return headers
 
-    def _discovery(self, request: web.Request, _form: dict[str, str]) -> dict[str, Any]:
+    async def _discovery(self, request: web.Request, _form: dict[str, str]) -> dict[str, Any]:
         tenant = self._tenant(request)
         named = request.match_info["tenant"]
         base = self.authority()
@@ -153,33 +149,30 @@ class Entra:
             "cloud_instance_name": urlsplit(base).netloc,
         }
 
-    def _keys(self, _request: web.Request, _form: dict[str, str]) -> dict[str, Any]:
+    async def _keys(self, _request: web.Request, _form: dict[str, str]) -> dict[str, Any]:
         return {"keys": [self.service.mint.key.public_jwk(f"{self.authority()}/{{tenantid}}/v2.0")]}
 
-    def _token(self, request: web.Request, form: dict[str, str]) -> dict[str, Any]:
+    async def _token(self, request: web.Request, form: dict[str, str]) -> dict[str, Any]:
         tenant = self._tenant(request)
         if not form.get("grant_type"):
             raise EntraRefusal(AADSTS[900144], parameter="grant_type")
-        if form["grant_type"] != "client_credentials":
+        grant = GRANTS.get(form["grant_type"])
+        if grant is None:
             raise EntraRefusal(AADSTS[70003], grant=form["grant_type"])
-        if not form.get("client_id"):
-            raise EntraRefusal(AADSTS[900144], parameter="client_id")
-        application = self._application(form["client_id"], tenant)
+        service, settings = self.service, self.service.tenancy.settings
         base = f"{self.authority()}/{request.match_info['tenant']}"
-        audiences = [f"{base}/oauth2/v2.0/token", f"{base}/v2.0", f"{self.authority()}/{tenant.id}/oauth2/v2.0/token"]
-        kind = credential.accepted(form, application, audiences=audiences, now=self.service.clock())
-        audience = _audience(form.get("scope", ""), tenant)
-        settings = self.service.tenancy.settings
-        wanted = TokenRequest(
-            application=application,
-            tenant=tenant,
-            audience=audience,
-            lifetime=settings.token_lifetime,
-            credential=kind,
+        known = TokenEndpoint(
+            audiences=[
+                f"{base}/oauth2/v2.0/token",
+                f"{base}/v2.0",
+                f"{self.authority()}/{tenant.id}/oauth2/v2.0/token",
+            ],
+            clock=service.clock,
+            issuers=settings.issuers,
         )
-        minted = self.service.mint.mint(wanted)
-        self.service.ledger.issue(minted.record)
-        expires_in = max(0, int(minted.record.expires - self.service.clock()))
+        minted = service.mint.mint(await grant(form, service.tenancy, tenant, known))
+        service.ledger.issue(minted.record)
+        expires_in = max(0, int(minted.record.expires - service.clock()))
         answer: dict[str, Any] = {"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in}
         if settings.refresh_in is not None:
             answer["refresh_in"] = int(settings.refresh_in)
@@ -193,27 +186,6 @@ class Entra:
         if tenant.other_cloud:
             raise EntraRefusal(AADSTS[90038], tenant=named)
         return tenant
-
-    def _application(self, client_id: str, tenant: Tenant) -> Application:
-        application = self.service.tenancy.application(client_id)
-        home = self.service.tenancy.tenant(application.tenant) if application else None
-        if application is None or home is None or home.id != tenant.id:
-            raise EntraRefusal(AADSTS[700016], client=client_id, tenant=tenant.id)
-        if not application.enabled:
-            raise EntraRefusal(AADSTS[7000112], client=client_id)
-        return application
-
-
-def _audience(scope: str, tenant: Tenant) -> str:
-    """The resource in ``scope``, which becomes the token's audience."""
-    if not scope:
-        raise EntraRefusal(AADSTS[900144], parameter="scope")
-    if not scope.endswith(DEFAULT_SCOPE) or " " in scope:
-        raise EntraRefusal(AADSTS[1002012], scope=scope)
-    resource = scope.removesuffix(DEFAULT_SCOPE)
-    if urlsplit(resource).scheme != "https":
-        raise EntraRefusal(AADSTS[500011], scope=resource, tenant=tenant.id)
-    return resource
 
 
 async def _form(request: web.Request) -> dict[str, str]:

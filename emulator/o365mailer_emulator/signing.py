@@ -38,7 +38,7 @@ class TokenRequest:
     lifetime: float
     """Seconds, from `started`."""
     credential: str
-    """`secret`, `certificate` or `control`."""
+    """`secret`, `certificate`, `federated` or `control`."""
     started: float = 0
     """Seconds after now; negative for a token that was issued earlier."""
     foreign: bool = False
@@ -87,7 +87,7 @@ class Mint:
             "iat": int(issued),
             "nbf": int(issued),
             "exp": int(expires),
-            "appidacr": "2" if request.credential == "certificate" else "1",
+            "appidacr": "2" if request.credential in {"certificate", "federated"} else "1",
             "uti": uti,
         }
         key = self.foreign if request.foreign else self.key

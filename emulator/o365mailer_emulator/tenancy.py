@@ -10,8 +10,10 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
+import jwt
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from o365mailer_emulator.errors import ConfigurationError
 from o365mailer_emulator.replies import NAMED
@@ -23,6 +25,7 @@ DEFAULT_MAILBOX = "noreply@contoso.com"
 
 MASK = "…"  # shown in place of a secret
 SEND_AS_APP = "SMTP.SendAsApp"
+TOKEN_EXCHANGE = "api://AzureADTokenExchange"  # of federated credentials in the global cloud
 AUDIENCES = ("https://outlook.office365.com", "https://outlook.office.com")
 
 Shape = TypeVar("Shape")
@@ -55,10 +58,33 @@ class Secret(Document):
     expires_at: datetime | None = None
 
 
+class FederatedCredential(Document):
+    """Another issuer's token that an application accepts in place of a secret of its own.
+
+    ``issuer`` and ``subject`` must be the claims ``iss`` and ``sub``, character by character, and one of ``audiences``
+    one of ``aud``. Entra allows one audience and 20 credentials an application.
+    """
+
+    issuer: str
+    subject: str
+    audiences: list[str] = msgspec.field(default_factory=lambda: [TOKEN_EXCHANGE])
+
+
+class Issuer(Document):
+    """Where the keys of an issuer of federated credentials come from.
+
+    ``jwks`` is its key set (RFC 7517). Without one, the emulator fetches the issuer's discovery document over TLS.
+    ``ca``: the certificates in PEM to trust then; null means the system's.
+    """
+
+    jwks: dict[str, Any] | None = None
+    ca: str | None = None
+
+
 class Application(Document):
     """An app registration with its service principal.
 
-    All ``secrets`` are valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
+    All credentials are valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
     token's claim ``roles``. Empty roles leave the claim out, as for an application without API permissions: such a
     token opens only the mailboxes that list the application.
 
@@ -74,6 +100,7 @@ class Application(Document):
     roles: list[str] = msgspec.field(default_factory=lambda: [SEND_AS_APP])
     secrets: list[Secret] = []
     certificates: list[str] = []
+    federated_credentials: list[FederatedCredential] = []
     service_principal: str | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool = True
 
@@ -111,6 +138,7 @@ class Settings(Document):
     profile's value. ``connections_per_mailbox`` is the number of slots, for connections or submissions.
     ``clock_offset``: seconds that the emulator's clock is ahead of the machine's; negative if it is slow.
     ``effective_after``: how long a change of a right takes until a login sees it. Exchange takes up to two hours.
+    ``issuers``: the keys of issuers of federated credentials, by the issuer's URL. Others are fetched.
     """
 
     token_lifetime: float = 4500
@@ -125,6 +153,7 @@ class Settings(Document):
     pace_seconds: Seconds = 60
     effective_after: Seconds = 0
     clock_offset: float = 0
+    issuers: dict[str, Issuer] = {}
     profile: Literal["default", "harsh"] = "default"
     slots: Literal["connection", "submission"] | None = None
     crowded_at: Literal["auth", "body"] | None = None
@@ -192,6 +221,7 @@ def read_tenancy(text: bytes, *, source: str) -> Tenancy:
             )
     for index, tenant in enumerate(tenancy.tenants):
         _require_guid(tenant.id, f"{source}: tenants[{index}].id")
+    check_settings(tenancy.settings, source=source)
     for index, application in enumerate(tenancy.applications):
         _require_credentials(application, f"{source}: applications[{index}]")
     for index, mailbox in enumerate(tenancy.mailboxes):
@@ -232,6 +262,33 @@ def _require_credentials(application: Application, where: str) -> None:
             raise ConfigurationError(
                 f"{where}.certificates[{index}] is no certificate in PEM; start it with -----BEGIN CERTIFICATE-----"
             ) from wrong
+
+
+def check_settings(settings: Settings, *, source: str) -> None:
+    """Raises ConfigurationError if an issuer's key set or CA cannot be used."""
+    for url, issuer in settings.issuers.items():
+        where = f"{source}: settings.issuers[{url!r}]"
+        if issuer.jwks is not None:
+            _require_key_set(issuer.jwks, f"{where}.jwks")
+        if issuer.ca is not None:
+            try:
+                x509.load_pem_x509_certificates(issuer.ca.encode())
+            except ValueError as wrong:
+                raise ConfigurationError(
+                    f"{where}.ca is no certificate in PEM; start it with -----BEGIN CERTIFICATE-----"
+                ) from wrong
+
+
+def _require_key_set(jwks: dict[str, Any], where: str) -> None:
+    try:
+        keys = jwt.PyJWKSet.from_dict(jwks).keys
+    except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as wrong:
+        raise ConfigurationError(
+            f"{where} is no key set: {wrong}; give what the issuer's jwks_uri answers, which for Kubernetes "
+            "'kubectl get --raw /openid/v1/jwks' prints"
+        ) from wrong
+    if any(isinstance(key.key, RSAPrivateKey) for key in keys):
+        raise ConfigurationError(f"{where} has a private key; give the public one, without the member 'd'")
 
 
 def _require_guid(text: str, where: str) -> None:
