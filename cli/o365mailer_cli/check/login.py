@@ -18,7 +18,7 @@ from o365mailer_cli.check.network import Authority, Looked, Submission, look_at_
 from o365mailer_cli.document import named_hosts
 from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_operator.clock import utc_now
-from o365mailer_operator.exchange.causes import Application, Cause, causes_of
+from o365mailer_operator.exchange.causes import Application, Cause, causes_of, told
 from o365mailer_operator.exchange.login import Credentials, try_login
 from o365mailer_operator.exchange.result import LoginResult
 from o365mailer_operator.token.endpoints import PRESET_HOSTS, AllowedHosts
@@ -28,8 +28,6 @@ from o365mailer_operator.token.grant import Grant, authorities_of, grant_of
 
 AT_ONCE: Final = 10
 """Logins at a time."""
-SPREADING: Final = datetime.timedelta(hours=2)
-"""Within which a changed right is known everywhere in Exchange."""
 ANSWER_LIMIT: Final = 5.0
 ATTEMPT_LIMIT: Final = 10.0
 """Seconds for a token: without a byte, and in all."""
@@ -200,7 +198,7 @@ def _login(applicant: Applicant, result: LoginResult, causes: Sequence[Cause], n
         title = f"Exchange lets the application log in as {mailbox} ({result.seconds:.1f} s)"
         return Finding(name="login", status=Status.OK, title=title, subject=applicant.subject)
     said = f": {result.reply}" if result.reply else ""
-    cause, remedy = _told(causes, now, setup=applicant.setup)
+    cause, remedy = told(causes, now=now, setup=applicant.setup)
     return Finding(
         name="login",
         status=Status.FAILED if result.refused else Status.UNKNOWN,
@@ -212,29 +210,6 @@ def _login(applicant: Applicant, result: LoginResult, causes: Sequence[Cause], n
         remedy=remedy,
         link=links.of_login(result),
     )
-
-
-def _told(causes: Sequence[Cause], now: datetime.datetime, *, setup: str) -> tuple[str, str]:
-    """One cause as it is; several as a list, the likeliest first, each with how to tell it from the others."""
-    if len(causes) == 1:
-        return causes[0].text, causes[0].remedy
-    since = now - SPREADING
-    head = (
-        f"Exchange does not say which of these it is. The likeliest is the first. Exchange takes up to 2 hours to know "
-        f"a change: what was changed after {since:%H:%M} UTC may not be in force yet."
-    )
-    lines = [
-        head,
-        *(f"{number}. {cause.text}" for number, cause in enumerate(causes, start=1)),
-    ]
-    steps = ["In Exchange Online PowerShell, in this order:"]
-    for number, cause in enumerate(causes, start=1):
-        steps += [f"{number}. If", *_indented(cause.sign), "   then", *_indented(cause.remedy)]
-    return "\n".join(lines), "\n".join([*steps, f"The whole script: {setup}"])
-
-
-def _indented(text: str) -> list[str]:
-    return [f"     {line}" for line in text.splitlines()]
 
 
 def _not_tried(applicant: Applicant, why: str, remedy: str = "Do what is said above first.") -> Finding:

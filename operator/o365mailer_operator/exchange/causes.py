@@ -6,7 +6,9 @@ Control for Applications in Exchange Online" and "Test-ServicePrincipalAuthoriza
 reports (MailKit#1126, nodemailer#1485, sasl-xoauth2#98).
 """
 
+import datetime
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +16,11 @@ from o365mailer_contract.replies import Outcome
 from o365mailer_operator.exchange.objects import PERMISSION, ROLE
 from o365mailer_operator.exchange.result import Fault, LoginResult, Stage
 
-SPREADING: Final = "2 hours"
+SPREADING: Final = datetime.timedelta(hours=2)
 """How long Exchange may take until a changed right is known everywhere (30 minutes to two hours)."""
+_SPREADING: Final = "2 hours"
+THIS_MACHINE: Final = "this machine"
+"""Where the login was tried, for `check`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +48,12 @@ class Cause:
     """How to tell whether it is this one. Empty for a cause that is certain."""
 
 
-def causes_of(result: LoginResult, application: Application) -> tuple[Cause, ...]:
-    """The causes of a failed attempt, the likeliest first. Empty if it did not fail."""
+def causes_of(result: LoginResult, application: Application, *, here: str = THIS_MACHINE) -> tuple[Cause, ...]:
+    """The causes of a failed attempt, the likeliest first. Empty if it did not fail. `here`: where it was tried."""
     if result.ok:
         return ()
     if result.fault:
-        return (_of_fault(result),)
+        return (_of_fault(result, here),)
     if result.stage is not Stage.AUTH:
         rule = result.rule
         remedy = (
@@ -58,28 +63,46 @@ def causes_of(result: LoginResult, application: Application) -> tuple[Cause, ...
     return _of_refusal(result, application)
 
 
+def told(causes: Sequence[Cause], *, now: datetime.datetime, setup: str) -> tuple[str, str]:
+    """The cause and the remedy in words. One cause as it is; several as a list, the likeliest first, each with how to
+    tell it from the others. `setup`: the command that prints the script which sets all of it up."""
+    if len(causes) == 1:
+        return causes[0].text, causes[0].remedy
+    head = (
+        f"Exchange does not say which of these it is. The likeliest is the first. Exchange takes up to {_SPREADING} to "
+        f"know a change: what was changed after {now - SPREADING:%H:%M} UTC may not be in force yet."
+    )
+    lines = [head, *(f"{number}. {cause.text}" for number, cause in enumerate(causes, start=1))]
+    steps = ["In Exchange Online PowerShell, in this order:"]
+    for number, cause in enumerate(causes, start=1):
+        steps += [f"{number}. If", *_indented(cause.sign), "   then", *_indented(cause.remedy)]
+    return "\n".join(lines), "\n".join([*steps, f"The whole script: {setup}"])
+
+
+def _indented(text: str) -> list[str]:
+    return [f"     {line}" for line in text.splitlines()]
+
+
 def quoted(value: str) -> str:
     """A value as an argument in PowerShell, in quotes where it needs them."""
     plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9@._-]*", value)
     return value if plain else "'" + re.sub(r"(['\u2018-\u201b])", r"\1\1", value) + "'"
 
 
-_CLOCK: Final = "Set this machine's clock right (chronyc tracking, timedatectl)"
-
-
-def _of_fault(result: LoginResult) -> Cause:
+def _of_fault(result: LoginResult, here: str) -> Cause:
     host, place, detail = result.host, result.place, result.detail
+    clock = f"Set {here}'s clock right (chronyc tracking, timedatectl)"
     in_words = f" ({detail})" if detail else ""
     match result.fault:
         case Fault.UNKNOWN_HOST:
             text = f"DNS knows no host {host}{in_words}."
             remedy = (
-                f"Correct the name, or this machine's DNS: nslookup {host}\n"
+                f"Correct the name, or {here}'s DNS: nslookup {host}\n"
                 "Without spec.submission.host, spec.cloud names the right host."
             )
         case Fault.DNS_SILENT:
             text = f"The name servers do not answer for {host}{in_words}."
-            remedy = f"Look at this machine's DNS: nslookup {host}"
+            remedy = f"Look at {here}'s DNS: nslookup {host}"
         case Fault.REFUSED:
             text = f"Something rejects connections to {place}: a firewall, or no program listens there."
             remedy = _open(result)
@@ -95,11 +118,11 @@ def _of_fault(result: LoginResult) -> Cause:
             text = f"The certificate of {place} is for other names{in_words}: another server answers."
             remedy = "Name the host by its DNS name in spec.submission.host, not by an address, and look at DNS."
         case Fault.EXPIRED:
-            text = f"The certificate of {place} has expired, or this machine's clock is fast."
-            remedy = f"{_CLOCK}. If it is right, tell the host's owner."
+            text = f"The certificate of {place} has expired, or {here}'s clock is fast."
+            remedy = f"{clock}. If it is right, tell the host's owner."
         case Fault.NOT_YET_VALID:
-            text = f"The certificate of {place} is not valid yet: this machine's clock is slow."
-            remedy = f"{_CLOCK}."
+            text = f"The certificate of {place} is not valid yet: {here}'s clock is slow."
+            remedy = f"{clock}."
         case _:
             text = f"{place} {_MISBEHAVIOUR[result.fault or Fault.CLOSED]} (at {result.stage.value}{_also(detail)})."
             remedy = _MIDDLEBOX
@@ -197,8 +220,8 @@ def _of_unsuccessful(application: Application) -> tuple[Cause, ...]:
         ),
         _without_right(application, sign=f"{test}\nshows no row {ROLE} with InScope True."),
         Cause(
-            f"The right is there and still spreads: Exchange takes up to {SPREADING} after each change.",
-            f"Wait until {SPREADING} after the last change, and check again. Until then, a refusal proves nothing.",
+            f"The right is there and still spreads: Exchange takes up to {_SPREADING} after each change.",
+            f"Wait until {_SPREADING} after the last change, and check again. Until then, a refusal proves nothing.",
             f"{test}\nshows {ROLE} with InScope True: it does not use the cache that logins use.",
         ),
         Cause(
