@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from o365mailer_contract.names import API_VERSION, KIND
-from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts, Endpoints
+from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts, Endpoints, Remedies
 from o365mailer_operator.token.errors import InvalidSpec
 from o365mailer_operator.token.spec import Spec, decode_spec
 
@@ -34,13 +34,9 @@ def named_hosts(endpoints: Endpoints) -> AllowedHosts:
     """Only the hosts that the mailer names, because its user owns both the spec and the secret."""
     authority = urlsplit(endpoints.authority)
     return AllowedHosts(
-        frozenset(
-            {
-                f"{authority.hostname}:{authority.port or AUTHORITY_PORT}",
-                f"{endpoints.submission_host}:{endpoints.submission_port}",
-            }
-        ),
-        remedy="Check spec.authority.url.",
+        authority={f"{authority.hostname}:{authority.port or AUTHORITY_PORT}"},
+        submission={f"{endpoints.submission_host}:{endpoints.submission_port}"},
+        remedies=Remedies("Check spec.authority.url.", "Check spec.submission."),
     )
 
 

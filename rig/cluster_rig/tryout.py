@@ -107,7 +107,7 @@ def install_chart(cluster: Cluster, contents: dict[str, str]) -> None:
     """Installs or upgrades the chart, and waits until both of its Deployments are there."""
     operator, sidecar = contents["o365mailer-operator"], contents["o365mailer-sidecar"]
     values = {
-        "allowedHosts": [EMULATOR_HOST],
+        "allowedHosts": {"authority": [EMULATOR_HOST], "submission": [EMULATOR_HOST]},
         "controller": {"podAnnotations": {BUILT_FROM: operator}},
         # The webhook is told of the sidecar's image by name: a rebuilt one changes nothing for it but this.
         "webhook": {"podAnnotations": {BUILT_FROM: f"{operator}.{sidecar}"}},

@@ -240,7 +240,11 @@ def test_a_network_policy_lets_the_controller_out_to_what_its_values_name_and_th
     render: Render,
 ) -> None:
     assert not of_kind(render(), "NetworkPolicy")
-    values = ("allowedHosts={emulator.example:8443,smtp.example}", "controller.httpsProxy=http://proxy.example:3128/")
+    hosts = (
+        "allowedHosts.authority={emulator.example:8443,login.example}",
+        "allowedHosts.submission={sink.example:1025}",
+    )
+    values = (*hosts, "controller.httpsProxy=http://proxy.example:3128/")
     objects = render("networkPolicy.enabled=true", "networkPolicy.controllerEgress[0].ports[0].port=1", *values)
     (controller,) = of_kind(objects, "NetworkPolicy", "controller")
     ports = [[port["port"] for port in rule["ports"]] for rule in controller["spec"]["egress"]]

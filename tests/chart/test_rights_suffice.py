@@ -34,7 +34,7 @@ def kubeconfig_of(plane: ControlPlane, account: str, path: Path) -> Path:
 @pytest.fixture(params=list(MODES.values()), ids=list(MODES))
 def values(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """How much of the cluster the chart is told to serve, with the emulator among the allowed hosts."""
-    return (*request.param, "allowedHosts={127.0.0.1}")
+    return (*request.param, "allowedHosts.authority={127.0.0.1}", "allowedHosts.submission={127.0.0.1}")
 
 
 @pytest.fixture

@@ -34,8 +34,11 @@ WRONG = {
     "sidecar.logLevel=loud": "/sidecar/logLevel",
     "sidecar.imagePullSecrets[0].name=registry": "/sidecar/imagePullSecrets/0",
     "imagePullSecrets={registry}": "/imagePullSecrets/0",
-    "allowedHosts={https://login.example}": "/allowedHosts/0",
-    "allowedHosts={*.example}": "/allowedHosts/0",
+    "allowedHosts.authority={https://login.example}": "/allowedHosts/authority/0",
+    "allowedHosts.submission={*.example}": "/allowedHosts/submission/0",
+    "allowedHosts.host={login.example}": "/allowedHosts",
+    # Which list a host belongs to is the user's decision.
+    "allowedHosts={login.example}": "put hosts that give tokens into allowedHosts.authority (they get client secrets)",
     "watchNamespaces={team.a}": "/watchNamespaces/0",
     "logLevel=INFO": "/logLevel",
     "crds.enabled=yes": "/crds/enabled",
@@ -155,7 +158,7 @@ def test_the_empty_defaults_of_an_older_chart_are_no_values_that_a_user_set(helm
         "priorityClassName": "",
         "topologySpreadConstraints": [],
     }
-    command = ("template", RELEASE, CHART, "--kube-version", OLDEST)
+    command = ("template", RELEASE, CHART, "--kube-version", OLDEST, "--set-json", "allowedHosts=[]")
     sets = ("--set-json", f"controller={json.dumps(older)}", "--set-json", f"webhook={json.dumps(older)}")
     assert helm.process(*command, *sets).returncode == 0
     assert "installCRDs is no value of this chart" in helm.process(*command, "--set", "installCRDs=false").stderr

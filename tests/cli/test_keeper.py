@@ -21,4 +21,4 @@ def test_run_allows_what_the_document_itself_names_and_nothing_else() -> None:
 
     endpoints.check(allowed)
     with refused("HostNotAllowed", match=r"not among the allowed hosts\. Check spec\.authority\.url\.$"):
-        allowed.check_url("https://evil.example/token", named_by="The authority's discovery document")
+        allowed.check_authority("https://evil.example/token", named_by="The authority's discovery document")

@@ -53,7 +53,8 @@ def older(installation: Installation, before: Path, project_images: dict[str, Pa
     (operator,) = (image for image in images.IMAGES if image.folder == "operator")
     built = images.build((dataclasses.replace(operator, root=before, tag=OLD),))
     installation.cluster.load(*built.values())
-    values = {"allowedHosts": [tryout.EMULATOR_HOST], "image": {"tag": OLD}}
+    hosts = [tryout.EMULATOR_HOST]
+    values = {"allowedHosts": {"authority": hosts, "submission": hosts}, "image": {"tag": OLD}}
     chart = before / "charts" / "o365mailer"
     command = ("upgrade", RELEASE, chart, "--namespace", OPERATOR, "--reset-values", "--values", "-", *ROLLOUT)
     installation.keep_record()

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from cluster_rig.control_plane import ControlPlane
 from command.team import Team, Told, command, moment
-from support.controller_process import ControllerProcess, Namespace
+from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.waiting import eventually
 from webhook.installation import Installation
@@ -43,7 +43,8 @@ class Installed:
                     kubeconfig=self.plane.kubeconfig,
                     arguments=[
                         *("--namespace", self.namespace, "--watch-namespace", self.namespace),
-                        *("--allowed-host", "127.0.0.1", "--health", ANYWHERE),
+                        *ALLOW_LOOPBACK,
+                        *("--health", ANYWHERE),
                     ],
                 )
             )

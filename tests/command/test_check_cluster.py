@@ -14,6 +14,7 @@ from cluster_rig.control_plane import ControlPlane
 from command.installed import SIDECAR_IMAGE, Installed
 from command.team import Team, command, moment, write_kubeconfig
 from controller.test_every_reason_is_told import RSA_KEY, pair
+from support.controller_process import ALLOW_LOOPBACK
 from support.emulator_client import EmulatorClient
 from support.waiting import eventually
 
@@ -46,7 +47,7 @@ def installed(healthy: Installed) -> Iterator[Installed]:
 def test_a_healthy_installation_has_only_what_is_well(installed: Installed, relay: Relays) -> None:
     installed.pod("web", relay(revision=1))
     assert installed.findings() == []
-    tried = installed.findings("noreply", "--allow-host", "127.0.0.1")  # its login, too
+    tried = installed.findings("noreply", *ALLOW_LOOPBACK)  # its login, too
     assert [each["name"] for each in tried] == ["login.message"]
     told = installed.check()
     assert told.status == 0

@@ -9,7 +9,7 @@ import pytest
 from command.team import Ask, Team, Told
 from support.emulator_client import EmulatorClient
 
-EMULATOR = ("--allow-host", "127.0.0.1")
+EMULATOR = ("--allow-authority-host", "127.0.0.1", "--allow-submission-host", "127.0.0.1")
 LOGIN = ("credential", "entra.", "clock", "smtp.", "token.", "login")
 
 
@@ -111,10 +111,12 @@ def test_a_mailer_sends_its_secret_to_no_host_that_the_user_did_not_name(
     mailers("stolen", authority={})  # the token, rather than the secret, would go to the host
     told = ask("check", "--login", "-n", team.namespace, "-o", "json")
     assert logins(told) == [("login", "unknown", f"{team.namespace}/{name}") for name in ("noreply", "stolen")]
-    causes = [each["cause"] for group in told.json["groups"] for each in group["findings"] if each["name"] == "login"]
+    tried = [each for group in told.json["groups"] for each in group["findings"] if each["name"] == "login"]
+    causes, remedies = ([each[part] for each in tried] for part in ("cause", "remedy"))
     assert causes[0].startswith("spec.authority.url names 127.0.0.1:")
     assert causes[1].startswith("spec.submission.host names 127.0.0.1:")
-    assert "--allow-host HOST" in told.out
+    assert "client secret, name it: --allow-authority-host HOST." in remedies[0]
+    assert "token, name it: --allow-submission-host HOST." in remedies[1]
     counters = emulator.counters()
     assert (counters["tokensIssued"], counters["authOk"]) == (0, 0)
 

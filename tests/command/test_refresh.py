@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from cluster_rig.control_plane import ControlPlane
 from command.team import Ask, Team, condition
-from support.controller_process import ControllerProcess, Namespace
+from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 
 
 @pytest.fixture
 def served(cluster: ControlPlane, namespace: str, emulator: EmulatorClient) -> Iterator[Namespace]:
     """The test's namespace with a controller and good credentials."""
-    arguments = ["--namespace", namespace, "--watch-namespace", namespace, "--allowed-host", "127.0.0.1"]
+    arguments = ["--namespace", namespace, "--watch-namespace", namespace, *ALLOW_LOOPBACK]
     space = Namespace(name=namespace, kubectl=cluster.kubectl, emulator=emulator)
     space.credentials()
     with ControllerProcess(kubeconfig=cluster.kubeconfig, arguments=arguments) as process:

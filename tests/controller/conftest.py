@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from support.controller_process import ControllerProcess, Namespace
+from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 
 CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
@@ -26,7 +26,7 @@ def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
 
 def arguments_for(namespace: str) -> list[str]:
     """A controller of one namespace, whose mailers may name the emulator."""
-    return ["--namespace", namespace, "--watch-namespace", namespace, "--allowed-host", "127.0.0.1"]
+    return ["--namespace", namespace, "--watch-namespace", namespace, *ALLOW_LOOPBACK]
 
 
 def _namespace(cluster: ControlPlane) -> str:
@@ -46,14 +46,7 @@ def controller(cluster: ControlPlane, shared_namespace: str) -> Iterator[Control
     """One controller for all tests that do not restart it."""
     with ControllerProcess(
         kubeconfig=cluster.kubeconfig,
-        arguments=[
-            "--namespace",
-            shared_namespace,
-            "--watch-namespace",
-            shared_namespace,
-            "--allowed-host",
-            "127.0.0.1",
-        ],
+        arguments=arguments_for(shared_namespace),
     ) as process:
         process.wait_until_leading()
         yield process

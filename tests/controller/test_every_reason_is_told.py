@@ -103,12 +103,12 @@ CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] =
     "the authority's host is not allowed": (
         lambda _: {"authority": {"url": "https://login.example.test"}},
         "HostNotAllowed",
-        ["spec.authority.url", "login.example.test:443", "allowedHosts"],
+        ["spec.authority.url", "login.example.test:443", "allowedHosts.authority"],
     ),
     "the submission host is not allowed": (
         lambda _: {"submission": {"host": "smtp.example.test"}},
         "HostNotAllowed",
-        ["spec.submission.host", "smtp.example.test:587", "allowedHosts"],
+        ["spec.submission.host", "smtp.example.test:587", "allowedHosts.submission"],
     ),
     "the certificate's key is not RSA": (
         with_secret("pair", pair(ec.generate_private_key(ec.SECP256R1())), {"credential": CERTIFICATE}),

@@ -11,7 +11,7 @@ import yaml
 from chart.release import Manifest
 from cluster_rig.control_plane import ControlPlane
 from support.cluster_fixtures import PREPARATIONS, need
-from support.controller_process import ControllerProcess, Namespace
+from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, controller_account, controller_rights, rule
 from support.waiting import eventually
@@ -154,7 +154,7 @@ def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_
 ) -> None:
     values = yaml.safe_load((ROOT / "charts" / "o365mailer" / "values.yaml").read_text())["controller"]
     duration = seconds(values["leaseDuration"])
-    arguments = ["--allowed-host", "127.0.0.1", "--lease-duration", values["leaseDuration"]]
+    arguments = [*ALLOW_LOOPBACK, "--lease-duration", values["leaseDuration"]]
     with ControlPlane(directory=tmp_path / "plane") as plane, contextlib.ExitStack() as processes:
         plane.kubectl("apply", "-f", CRD)
         plane.kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
@@ -228,7 +228,7 @@ def test_without_a_choice_of_namespaces_all_are_served(
     other = Namespace(name=f"{own_namespace.name}-other", kubectl=cluster.kubectl, emulator=emulator)
     cluster.kubectl("create", "namespace", other.name)
     other.credentials()
-    arguments = ["--namespace", own_namespace.name, "--allowed-host", "127.0.0.1"]
+    arguments = ["--namespace", own_namespace.name, *ALLOW_LOOPBACK]
     with ControllerProcess(kubeconfig=cluster.kubeconfig, arguments=arguments) as process:
         process.wait_until_leading()
         for namespace in (own_namespace, other):

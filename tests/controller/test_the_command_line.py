@@ -10,7 +10,7 @@ import pytest
 from cluster_rig.control_plane import ControlPlane
 
 from o365mailer_operator.controller.options import parse
-from o365mailer_operator.token.endpoints import PRESET_HOSTS
+from o365mailer_operator.token.endpoints import MICROSOFTS_AUTHORITIES, MICROSOFTS_SUBMISSION
 
 
 def test_flags_win_over_the_environment() -> None:
@@ -20,15 +20,22 @@ def test_flags_win_over_the_environment() -> None:
 
 
 def test_lists_come_from_commas_or_repeated_flags() -> None:
-    environment = {"O365MAILER_ALLOWED_HOSTS": "a.example, b.example:8443", "O365MAILER_WATCH_NAMESPACES": "one,two"}
-    options = parse(["--allowed-host", "c.example"], environment)
-    assert options.allowed_hosts - PRESET_HOSTS == {"a.example", "b.example:8443", "c.example"}
+    environment = {
+        "O365MAILER_ALLOW_AUTHORITY_HOSTS": "a.example, b.example:8443",
+        "O365MAILER_WATCH_NAMESPACES": "one,two",
+    }
+    arguments = ["--allow-authority-host", "c.example", "--allow-submission-host", "d.example"]
+    options = parse(arguments, environment)
+    added = {"a.example", "b.example:8443", "c.example"}
+    assert options.allowed_hosts.authority - MICROSOFTS_AUTHORITIES == added
+    assert options.allowed_hosts.submission - MICROSOFTS_SUBMISSION == {"d.example"}
     assert options.watch_namespaces == ("one", "two")
 
 
 def test_microsofts_own_hosts_are_always_allowed_and_all_namespaces_watched_by_default() -> None:
     options = parse([], {})
-    assert options.allowed_hosts == PRESET_HOSTS
+    assert options.allowed_hosts.authority == MICROSOFTS_AUTHORITIES
+    assert options.allowed_hosts.submission == MICROSOFTS_SUBMISSION
     assert options.watch_namespaces == ()
     assert (options.health, options.webhook_configuration, options.entra_proxy) == (("::", 9025), None, None)
 

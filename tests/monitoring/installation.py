@@ -20,7 +20,7 @@ import yaml
 from cluster_rig.control_plane import ControlPlane
 from controller.test_every_reason_is_told import RSA_KEY, pair
 from monitoring.prometheus import ALERTS, ROOT
-from support.controller_process import ControllerProcess, Namespace
+from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.mounted_directory import MountedDirectory
 from support.sidecar_process import MailerDirectory, Sidecar
@@ -80,7 +80,7 @@ class Installation:
         configuration = f"{self.operator}.o365mailer.dev"
         self.plane.kubectl.apply(_calls_nothing(configuration))
         self.stack.callback(self.plane.kubectl, "delete", "mutatingwebhookconfiguration", configuration)
-        arguments = ["--namespace", self.operator, "--watch-namespace", self.shop.name, "--allowed-host", "127.0.0.1"]
+        arguments = ["--namespace", self.operator, "--watch-namespace", self.shop.name, *ALLOW_LOOPBACK]
         arguments += ["--webhook-configuration", configuration]
         controller = ControllerProcess(kubeconfig=self.plane.kubeconfig, arguments=arguments)
         self.stack.enter_context(controller).wait_until_leading()

@@ -20,6 +20,8 @@ from support.emulator_client import EmulatorClient
 from support.process import WITHIN, Process
 from support.waiting import eventually
 
+ALLOW_LOOPBACK = ("--allow-authority-host", "127.0.0.1", "--allow-submission-host", "127.0.0.1")
+"""Mailers may name the emulator."""
 CREDENTIAL = {"clientSecret": {"secretRefs": [{"name": "entra", "key": "secret"}]}}
 
 

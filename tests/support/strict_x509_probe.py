@@ -39,7 +39,7 @@ async def python(url: str, ca: str) -> None:
 
 async def entra(url: str, ca: str) -> None:
     """A token request."""
-    from o365mailer_operator.token.endpoints import PRESET_HOSTS, AllowedHosts
+    from o365mailer_operator.token.endpoints import AllowedHosts
     from o365mailer_operator.token.entra import Entra
     from o365mailer_operator.token.grant import grant_of
     from o365mailer_operator.token.spec import decode_spec
@@ -54,7 +54,8 @@ async def entra(url: str, ca: str) -> None:
         }
     )
     secrets = {"noreply": {"secret": b"not-a-secret"}, "ca": {"ca.crt": pathlib.Path(ca).read_bytes()}}  # noqa: ASYNC240 - nothing else runs
-    await Entra().mint(grant_of(spec, secrets.get, allowed=AllowedHosts(PRESET_HOSTS | {url.removeprefix("https://")})))
+    allowed = AllowedHosts.in_addition(authority={url.removeprefix("https://")}, submission=())
+    await Entra().mint(grant_of(spec, secrets.get, allowed=allowed))
 
 
 async def cluster(url: str, ca: str) -> None:

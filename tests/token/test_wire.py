@@ -291,7 +291,7 @@ async def test_claims_that_make_no_sense_do_not_cost_the_token(grant_at: Any, cl
 @pytest.mark.parametrize("status", [200, 400, 503])
 def test_the_clock_of_the_other_side_is_read_from_any_answer(status: int) -> None:
     with foreign({"openid-configuration": Reply(status=status)}) as server:
-        allowed = AllowedHosts(frozenset({server.base.removeprefix("https://")}))
+        allowed = AllowedHosts(authority={server.base.removeprefix("https://")})
         wire = Wire(allowed=allowed, authorities=server.ca.decode(), proxy=None, timeout=5, presented="no credential")
         said = wire.date(f"{server.base}/common/v2.0/.well-known/openid-configuration")
         wire.close()

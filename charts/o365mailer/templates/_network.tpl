@@ -9,12 +9,21 @@
 {{- end }}
 
 {{- /*
+Hosts of one of the two lists, joined by commas. An older release's empty list, which `helm upgrade --reuse-values`
+hands on, is none. Call with (list $ "authority").
+*/ -}}
+{{- define "o365mailer.allowedHosts" -}}
+{{- $lists := (index . 0).Values.allowedHosts -}}
+{{- if kindIs "map" $lists -}}{{- index $lists (index . 1) | default list | join "," -}}{{- end -}}
+{{- end }}
+
+{{- /*
 Ports that the controller connects to, as a YAML list: Entra and the API server (443, 6443), and those
-that allowedHosts and httpsProxy name.
+that allowedHosts.authority and httpsProxy name.
 */ -}}
 {{- define "o365mailer.network.ports" -}}
 {{- $ports := list 443 6443 -}}
-{{- range .Values.allowedHosts -}}
+{{- range include "o365mailer.allowedHosts" (list . "authority") | splitList "," -}}
 {{- with regexFind ":[0-9]+$" . -}}{{- $ports = append $ports (trimPrefix ":" . | int) -}}{{- end -}}
 {{- end -}}
 {{- with .Values.controller.httpsProxy | default "" | trimSuffix "/" -}}

@@ -109,7 +109,8 @@ resources: {{ printf "set %s.resources" . }}
 {{- define "o365mailer.overlay.variables" -}}
 O365MAILER_LOG_LEVEL: set logLevel
 O365MAILER_HEALTH: {{ printf "set %s.healthPort" . }}
-O365MAILER_ALLOWED_HOSTS: set allowedHosts
+O365MAILER_ALLOW_AUTHORITY_HOSTS: set allowedHosts.authority
+O365MAILER_ALLOW_SUBMISSION_HOSTS: set allowedHosts.submission
 O365MAILER_WATCH_NAMESPACES: set watchNamespaces
 O365MAILER_HTTPS_PROXY: set controller.httpsProxy or controller.httpsProxySecret
 O365MAILER_LEASE_DURATION: set controller.leaseDuration

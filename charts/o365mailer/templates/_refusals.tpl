@@ -5,6 +5,10 @@
 {{- fail (printf "o365mailer needs Kubernetes %s, and this is %s. `helm template` asks no cluster: give it --kube-version with yours" .Chart.KubeVersion .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- include "o365mailer.refusals.foreign" . -}}
+{{- /* One list would let a mail server for tests ask for client secrets. */ -}}
+{{- if and (kindIs "slice" .Values.allowedHosts) .Values.allowedHosts -}}
+{{- fail "allowedHosts is no list: put hosts that give tokens into allowedHosts.authority (they get client secrets), and hosts that take mail into allowedHosts.submission" -}}
+{{- end -}}
 {{- include "o365mailer.refusals.labels" . -}}
 {{- include "o365mailer.refusals.ports" (dict "root" . "role" "controller") -}}
 {{- include "o365mailer.refusals.ports" (dict "root" . "role" "webhook") -}}

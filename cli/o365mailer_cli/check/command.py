@@ -9,13 +9,14 @@ from o365mailer_cli.check.asked import Asked
 from o365mailer_cli.check.cluster import cluster_groups
 from o365mailer_cli.check.cluster_login import cluster_logins
 from o365mailer_cli.check.document import FileAsked, applicant_of
-from o365mailer_cli.check.login import LoginOptions, login_groups
+from o365mailer_cli.check.login import FLAGS, LoginOptions, login_groups
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import ClusterError, WrongInput
 from o365mailer_cli.finding import Finding, Group, Status, exit_status, worst
 from o365mailer_cli.flags import ENV_HTTPS_PROXY, FILE, FOLDER, cluster_flags, folder, name, output_flag
 from o365mailer_cli.kubeconfig import Access, connect, namespace_of
 from o365mailer_cli.output import Output
+from o365mailer_operator.token.endpoints import AllowedHosts
 
 DESCRIPTION: Final = (
     "Look for what is wrong with mail: the API server, the installation, the mailers, the pods with a relay, and the "
@@ -50,13 +51,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--https-proxy", metavar="URL", help=f"the proxy on the way to Entra (default: the variable {ENV_HTTPS_PROXY})"
     )
-    group.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="HOST[:PORT]",
-        help="a host that a mailer of the cluster may name in addition to Microsoft's; may be repeated",
-    )
+    for wanted, gets in (("authority", "tokens: it gets the client secret"), ("submission", "mail: it gets the token")):
+        group.add_argument(
+            f"--allow-{wanted}-host",
+            action="append",
+            default=[],
+            metavar="HOST[:PORT]",
+            help=f"a host that a mailer of the cluster may name for {gets}. Microsoft's need no flag; may be repeated",
+        )
     output_flag(parser)
     cluster_flags(parser, all_namespaces=True)
 
@@ -67,7 +69,9 @@ def main(given: argparse.Namespace, environment: Mapping[str, str]) -> int:
     login = LoginOptions(
         https_proxy=given.https_proxy or environment.get(ENV_HTTPS_PROXY) or None,
         environment_proxy=bool(environment.get("HTTPS_PROXY") or environment.get("https_proxy")),
-        allowed_hosts=frozenset(given.allow_host),
+        allowed_hosts=AllowedHosts.in_addition(
+            authority=given.allow_authority_host, submission=given.allow_submission_host, remedies=FLAGS
+        ),
     )
     groups = (
         _of_file(given, environment, login, output) if given.file else _of_cluster(given, environment, login, output)

@@ -8,7 +8,7 @@ import asyncio
 import datetime
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from o365mailer_cli.check import links
@@ -21,7 +21,7 @@ from o365mailer_operator.clock import utc_now
 from o365mailer_operator.exchange.causes import Application, Cause, causes_of, told
 from o365mailer_operator.exchange.login import Credentials, try_login
 from o365mailer_operator.exchange.result import LoginResult
-from o365mailer_operator.token.endpoints import PRESET_HOSTS, AllowedHosts
+from o365mailer_operator.token.endpoints import AllowedHosts, Remedies
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, TokenError
 from o365mailer_operator.token.grant import Grant, authorities_of, grant_of
@@ -31,10 +31,13 @@ AT_ONCE: Final = 10
 ANSWER_LIMIT: Final = 5.0
 ATTEMPT_LIMIT: Final = 10.0
 """Seconds for a token: without a byte, and in all."""
-ALLOW: Final = "If you trust the host with the mailer's secret, name it: --allow-host HOST."
+FLAGS: Final = Remedies(
+    authority="If you trust the host with the mailer's client secret, name it: --allow-authority-host HOST.",
+    submission="If you trust the host with the mailbox's token, name it: --allow-submission-host HOST.",
+)
 STRANGER: Final = (
-    "A person who may write mailers, and may not read Secrets, could otherwise have a secret sent to any host with "
-    "your rights."
+    "A person who may write mailers, and may not read Secrets, could otherwise have a secret or a token sent to any "
+    "host with your rights."
 )
 
 
@@ -45,8 +48,8 @@ class LoginOptions:
     https_proxy: str | None = None
     environment_proxy: bool = False
     """Whether HTTPS_PROXY is set, which nothing here uses."""
-    allowed_hosts: frozenset[str] = frozenset()
-    """`host` or `host:port`, in addition to Microsoft's: where a mailer's secret and token go that is in a cluster."""
+    allowed_hosts: AllowedHosts = field(default_factory=lambda: AllowedHosts(remedies=FLAGS))
+    """Where the secret and the token of a mailer in a cluster may go."""
     now: Callable[[], datetime.datetime] = utc_now
 
 
@@ -67,8 +70,7 @@ def login_groups(applicants: Sequence[Applicant | Denied], options: LoginOptions
 
 async def check_logins(applicants: Sequence[Applicant | Denied], options: LoginOptions) -> list[Group]:
     """As `login_groups`, in a loop that runs."""
-    allowed = AllowedHosts(PRESET_HOSTS | options.allowed_hosts, remedy=ALLOW)
-    prepared = [_prepared(each, allowed) for each in applicants if isinstance(each, Applicant)]
+    prepared = [_prepared(each, options.allowed_hosts) for each in applicants if isinstance(each, Applicant)]
     denied = [each for each in applicants if isinstance(each, Denied)]
     checked = _Check(options)
     rows = await asyncio.gather(*(checked.one(each) for each in prepared))
@@ -111,7 +113,8 @@ class _Check:
         """All steps of one applicant."""
         applicant, grant = prepared.applicant, prepared.grant
         if isinstance(grant, TokenError) and grant.reason == HOST_NOT_ALLOWED.word and not applicant.from_document:
-            return Row(applicant, logins=[_not_tried(applicant, f"{str(grant).partition('. ')[0]}. {STRANGER}", ALLOW)])
+            cause, _, remedy = str(grant).partition(". ")
+            return Row(applicant, logins=[_not_tried(applicant, f"{cause}. {STRANGER}", remedy)])
         authority, submission = await asyncio.gather(self._authority(prepared), self._submission(prepared))
         credentials = [_source(applicant)]
         if isinstance(grant, TokenError):

@@ -24,7 +24,7 @@ _CONVERT: Final = "Put a PEM certificate and its unencrypted PEM key into the Se
 REMEDIES: Final[Mapping[str, str]] = {
     **{code.reason: code.remedy for code in CODES.values()},
     "InvalidSpec": "Correct the member that the message names, or apply the CRD of the controller's version.",
-    "HostNotAllowed": "Use the cloud's own hosts, or let an administrator add the host to the chart's allowedHosts.",
+    "HostNotAllowed": "Use the cloud's own hosts, or let an administrator add the host to allowedHosts.",
     "SecretNotFound": "Create the Secret in the mailer's namespace.",
     "SecretUnreadable": "Add the namespace to the chart's watchNamespaces: the controller may read its Secrets then.",
     "SecretKeyMissing": "Add the key to the Secret, or name another key in the mailer.",

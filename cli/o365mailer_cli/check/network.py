@@ -94,7 +94,7 @@ async def look_at_authority(authority: Authority, *, proxy: str | None, environm
 
 def _date(authority: Authority, proxy: str | None) -> tuple[datetime.datetime | None, datetime.datetime]:
     """What the host's clock says, and what ours said in the middle of the request. Blocking. Raises TokenError."""
-    host = AllowedHosts(frozenset({f"{authority.host}:{authority.port}"}))
+    host = AllowedHosts(authority={f"{authority.host}:{authority.port}"})
     wire = Wire(
         allowed=host, authorities=authority.authorities, proxy=proxy, timeout=ANSWER_LIMIT, presented="no credential"
     )

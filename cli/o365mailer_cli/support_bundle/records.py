@@ -56,7 +56,9 @@ ENVIRONMENT: Final[Mapping[str, re.Pattern[str]]] = {
         ("O365MAILER_MAILER_DIR", "O365MAILER_SCRATCH_DIR", "O365MAILER_SPOOL_DIR"), re.compile(r"/[a-z0-9/_-]{1,60}")
     ),
     **dict.fromkeys(("O365MAILER_LOG_LEVEL", "O365MAILER_SIDECAR_LOG_LEVEL"), re.compile(r"debug|info|warning|error")),
-    "O365MAILER_ALLOWED_HOSTS": re.compile(r"[A-Za-z0-9.,-]*"),
+    **dict.fromkeys(
+        ("O365MAILER_ALLOW_AUTHORITY_HOSTS", "O365MAILER_ALLOW_SUBMISSION_HOSTS"), re.compile(r"[A-Za-z0-9.,:-]*")
+    ),
     "O365MAILER_WATCH_NAMESPACES": re.compile(r"[a-z0-9,-]*"),
     **dict.fromkeys(
         ("O365MAILER_LEASE_DURATION", "O365MAILER_RECONCILE_INTERVAL", "O365MAILER_GRACE"),

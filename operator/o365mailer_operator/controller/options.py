@@ -10,7 +10,7 @@ from o365mailer_contract.quantities import seconds
 from o365mailer_operator.controller.lease import SHORTEST
 from o365mailer_operator.flags import Reader, address, listed, one_of, text
 from o365mailer_operator.logs import LEVELS
-from o365mailer_operator.token.endpoints import PRESET_HOSTS
+from o365mailer_operator.token.endpoints import AllowedHosts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Options:
     """Who writes the Events, and the beginning of the Lease's holder: the pod's name."""
     watch_namespaces: tuple[str, ...]
     """Empty: all."""
-    allowed_hosts: frozenset[str]
+    allowed_hosts: AllowedHosts
     entra_proxy: str | None
     health: tuple[str, int]
     lease_duration: float
@@ -41,7 +41,10 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.e
         namespace=reader.value("namespace", text),
         identity=reader.value("identity", text),
         watch_namespaces=reader.value("watch-namespace", listed),
-        allowed_hosts=PRESET_HOSTS | frozenset(reader.value("allowed-host", listed)),
+        allowed_hosts=AllowedHosts.in_addition(
+            authority=reader.value("allow-authority-host", listed),
+            submission=reader.value("allow-submission-host", listed),
+        ),
         entra_proxy=reader.value("entra-proxy", str) or None,
         health=reader.value("health", address),
         lease_duration=reader.value("lease-duration", _lease),
@@ -62,9 +65,15 @@ def _declare(reader: Reader) -> None:
         repeated=True,
     )
     flag(
-        "allowed-host",
-        "O365MAILER_ALLOWED_HOSTS",
-        "HOST[:PORT] that mailers may name in addition to Microsoft's own",
+        "allow-authority-host",
+        "O365MAILER_ALLOW_AUTHORITY_HOSTS",
+        "HOST[:PORT] that may give tokens, and so gets client secrets, in addition to Microsoft's own",
+        repeated=True,
+    )
+    flag(
+        "allow-submission-host",
+        "O365MAILER_ALLOW_SUBMISSION_HOSTS",
+        "HOST[:PORT] that may take mail, and so gets tokens, in addition to Microsoft's own",
         repeated=True,
     )
     flag("entra-proxy", "O365MAILER_HTTPS_PROXY", "URL of the HTTPS proxy to Entra")

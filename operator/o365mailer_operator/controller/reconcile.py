@@ -34,7 +34,6 @@ from o365mailer_operator.controller.token_secret import SecretFiles
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.certificate import certificate_end
 from o365mailer_operator.token.credential import TLS_CERTIFICATE, secrets_needed
-from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
 
@@ -98,7 +97,7 @@ class Reconciler:
         self.clock = clock
         self.interval = options.reconcile_interval
         """The most seconds between two reconciles of a mailer."""
-        self.allowed = AllowedHosts(options.allowed_hosts)
+        self.allowed = options.allowed_hosts
         self.entra = Entra(proxy=options.entra_proxy)
         self.recorder = Recorder(cluster, instance=options.identity, clock=clock.now)
         self.secrets = SecretReader(cluster, longest=self.interval, clock=clock.monotonic)

@@ -140,8 +140,13 @@ class Spec(Part, frozen=True, dict=True):  # a dict, in which `endpoints` is kep
             submission_host=self.submission.host or cloud.submission_host,
             submission_port=self.submission.port or SUBMISSION_PORT,
             authority_named_by="spec.authority.url" if self.authority.url else "spec.cloud",
-            submission_named_by="spec.submission.host" if self.submission.host else "spec.cloud",
+            submission_named_by=self._submission_named_by(),
         )
+
+    def _submission_named_by(self) -> str:
+        if self.submission.host:
+            return "spec.submission.host"
+        return "spec.submission.port" if self.submission.port else "spec.cloud"
 
 
 def decode_spec(spec: Any) -> Spec:

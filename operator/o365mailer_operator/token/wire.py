@@ -80,7 +80,7 @@ class Wire:
 
     def _received(self, method: str, url: str, *, named_by: str, **kwargs: Any) -> Answer:
         """Any answer, whatever it says. Raises TokenError."""
-        self.allowed.check_url(url, named_by=named_by)
+        self.allowed.check_authority(url, named_by=named_by)
         host = urlsplit(url).netloc
         outcome: Answer | TokenError
         try:
