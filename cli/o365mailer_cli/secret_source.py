@@ -13,9 +13,9 @@ LARGEST_SECRET: Final = 2**20
 
 
 class SecretSource(Protocol):
-    """Reads Secrets by name."""
+    """Reads Secrets by name (token.credential.Source)."""
 
-    def read(self, name: str) -> Mapping[str, bytes] | None:
+    def secret(self, name: str) -> Mapping[str, bytes] | None:
         """The Secret's keys and values; None if there is no such Secret."""
 
     def place(self, name: str, key: str) -> str:
@@ -28,7 +28,7 @@ class SecretFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def read(self, name: str) -> Mapping[str, bytes] | None:
+    def secret(self, name: str) -> Mapping[str, bytes] | None:
         """Raises CredentialError."""
         folder = self.directory / name
         try:
@@ -57,7 +57,7 @@ class SecretVariables:
         self.needed = needed
         """The keys to look for in each Secret, because a variable's name cannot be split into Secret and key."""
 
-    def read(self, name: str) -> Mapping[str, bytes] | None:
+    def secret(self, name: str) -> Mapping[str, bytes] | None:
         """The keys whose variables are set."""
         variables = {key: variable_of(name, key) for key in self.needed.get(name, frozenset())}
         found = {key: self.environment[variable] for key, variable in variables.items() if variable in self.environment}

@@ -38,7 +38,7 @@ def test_a_corrected_secret_is_used_within_seconds(emulator: EmulatorClient, fil
 
     files.secret("noreply", "secret", emulator.client_secret)
 
-    run.next("token obtained with noreply/secret")
+    run.next("token obtained with the Secret noreply/secret")
 
 
 @pytest.mark.promise("run-without-kubernetes")
@@ -67,4 +67,4 @@ def test_the_other_of_two_secrets_is_named_as_a_warning(emulator: EmulatorClient
     run = start(*files.arguments())
 
     assert "the secret old/secret: the client secret is not valid" in run.next("warning: ")
-    run.next("token obtained with noreply/secret")
+    run.next("token obtained with the Secret noreply/secret")

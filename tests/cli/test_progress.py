@@ -23,7 +23,7 @@ def token(*, until: datetime.datetime = NOW + HOUR, warnings: tuple[str, ...] = 
         issued_at=NOW,
         expires_at=until,
         refresh_at=None,
-        credential_ref="noreply/secret",
+        credential_ref="the Secret noreply/secret",
         warnings=warnings,
     )
 
@@ -46,8 +46,8 @@ def test_a_log_gets_a_line_for_each_token_and_none_for_mails() -> None:
     told.stopped()
 
     assert out.getvalue().splitlines() == [
-        f"token obtained with noreply/secret, valid until {until(NOW + HOUR)}",
-        f"token refreshed with noreply/secret, valid until {until(NOW + 2 * HOUR)}",
+        f"token obtained with the Secret noreply/secret, valid until {until(NOW + HOUR)}",
+        f"token refreshed with the Secret noreply/secret, valid until {until(NOW + 2 * HOUR)}",
         "stopped: 1 mail relayed",
     ]
 

@@ -42,7 +42,7 @@ def test_secrets_may_come_from_the_environment(emulator: EmulatorClient, files: 
         },
     )
     port = run.port()
-    run.next("token obtained with noreply/secret, valid until ")
+    run.next("token obtained with the Secret noreply/secret, valid until ")
 
     mail(port)
 
@@ -67,7 +67,7 @@ def test_it_tells_who_where_and_until_when(emulator: EmulatorClient, files: Any,
     assert said[1].startswith("mail that Office 365 does not take yet waits in ")
     assert sum(line.startswith("health and metrics on http://127.0.0.1:") for line in said) == 1
     assert sum(line.startswith("listening on 127.0.0.1:") for line in said) == 2
-    assert sum(line.startswith("token obtained with noreply/secret, valid until 20") for line in said) == 1
+    assert sum(line.startswith("token obtained with the Secret noreply/secret, valid until 20") for line in said) == 1
 
 
 def test_the_relays_log_is_passed_on(files: Any, start: Any, mail: Any) -> None:

@@ -12,8 +12,8 @@ def test_a_secret_is_a_directory_of_files(tmp_path: Path) -> None:
     (tmp_path / "noreply").mkdir()
     (tmp_path / "noreply" / "secret").write_bytes(b"not-a-secret\n")
 
-    assert SecretFiles(tmp_path).read("noreply") == {"secret": b"not-a-secret\n"}
-    assert SecretFiles(tmp_path).read("other") is None
+    assert SecretFiles(tmp_path).secret("noreply") == {"secret": b"not-a-secret\n"}
+    assert SecretFiles(tmp_path).secret("other") is None
 
 
 def test_a_secret_that_kubelet_mounted_is_read_through_its_links(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_a_secret_that_kubelet_mounted_is_read_through_its_links(tmp_path: Path)
     (tmp_path / "noreply" / "..data").symlink_to(version.name)
     (tmp_path / "noreply" / "secret").symlink_to("..data/secret")
 
-    assert SecretFiles(tmp_path).read("noreply") == {"secret": b"not-a-secret"}
+    assert SecretFiles(tmp_path).secret("noreply") == {"secret": b"not-a-secret"}
 
 
 def test_something_far_too_large_is_no_secret(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_something_far_too_large_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "noreply" / "secret").write_bytes(b"x" * (2**20 + 1))
 
     with refused("SecretUnreadable", match="larger than 1 MiB"):
-        SecretFiles(tmp_path).read("noreply")
+        SecretFiles(tmp_path).secret("noreply")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,6 @@ def test_only_the_needed_variables_are_read() -> None:
     environment = {"O365MAILER_SECRET_A_X": "1", "O365MAILER_SECRET_A_Y": "2", "PATH": "/"}
     source = SecretVariables(environment, {"a": frozenset({"x", "z"}), "b": frozenset({"x"})})
 
-    assert source.read("a") == {"x": b"1"}
-    assert source.read("b") is None
+    assert source.secret("a") == {"x": b"1"}
+    assert source.secret("b") is None
     assert source.place("b", "x") == "the environment variable O365MAILER_SECRET_B_X"

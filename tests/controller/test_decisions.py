@@ -87,7 +87,7 @@ def token(*, issued_at: datetime.datetime = NOON) -> Token:
         issued_at=issued_at,
         expires_at=issued_at + HOUR,
         refresh_at=None,
-        credential_ref="entra/secret",
+        credential_ref="the Secret entra/secret",
     )
 
 

@@ -55,7 +55,14 @@ async def entra(url: str, ca: str) -> None:
     )
     secrets = {"noreply": {"secret": b"not-a-secret"}, "ca": {"ca.crt": pathlib.Path(ca).read_bytes()}}  # noqa: ASYNC240 - nothing else runs
     allowed = AllowedHosts.in_addition(authority={url.removeprefix("https://")}, submission=())
-    await Entra().mint(grant_of(spec, secrets.get, allowed=allowed))
+    await Entra().mint(grant_of(spec, _Held(secrets), allowed=allowed))
+
+
+class _Held:
+    """What the spec names (token.credential.Source)."""
+
+    def __init__(self, secrets: dict[str, dict[str, bytes]]) -> None:
+        self.secret = secrets.get
 
 
 async def cluster(url: str, ca: str) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from support.emulator_client import EmulatorClient
+from support.held import Held
 
 from o365mailer_cli.document import named_hosts
 from o365mailer_operator.token.grant import Grant, grant_of
@@ -66,7 +67,7 @@ def emulated(emulator: EmulatorClient, spec_of: SpecMaker) -> Callable[..., Gran
                 }
             )
         )
-        return grant_of(spec, known.get, allowed=named_hosts(spec.endpoints))
+        return grant_of(spec, Held(known), allowed=named_hosts(spec.endpoints))
 
     return make
 

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs7,
     pkcs12,
 )
+from support.held import Held
 from support.refused import refused
 
 from o365mailer_operator.token.certificate import Certificate, read_authorities, read_certificate
-from o365mailer_operator.token.credential import read_credential
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.grant import grant_of
+from o365mailer_operator.token.grant import grant_of, read_credential
 from o365mailer_operator.token.spec import decode_spec
 
 DAY = datetime.timedelta(days=1)
@@ -30,7 +30,7 @@ def test_a_pair_is_read_as_the_leaf_and_its_key(spec_of: Any, pair_of: Any, rsa_
     leaf, issuer = pair_of(), pair_of(rsa_keys[1])
     spec = decode_spec(spec_of(credential={"certificate": {"secretRef": {"name": "pair"}}}))
 
-    credential = read_credential(spec, {"pair": {"tls.crt": leaf.crt + issuer.crt, "tls.key": leaf.key}}.get)
+    credential = read_credential(spec, Held({"pair": {"tls.crt": leaf.crt + issuer.crt, "tls.key": leaf.key}}))
 
     assert isinstance(credential, Certificate)
     assert credential.certificate == leaf.crt.decode()
@@ -128,7 +128,7 @@ def test_another_file_than_pem_is_told_with_the_command_that_converts_it(
     spec = decode_spec(spec_of(credential={"certificate": {"secretRef": {"name": "pair"}}}))
 
     with refused("CertificateInvalid") as caught:
-        read_credential(spec, {"pair": {**pair.secret, part: content}}.get)
+        read_credential(spec, Held({"pair": {**pair.secret, part: content}}))
 
     assert str(caught.value).startswith(f"The key {part} of the Secret pair {FORMS[part][form]}")
     assert str(caught.value).endswith("decode it first: base64 -d.") == encoded
@@ -173,7 +173,7 @@ def test_a_password_named_as_an_authority_is_not_copied_to_where_pods_read_it(sp
     secrets = {"noreply": {"secret": b"not-a-secret"}, "database": {"password": b"canary-not-a-secret"}}
 
     with refused("CABundleInvalid") as caught:
-        grant_of(spec, secrets.get, allowed=AllowedHosts())
+        grant_of(spec, Held(secrets), allowed=AllowedHosts())
 
     assert str(caught.value) == (
         "The key password of the Secret database holds no PEM certificate. Put in the authority's certificate, "

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from support.held import Held
 from support.refused import refused
 
 from o365mailer_operator.token.certificate import Certificate
-from o365mailer_operator.token.credential import ClientSecret, ClientSecrets, read_credential, secrets_needed
+from o365mailer_operator.token.clientsecret import ClientSecret, ClientSecrets
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.grant import grant_of
+from o365mailer_operator.token.grant import grant_of, read_credential, secrets_needed
 from o365mailer_operator.token.spec import decode_spec
 
 Secrets = Mapping[str, Mapping[str, bytes]]
@@ -19,7 +20,7 @@ TWO_REFS = {"clientSecret": {"secretRefs": [{"name": "old", "key": "secret"}, {"
 
 
 def values_of(spec: dict[str, Any], secrets: Secrets) -> list[tuple[str, str]]:
-    credential = read_credential(decode_spec(spec), secrets.get)
+    credential = read_credential(decode_spec(spec), Held(secrets))
     assert isinstance(credential, ClientSecrets)
     return [(secret.ref, secret.value) for secret in credential.secrets]
 
@@ -80,7 +81,7 @@ def test_nor_is_it_part_of_a_certificate_or_an_authority(spec_of: Any, pair_of: 
         "ca": {"ca.crt": written(pair.crt)},
     }
 
-    grant = grant_of(spec, secrets.get, allowed=AllowedHosts())
+    grant = grant_of(spec, Held(secrets), allowed=AllowedHosts())
 
     assert isinstance(grant.credential, Certificate)
     assert grant.credential.certificate == grant.authorities == pair.crt.decode()
@@ -171,7 +172,7 @@ def test_an_unusable_secret_is_told_apart_and_named(spec_of: Any, case: str) -> 
     secrets, reason, message = UNUSABLE[case]
 
     with refused(reason) as caught:
-        read_credential(decode_spec(spec_of()), secrets.get)
+        read_credential(decode_spec(spec_of()), Held(secrets))
 
     assert str(caught.value) == message
     assert (caught.value.secret, caught.value.key) == ("noreply", "secret")
@@ -180,7 +181,7 @@ def test_an_unusable_secret_is_told_apart_and_named(spec_of: Any, case: str) -> 
 
 @pytest.mark.promise("wrong-credential-explained")
 def test_of_two_references_one_that_can_be_read_is_enough(spec_of: Any) -> None:
-    credential = read_credential(decode_spec(spec_of(credential=TWO_REFS)), {"new": {"secret": b"not-a-secret"}}.get)
+    credential = read_credential(decode_spec(spec_of(credential=TWO_REFS)), Held({"new": {"secret": b"not-a-secret"}}))
 
     assert isinstance(credential, ClientSecrets)
     assert [secret.ref for secret in credential.secrets] == ["new/secret"]
@@ -191,26 +192,22 @@ def test_of_two_references_the_first_ones_fault_is_told_when_neither_can_be_read
     secrets: Secrets = {"old": {"secret": b""}}
 
     with refused("SecretKeyEmpty", match="Secret old"):
-        read_credential(decode_spec(spec_of(credential=TWO_REFS)), secrets.get)
+        read_credential(decode_spec(spec_of(credential=TWO_REFS)), Held(secrets))
 
 
 def test_a_value_shows_in_no_repr(spec_of: Any) -> None:
-    credential = read_credential(decode_spec(spec_of()), {"noreply": {"secret": b"canary-not-a-secret"}}.get)
+    credential = read_credential(decode_spec(spec_of()), Held({"noreply": {"secret": b"canary-not-a-secret"}}))
 
     assert "noreply/secret" in repr(credential)
     assert "canary" not in repr(credential)
 
 
 def test_no_secret_is_read_for_a_host_that_is_not_allowed(spec_of: Any) -> None:
-    asked: list[str] = []
-
-    def read(name: str) -> Mapping[str, bytes]:
-        asked.append(name)
-        return {"secret": b"not-a-secret"}
+    source = Held({"noreply": {"secret": b"not-a-secret"}})
 
     with refused("HostNotAllowed"):
-        grant_of(decode_spec(spec_of(authority={"url": "https://evil.example"})), read, allowed=AllowedHosts())
+        grant_of(decode_spec(spec_of(authority={"url": "https://evil.example"})), source, allowed=AllowedHosts())
 
-    assert asked == []
-    grant_of(decode_spec(spec_of()), read, allowed=AllowedHosts())
-    assert asked == ["noreply"]
+    assert source.asked == []
+    grant_of(decode_spec(spec_of()), source, allowed=AllowedHosts())
+    assert source.asked == ["noreply"]

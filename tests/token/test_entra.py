@@ -39,7 +39,7 @@ async def test_a_client_secret_mints_a_token_with_its_end_and_its_rights(
     assert 3598 <= lifetime <= 3602
     assert token.issued_at >= before
     assert token.refresh_at is None
-    assert token.credential_ref == "noreply/secret"
+    assert token.credential_ref == "the Secret noreply/secret"
     assert token.roles == frozenset({"SMTP.SendAsApp"})
     assert (token.refusals, token.warnings) == ((), ())
     assert [issued["credential"] for issued in emulator.tokens()] == ["secret"]
@@ -71,7 +71,7 @@ async def test_a_certificate_mints_a_token(emulator: EmulatorClient, emulated: E
         emulated({"pair": pair.secret}, credential={"certificate": {"secretRef": {"name": "pair"}}})
     )
 
-    assert token.credential_ref == "pair"
+    assert token.credential_ref == "the Secret pair"
     assert [issued["credential"] for issued in emulator.tokens()] == ["certificate"]
 
 
@@ -83,7 +83,7 @@ async def test_of_two_secrets_the_first_that_entra_takes_is_used_and_the_other_r
 
     token = await Entra().mint(emulated(secrets, credential=TWO_REFS))
 
-    assert token.credential_ref == "new/secret"
+    assert token.credential_ref == "the Secret new/secret"
     assert [(refusal.ref, refusal.reason) for refusal in token.refusals] == [("old/secret", "AADSTS7000215")]
     assert "the secret old/secret: the client secret is not valid" in token.warnings[0]
 
@@ -93,7 +93,7 @@ async def test_while_both_secrets_are_good_the_first_is_used(emulator: EmulatorC
 
     token = await Entra().mint(emulated({"old": good, "new": good}, credential=TWO_REFS))
 
-    assert token.credential_ref == "old/secret"
+    assert token.credential_ref == "the Secret old/secret"
     assert emulator.counters()["requests"]["token"] == 1
 
 
@@ -102,7 +102,7 @@ async def test_a_secret_that_cannot_be_read_does_not_stop_the_other(
 ) -> None:
     token = await Entra().mint(emulated({"new": {"secret": emulator.client_secret.encode()}}, credential=TWO_REFS))
 
-    assert token.credential_ref == "new/secret"
+    assert token.credential_ref == "the Secret new/secret"
     assert [refusal.reason for refusal in token.refusals] == ["SecretNotFound"]
 
 

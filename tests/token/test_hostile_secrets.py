@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from support.held import Held
 from support.hostile_keys import (
     DIFFIE_HELLMAN,
     RSA_ENCRYPTION,
@@ -33,7 +34,9 @@ from o365mailer_operator.token.certificate import (
     read_authorities,
     read_certificate,
 )
-from o365mailer_operator.token.credential import KEYS_COMPARED, LONGEST_SECRET, read_credential
+from o365mailer_operator.token.clientsecret import LONGEST_SECRET
+from o365mailer_operator.token.credential import KEYS_COMPARED
+from o365mailer_operator.token.grant import read_credential
 from o365mailer_operator.token.spec import decode_spec
 
 pytestmark = pytest.mark.promise("load-does-not-block")
@@ -232,9 +235,9 @@ def test_a_client_secret_without_end_is_refused(spec_of: Any) -> None:
     spec = decode_spec(spec_of())
 
     with refused("SecretKeyNotText", match="has 4097 bytes, and no client secret is longer than 4096"):
-        read_credential(spec, {"noreply": {"secret": b"a" * (LONGEST_SECRET + 1)}}.get)
+        read_credential(spec, Held({"noreply": {"secret": b"a" * (LONGEST_SECRET + 1)}}))
 
-    read_credential(spec, {"noreply": {"secret": b" \n" * 2**18 + b"a" * LONGEST_SECRET}}.get)
+    read_credential(spec, Held({"noreply": {"secret": b" \n" * 2**18 + b"a" * LONGEST_SECRET}}))
 
 
 def test_a_secret_of_any_number_of_keys_costs_what_is_read_of_it(spec_of: Any) -> None:
@@ -250,11 +253,11 @@ def test_a_secret_of_any_number_of_keys_costs_what_is_read_of_it(spec_of: Any) -
 
     keys = Keys({f"Sec-ret{number}": b"" for number in range(60_000)})
     with refused("SecretKeyMissing", match="it has 60000 other keys"):
-        read_credential(decode_spec(spec_of()), {"noreply": keys}.get)
+        read_credential(decode_spec(spec_of()), Held({"noreply": keys}))
     assert keys.seen == KEYS_COMPARED
 
     files = SecretFiles({"data": {"other": "no base64 at all", "secret": "eA=="}})
-    assert read_credential(decode_spec(spec_of()), {"noreply": files}.get)
+    assert read_credential(decode_spec(spec_of()), Held({"noreply": files}))
     with pytest.raises(ValueError, match="base64"):
         files["other"]
 
@@ -264,4 +267,4 @@ def test_four_thousand_keys_that_resemble_the_one_are_not_compared_with_it_lette
     keys = {f"secret{'ab' * 120}{number:05}": b"" for number in range(4000)}
 
     with refused("SecretKeyMissing", match="it has 4000 other keys"):
-        read_credential(decode_spec(spec_of()), {"noreply": keys}.get)
+        read_credential(decode_spec(spec_of()), Held({"noreply": keys}))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from support.emulator_client import EmulatorClient
 from support.foreign_entra import Reply, closed, discovery, foreign
+from support.held import Held
 
-from o365mailer_operator.token.credential import read_credential
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import TokenError
-from o365mailer_operator.token.grant import Grant
+from o365mailer_operator.token.grant import Grant, read_credential
 from o365mailer_operator.token.spec import decode_spec
 
 CANARY = "canary-not-a-secret"
@@ -110,7 +110,7 @@ async def test_no_connection_tells_nothing(emulated: Callable[..., Grant]) -> No
 @pytest.mark.promise("secrets-stay-secret")
 def test_bytes_that_are_no_text_are_quoted_nowhere(spec_of: Any) -> None:
     with pytest.raises(TokenError) as caught:
-        read_credential(decode_spec(spec_of()), {"noreply": {"secret": CANARY.encode() + b"\xff"}}.get)
+        read_credential(decode_spec(spec_of()), Held({"noreply": {"secret": CANARY.encode() + b"\xff"}}))
 
     assert CANARY not in told_by(caught.value)
 

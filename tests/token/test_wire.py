@@ -14,8 +14,10 @@ import trustme
 from cryptography.hazmat.primitives import hashes
 from support.emulator_client import EmulatorClient
 from support.foreign_entra import Reply, closed, discovery, foreign, silent
+from support.held import Held
 
 from o365mailer_cli.document import named_hosts
+from o365mailer_operator.token.answer import Presented
 from o365mailer_operator.token.certificate import read_certificate
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.entra import Entra
@@ -35,7 +37,7 @@ def grant_at(spec_of: Any) -> Callable[..., Grant]:
         authority = {"url": base, **({"caSecretRef": {"name": "authority"}} if ca else {})}
         spec = decode_spec(spec_of(authority=authority))
         secrets = {"noreply": {"secret": b"canary-not-a-secret"}, "authority": {"ca.crt": ca or b""}}
-        return grant_of(spec, secrets.get, allowed=allowed or named_hosts(spec.endpoints))
+        return grant_of(spec, Held(secrets), allowed=allowed or named_hosts(spec.endpoints))
 
     return make
 
@@ -292,7 +294,9 @@ async def test_claims_that_make_no_sense_do_not_cost_the_token(grant_at: Any, cl
 def test_the_clock_of_the_other_side_is_read_from_any_answer(status: int) -> None:
     with foreign({"openid-configuration": Reply(status=status)}) as server:
         allowed = AllowedHosts(authority={server.base.removeprefix("https://")})
-        wire = Wire(allowed=allowed, authorities=server.ca.decode(), proxy=None, timeout=5, presented="no credential")
+        wire = Wire(
+            allowed=allowed, authorities=server.ca.decode(), proxy=None, timeout=5, presented=Presented("no credential")
+        )
         said = wire.date(f"{server.base}/common/v2.0/.well-known/openid-configuration")
         wire.close()
 

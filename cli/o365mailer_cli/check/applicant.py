@@ -13,15 +13,15 @@ from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_cli.mailers import Mailer
 from o365mailer_cli.secret_source import SecretSource
 from o365mailer_operator.exchange.objects import object_name
-from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec
+from o365mailer_operator.token.grant import secrets_needed
 from o365mailer_operator.token.spec import Spec, decode_spec
 
 
-class Read(Protocol):
+class Objects(Protocol):
     """Where Secrets come from."""
 
-    def read(self, name: str) -> Mapping[str, bytes] | None:
+    def secret(self, name: str) -> Mapping[str, bytes] | None:
         """The Secret's keys; None if there is no such Secret. Raises CredentialError."""
 
     def place(self, name: str, key: str) -> str:
@@ -35,7 +35,7 @@ class Applicant:
     subject: str
     """For findings: `namespace/name`, or the name alone."""
     spec: Spec
-    secrets: Read = field(repr=False)
+    secrets: Objects = field(repr=False)
     name: str
     """Of its objects in Exchange, as `o365mailer setup` makes them."""
     setup: str
@@ -134,7 +134,7 @@ class _InCluster:
 
     found: Mapping[str, Mapping[str, bytes] | ClusterError | None] = field(repr=False)
 
-    def read(self, name: str) -> Mapping[str, bytes] | None:
+    def secret(self, name: str) -> Mapping[str, bytes] | None:
         """Raises CredentialError."""
         content = self.found.get(name)
         if isinstance(content, ClusterError):

@@ -16,7 +16,7 @@ from o365mailer_operator.exchange.objects import PERMISSION, ROLE
 from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.bearer import Token, claims_of
 from o365mailer_operator.token.certificate import Certificate
-from o365mailer_operator.token.credential import ClientSecrets
+from o365mailer_operator.token.clientsecret import ClientSecrets
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import (
     CERTIFICATE_EXPIRED,
@@ -118,38 +118,32 @@ class Tokens:
     def lifetime(self, applicant: Applicant, grant: Grant) -> Iterator[Finding]:
         """When the credential ends: a certificate says so, a client secret if its owner has noted it."""
         if isinstance(grant.credential, Certificate):
-            yield _ends(applicant, f"the certificate {grant.credential.ref}", grant.credential.not_after, self.now())
+            yield _ends(applicant, str(grant.credential), grant.credential.not_after, self.now())
         elif (secret := applicant.spec.credential.client_secret) and secret.expires_at:
             yield _ends(applicant, "the client secret (spec.…expiresAt)", secret.expires_at, self.now())
 
 
 def _each(grant: Grant) -> list[Grant]:
     """The grant with one credential at a time."""
-    if isinstance(grant.credential, Certificate):
+    if not isinstance(grant.credential, ClientSecrets):
         return [grant]
     return [dataclasses.replace(grant, credential=ClientSecrets((each,))) for each in grant.credential.secrets]
 
 
 def _finding(applicant: Applicant, grant: Grant, outcome: Token | TokenError, another_works: bool) -> Finding:
-    credential = grant.credential
-    what = (
-        f"certificate {credential.ref}"
-        if isinstance(credential, Certificate)
-        else f"secret {credential.secrets[0].ref}"
-    )
+    what = str(grant.credential)
     if isinstance(outcome, Token):
         return Finding(
             name="token.issued",
             status=Status.OK,
-            title=f"Entra gives a token for the {what}: {Claims.of(outcome)}",
+            title=f"Entra gives a token for {what}: {Claims.of(outcome)}",
             subject=applicant.subject,
         )
     cause, remedy = told(outcome)
     return Finding(
         name="token.issued",
         status=Status.WARNING if another_works else Status.FAILED,
-        title=f"Entra gives no token for the {what} ({outcome.reason})"
-        + ("; the other works" if another_works else ""),
+        title=f"Entra gives no token for {what} ({outcome.reason})" + ("; the other works" if another_works else ""),
         subject=applicant.subject,
         cause=cause,
         remedy=remedy,

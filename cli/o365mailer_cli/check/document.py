@@ -7,7 +7,7 @@ from pathlib import Path
 from o365mailer_cli.check.applicant import Applicant, from_document
 from o365mailer_cli.mailer_file import load_mailer
 from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
-from o365mailer_operator.token.credential import secrets_needed
+from o365mailer_operator.token.grant import secrets_needed
 
 
 @dataclass(frozen=True)

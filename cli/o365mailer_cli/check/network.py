@@ -16,6 +16,7 @@ from o365mailer_operator.exchange.causes import Application, causes_of
 from o365mailer_operator.exchange.certificate import Peer, peer_of, unverified
 from o365mailer_operator.exchange.login import Target, try_login
 from o365mailer_operator.exchange.result import Fault, LoginResult, Stage
+from o365mailer_operator.token.answer import Presented
 from o365mailer_operator.token.bearer import CLOCK_TOLERANCE
 from o365mailer_operator.token.endpoints import AUTHORITY_PORT, AllowedHosts
 from o365mailer_operator.token.entra import in_daemon_thread
@@ -96,7 +97,11 @@ def _date(authority: Authority, proxy: str | None) -> tuple[datetime.datetime | 
     """What the host's clock says, and what ours said in the middle of the request. Blocking. Raises TokenError."""
     host = AllowedHosts(authority={f"{authority.host}:{authority.port}"})
     wire = Wire(
-        allowed=host, authorities=authority.authorities, proxy=proxy, timeout=ANSWER_LIMIT, presented="no credential"
+        allowed=host,
+        authorities=authority.authorities,
+        proxy=proxy,
+        timeout=ANSWER_LIMIT,
+        presented=Presented("no credential"),
     )
     began = time.time()
     try:

@@ -11,11 +11,10 @@ from o365mailer_cli.run.progress import Progress
 from o365mailer_cli.run.swap import SwappedDirectory
 from o365mailer_cli.secret_source import SecretSource
 from o365mailer_operator.token.bearer import Token
-from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.directory import files_of, settings_of
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import TOKEN_NOT_WRITTEN, CredentialError, TokenError
-from o365mailer_operator.token.grant import Grant, grant_of
+from o365mailer_operator.token.grant import Grant, grant_of, secrets_needed
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
 LOOK_EVERY: Final = 5.0
@@ -42,7 +41,7 @@ class Keeper:
     def grant(self) -> Grant:
         """What would be sent to Entra now. Raises WrongSecret, which says where the Secret would have to be."""
         try:
-            return grant_of(self.mailer.spec, self.source.read, allowed=named_hosts(self.mailer.spec.endpoints))
+            return grant_of(self.mailer.spec, self.source, allowed=named_hosts(self.mailer.spec.endpoints))
         except CredentialError as error:
             place = self.source.place(error.secret, error.key) if error.key else ""
             raise WrongSecret(f"{error} Here that is {place}." if place else str(error)) from error
@@ -74,7 +73,7 @@ class Keeper:
             )
 
     async def _mint(self) -> Token:
-        grant = grant_of(self.mailer.spec, self.source.read, allowed=named_hosts(self.mailer.spec.endpoints))
+        grant = grant_of(self.mailer.spec, self.source, allowed=named_hosts(self.mailer.spec.endpoints))
         token = await self.entra.mint(grant)
         document = settings_of(self.mailer.spec, expires_at=token.expires_at, revision=self.directory.revision() + 1)
         files = files_of(document, token=token.value, authorities=grant.submission_authorities)
@@ -98,6 +97,6 @@ class Keeper:
     def _secrets(self) -> Mapping[str, Mapping[str, bytes] | None]:
         """The Secrets that a token request reads, to see whether they change."""
         try:
-            return {name: self.source.read(name) for name in secrets_needed(self.mailer.spec)}
+            return {name: self.source.secret(name) for name in secrets_needed(self.mailer.spec)}
         except CredentialError:
             return {}

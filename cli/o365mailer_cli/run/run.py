@@ -22,8 +22,8 @@ from o365mailer_cli.run.swap import SwappedDirectory, kept_directory, temporary_
 from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
 from o365mailer_contract import names
 from o365mailer_operator.clock import utc_now
-from o365mailer_operator.token.credential import secrets_needed
 from o365mailer_operator.token.entra import Entra
+from o365mailer_operator.token.grant import secrets_needed
 
 GRAVE: Final = frozenset({"warning", "error"})
 OWN_DIRECTORY: Final = frozenset({"mailer_directory_problem", "waiting_for_mailer"})

@@ -24,7 +24,7 @@ from o365mailer_operator.controller.token_secret import Directory, Origin, Secre
 from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec, TokenError
-from o365mailer_operator.token.grant import Grant, grant_of, token_identity
+from o365mailer_operator.token.grant import Grant, credential_needs, grant_of, token_identity
 from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 from o365mailer_operator.token.spec import Spec, decode_spec
 
@@ -154,7 +154,7 @@ def decide(observed: Observed, *, allowed: AllowedHosts) -> Step:
     if spec.suspend:
         return Hold(_SUSPENSION)
     try:
-        grant = grant_of(spec, lambda name: _read(observed, name), allowed=allowed)
+        grant = grant_of(spec, _Held(observed), allowed=allowed)
     except TokenError as error:
         return Hold(Problem.of(error))
     aim = aim_of(observed, spec, grant)
@@ -168,7 +168,7 @@ def decide(observed: Observed, *, allowed: AllowedHosts) -> Step:
 
 def aim_of(observed: Observed, spec: Spec, grant: Grant) -> Aim:
     """What a token for this spec and these Secrets is for."""
-    held = (observed.secrets.get(name) for name in sorted(_credential_secrets(spec)))
+    held = (observed.secrets.get(name) for name in sorted({need.name for need in credential_needs(spec)}))
     return Aim(
         identity=token_identity(spec),
         credential=grant.credential,
@@ -176,12 +176,6 @@ def aim_of(observed: Observed, spec: Spec, grant: Grant) -> Aim:
         refresh_request=observed.mailer.refresh_request,
         key=" ".join(str(secret["metadata"].get("uid")) for secret in held if secret).encode(),
     )
-
-
-def _credential_secrets(spec: Spec) -> frozenset[str]:
-    credential = spec.credential
-    names = {ref.name for ref in credential.client_secret.secret_refs} if credential.client_secret else set()
-    return frozenset(names | ({credential.certificate.secret_ref.name} if credential.certificate else set()))
 
 
 def _token_wanted(directory: Directory | None, aim: Aim, now: datetime.datetime) -> bool:
@@ -226,16 +220,23 @@ def _last_failure(observed: Observed) -> Problem | None:
     return Problem(reason=failed.reason, message=failed.message)
 
 
-def _read(observed: Observed, name: str) -> Mapping[str, bytes] | None:
-    if name in observed.forbidden:
-        raise CredentialError(
-            SECRET_UNREADABLE,
-            f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's value "
-            "watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
-            secret=name,
-        )
-    secret = observed.secrets.get(name)
-    return SecretFiles(secret) if secret else None
+@dataclasses.dataclass(frozen=True)
+class _Held:
+    """The objects that were read (token.credential.Source)."""
+
+    observed: Observed
+
+    def secret(self, name: str) -> Mapping[str, bytes] | None:
+        """Raises CredentialError."""
+        if name in self.observed.forbidden:
+            raise CredentialError(
+                SECRET_UNREADABLE,
+                f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's "
+                "value watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
+                secret=name,
+            )
+        secret = self.observed.secrets.get(name)
+        return SecretFiles(secret) if secret else None
 
 
 def _not_ours(observed: Observed) -> Problem:

@@ -172,7 +172,7 @@ def _usable(observed: Observed, directory: Directory | None) -> bool:
 
 def _note(observed: Observed, minted: Minted) -> str:
     if isinstance(minted, Token):
-        return " ".join((f"Obtained with the Secret {minted.credential_ref}.", *minted.warnings))
+        return " ".join((f"Obtained with {minted.credential_ref}.", *minted.warnings))
     before = observed.mailer.status.condition(conditions.TOKEN_ISSUED)
     if before is not None and before.status == "True":
         return before.message

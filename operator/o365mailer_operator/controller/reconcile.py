@@ -32,10 +32,10 @@ from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
 from o365mailer_operator.controller.secret_reader import SecretReader
 from o365mailer_operator.controller.token_secret import SecretFiles
 from o365mailer_operator.token.bearer import Token
-from o365mailer_operator.token.certificate import certificate_end
-from o365mailer_operator.token.credential import TLS_CERTIFICATE, secrets_needed
+from o365mailer_operator.token.certificate import TLS_CERTIFICATE, certificate_end
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
+from o365mailer_operator.token.grant import secrets_needed
 
 EARLIEST_SHARE: Final = 0.75
 LATEST_SHARE: Final = 0.95

@@ -23,6 +23,14 @@ LONGEST_DESCRIPTION: Final = 200
 
 
 @dataclass(frozen=True)
+class Presented:
+    """The credential of a request, for messages about it. Holds no secret."""
+
+    words: str
+    """Such as `the secret noreply/secret`."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """One HTTP answer in the shape that MSAL wants (`status_code`, `headers`, `text`)."""
 
@@ -36,11 +44,8 @@ class Answer:
         """MSAL calls it for bad answers; none reaches it, because `error_in` judges them first."""
 
 
-def error_in(answer: Answer, *, presented: str) -> EntraError | None:
-    """What is wrong with an answer of discovery or of the token endpoint; None for a 200 with a JSON object.
-
-    `presented` names the credential in the message, such as `the secret noreply/secret`.
-    """
+def error_in(answer: Answer, *, presented: Presented) -> EntraError | None:
+    """What is wrong with an answer of discovery or of the token endpoint; None for a 200 with a JSON object."""
     body = _object_in(answer.text)
     correlation = _correlation_of(answer, body or {})
     status = answer.status_code
@@ -79,15 +84,15 @@ _ELSEWHERE: Final = "Something else may answer in Entra's place: check spec.auth
 
 
 def _refusal(
-    body: Mapping[str, Any], *, presented: str, retry_after: float | None, correlation: str | None
+    body: Mapping[str, Any], *, presented: Presented, retry_after: float | None, correlation: str | None
 ) -> EntraRefused:
     code = _code_in(body)
     known = CODES.get(code) if code is not None else None
     if known:
-        text = f"Entra refused {presented}: {known.cause} (AADSTS{code}). {known.remedy}"
+        text = f"Entra refused {presented.words}: {known.cause} (AADSTS{code}). {known.remedy}"
     else:
         number = f"AADSTS{code}" if code is not None else "no AADSTS code"
-        text = f"Entra refused {presented} ({number}, {_word(body.get('error'))}): {_description_in(body)}"
+        text = f"Entra refused {presented.words} ({number}, {_word(body.get('error'))}): {_description_in(body)}"
     return EntraRefused(text, code=code, retry_after=retry_after, correlation_id=correlation)
 
 

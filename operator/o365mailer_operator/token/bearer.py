@@ -8,12 +8,19 @@ from typing import Any, Final
 
 import msgspec
 
-from o365mailer_operator.token.credential import Refusal
-
 CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=2)
 """A larger difference between our clock and the token's claims causes a warning. Entra itself tolerates 5 minutes."""
 LATEST_INSTANT: Final = 253_402_300_800
 """The year 10000 in seconds since 1970. A larger claim is no instant, and may overflow arithmetic."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reference that we or Entra refused; `reason` is from the closed vocabulary."""
+
+    ref: str
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Token:
     refresh_at: datetime.datetime | None
     """When Entra asks for a refresh (`refresh_in`), if it does."""
     credential_ref: str
-    """The Secret that it was obtained with: `name/key`, or `name` of a certificate."""
+    """What it was obtained with, such as `the Secret noreply/secret`."""
     refusals: tuple[Refusal, ...] = ()
     """Other references of the spec that were tried first and refused."""
     warnings: tuple[str, ...] = ()

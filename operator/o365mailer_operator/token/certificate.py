@@ -13,6 +13,7 @@ import datetime
 import functools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
+from o365mailer_operator.token.answer import Presented
+from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.token.credential import Attempt, Need, Proof, Source, read_file
 from o365mailer_operator.token.errors import (
     CA_BUNDLE_INVALID,
     CERTIFICATE_EXPIRED,
@@ -31,7 +35,11 @@ from o365mailer_operator.token.errors import (
     CERTIFICATE_NOT_YET_VALID,
     CredentialError,
 )
+from o365mailer_operator.token.spec import CertificateCredential, Spec
 
+TLS_CERTIFICATE: Final = "tls.crt"
+TLS_KEY: Final = "tls.key"
+"""The keys of a Secret of type kubernetes.io/tls."""
 SMALLEST_KEY: Final = 2048
 """Bits (Microsoft, "Certificate credentials"; also what JOSE asks of PS256, RFC 7518 §3.5)."""
 LARGEST_KEY: Final = 4096
@@ -107,6 +115,22 @@ class Certificate:
     private: rsa.RSAPrivateKey = field(repr=False, compare=False)
     """The parsed key. If MSAL parsed it, OpenSSL would validate its numbers at each token request."""
 
+    def __str__(self) -> str:
+        return f"the certificate {self.ref}"
+
+    def content(self) -> Sequence[bytes]:
+        """The certificate and its key."""
+        return (self.certificate.encode(), self.key.encode())
+
+    async def acquire(self, attempt: Attempt) -> Token:
+        """A token. Raises TokenError."""
+        self.check_validity(attempt.now)
+        # With a PEM certificate and no thumbprint MSAL signs with PS256 and names the key by x5t#S256. It passes a key
+        # object on to PyJWT as it is (msal.oauth2cli.JwtAssertionCreator). PEM would be parsed again, and OpenSSL would
+        # validate its numbers: half a second for 4,096 bits, during which no other thread of this process runs.
+        signer = {"private_key": self.private, "public_certificate": self.certificate}
+        return await attempt.ask(Proof(f"the Secret {self.ref}", Presented(str(self)), signer))
+
     def check_validity(self, now: datetime.datetime) -> None:
         """Raises CredentialError."""
         if now >= self.not_after:
@@ -123,6 +147,21 @@ class Certificate:
                 "Wait, or set the clock of this node right.",
                 secret=self.ref,
             )
+
+
+def needs(part: CertificateCredential) -> frozenset[Need]:
+    """Both keys of the Secret that a spec names."""
+    return frozenset(Need("Secret", part.secret_ref.name, key) for key in (TLS_CERTIFICATE, TLS_KEY))
+
+
+def read(part: CertificateCredential, source: Source, _spec: Spec) -> Certificate:
+    """The credential of a spec. Raises CredentialError."""
+    name = part.secret_ref.name
+    return read_certificate(
+        secret=name,
+        certificate=read_file(Need("Secret", name, TLS_CERTIFICATE), source),
+        key=read_file(Need("Secret", name, TLS_KEY), source),
+    )
 
 
 @functools.lru_cache(maxsize=PAIRS_KEPT)

@@ -20,15 +20,8 @@ import msal
 
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.bearer import Token, claims_of, clock_warning, roles_in
-from o365mailer_operator.token.certificate import Certificate
-from o365mailer_operator.token.credential import ClientSecret, ClientSecrets, Refusal
-from o365mailer_operator.token.errors import (
-    ENTRA_ANSWER_INVALID,
-    ENTRA_UNREACHABLE,
-    EntraError,
-    EntraRefused,
-    TokenError,
-)
+from o365mailer_operator.token.credential import Proof
+from o365mailer_operator.token.errors import ENTRA_ANSWER_INVALID, ENTRA_UNREACHABLE, EntraError, TokenError
 from o365mailer_operator.token.grant import Grant
 from o365mailer_operator.token.wire import Wire
 
@@ -70,7 +63,7 @@ class Entra:
         self.flights: WeakValueDictionary[tuple[str, ...], asyncio.Lock] = WeakValueDictionary()
 
     async def mint(self, grant: Grant, *, check: Callable[[], None] = lambda: None) -> Token:
-        """A new token, never a cached one. Of two client secrets, the first that Entra accepts.
+        """A new token, never a cached one.
 
         `check` is called before each request, which may have waited for another one. What it raises ends the mint.
 
@@ -79,40 +72,39 @@ class Entra:
         key = (grant.endpoints.authority, grant.client_id, grant.endpoints.scope)
         flight = self.flights.setdefault(key, asyncio.Lock())
         async with flight:
-            if isinstance(grant.credential, Certificate):
-                grant.credential.check_validity(self.clock())
-                check()
-                return await self._ask(grant, grant.credential)
-            return await self._first_taken(grant, grant.credential, check)
+            return await grant.credential.acquire(_Attempt(self, grant, check))
 
-    async def _first_taken(self, grant: Grant, credential: ClientSecrets, check: Callable[[], None]) -> Token:
-        refused: list[EntraRefused] = []
-        refusals = list(credential.unreadable)
-        for secret in credential.secrets:
-            check()
-            try:
-                token = await self._ask(grant, secret)
-            except EntraRefused as error:
-                if not error.about_credential:
-                    raise
-                refused.append(error)
-                refusals.append(Refusal(secret.ref, error.reason, str(error)))
-            else:
-                warnings = (*(refusal.message for refusal in refusals), *token.warnings)
-                return dataclasses.replace(token, refusals=tuple(refusals), warnings=warnings)
-        raise _none_taken(refused, refusals)
 
-    async def _ask(self, grant: Grant, credential: ClientSecret | Certificate) -> Token:
-        asked_at = self.clock()
+@dataclasses.dataclass(frozen=True)
+class _Attempt:
+    """What a credential gets a token with."""
+
+    entra: Entra
+    grant: Grant
+    check: Callable[[], None]
+
+    @property
+    def now(self) -> datetime.datetime:
+        return self.entra.clock()
+
+    async def ask(self, proof: Proof) -> Token:
+        """Raises TokenError."""
+        self.check()
+        asked_at, limit = self.now, self.entra.limit
+        wire = Wire(
+            allowed=self.grant.allowed,
+            authorities=self.grant.authorities,
+            proxy=self.entra.proxy,
+            timeout=self.entra.timeout,
+            presented=proof.presented,
+        )
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.limit):
-                result = await in_daemon_thread(
-                    lambda: _acquire(grant, credential, proxy=self.proxy, timeout=self.timeout), name="entra"
-                )
-            return _token_in(result, asked_at=asked_at, ref=credential.ref)
+            async with asyncio.timeout(limit):
+                result = await in_daemon_thread(lambda: _acquire(self.grant, proof, wire), name="entra")
+            return _token_in(result, asked_at=asked_at, ref=proof.ref)
         raise EntraError(
             ENTRA_UNREACHABLE,
-            f"{grant.endpoints.authority} gave no whole answer within {self.limit:g} s. It is tried again.",
+            f"{self.grant.endpoints.authority} gave no whole answer within {limit:g} s. It is tried again.",
         )
 
 
@@ -147,26 +139,13 @@ async def in_daemon_thread(call: Callable[[], Result], *, name: str) -> Result:
     return await future
 
 
-def _acquire(
-    grant: Grant, credential: ClientSecret | Certificate, *, proxy: str | None, timeout: float
-) -> dict[str, Any]:
+def _acquire(grant: Grant, proof: Proof, wire: Wire) -> dict[str, Any]:
     """MSAL's result, blocking. Raises TokenError and nothing else."""
-    if isinstance(credential, Certificate):
-        presented = f"the certificate {credential.ref}"
-    else:
-        presented = f"the secret {credential.ref}{credential.doubt}"
-    wire = Wire(
-        allowed=grant.allowed,
-        authorities=grant.authorities,
-        proxy=proxy,
-        timeout=timeout,
-        presented=presented,
-    )
     try:
         application = msal.ConfidentialClientApplication(
             grant.client_id,
             authority=grant.endpoints.authority,
-            client_credential=_for_msal(credential),
+            client_credential=proof.msal,
             http_client=wire,
             instance_discovery=False,
             azure_region=False,  # MSAL_FORCE_REGION would lead to another host
@@ -186,15 +165,6 @@ def _acquire(
         ENTRA_ANSWER_INVALID,
         f"The answer of {grant.endpoints.authority} made no sense ({problem}). Check spec.authority.url.",
     )
-
-
-def _for_msal(credential: ClientSecret | Certificate) -> str | dict[str, Any]:
-    if isinstance(credential, ClientSecret):
-        return credential.value
-    # With a PEM certificate and no thumbprint MSAL signs with PS256 and names the key by x5t#S256. It passes a key
-    # object on to PyJWT as it is (msal.oauth2cli.JwtAssertionCreator). PEM would be parsed again, and OpenSSL would
-    # validate its numbers: half a second for 4,096 bits, during which no other thread of this process runs.
-    return {"private_key": credential.private, "public_certificate": credential.certificate}
 
 
 def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) -> Token:
@@ -219,12 +189,3 @@ def _token_in(result: dict[str, Any], *, asked_at: datetime.datetime, ref: str) 
         warnings=(warning,) if warning else (),
         roles=roles_in(claims),
     )
-
-
-def _none_taken(refused: list[EntraRefused], refusals: list[Refusal]) -> EntraRefused:
-    """The first verdict, and after it what became of the other reference."""
-    first = refused[0]
-    others = " ".join(refusal.message for refusal in refusals if refusal.message != str(first))
-    if not others:
-        return first
-    return EntraRefused(f"{first} And: {others}", code=first.code, retry_after=first.retry_after)

@@ -1,10 +1,13 @@
 """Everything that one token request needs, from a spec and its Secrets. No network, no clock."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
+from o365mailer_operator.token import certificate, clientsecret
 from o365mailer_operator.token.certificate import read_authorities
-from o365mailer_operator.token.credential import Credential, ReadSecret, read_credential, read_file
+from o365mailer_operator.token.credential import Credential, Need, Source, read_file
 from o365mailer_operator.token.endpoints import AllowedHosts, Endpoints
 from o365mailer_operator.token.spec import AuthoritiesRef, Spec
 
@@ -23,8 +26,50 @@ class Grant:
     """The same for the submission host: it goes into the mailer directory."""
 
 
-def grant_of(spec: Spec, read: ReadSecret, *, allowed: AllowedHosts) -> Grant:
-    """The grant of a spec. Hosts are checked before any Secret is read.
+class _Kind(Protocol):
+    """The module of one kind of credential. `part` is the member of the spec that describes it."""
+
+    def needs(self, part: Any) -> frozenset[Need]:
+        """The objects that it names."""
+
+    def read(self, part: Any, source: Source, spec: Spec) -> Credential:
+        """The credential in them. Raises CredentialError."""
+
+
+_KINDS: Final[Mapping[str, _Kind]] = {"client_secret": clientsecret, "certificate": certificate}
+"""By the member of spec.credential."""
+
+
+def credential_needs(spec: Spec) -> frozenset[Need]:
+    """The objects that a spec's credential is read from."""
+    kind, part = _credential(spec)
+    return kind.needs(part)
+
+
+def needs_of(spec: Spec) -> frozenset[Need]:
+    """All objects that a spec names."""
+    authorities = (spec.authority.ca_secret_ref, spec.submission.ca_secret_ref)
+    return credential_needs(spec) | {Need("Secret", ref.name, ref.key) for ref in authorities if ref}
+
+
+def secrets_needed(spec: Spec) -> Mapping[str, frozenset[str]]:
+    """The names of the Secrets that a spec names, and the keys of each."""
+    needs = [need for need in needs_of(spec) if need.kind == "Secret"]
+    return {name: frozenset(need.key for need in needs if need.name == name) for name in {need.name for need in needs}}
+
+
+def read_credential(spec: Spec, source: Source) -> Credential:
+    """The credential of a spec. Raises CredentialError."""
+    kind, part = _credential(spec)
+    return kind.read(part, source, spec)
+
+
+def _credential(spec: Spec) -> tuple[_Kind, Any]:
+    return next((kind, part) for name, kind in _KINDS.items() if (part := getattr(spec.credential, name)) is not None)
+
+
+def grant_of(spec: Spec, source: Source, *, allowed: AllowedHosts) -> Grant:
+    """The grant of a spec. Hosts are checked before anything is read.
 
     Raises TokenError.
     """
@@ -32,10 +77,10 @@ def grant_of(spec: Spec, read: ReadSecret, *, allowed: AllowedHosts) -> Grant:
     return Grant(
         endpoints=spec.endpoints,
         client_id=spec.client_id,
-        credential=read_credential(spec, read),
+        credential=read_credential(spec, source),
         allowed=allowed,
-        authorities=authorities_of(spec.authority.ca_secret_ref, read),
-        submission_authorities=authorities_of(spec.submission.ca_secret_ref, read),
+        authorities=authorities_of(spec.authority.ca_secret_ref, source),
+        submission_authorities=authorities_of(spec.submission.ca_secret_ref, source),
     )
 
 
@@ -48,8 +93,8 @@ def token_identity(spec: Spec) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def authorities_of(ref: AuthoritiesRef | None, read: ReadSecret) -> str | None:
+def authorities_of(ref: AuthoritiesRef | None, source: Source) -> str | None:
     """The PEM authorities that a reference names; None without one. Raises CredentialError."""
     if ref is None:
         return None
-    return read_authorities(read_file(ref.name, ref.key, read), secret=ref.name, key=ref.key)
+    return read_authorities(read_file(Need("Secret", ref.name, ref.key), source), secret=ref.name, key=ref.key)

@@ -15,7 +15,7 @@ import certifi
 import requests
 from requests.adapters import HTTPAdapter
 
-from o365mailer_operator.token.answer import Answer, error_in
+from o365mailer_operator.token.answer import Answer, Presented, error_in
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import (
     ENTRA_ANSWER_INVALID,
@@ -39,7 +39,7 @@ class Wire:
     """
 
     def __init__(
-        self, *, allowed: AllowedHosts, authorities: str | None, proxy: str | None, timeout: float, presented: str
+        self, *, allowed: AllowedHosts, authorities: str | None, proxy: str | None, timeout: float, presented: Presented
     ) -> None:
         self.allowed = allowed
         self.presented = presented
