@@ -13,6 +13,7 @@ from typing import Final
 from benchmarks.cores import ALL, leave_the_relays
 from benchmarks.missing import NotMeasured
 from benchmarks.page import PAGE, differences, page, with_fleet
+from benchmarks.progress import tell
 from benchmarks.results import Results
 from benchmarks.rig import Rig
 from benchmarks.rows import ROWS
@@ -43,12 +44,6 @@ def measured(names: Sequence[str], size: Size) -> Results:
         tell(f"not measured: {name} ({why})")
     results.stamp(datetime.now(UTC), cores=len(ALL))
     return results
-
-
-def tell(text: str) -> None:
-    """Report progress on standard error; the table goes to standard output."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def main() -> int:

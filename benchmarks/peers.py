@@ -97,17 +97,27 @@ class Peer:
         return counted
 
     def processor_seconds(self) -> float:
-        """User and system time of all its threads so far, to the nanosecond (clock_getcpuclockid(3))."""
-        return time.clock_gettime((~self.process.pid << 3) | 2)
+        """User and system time of all its threads so far."""
+        return processor_seconds(self.process.pid)
 
     def memory(self, what: str) -> float:
         """MiB of `VmRSS` (now) or `VmHWM` (the most so far)."""
-        return _status(Path(f"/proc/{self.process.pid}"), what) / 1024
+        return memory(self.process.pid, what)
 
     def wake_ups(self) -> int:
         """How often its threads have gone to sleep so far, which is how often they were woken."""
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return sum(_status(task, "voluntary_ctxt_switches") for task in tasks)
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time of all threads of a process so far, to the nanosecond (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def memory(pid: int, what: str) -> float:
+    """MiB of `VmRSS` (now) or `VmHWM` (the most so far) of a process."""
+    return _status(Path(f"/proc/{pid}"), what) / 1024
 
 
 def _status(process: Path, what: str) -> int:

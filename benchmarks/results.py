@@ -2,6 +2,7 @@
 
 import json
 import platform
+import subprocess
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any, Final, Self
 
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"
 FLEET: Final = LATEST.with_name("fleet.json")
-"""`benchmarks/fleet.py` writes it, in a run of its own."""
+CONTROLLER: Final = LATEST.with_name("controller.json")
+ADMISSION: Final = LATEST.with_name("admission.json")
+"""`benchmarks/fleet.py`, `controller.py` and `admission.py` write these, each in a run of its own."""
 
 
 @dataclass(kw_only=True)
@@ -35,10 +38,14 @@ class Results:
     def stamp(self, now: datetime, *, cores: int) -> None:
         """Record date and machine."""
         self.date = now.isoformat(timespec="seconds")
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=LATEST.parent, capture_output=True, text=True
+        )
         self.machine = {
             "python": f"{platform.python_implementation()} {platform.python_version()}",
             "system": f"{platform.system()} on {platform.machine()}",
             "cores": str(cores),
+            "commit": commit.stdout.strip(),
         }
 
     def update(self, other: "Results") -> None:
@@ -53,6 +60,12 @@ class Results:
         """Write the results into the repository."""
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(vars(self), indent=1, ensure_ascii=False) + "\n")
+
+    def save_into(self, path: Path) -> None:
+        """Write the results of some rows into the repository, and keep those of the others."""
+        kept = Results.load(path)
+        kept.update(self)
+        kept.save(path)
 
     @classmethod
     def load(cls, path: Path = LATEST) -> Self:
