@@ -2,13 +2,14 @@
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from benchmarks.results import Results
 
 SIDECAR: Final = "sidecar"
+OPERATOR: Final = "operator"
 
 
 def percentile_99(figures: list[float]) -> float:
@@ -22,6 +23,7 @@ class Line:
 
     words: str
     measure: str
+    whose: str = SIDECAR
     rival: str = ""
     """The program that the sidecar is compared with; empty: none."""
     more_is_better: bool = False
@@ -39,6 +41,11 @@ class Line:
         compared = ours and theirs and math.isfinite(self.ratio(ours, theirs))
         cells = [self.words, self._figure(ours), beside, f"{self.ratio(ours, theirs):.2f}" if compared else ""]
         return f"| {' | '.join(cells)} |"
+
+    def with_goal(self, results: Results) -> str:
+        """The line in Markdown, with its goal in place of a rival."""
+        goal = "" if self.bound is None else f"{'at least' if self.more_is_better else 'at most'} {self.bound:,g}"
+        return f"| {self.words} | {self._figure(results.of(self.measure, self.whose))} | {goal} |"
 
     def missed(self, results: Results) -> str:
         """A sentence about the goal if this run misses it; empty if it does not, or if nothing was measured."""
@@ -58,7 +65,7 @@ class Line:
         return over / under if under else math.inf
 
     def _figures(self, results: Results) -> tuple[list[float], list[float]]:
-        return results.of(self.measure, SIDECAR), results.of(self.measure, self.rival)
+        return results.of(self.measure, self.whose), results.of(self.measure, self.rival)
 
     def _figure(self, figures: list[float]) -> str:
         return f"{self.of(figures):,.{self.digits}f}" if figures else "not measured"
@@ -243,6 +250,75 @@ FLEET: Final = (
 )
 """`benchmarks/fleet.py` measures these in a run of its own."""
 
+
+def _operators(words: str, measure: str, bound: float | None = None, **more: Any) -> Line:  # what a Line takes
+    return Line(words=words, measure=measure, whose=OPERATOR, bound=bound, of=more.pop("of", max), **more)
+
+
+CONTROLLER_LINES: Final = (
+    _operators("1,000 new mailers of 50 applications: all Ready after (s)", "all Ready after (s)", 60),
+    _operators("memory of the controller, most of it (MiB)", "peak memory until all are Ready (MiB)"),
+    _operators("1,000 Ready mailers: requests to the API server per minute", "Ready: requests a minute", 1400),
+    _operators("1,000 Ready mailers: memory of the controller (MiB)", "Ready: memory (MiB)", 120),
+    _operators("1,000 Ready mailers: share of one core (%)", "Ready: share of a core (%)", 5, digits=1),
+    _operators(
+        "1,000 mailers not Ready: requests in the tenth minute", "not Ready: requests in the tenth minute", 2200
+    ),
+    _operators("their Secrets came: all Ready after (s)", "not Ready: all Ready after their Secrets came (s)", 90),
+    _operators("restart: tokens requested", "restart: tokens requested", 0),
+    _operators(
+        "a second replica takes over: tokens requested, besides renewals",
+        "takeover: tokens requested, besides renewals",
+        0,
+    ),
+    _operators("a second replica takes over: renewals that are late", "takeover: renewals late", 0),
+    _operators(
+        "Entra hangs for 10 minutes: looks at Ready mailers, of those before (%)",
+        "Entra hangs: looks, of those before (%)",
+        95,
+        more_is_better=True,
+    ),
+    _operators(
+        "Entra hangs: longest time between two looks at a Ready mailer (s)",
+        "Entra hangs: longest time between two looks (s)",
+        60,
+        digits=1,
+    ),
+    _operators(
+        "Entra hangs: a deleted token Secret is back after, at most (s)",
+        "Entra hangs: deleted token Secret back after (s)",
+        60,
+        digits=1,
+    ),
+    _operators("API server away for 60 s: restarts of the controller", "API server away: restarts", 0),
+    _operators("API server away for 60 s: tokens lost", "API server away: tokens lost", 0),
+)
+"""`benchmarks/controller.py` measures these."""
+ADMISSION_LINES: Final = (
+    _operators(
+        "100 pods per second: time that the webhook adds, 99th percentile (ms)",
+        "pods at a rate: 99th percentile added (ms)",
+        10,
+        digits=1,
+    ),
+    _operators(
+        "50 pods at once: time that the webhook adds, 99th percentile (ms)",
+        "pods at once: 99th percentile added (ms)",
+        50,
+        digits=1,
+    ),
+    _operators(
+        "5,000 pods of 200 mailers: processor time of one replica for all (s)",
+        "many pods: processor time of the webhook (s)",
+        2,
+        digits=2,
+    ),
+    _operators(
+        "5,000 pods of 200 mailers: peak memory of this replica (MiB)", "many pods: memory of the webhook (MiB)", 64
+    ),
+)
+"""`benchmarks/admission.py` measures these."""
+
 HEAD: Final = ("| measure | sidecar | compared with | ratio |", "|---|---:|---:|---:|")
 
 
@@ -256,7 +332,16 @@ def table(results: Results) -> str:
     return "\n".join([*HEAD, *(line.drawn(results) for line in shown(results))])
 
 
+def figures(lines: Iterable[Line], results: Results) -> str:
+    """Lines with their goals, as Markdown."""
+    return "\n".join(["| measure | figure | goal |", "|---|---:|---:|", *(line.with_goal(results) for line in lines)])
+
+
 def gaps(results: Results) -> str:
     """A list, as Markdown, of the goals that this run misses."""
-    missed = [text for line in shown(results) if (text := line.missed(results))]
-    return "\n".join(f"- {text}" for text in missed) or "None."
+    return "\n".join(f"- {text}" for text in missed(shown(results), results)) or "None."
+
+
+def missed(lines: Iterable[Line], results: Results) -> list[str]:
+    """A sentence for each goal that is missed."""
+    return [text for line in lines if (text := line.missed(results))]
