@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.results import FLEET, Results
-from benchmarks.table import gaps, table
+from benchmarks.results import ADMISSION, CONTROLLER, FLEET, Results
+from benchmarks.table import ADMISSION_LINES, CONTROLLER_LINES, figures, gaps, missed, table
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -27,8 +27,9 @@ Run of {date}, {python}, {system}, {cores} cores.
 - `make bench` measures everything (12 minutes) and writes `benchmarks/results/latest.json` and this page.
 - `python -m benchmarks --only ROW` measures one row again and keeps the others. `--quick` only shows that everything
   runs.
-- `python -m benchmarks.fleet --save` (seven minutes) measures many sidecars on one mailbox. Then
-  `python -m benchmarks --page` writes this page.
+- `python -m benchmarks.fleet --save` (seven minutes) measures many sidecars on one mailbox.
+  `python -m benchmarks.controller --save` (21 minutes) and `python -m benchmarks.admission --save` (4 minutes) measure
+  the operator. Then `python -m benchmarks --page` writes this page.
 
 ## Where the sidecar misses its goals
 
@@ -66,7 +67,7 @@ own, user and system, of all its threads. The host is a simple TLS server (`benc
   (`benchmarks/rows/hostile.py`). All send their last line at once, with `senders.onMismatch: Rewrite`.
 - Memory is read after one mail (idle) and after three of 25 MiB at once (peak), in a fresh process for each round.
   Wake-ups are the voluntary context switches of all threads in {silence:g} s without mail.
-{spool}{node}
+{spool}{node}{operator}
 ## Where the time of a small message goes
 
 Measured on 2026-11-26, for a 4 KiB message on a kept connection (perf, and a sampling of the interpreter). The kernel
@@ -93,6 +94,32 @@ NODE: Final = """\
   on the node, and the sidecar has its default resources.
 """
 
+OPERATOR: Final = """
+## The operator with 1,000 mailers
+
+{table}
+
+Run of {date}, {python}, {system}, {cores} cores, commit {commit}.
+
+{gaps}
+The API server is a real one (`rig/`). Controller and webhook have the command and the environment that the chart gives
+them. Entra is the emulator, which answers after 0.45 s.
+
+- {mailers:,} mailers of {applications} applications of one tenant. Each application has a namespace with one Secret,
+  which its mailers share. All mailers are created at once.
+- Requests are those of the controller in the audit log of the API server, watches included. They are counted for
+  {steady:g} s. No token is due for renewal in that time.
+- Not Ready: the Secrets of the applications are missing.
+- Takeover: the active replica is killed while a second one stands by, and {applications} tokens fall due. A renewal is
+  late if it comes more than a minute after it was due.
+- Entra hangs for all applications but one, and a tenth of the mailers asks for new tokens. Token Secrets of the one
+  application are deleted meanwhile. Looks are reads of the token Secrets of mailers that need no token.
+- API server away: it is killed while Entra issues tokens. A restart is counted if the process ends, or if it fails
+  three liveness probes in a row.
+- Admission: pods with and without the annotation are created in turn, and the difference is shown. The pods of the
+  first two rows are dry runs, which are not stored. One replica of the webhook answers for all pods. The chart has two.
+"""
+
 
 def page(results: Results) -> str:
     """The whole page."""
@@ -116,6 +143,25 @@ def page(results: Results) -> str:
         silence=rows["resources"]["silence"],
         spool=SPOOL.format(**rows["spooled"], backlog=rows["backlog"]["messages"]) if spooled else "",
         node=NODE.format(**rows["injected-start"]) if "injected-start" in results.conditions else "",
+        operator=_operator(),
+    )
+
+
+def _operator() -> str:
+    """The section about controller and webhook; empty until both were measured."""
+    controller, admission = Results.load(CONTROLLER), Results.load(ADMISSION)
+    if not (controller.figures and admission.figures):
+        return ""
+    both, lines = (
+        replace(controller, figures=controller.figures | admission.figures),
+        CONTROLLER_LINES + ADMISSION_LINES,
+    )
+    found = "".join(f"\n- {text}" for text in missed(lines, both))
+    return OPERATOR.format(
+        table=figures(lines, both),
+        gaps=f"Goals that it misses:\n{found}\n" if found else "It reaches all goals.\n",
+        date=both.date[:10],
+        **(both.machine | both.conditions["controller"]),
     )
 
 

@@ -1,0 +1,233 @@
+"""`python -m benchmarks.admission`: what the webhook adds to the creation of annotated pods, on a real API server.
+
+The chart's objects, commands and environments (installation.py): the controller keeps the webhook's authority, and one
+replica of the webhook answers for all pods. With two replicas, a Service would share them out. The same pods without
+the annotation, which the API server never asks the webhook about, are created in turn with them.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import copy
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.installation import USER, Installation, Replica  # the path of tests and rig comes with it
+
+# isort: split
+from chart.release import NAMESPACE, of_kind
+from support.mounted_directory import MountedDirectory
+
+from benchmarks.api import Api, Call, Refused
+from benchmarks.audit import AuditedControlPlane
+from benchmarks.progress import tell
+from benchmarks.results import ADMISSION, Results
+from benchmarks.table import ADMISSION_LINES, OPERATOR, figures, percentile_99
+
+ANNOTATION: Final = "o365mailer.dev/inject"
+APPS: Final = "apps"
+"""The namespace of the pods."""
+PODS: Final = f"/api/v1/namespaces/{APPS}/pods"
+DRY: Final = f"{PODS}?dryRun=All"
+"""Everything but the write to etcd."""
+CA: Final = "o365mailer-webhook-ca"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What a run measures."""
+
+    rounds: int
+    """With the webhook, and as many without."""
+    per_second: int
+    seconds: float
+    """For which pods are created at this rate, a round."""
+    at_once: int
+    bursts: int
+    """A round."""
+    pods: int
+    mailers: int
+
+
+FULL: Final = Size(rounds=5, per_second=100, seconds=10, at_once=50, bursts=5, pods=5000, mailers=200)
+QUICK: Final = Size(rounds=1, per_second=20, seconds=1, at_once=5, bursts=1, pods=20, mailers=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stand:
+    """An API server that asks a webhook."""
+
+    size: Size
+    results: Results
+    api: Api
+    webhook: Replica
+
+    def add(self, measure: str, found: float) -> None:
+        """Add a figure."""
+        self.results.add(measure, OPERATOR, found)
+        tell(f"  {measure}: {found:,.2f}")
+
+    def compare(self, measure: str, times: dict[bool, list[float]]) -> None:
+        """Add what the webhook adds to the median and the 99th percentile, in milliseconds."""
+        for words, of in (("median", median), ("99th percentile", percentile_99)):
+            self.add(f"{measure}: {words} without the webhook (ms)", of(times[False]))
+            self.add(f"{measure}: {words} added (ms)", of(times[True]) - of(times[False]))
+
+
+@contextlib.asynccontextmanager
+async def standing(folder: Path, size: Size, results: Results) -> AsyncIterator[Stand]:
+    """An API server that asks a webhook, which it trusts."""
+    with contextlib.ExitStack() as stack:
+        plane = stack.enter_context(AuditedControlPlane(directory=folder / "plane", user=USER))
+        installation = Installation(plane)
+        controller = stack.enter_context(installation.controller("o365mailer-controller-0"))
+        controller.wait_for("leading")
+        async with Api(plane.kubeconfig) as api:
+            mount = MountedDirectory(folder / "authority")
+            mount.swap_secret((await _found(api, f"/api/v1/namespaces/{NAMESPACE}/secrets/{CA}"))["data"])
+            webhook = stack.enter_context(installation.webhook("o365mailer-webhook-0", authority=mount.path))
+            port = webhook.wait_for("admission port open")["address"].rpartition(":")[2]
+            installation.apply(*_reached_by_url(installation, f"https://127.0.0.1:{port}"))
+            await api.request("POST", "/api/v1/namespaces", {"metadata": {"name": APPS}})
+            await _found(api, f"/api/v1/namespaces/{APPS}/serviceaccounts/default")
+            await _trusted(api)
+            yield Stand(size=size, results=results, api=api, webhook=webhook)
+
+
+async def rate(stand: Stand) -> None:
+    """Pods at a rate, each at its time whether or not the others have been answered."""
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(stand.size.rounds):
+        for annotated in (False, True):
+            times[annotated] += await _at_rate(stand, _pod("app", annotated=annotated))
+    stand.compare("pods at a rate", times)
+
+
+async def burst(stand: Stand) -> None:
+    """Many pods at the same moment."""
+    times: dict[bool, list[float]] = {True: [], False: []}
+    await _at_once(stand, annotated=False)  # our connections to the API server are kept from here on
+    for _ in range(stand.size.rounds * stand.size.bursts):
+        for annotated in (False, True):
+            times[annotated] += await _at_once(stand, annotated=annotated)
+            await asyncio.sleep(0.2)
+    stand.compare("pods at once", times)
+
+
+async def many(stand: Stand) -> None:
+    """Pods of many mailers, which the API server stores. No scheduler is named that could look at them."""
+    size = stand.size
+    used, began = stand.webhook.processor_seconds(), time.monotonic()
+    pods = [_pod(f"app-{number}", mailer=f"mailer-{number % size.mailers}") for number in range(size.pods)]
+    stored = await stand.api.all(Call("POST", PODS, pod) for pod in pods)
+    assert all(_injected(pod) for pod in stored)
+    stand.add("many pods: processor time of the webhook (s)", stand.webhook.processor_seconds() - used)
+    stand.add("many pods: memory of the webhook (MiB)", stand.webhook.memory("VmHWM"))
+    stand.add("many pods: created after (s)", time.monotonic() - began)
+
+
+ROWS: Final = {"rate": rate, "burst": burst, "many": many}
+
+
+async def _at_rate(stand: Stand, pod: Any) -> list[float]:
+    began, running = time.monotonic(), []
+    for number in range(int(stand.size.per_second * stand.size.seconds)):
+        await asyncio.sleep(max(0.0, began + number / stand.size.per_second - time.monotonic()))
+        running.append(asyncio.create_task(_timed(stand.api, pod)))
+    return await asyncio.gather(*running)
+
+
+async def _at_once(stand: Stand, *, annotated: bool) -> list[float]:
+    pod = _pod("app", annotated=annotated)
+    return await asyncio.gather(*(_timed(stand.api, pod) for _ in range(stand.size.at_once)))
+
+
+async def _timed(api: Api, pod: Any) -> float:
+    """Milliseconds until the answer to a pod that is not stored."""
+    began = time.perf_counter()
+    await api.request("POST", DRY, pod)
+    return 1000 * (time.perf_counter() - began)
+
+
+def _pod(name: str, *, mailer: str = "noreply", annotated: bool = True) -> Any:
+    """A pod of a usual size, 6 KB of JSON: two containers with 40 variables each."""
+    variables = [{"name": f"SETTING_{number}", "value": f"the value of {number}"} for number in range(40)]
+    probe = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10}
+    resources = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
+    container = {"image": "registry.example/app:1", "env": variables, "livenessProbe": probe, "resources": resources}
+    annotations = {ANNOTATION if annotated else "example.com/inject": mailer}
+    containers = [{"name": "app", **container}, {"name": "worker", **copy.deepcopy(container)}]
+    spec = {"schedulerName": "none", "containers": containers}
+    return {"metadata": {"name": name, "labels": {"app": name}, "annotations": annotations}, "spec": spec}
+
+
+def _injected(pod: Any) -> bool:
+    return any(each["name"] == "o365mailer" for each in pod["spec"].get("initContainers", []))
+
+
+def _reached_by_url(installation: Installation, base: str) -> Iterable[Any]:
+    """The chart's configurations, for a webhook that no Service leads to."""
+    for configuration in of_kind(installation.objects, "MutatingWebhookConfiguration"):
+        changed = copy.deepcopy(configuration)
+        for webhook in changed["webhooks"]:
+            webhook["clientConfig"] = {"url": base + webhook["clientConfig"]["service"]["path"]}
+        yield changed
+
+
+async def _found(api: Api, path: str) -> Any:
+    """An object, once it is there."""
+    for _ in range(300):
+        with contextlib.suppress(Refused):
+            return await api.request("GET", path)
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{path} is not there")
+
+
+async def _trusted(api: Api) -> None:
+    """Returns once annotated pods are injected: the authority is in the configuration, and the API server knows."""
+    for _ in range(600):
+        with contextlib.suppress(Refused):
+            if _injected(await api.request("POST", DRY, _pod("app"))):
+                return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the webhook is not asked")
+
+
+async def measured(size: Size, chosen: Iterable[str]) -> Results:
+    """The figures of these rows."""
+    results = Results(conditions={"admission": vars(size)})
+    with tempfile.TemporaryDirectory(prefix="o365mailer-bench-") as folder:
+        async with standing(Path(folder), size, results) as stand:
+            for name in chosen:
+                tell(f"{name} ...")
+                await ROWS[name](stand)
+    results.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
+    return results
+
+
+def main() -> int:
+    """0, once everything is measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.admission", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a moment of everything: that it runs; writes nothing")
+    parser.add_argument("--only", metavar="ROW", action="append", choices=[*ROWS], help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--save", action="store_true", help="keep the figures for docs/benchmarks.md (--page makes it)")
+    given = parser.parse_args()
+    if given.save and given.quick:
+        parser.error("--save keeps the figures of a full run")
+    results = asyncio.run(measured(QUICK if given.quick else FULL, given.only or ROWS))
+    if given.save:
+        results.save_into(ADMISSION)
+    sys.stdout.write(figures(ADMISSION_LINES, results) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
