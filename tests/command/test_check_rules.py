@@ -24,7 +24,7 @@ from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.mailers import Mailer, reason_link
 from o365mailer_cli.relays import Figures, Reading, Relay
 from o365mailer_contract.names import DOCS, RELEASE
-from o365mailer_operator.controller.conditions import REASONS, TOKEN_ISSUED, TOKEN_VALID
+from o365mailer_operator.controller.conditions import AUTHENTICATED, REASONS, TOKEN_ISSUED, TOKEN_VALID
 from o365mailer_operator.controller.mailer import Status as MailerStatus
 from o365mailer_operator.pki import authority
 
@@ -48,7 +48,7 @@ def status_of(findings: Any, name: str) -> list[str]:
 
 
 def test_every_reason_of_a_condition_has_a_remedy_and_a_section() -> None:
-    assert {reason for reason in REASONS if reason not in REMEDIES} == {TOKEN_VALID, TOKEN_ISSUED}
+    assert {reason for reason in REASONS if reason not in REMEDIES} == {TOKEN_VALID, TOKEN_ISSUED, AUTHENTICATED}
     assert [reason for reason in sorted(REASONS) if not leads_somewhere(reason_link(reason))] == []
     assert not leads_somewhere(reason_link("NoSuchReason"))
 

@@ -21,6 +21,7 @@ REFRESH_FAILING: Final = "RefreshFailing"
 
 _ENTRA_AGAIN: Final = "The controller tries again by itself. If it lasts, look at the way from the controller to Entra."
 _CONVERT: Final = "Put a PEM certificate and its unencrypted PEM key into the Secret; the page has the commands."
+_COMMANDS: Final = "Run the commands in the message of the condition Authenticated."
 REMEDIES: Final[Mapping[str, str]] = {
     **{code.reason: code.remedy for code in CODES.values()},
     "InvalidSpec": "Correct the member that the message names, or apply the CRD of the controller's version.",
@@ -46,6 +47,15 @@ REMEDIES: Final[Mapping[str, str]] = {
     "EntraRefused": "Look the code up on Microsoft's page of AADSTS codes; their support wants the correlation id.",
     "Suspended": "Set spec.suspend to false.",
     "RefreshFailing": "Look at the condition TokenIssued.",
+    "LoginNotTried": "Wait: the controller tries it within 15 minutes after it has a token.",
+    "LoginPending": "Set up Exchange if you have not: o365mailer setup prints the script. Else wait up to two hours.",
+    "LoginRefused": _COMMANDS,
+    "SmtpAuthDisabled": _COMMANDS,
+    "LoginBlockedByPolicy": "Look at Entra's sign-in logs of the application: they name the policy.",
+    "AppNotAllowed": _COMMANDS,
+    "ExchangeUnreachable": "Let the controller connect to the submission host, or set controller.canary to false.",
+    "ExchangeNotTrusted": "Exempt the host from TLS inspection, or name its authority in spec.submission.",
+    "CanaryOff": "Check the login from here: o365mailer check NAME.",
 }
 """Reason of a condition → what the user does. docs/troubleshooting.md says more of each."""
 

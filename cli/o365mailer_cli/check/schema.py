@@ -21,7 +21,7 @@ SCHEMA: Final = f"{'.'.join(reversed(GROUP.split('.')))}.{VERSION}.{KIND}"
 INSTALL: Final = f"{DOCS}/install.md"
 STATUS_MEMBERS: Final = (
     *("observedGeneration", "conditions", "secretName", "tokenExpiry", "tokenRevision", "lastRefresh", "nextRefresh"),
-    *("failedAttempts", "lastAttempt", "lastAttemptTime", "lastFailureTime"),
+    *("failedAttempts", "lastAttempt", "lastAttemptTime", "lastFailureTime", "login"),
 )
 """What the controller writes into the status."""
 

@@ -47,6 +47,8 @@ STATUS: Final = (
     *("observedGeneration", "secretName", "tokenExpiry", "tokenRevision", "lastRefresh", "nextRefresh"),
     *("failedAttempts", "lastAttemptTime", "lastFailureTime"),
 )
+LOGIN: Final = ("since", "lastTime", "nextTime", "refusals", "refusedSince", "failures")
+"""Of the status' member `login`."""
 WORD: Final = re.compile(r"[A-Za-z]{1,40}")
 ENVIRONMENT: Final[Mapping[str, re.Pattern[str]]] = {
     **dict.fromkeys(
@@ -79,12 +81,14 @@ def metadata(manifest: Manifest) -> Manifest:
 def mailer_record(manifest: Manifest, scrubber: Scrubber) -> Manifest:
     """A mailer: the spec with placeholders, and the status."""
     status = manifest.get("status") or {}
+    login = status.get("login") or {}
     return {
         "metadata": metadata(manifest),
         "refreshWasAsked": REFRESH_ANNOTATION in (manifest["metadata"].get("annotations") or {}),
         "spec": _member("spec", manifest.get("spec") or {}, scrubber),
         "status": {
             **{key: status[key] for key in STATUS if isinstance(status.get(key), int | str)},
+            "login": {key: login[key] for key in LOGIN if isinstance(login.get(key), int | str)},
             "conditions": [_condition(each, scrubber) for each in status.get("conditions") or ()],
         },
     }

@@ -1,8 +1,10 @@
-"""The conditions Ready and TokenIssued, and the closed vocabulary of their reasons. Pure.
+"""The conditions Ready, TokenIssued and Authenticated, and the closed vocabulary of their reasons. Pure.
 
 - TokenIssued: whether the last attempt to get a token succeeded, and if not, why.
 - Ready: whether the Secret holds a token that pods can submit mail with now. A failing refresh leaves Ready True with
   the reason RefreshFailing until the last token expires: mail still flows, and a person should act before it stops.
+  A login that Exchange refuses for good makes it False.
+- Authenticated: whether Exchange lets the application log in as the mailbox (canary.py).
 
 Conventions: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 (typical status properties), read 2026-11-23.
@@ -10,7 +12,7 @@ Conventions: https://github.com/kubernetes/community/blob/master/contributors/de
 
 import dataclasses
 import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -21,7 +23,9 @@ from o365mailer_operator.token.errors import Reason, TokenError
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
 """The type of a condition, and its reason while it is True."""
-OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED})
+AUTHENTICATED: Final = "Authenticated"
+"""The same."""
+OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED, AUTHENTICATED})
 """Every type that this controller sets, or has set in an earlier version. Other types belong to other writers."""
 
 TOKEN_VALID: Final = "TokenValid"
@@ -31,6 +35,17 @@ SECRET_NAME_TAKEN: Final = "SecretNameTaken"
 SECRET_WRITE_REFUSED: Final = Reason("SecretWriteRefused", "a quota, a policy or a missing right", transient=True)
 """Tried again soon: the token is there already, so no other is asked for."""
 
+LOGIN_NOT_TRIED: Final = "LoginNotTried"
+CANARY_OFF: Final = "CanaryOff"
+LOGIN_PENDING: Final = "LoginPending"
+"""Refused, and rights may still spread."""
+LOGIN_REFUSED: Final = "LoginRefused"
+SMTP_AUTH_DISABLED: Final = "SmtpAuthDisabled"
+LOGIN_BLOCKED: Final = "LoginBlockedByPolicy"
+APP_NOT_ALLOWED: Final = "AppNotAllowed"
+EXCHANGE_UNREACHABLE: Final = "ExchangeUnreachable"
+EXCHANGE_NOT_TRUSTED: Final = "ExchangeNotTrusted"
+
 REASONS: Final = TOKEN_REASONS | {
     TOKEN_VALID,
     TOKEN_ISSUED,
@@ -38,6 +53,16 @@ REASONS: Final = TOKEN_REASONS | {
     SUSPENDED,
     SECRET_NAME_TAKEN,
     SECRET_WRITE_REFUSED.word,
+    AUTHENTICATED,
+    LOGIN_NOT_TRIED,
+    CANARY_OFF,
+    LOGIN_PENDING,
+    LOGIN_REFUSED,
+    SMTP_AUTH_DISABLED,
+    LOGIN_BLOCKED,
+    APP_NOT_ALLOWED,
+    EXCHANGE_UNREACHABLE,
+    EXCHANGE_NOT_TRUSTED,
 }
 """Every reason that a condition, an Event or a metric's label can have; docs/troubleshooting.md explains each."""
 
@@ -66,13 +91,27 @@ def token_issued(problem: Problem | None, *, note: str) -> Condition:
     return _condition(TOKEN_ISSUED, "False", problem.reason, problem.message)
 
 
-def ready(problem: Problem | None, *, usable: bool, expires_at: datetime.datetime | None) -> Condition:
-    """Ready; `usable`: the Secret holds a valid token for this spec."""
+def authenticated(status: Literal["True", "False", "Unknown"], reason: str, message: str) -> Condition:
+    """Authenticated; canary.py has its rules."""
+    return _condition(AUTHENTICATED, status, reason, message)
+
+
+def refused_for_good(condition: Condition | None) -> bool:
+    """Whether this Authenticated says that pods cannot submit mail."""
+    return condition is not None and condition.status == "False" and condition.reason != LOGIN_PENDING
+
+
+def ready(
+    problem: Problem | None, *, usable: bool, expires_at: datetime.datetime | None, login: Condition | None = None
+) -> Condition:
+    """Ready; `usable`: the Secret holds a valid token for this spec; `login`: Authenticated."""
     if not usable:
         reason, message = (
             (problem.reason, problem.message) if problem else (TOKEN_ISSUED, "The token is being written.")
         )
         return _condition(READY, "False", reason, message)
+    if login is not None and refused_for_good(login):
+        return _condition(READY, "False", login.reason, login.message)
     if problem is None:
         return _condition(READY, "True", TOKEN_VALID, "Pods can submit mail.")
     until = f"{expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else "its end"
@@ -99,9 +138,12 @@ def merged(before: tuple[Condition, ...], ours: tuple[Condition, ...]) -> tuple[
 
 
 def changes(before: Status, after: Status) -> tuple[Condition, ...]:
-    """The conditions whose status or reason has changed. Where both give the same reason, Ready alone is in it."""
+    """The conditions whose status or reason has changed. Where two give the same reason, Ready alone is in it. That no
+    login was tried yet is no news."""
 
     def is_news(condition: Condition) -> bool:
+        if condition.reason in (LOGIN_NOT_TRIED, CANARY_OFF):
+            return False
         old = before.condition(condition.type)
         return old is None or (old.status, old.reason) != (condition.status, condition.reason)
 

@@ -36,6 +36,25 @@ class Condition(Part, frozen=True, omit_defaults=True):
     observed_generation: int = 0
 
 
+class Login(Part, frozen=True, omit_defaults=True):
+    """What is known of the logins at Exchange that were tried for a mailer; canary.py says what follows from it."""
+
+    subject: str
+    """A digest of mailbox, application and host."""
+    since: Instant
+    """When the controller first had a token for it: from then on, rights may still spread."""
+    last_time: Instant | None = None
+    """When it was last tried, and"""
+    next_time: Instant | None = None
+    """when it is tried again."""
+    refusals: Count = 0
+    """By Exchange, since the last login that worked."""
+    refused_since: Instant | None = None
+    """The first of them."""
+    failures: Count = 0
+    """Attempts in a row that Exchange neither accepted nor refused."""
+
+
 class Status(Part, frozen=True, omit_defaults=True):
     """What the controller writes about a mailer, and reads back to know of failed attempts.
 
@@ -53,6 +72,7 @@ class Status(Part, frozen=True, omit_defaults=True):
     last_attempt: str | None = None
     last_attempt_time: Instant | None = None
     last_failure_time: Instant | None = None
+    login: Login | None = None
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of a type, if it is set."""
@@ -116,5 +136,12 @@ def encode_status(status: Status) -> Manifest:
     A merge patch replaces the whole array of conditions, other writers' included. Send it with the resourceVersion that
     was read, so that a condition which another writer sets in between causes a Conflict.
     """
-    encoded: Manifest = dict.fromkeys(field.encode_name for field in msgspec.structs.fields(Status))
-    return {**encoded, **msgspec.to_builtins(status)}
+    encoded = {**_members_of(Status), **msgspec.to_builtins(status)}
+    if encoded["login"]:
+        encoded["login"] = {**_members_of(Login), **encoded["login"]}
+    return encoded
+
+
+def _members_of(struct: type[msgspec.Struct]) -> Manifest:
+    """Null for each."""
+    return dict.fromkeys(field.encode_name for field in msgspec.structs.fields(struct))
