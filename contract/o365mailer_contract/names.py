@@ -144,6 +144,23 @@ ENV_SPOOL_DIR: Final = "O365MAILER_SPOOL_DIR"
 """Unset: no spool."""
 ENV_LOG_LEVEL: Final = "O365MAILER_LOG_LEVEL"
 
+# --- The controller's rights ------------------------------------------------------------------------------------------
+
+CONTROLLER_ACCOUNT: Final = "o365mailer-controller"
+"""Its ServiceAccount, in the operator's namespace."""
+SECRETS_ROLE: Final = "o365mailer-secrets"
+"""The chart's ClusterRole with what the controller needs of Secrets."""
+
+
+def grant_command(*, namespace: str, operator: str) -> str:
+    """The command with which an administrator of a namespace gives the controller its rights on the Secrets there.
+
+    `operator`: the namespace that the controller runs in.
+    """
+    role = f"{SECRETS_ROLE} -n {namespace} --clusterrole={SECRETS_ROLE}"
+    return f"kubectl create rolebinding {role} --serviceaccount={operator}:{CONTROLLER_ACCOUNT}"
+
+
 # --- The webhook ----------------------------------------------------------------------------------------------------
 
 WEBHOOK_NAME: Final = "admission.o365mailer.dev"

@@ -20,6 +20,7 @@ Render = Callable[..., list[Manifest]]
 VALUES: Final = {
     "the defaults": (),
     "watched namespaces": ("watchNamespaces={team-a,team-b}",),
+    "granted Secrets": ("rbac.secrets=granted",),
     "one replica, Ignore": ("webhook.replicas=1", "webhook.failurePolicy=Ignore", "webhook.port=8443"),
     "no CRDs and no aggregation": ("crds.enabled=false", "rbac.aggregate=false"),
     "everything placed": (

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, ROOT, Render, environment_of, of_kind, pod_of
+from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, ROOT, Manifest, Render, environment_of, of_kind, pod_of
 from cluster_rig.clients import Client
 
 from o365mailer_contract import names
@@ -104,13 +104,46 @@ def test_watched_namespaces_get_roles_and_the_cluster_role_shrinks_to_one_config
     objects = render("watchNamespaces={team-a,team-b}")
     (cluster_wide,) = of_kind(objects, "ClusterRole", "controller")
     assert [rule["resources"] for rule in cluster_wide["rules"]] == [["mutatingwebhookconfigurations"]]
-    for kind in ("Role", "RoleBinding"):
-        assert sorted(found["metadata"]["namespace"] for found in of_kind(objects, kind)) == [
-            NAMESPACE,
-            "team-a",
-            "team-b",
-        ]
+    assert sorted(place(found) for found in of_kind(objects, "Role")) == [
+        f"{NAMESPACE}/o365mailer-controller",
+        "team-a/o365mailer-controller-mailers",
+        "team-b/o365mailer-controller-mailers",
+    ]
+    assert sorted(place(found) for found in of_kind(objects, "RoleBinding") if "secrets" in place(found)) == [
+        "team-a/o365mailer-secrets",
+        "team-b/o365mailer-secrets",
+    ]
     assert environment_of(objects, "controller")["O365MAILER_WATCH_NAMESPACES"] == "team-a,team-b"
+
+
+@pytest.mark.promise("least-rights")
+@pytest.mark.parametrize(
+    ("values", "bound"),
+    [
+        ((), ["ClusterRoleBinding"]),
+        (("rbac.secrets=cluster",), ["ClusterRoleBinding"]),
+        (("watchNamespaces={team-a}",), ["RoleBinding"]),
+        (("watchNamespaces={team-a,team-b}", "rbac.secrets=namespaces"), ["RoleBinding", "RoleBinding"]),
+        (("rbac.secrets=granted",), []),
+    ],
+)
+def test_the_role_for_secrets_is_bound_where_the_value_says(
+    render: Render, values: tuple[str, ...], bound: list[str]
+) -> None:
+    objects = render(*values)
+    holding = [
+        found["metadata"]["name"]
+        for found in of_kind(objects, "ClusterRole")
+        if any("secrets" in rule["resources"] for rule in found["rules"])
+    ]
+    assert holding == ["o365mailer-secrets"]
+    bindings = [each for each in objects if each["kind"].endswith("RoleBinding")]
+    assert [each["kind"] for each in bindings if each["roleRef"]["name"] == "o365mailer-secrets"] == bound
+
+
+def place(manifest: Manifest) -> str:
+    """Its namespace and name."""
+    return f"{manifest['metadata']['namespace']}/{manifest['metadata']['name']}"
 
 
 @pytest.mark.parametrize("role", ["controller", "webhook"])

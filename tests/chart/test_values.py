@@ -40,6 +40,10 @@ WRONG = {
     # Which list a host belongs to is the user's decision.
     "allowedHosts={login.example}": "put hosts that give tokens into allowedHosts.authority (they get client secrets)",
     "watchNamespaces={team.a}": "/watchNamespaces/0",
+    "rbac.secrets=some": "/rbac/secrets",
+    "rbac.secrets=namespaces": "watchNamespaces names none: list the namespaces there",
+    "rbac.secrets=cluster,watchNamespaces={team-a}": "leave watchNamespaces empty, or set rbac.secrets to namespaces",
+    "rbac.secrets=granted,watchNamespaces={team-a}": "rbac.secrets is granted, which serves the mailers of all",
     "logLevel=INFO": "/logLevel",
     "crds.enabled=yes": "/crds/enabled",
     "openshift=maybe": "/openshift",

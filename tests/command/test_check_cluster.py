@@ -269,6 +269,26 @@ def test_a_controller_without_its_rights(installed: Installed) -> None:
             del each["metadata"]["resourceVersion"], each["metadata"]["uid"]
             installed.kubectl.apply(each, namespace=installed.namespace)
     assert "get secrets in namespace" in found["cause"]
+    assert "watchNamespaces" in found["remedy"]
+
+
+def test_a_controller_without_a_grant_of_the_namespace_gets_the_command_for_it(installed: Installed) -> None:
+    where = f"--namespace={installed.namespace}"
+    [binding] = [
+        each
+        for each in installed.kubectl.json("get", "rolebindings", where)["items"]
+        if each["roleRef"]["name"].endswith("-secrets")
+    ]
+    installed.kubectl("delete", "rolebinding", binding["metadata"]["name"], where)
+    try:
+        found = installed.finding("controller.rights")
+    finally:
+        del binding["metadata"]["resourceVersion"], binding["metadata"]["uid"]
+        installed.kubectl.apply(binding, namespace=installed.namespace)
+    assert found["remedy"] == (
+        f"kubectl create rolebinding o365mailer-secrets -n {installed.namespace} --clusterrole=o365mailer-secrets "
+        f"--serviceaccount={installed.namespace}:o365mailer-controller"
+    )
 
 
 def test_a_user_without_rights_learns_which_role_to_ask_for(

@@ -17,6 +17,8 @@ from cluster_rig.control_plane import ControlPlane
 from cluster_rig.programs import HELM
 
 ACCOUNT: Final = "o365mailer-controller"
+OURS: Final = (ACCOUNT, "o365mailer-secrets")
+"""What the names of the controller's roles and bindings begin with."""
 
 
 def build_helm() -> None:
@@ -40,16 +42,16 @@ def rendered(helm: Client, *values: str, namespace: str = NAMESPACE, tests: bool
 
 
 def controller_rights(namespace: str, *values: str) -> list[Manifest]:
-    """The controller's ServiceAccount, its roles and bindings; what is cluster-wide is named after the namespace."""
+    """The controller's ServiceAccount, its roles and bindings; the namespace is in the names of cluster-wide ones."""
     with tempfile.TemporaryDirectory() as directory:
         objects = rendered(helm_client(Path(directory), Path(directory) / "none"), *values, namespace=namespace)
     kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-    found = [each for each in objects if each["kind"] in kinds and each["metadata"]["name"].startswith(ACCOUNT)]
+    found = [each for each in objects if each["kind"] in kinds and each["metadata"]["name"].startswith(OURS)]
     for manifest in found:
-        if manifest["kind"].startswith("Cluster"):
-            manifest["metadata"]["name"] = namespace
-            if "roleRef" in manifest:
-                manifest["roleRef"]["name"] = namespace
+        wide = [manifest["metadata"]] if manifest["kind"].startswith("Cluster") else []
+        wide += [manifest["roleRef"]] if manifest.get("roleRef", {}).get("kind") == "ClusterRole" else []
+        for named in wide:
+            named["name"] = f"{namespace}-{named['name']}"
     return found
 
 

@@ -5,6 +5,7 @@
 {{- fail (printf "o365mailer needs Kubernetes %s, and this is %s. `helm template` asks no cluster: give it --kube-version with yours" .Chart.KubeVersion .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- include "o365mailer.refusals.foreign" . -}}
+{{- include "o365mailer.refusals.secrets" . -}}
 {{- /* One list would let a mail server for tests ask for client secrets. */ -}}
 {{- if and (kindIs "slice" .Values.allowedHosts) .Values.allowedHosts -}}
 {{- fail "allowedHosts is no list: put hosts that give tokens into allowedHosts.authority (they get client secrets), and hosts that take mail into allowedHosts.submission" -}}
@@ -85,6 +86,17 @@ extraContainers: add an entry with restartPolicy Always to {{ . }}.podSpec.initC
 replicaCount: set {{ . }}.replicas
 serviceAccountName: the name is fixed, and {{ . }}.serviceAccount.annotations annotates the account
 image: both roles have one image; set image
+{{- end }}
+
+{{- /* rbac.secrets and watchNamespaces must say the same. */ -}}
+{{- define "o365mailer.refusals.secrets" -}}
+{{- $mode := include "o365mailer.rbac.secrets" . -}}
+{{- if and (eq $mode "namespaces") (empty .Values.watchNamespaces) -}}
+{{- fail "rbac.secrets is namespaces, and watchNamespaces names none: list the namespaces there whose Secrets the controller may read" -}}
+{{- end -}}
+{{- if and (ne $mode "namespaces") .Values.watchNamespaces -}}
+{{- fail (printf "rbac.secrets is %s, which serves the mailers of all namespaces, and watchNamespaces is set: leave watchNamespaces empty, or set rbac.secrets to namespaces" $mode) -}}
+{{- end -}}
 {{- end }}
 
 {{- define "o365mailer.refusals.labels" -}}

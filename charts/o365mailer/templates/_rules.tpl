@@ -1,3 +1,8 @@
+{{- /* How the controller gets its rights on Secrets; empty in the values of an older release. */ -}}
+{{- define "o365mailer.rbac.secrets" -}}
+{{- dig "secrets" "" (.Values.rbac | default dict) | default (empty .Values.watchNamespaces | ternary "cluster" "namespaces") -}}
+{{- end }}
+
 {{- /* The controller's rights on mailers: in a ClusterRole, or in a Role for each of watchNamespaces. */ -}}
 {{- define "o365mailer.rules.mailers" -}}
 - apiGroups: [o365mailer.dev]
@@ -6,10 +11,6 @@
 - apiGroups: [o365mailer.dev]
   resources: [o365mailers/status]
   verbs: [patch]
-# By name, never listed or watched: a credential Secret is read because a mailer names it.
-- apiGroups: [""]
-  resources: [secrets]
-  verbs: [get, create, update]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [get, create, patch]

@@ -9,11 +9,14 @@ from o365mailer_cli.errors import ClusterError, Forbidden
 from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.mailers import instant
 from o365mailer_cli.wording import span
-from o365mailer_contract.names import DOCS
+from o365mailer_contract.names import DOCS, PLURAL, grant_command
 
 LEASE = "o365mailer-controller"
 CLOCKS = 60.0
 """Seconds by which this machine's clock and the controller's may differ."""
+SHOWN = 5
+"""Of a list, at most."""
+INSTALL = "Install the chart's roles again with helm upgrade, and add the namespace to watchNamespaces if you set that."
 AWAY = f"{DOCS}/troubleshooting.md#o365mailercontrolleraway"
 
 
@@ -59,14 +62,19 @@ def rights(allowed: Mapping[str, bool | ClusterError], account: str) -> Iterator
     unknown = [(right, answer) for right, answer in allowed.items() if isinstance(answer, ClusterError)]
     missing = sorted(right for right, answer in allowed.items() if answer is False)
     if missing:
+        # Where the controller serves the mailers and lacks Secrets alone, the namespace's administrator may grant them.
+        unserved = {_namespace(right) for right in missing if f" {PLURAL}/status " in right}
+        ungranted = sorted({_namespace(right) for right in missing if " secrets " in right} - unserved)
+        others = [right for right in missing if " secrets " not in right or _namespace(right) in unserved]
+        remedy = [INSTALL] if others else []
+        remedy += [grant_command(namespace=each, operator=account.split(":")[2]) for each in ungranted[:SHOWN]]
         yield Finding(
             name=name,
             status=Status.FAILED,
             title=f"the controller lacks {len(missing)} right{'' if len(missing) == 1 else 's'}",
             subject=account,
-            cause=f"It may not {'; '.join(missing[:5])}{' and more' if len(missing) > 5 else ''}.",
-            remedy="Add the namespace to the chart's watchNamespaces if you set them, or install the chart's roles "
-            "again: helm upgrade.",
+            cause=f"It may not {'; '.join(missing[:SHOWN])}{' and more' if len(missing) > SHOWN else ''}.",
+            remedy="\n".join(remedy),
             link=f"{DOCS}/troubleshooting.md#secretunreadable",
         )
     elif unknown:
@@ -74,6 +82,10 @@ def rights(allowed: Mapping[str, bool | ClusterError], account: str) -> Iterator
         yield _unasked(name, error)
     elif allowed:
         yield Finding(name=name, status=Status.OK, title="the controller has its rights")
+
+
+def _namespace(right: str) -> str:
+    return right.rpartition(" ")[2]
 
 
 def _unasked(name: str, error: ClusterError) -> Finding:

@@ -27,7 +27,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "InvalidSpec": "Correct the member that the message names, or apply the CRD of the controller's version.",
     "HostNotAllowed": "Use the cloud's own hosts, or let an administrator add the host to allowedHosts.",
     "SecretNotFound": "Create the Secret in the mailer's namespace.",
-    "SecretUnreadable": "Add the namespace to the chart's watchNamespaces: the controller may read its Secrets then.",
+    "SecretUnreadable": "An administrator of the namespace runs the command above.",
     "SecretKeyMissing": "Add the key to the Secret, or name another key in the mailer.",
     "SecretKeyEmpty": "Put the value into the Secret's key.",
     "SecretKeyNotText": "Put the value in as Entra shows it, on one line, without base64.",
