@@ -156,6 +156,23 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             unit="s",
         ),
         Panel(
+            "Exchange lets the application log in",
+            "0 is no; the condition Authenticated of the mailer has the commands.",
+            ((f"max by (namespace, mailer) (o365mailer_authenticated{{{OF}}})", MAILER),),
+        ),
+        Panel(
+            "Logins that the controller tried",
+            "By Exchange's answer; docs/troubleshooting.md explains the reasons.",
+            ((f"sum by (reason) (rate(o365mailer_logins_total{RATE}))", "{{reason}}"),),
+            unit="cps",
+        ),
+        Panel(
+            "Duration of these logins",
+            "From the look-up of the host to Exchange's answer.",
+            quantiles("login_duration_seconds"),
+            unit="s",
+        ),
+        Panel(
             "Failed attempts",
             "Since the last token.",
             ((f"max by (namespace, mailer) (o365mailer_failed_attempts{{{OF}}})", MAILER),),

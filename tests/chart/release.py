@@ -27,6 +27,7 @@ VALUES: Final = {
         "controller.replicas=2",
         "controller.leaseDuration=1m",
         "controller.reconcileInterval=2m",
+        "controller.canary=false",
         "controller.httpsProxy=http://proxy.example:3128",
         "controller.httpsProxySecret=proxy",
         "controller.podSpec.nodeSelector.disk=ssd",

@@ -280,8 +280,7 @@ def test_a_network_policy_lets_the_controller_out_to_what_its_values_name_and_th
     values = (*hosts, "controller.httpsProxy=http://proxy.example:3128/")
     objects = render("networkPolicy.enabled=true", "networkPolicy.controllerEgress[0].ports[0].port=1", *values)
     (controller,) = of_kind(objects, "NetworkPolicy", "controller")
-    ports = [[port["port"] for port in rule["ports"]] for rule in controller["spec"]["egress"]]
-    assert ports == [[53, 53, 5353, 5353], [443, 6443, 8443, 3128], [1]]
+    assert egress_ports(controller) == [[53, 53, 5353, 5353], [443, 6443, 587, 8443, 1025, 3128], [1]]
     (webhook,) = of_kind(objects, "NetworkPolicy", "webhook")
     assert webhook["spec"]["egress"] == []
     assert [rule["ports"][0]["port"] for rule in webhook["spec"]["ingress"]] == ["webhook", "health"]
@@ -289,6 +288,25 @@ def test_a_network_policy_lets_the_controller_out_to_what_its_values_name_and_th
         (deployment,) = of_kind(objects, "Deployment", policy["metadata"]["name"])
         assert policy["spec"]["podSelector"] == deployment["spec"]["selector"]
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def egress_ports(policy: Manifest) -> list[list[int]]:
+    """The ports of each rule."""
+    return [[port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "told", "ports"),
+    [("true", True, [443, 6443, 587, 1025]), ("null", True, [443, 6443, 587, 1025]), ("false", False, [443, 6443])],
+)
+def test_the_canary_is_told_to_the_controller_and_its_port_is_open_only_with_it(
+    render: Render, value: str, told: bool, ports: list[int]
+) -> None:
+    values = ("networkPolicy.enabled=true", "allowedHosts.submission={sink.example:1025}")
+    objects = render(*values, f"controller.canary={value}")
+    assert controller_options.parse([], environment_of(objects, "controller")).canary is told
+    (policy,) = of_kind(objects, "NetworkPolicy", "controller")
+    assert egress_ports(policy)[1] == ports
 
 
 def test_further_objects_are_templates(render: Render) -> None:

@@ -83,6 +83,19 @@ CASES: Final = (
             {**_of("ready", "1x60"), **_of("suspended", "0x60")},
             {**_of("ready", "0x60"), **_of("suspended", "1x60")},
             {**_of("ready", "1x49 0x11"), **_of("suspended", "0x60")},
+            {**_of("ready", "0x60"), **_of("suspended", "0x60"), **_of("authenticated", "0x60")},  # has its own alert
+        ),
+        value="0",
+    ),
+    Case(
+        alert="O365MailerLoginRefused",
+        severity="critical",
+        fires={**_of("authenticated", "0x60"), **_of("suspended", "0x60"), **_of("ready", "0x60")},
+        quiet=(
+            {**_of("authenticated", "1x60"), **_of("suspended", "0x60")},
+            {**_of("authenticated", "0x60"), **_of("suspended", "1x60")},
+            {**_of("authenticated", "1x57 0x3"), **_of("suspended", "0x60")},
+            {**_of("ready", "0x60"), **_of("suspended", "0x60")},  # rights may still spread, or nothing is known
         ),
         value="0",
     ),

@@ -18,13 +18,20 @@ hands on, is none. Call with (list $ "authority").
 {{- end }}
 
 {{- /*
-Ports that the controller connects to, as a YAML list: Entra and the API server (443, 6443), and those
-that allowedHosts.authority and httpsProxy name.
+Ports that the controller connects to, as a YAML list: Entra and the API server (443, 6443), those that
+allowedHosts.authority and httpsProxy name, and for the canary Exchange (587) and those of allowedHosts.submission.
 */ -}}
 {{- define "o365mailer.network.ports" -}}
 {{- $ports := list 443 6443 -}}
-{{- range include "o365mailer.allowedHosts" (list . "authority") | splitList "," -}}
+{{- $lists := list "authority" -}}
+{{- if ne .Values.controller.canary false -}}
+{{- $ports = append $ports 587 -}}
+{{- $lists = append $lists "submission" -}}
+{{- end -}}
+{{- range $list := $lists -}}
+{{- range include "o365mailer.allowedHosts" (list $ $list) | splitList "," -}}
 {{- with regexFind ":[0-9]+$" . -}}{{- $ports = append $ports (trimPrefix ":" . | int) -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.controller.httpsProxy | default "" | trimSuffix "/" -}}
 {{- $port := regexFind ":[0-9]+$" . -}}

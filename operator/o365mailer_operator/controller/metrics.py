@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Hi
 from prometheus_client.exposition import generate_latest
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.mailer import Key, Mailer, Status
+from o365mailer_operator.controller import conditions
+from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Status
 from o365mailer_operator.controller.queue import DueQueue
 
 
@@ -63,6 +64,24 @@ class Metrics:
         self.mint_seconds = Histogram(
             "o365mailer_token_request_duration_seconds", "Duration of a token request.", registry=self.registry
         )
+        self.authenticated = self._gauge(
+            "authenticated",
+            "1 if Exchange lets the mailer's application log in, 0 if it refuses for good; absent while unknown, and "
+            "while rights may still spread.",
+            mailer,
+        )
+        self.logins = Counter(
+            "o365mailer_logins",
+            "Logins at Exchange that the controller tried, by reason: accepted, one of Exchange's replies, or why "
+            "Exchange was not reached.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.login_seconds = Histogram(
+            "o365mailer_login_duration_seconds",
+            "Duration of a login that the controller tried.",
+            registry=self.registry,
+        )
         self.reconciles = Counter("o365mailer_reconciles", "Reconciles, by result.", ["result"], registry=self.registry)
         self.closed = Counter(
             "o365mailer_controller_connections_closed",
@@ -93,15 +112,23 @@ class Metrics:
         self.suspended.labels(*labels).set(suspended)
         self.failures.labels(*labels).set(status.failed_attempts)
         self.revision.labels(*labels).set(status.token_revision)
+        self._tell_login(labels, status.condition(conditions.AUTHENTICATED))
         _set_time(self.token_expiry, labels, status.token_expiry)
         _set_time(self.token_refresh, labels, ends.refresh)
         _set_time(self.secret_expiry, labels, ends.client_secret)
         _set_time(self.certificate_expiry, labels, ends.certificate)
 
+    def _tell_login(self, labels: tuple[str, str], condition: Condition | None) -> None:
+        if condition is not None and (condition.status == "True" or conditions.refused_for_good(condition)):
+            self.authenticated.labels(*labels).set(condition.status == "True")
+        else:
+            self.authenticated.remove_by_labels({"namespace": labels[0], "mailer": labels[1]})
+
     def forget(self, key: Key) -> None:
         """Remove the gauges of a mailer that is gone."""
         for gauge in (
             self.ready,
+            self.authenticated,
             self.suspended,
             self.failures,
             self.revision,

@@ -28,6 +28,8 @@ class Options:
     health: tuple[str, int]
     lease_duration: float
     reconcile_interval: float
+    canary: bool
+    """Whether logins at Exchange are tried."""
     webhook_configuration: str | None
     log_level: str
 
@@ -49,6 +51,7 @@ def parse(arguments: Sequence[str] | None, environment: Mapping[str, str] = os.e
         health=reader.value("health", address),
         lease_duration=reader.value("lease-duration", _lease),
         reconcile_interval=reader.value("reconcile-interval", seconds),
+        canary=reader.value("canary", one_of(("on", "off"))) == "on",
         webhook_configuration=reader.value("webhook-configuration", str) or None,
         log_level=reader.value("log-level", one_of(LEVELS)),
     )
@@ -94,6 +97,12 @@ def _declare(reader: Reader) -> None:
         "O365MAILER_RECONCILE_INTERVAL",
         "the longest time between two looks at a mailer's Secrets; a sixth of it at first while it is not Ready",
         default="60s",
+    )
+    flag(
+        "canary",
+        "O365MAILER_CANARY",
+        "on | off: log in at Exchange with each mailer's token, without sending mail, to tell a refusal early",
+        default="on",
     )
     flag(
         "webhook-configuration",
