@@ -17,6 +17,7 @@ from benchmarks.rig import Rig
 from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller import agreement, lease
 from o365mailer_operator.controller.cluster import MAILERS, Cluster, Resource
+from o365mailer_operator.controller.context import Context
 from o365mailer_operator.controller.lease import Lease
 from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache
@@ -100,15 +101,15 @@ class Simulated:
         self.queue = DueQueue(clock=lambda: self.now)
         # Seeded: the same counts in each run.
         self.random = random.Random(20261128)
-        self.reconciler = Reconciler(
-            parse([], {}),
-            cast("Cluster", self.api),
+        context = Context(
+            options=parse([], {}),
+            cluster=cast("Cluster", self.api),
             lease=cast("Lease", SimpleNamespace(terms=1, check=lambda: None)),
-            cache=self.cache,
             metrics=Metrics(self.queue, leading=lambda: True, agreed_at=lambda: 0.0),
             clock=Clock(now=self.wall, monotonic=lambda: self.now),
         )
-        self.reconciler.entra = cast("Entra", self)
+        self.reconciler = Reconciler(context, cache=self.cache, due=self.queue.put)
+        self.reconciler.tokens.entra = cast("Entra", self)
         self.reconciler.random = self.random.random
 
     def wall(self) -> datetime.datetime:
@@ -137,7 +138,7 @@ class Simulated:
         self.cache.deliver(mailer, deleted=False)
         key = Key("app", name)
         self.reconciler.changed(key)
-        self.queue.put(key, lane="t", delay=self.random.random() * 10)
+        self.queue.put(key, delay=self.random.random() * 10)
 
     async def until(self, end: float) -> None:
         """Reconcile every due mailer until `end` seconds have passed."""
@@ -149,5 +150,12 @@ class Simulated:
                     self.now = end
                     return
                 self.now += due
-            for key, lane in taken:
-                self.queue.done(key, lane, delay=await self.reconciler.reconcile(key))
+            for key in taken:
+                self.queue.done(key, delay=await self.reconciler.reconcile(key))
+            await self.errands()
+
+    async def errands(self) -> None:
+        """Let every token request end."""
+        while tasks := self.reconciler.tokens.errands.tasks:
+            await asyncio.gather(*tasks)
+            await asyncio.sleep(0)  # for the callbacks of the tasks

@@ -56,11 +56,19 @@ def controller(cluster: ControlPlane, shared_namespace: str) -> Iterator[Control
 def namespace(
     cluster: ControlPlane, shared_namespace: str, controller: ControllerProcess, emulator: EmulatorClient
 ) -> Iterator[Namespace]:
-    """The shared controller's namespace, with good credentials and no mailer."""
+    """The shared controller's namespace, with good credentials and no mailer.
+
+    The application has a secret of its own in each test. The controller shares tokens of the last minute among equal
+    credentials, and would otherwise serve one test with a token of another.
+    """
+    common, emulator.client_secret = emulator.client_secret, f"not-a-secret-{uuid.uuid4().hex}"
+    members = {"secrets": [{"value": emulator.client_secret}]}
+    emulator.control("PATCH", f"/applications/{emulator.client_id}", members)
     space = Namespace(name=shared_namespace, kubectl=cluster.kubectl, emulator=emulator)
     space.credentials()
     yield space
     space.tidy()
+    emulator.client_secret = common
 
 
 @pytest.fixture

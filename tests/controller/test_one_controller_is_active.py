@@ -21,6 +21,8 @@ from o365mailer_contract.quantities import seconds
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "o365mailers.yaml"
 LEASE_DURATION = 5.0
+FRESH = {"o365mailer.dev/refresh": "now"}
+"""Asks for a token of its own: others are shared by mailers of one application."""
 Start = Callable[..., ControllerProcess]
 Account = Callable[[list[Manifest]], Path]
 PREPARATIONS.update(rights=build_helm)
@@ -63,7 +65,7 @@ def test_a_restart_mints_nothing_again(own_namespace: Namespace, start_controlle
     first = start_controller(name="first")
     first.wait_until_leading()
     for name in ("a", "b", "c"):
-        own_namespace.apply_mailer(name)
+        own_namespace.apply_mailer(name, annotations=FRESH)
         own_namespace.await_ready(name)
     before = [own_namespace.files(name) for name in ("a", "b", "c")]
     assert first.stop() == 0
@@ -112,7 +114,7 @@ def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_
     second = start_controller(name="second")
     eventually(lambda: second.http("/readyz")[0] == 200)
     for number in range(5):
-        own_namespace.apply_mailer(f"before-{number}")
+        own_namespace.apply_mailer(f"before-{number}", annotations=FRESH)
     for number in range(5):
         own_namespace.await_ready(f"before-{number}")
     assert second.logged("leading") is None
@@ -173,7 +175,7 @@ def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_
         namespace.apply_mailer("before")
         namespace.await_ready("before")
         emulator.script("token", stall=True)
-        namespace.apply_mailer("during")
+        namespace.apply_mailer("during", annotations=FRESH)
         emulator.events("stalled")
         flags = plane.processes.running["kube-apiserver"].args
         plane.processes.stop("kube-apiserver")
@@ -188,7 +190,7 @@ def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_
         plane.processes.start("kube-apiserver", flags)
         plane.processes.wait("kube-apiserver", plane.api_is_ready, 60)
         eventually(lambda: active.logged("leading again"), within=duration)
-        namespace.apply_mailer("after")
+        namespace.apply_mailer("after", annotations=FRESH)
         namespace.await_ready("after", within=60)
         namespace.await_ready("during")
         assert minted(namespace) == 3, "the token that could not be written at once was not kept"

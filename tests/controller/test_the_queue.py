@@ -1,7 +1,5 @@
 """Who is looked at when, by a clock that the test moves."""
 
-import pytest
-
 from o365mailer_operator.controller.mailer import Key
 from o365mailer_operator.controller.queue import DueQueue
 
@@ -23,13 +21,13 @@ def key(name: str) -> Key:
 
 def taken(queue: DueQueue) -> list[str]:
     """The names of what is handed out."""
-    return [found.name for found, _ in queue.take()]
+    return [found.name for found in queue.take()]
 
 
 def test_a_mailer_is_handed_out_when_it_is_due_and_not_before() -> None:
     clock = Clock()
     queue = DueQueue(clock=clock)
-    queue.put(key("a"), lane="t", delay=5)
+    queue.put(key("a"), delay=5)
     assert taken(queue) == []
     assert queue.next_due() == 5
     clock.now += 5
@@ -40,84 +38,77 @@ def test_a_mailer_is_handed_out_when_it_is_due_and_not_before() -> None:
 def test_what_is_due_earlier_stays_due_earlier() -> None:
     clock = Clock()
     queue = DueQueue(clock=clock)
-    queue.put(key("a"), lane="t", delay=5)
-    queue.put(key("a"), lane="t", delay=60)
+    queue.put(key("a"), delay=5)
+    queue.put(key("a"), delay=60)
     clock.now += 5
     assert taken(queue) == ["a"]
 
 
 def test_what_changes_while_it_is_looked_at_is_looked_at_once_more() -> None:
     queue = DueQueue(clock=Clock())
-    queue.put(key("a"), lane="t")
+    queue.put(key("a"))
     assert taken(queue) == ["a"]
-    queue.put(key("a"), lane="t")
-    queue.put(key("a"), lane="t")
+    queue.put(key("a"))
+    queue.put(key("a"))
     assert taken(queue) == []
-    queue.done(key("a"), "t", delay=60)
+    queue.done(key("a"), delay=60)
     assert taken(queue) == ["a"]
-    queue.done(key("a"), "t", delay=60)
+    queue.done(key("a"), delay=60)
     assert taken(queue) == []
 
 
 def test_what_is_done_for_good_is_gone() -> None:
     queue = DueQueue(clock=Clock())
-    queue.put(key("a"), lane="t")
+    queue.put(key("a"))
     taken(queue)
-    queue.done(key("a"), "t", delay=None)
+    queue.done(key("a"), delay=None)
     assert len(queue) == 0
 
 
 def test_what_goes_while_it_is_looked_at_is_looked_at_once_more_and_leaves_nothing() -> None:
     queue = DueQueue(clock=Clock())
-    for number in range(100):
-        lane = f"tenant-{number}"
-        queue.put(key("a"), lane=lane)
+    for _ in range(100):
+        queue.put(key("a"))
         assert taken(queue) == ["a"]
-        queue.put(key("a"), lane=lane)
-        queue.done(key("a"), lane, delay=60)
+        queue.put(key("a"))
+        queue.done(key("a"), delay=60)
         assert taken(queue) == ["a"]
-        queue.done(key("a"), lane, delay=None)
-    assert (len(queue), len(queue.busy), len(queue.waiting), len(queue.heap)) == (0, 0, 0, 0)
+        queue.done(key("a"), delay=None)
+    assert (len(queue), queue.running, len(queue.waiting), len(queue.heap)) == (0, 0, 0, 0)
 
 
 def test_what_is_told_twice_while_it_waits_is_looked_at_once() -> None:
-    queue = DueQueue(clock=Clock(), lane_workers=1)
-    queue.put(key("first"), lane="t")
+    queue = DueQueue(clock=Clock(), workers=1)
+    queue.put(key("first"))
     assert taken(queue) == ["first"]
     for _ in range(3):
-        queue.put(key("a"), lane="t")
+        queue.put(key("a"))
         assert taken(queue) == []
-    queue.done(key("first"), "t", delay=None)
+    queue.done(key("first"), delay=None)
     assert taken(queue) == ["a"]
-    queue.done(key("a"), "t", delay=60)
+    queue.done(key("a"), delay=60)
     assert taken(queue) == []
 
 
-@pytest.mark.promise("mailers-are-independent")
-def test_a_lane_that_is_full_takes_no_place_from_another() -> None:
-    queue = DueQueue(clock=Clock(), workers=4, lane_workers=2)
-    for number in range(10):
-        queue.put(key(f"slow-{number}"), lane="slow")
-    queue.put(key("quick"), lane="quick")
-    assert sorted(taken(queue)) == ["quick", "slow-0", "slow-1"]
-    assert queue.overdue == 8
-    queue.done(key("slow-0"), "slow", delay=60)
-    assert taken(queue) == ["slow-2"]
-
-
 def test_no_more_is_under_way_than_there_are_places() -> None:
-    queue = DueQueue(clock=Clock(), workers=3, lane_workers=2)
+    queue = DueQueue(clock=Clock(), workers=3)
     for number in range(6):
-        queue.put(key(f"m-{number}"), lane=f"lane-{number}")
-    assert len(taken(queue)) == 3
-    assert queue.running == 3
+        queue.put(key(f"m-{number}"))
+    assert taken(queue) == ["m-0", "m-1", "m-2"]
+    assert (queue.running, queue.overdue) == (3, 3)
+    queue.done(key("m-1"), delay=60)
+    assert taken(queue) == ["m-3"]
 
 
-def test_a_mailer_that_moves_to_another_lane_is_counted_where_it_began() -> None:
-    queue = DueQueue(clock=Clock(), lane_workers=1)
-    queue.put(key("a"), lane="old")
-    assert taken(queue) == ["a"]
-    queue.put(key("a"), lane="new")
-    queue.done(key("a"), "old", delay=60)
-    queue.put(key("b"), lane="old")
-    assert sorted(taken(queue)) == ["a", "b"]
+def test_a_queue_that_is_cleared_ends_what_has_begun_and_begins_nothing() -> None:
+    clock = Clock()
+    queue = DueQueue(clock=clock, workers=1)
+    for name in ("running", "waiting"):
+        queue.put(key(name))
+    queue.put(key("later"), delay=5)
+    assert taken(queue) == ["running"]
+    queue.clear()
+    clock.now += 5
+    assert (queue.busy, taken(queue)) == (True, [])
+    queue.done(key("running"), delay=60)
+    assert (queue.busy, taken(queue), len(queue)) == (False, [], 1)

@@ -18,9 +18,10 @@ from o365mailer_operator.controller.cluster import Cluster
 from o365mailer_operator.controller.cluster_errors import Unavailable
 from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache
-from o365mailer_operator.controller.main import RECONCILE_LIMIT, Controller, pause_after_failures
+from o365mailer_operator.controller.main import RECONCILE_LIMIT, Controller
 from o365mailer_operator.controller.options import parse
-from o365mailer_operator.controller.reconcile import UNREADY_JITTER, Reconciler, unready_pause
+from o365mailer_operator.controller.pauses import pause_after_failures, unready_jittered, unready_pause
+from o365mailer_operator.controller.reconcile import Reconciler
 from o365mailer_operator.controller.watch import WatchEnded
 
 RECONCILE_INTERVAL = 60.0
@@ -34,7 +35,7 @@ def test_a_secret_is_seen_within_30_seconds_soon_after_a_change_and_within_90_la
     now = 0.0
     for jitter in jitters:
         pause = unready_pause(now, interval=RECONCILE_INTERVAL)
-        now += pause * (1 - UNREADY_JITTER + 2 * UNREADY_JITTER * jitter)
+        now += unready_jittered(pause, random=jitter)
         if now >= arrival:
             break
     assert now >= arrival

@@ -20,7 +20,14 @@ from o365mailer_operator.controller.conditions import (
     Problem,
 )
 from o365mailer_operator.controller.mailer import Mailer, Manifest
-from o365mailer_operator.controller.token_secret import Directory, Origin, SecretFiles, is_ours, read_directory
+from o365mailer_operator.controller.token_secret import (
+    Directory,
+    HeldToken,
+    Origin,
+    SecretFiles,
+    is_ours,
+    read_directory,
+)
 from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec, TokenError
@@ -53,6 +60,10 @@ class Observed:
     """16 random bytes, for the fingerprint of a new token."""
     attempted: datetime.datetime | None = None
     """When this process last asked Entra for this mailer. The status may not say so yet."""
+    errand: str | None = None
+    """The aim, as its digest, of a token request that is under way or has ended and is not used yet."""
+    kept: HeldToken | None = None
+    """The token that this process last saw in the mailer's Secret, or wrote into it."""
 
     @property
     def ours(self) -> bool:
@@ -64,6 +75,11 @@ class Observed:
     def directory(self) -> Directory | None:
         """What the token Secret holds, if it is ours and can be used."""
         return read_directory(self.token_secret) if self.token_secret is not None and self.ours else None
+
+    @property
+    def held(self) -> HeldToken | None:
+        """The mailer's token: the directory's, or the last one where the Secret was deleted or spoilt."""
+        return self.directory.held if self.directory else self.kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +140,15 @@ class Keep:
 
 @dataclasses.dataclass(frozen=True)
 class Mint:
-    """Ask for a token."""
+    """A token for this aim is needed: use what a token request has brought, or begin one.
+
+    `asked`: the refresh annotation asks for it, so a token that was issued to another mailer does not do.
+    """
 
     spec: Spec
     grant: Grant
     aim: Aim
+    asked: bool = False
 
 
 Step = Leave | Hold | Keep | Mint
@@ -158,12 +178,15 @@ def decide(observed: Observed, *, allowed: AllowedHosts) -> Step:
     except TokenError as error:
         return Hold(Problem.of(error))
     aim = aim_of(observed, spec, grant)
-    if not _token_wanted(observed.directory, aim, observed.now):
+    if not _token_wanted(observed.held, aim, observed.now):
         return Keep(spec, grant, aim)
     if failure := _failure_to_wait_out(observed, aim):
         return Keep(spec, grant, aim, failure)
-    until = _too_soon_until(observed, aim)
-    return Keep(spec, grant, aim, _last_failure(observed), until) if until else Mint(spec, grant, aim)
+    until = _too_soon_until(observed, aim) if observed.errand != aim.digest else None
+    if until:
+        return Keep(spec, grant, aim, last_failure(observed), until)
+    served = observed.held.origin.refresh_request if observed.held else ""
+    return Mint(spec, grant, aim, asked=aim.refresh_request not in ("", served))
 
 
 def aim_of(observed: Observed, spec: Spec, grant: Grant) -> Aim:
@@ -178,14 +201,14 @@ def aim_of(observed: Observed, spec: Spec, grant: Grant) -> Aim:
     )
 
 
-def _token_wanted(directory: Directory | None, aim: Aim, now: datetime.datetime) -> bool:
-    if directory is None or _due(directory, now):
+def _token_wanted(held: HeldToken | None, aim: Aim, now: datetime.datetime) -> bool:
+    if held is None or _due(held, now):
         return True
-    return directory.origin.issued_at > now + CLOCK_TOLERANCE or not aim.met_by(directory.origin)
+    return held.origin.issued_at > now + CLOCK_TOLERANCE or not aim.met_by(held.origin)
 
 
-def _due(directory: Directory, now: datetime.datetime) -> bool:
-    return now >= directory.origin.refresh_at or now >= directory.expires_at
+def _due(held: HeldToken, now: datetime.datetime) -> bool:
+    return now >= held.origin.refresh_at or now >= held.expires_at
 
 
 def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
@@ -193,12 +216,10 @@ def _too_soon_until(observed: Observed, aim: Aim) -> datetime.datetime | None:
 
     schedule.py paces retries after a failure and refreshes that are due.
     """
-    status, directory, now = observed.mailer.status, observed.directory, observed.now
-    if status.last_attempt == aim.digest or (
-        directory is not None and aim.met_by(directory.origin) and _due(directory, now)
-    ):
+    status, held, now = observed.mailer.status, observed.held, observed.now
+    if status.last_attempt == aim.digest or (held is not None and aim.met_by(held.origin) and _due(held, now)):
         return None
-    known = (status.last_attempt_time, observed.attempted, directory.origin.issued_at if directory else None)
+    known = (status.last_attempt_time, observed.attempted, held.origin.issued_at if held else None)
     until = max((each for each in known if each and each <= now), default=None)
     return until + ATTEMPTS_APART if until and now < until + ATTEMPTS_APART else None
 
@@ -210,10 +231,11 @@ def _failure_to_wait_out(observed: Observed, aim: Aim) -> Problem | None:
         return None
     if not observed.now < status.next_refresh <= observed.now + LONGEST_PAUSE:
         return None
-    return _last_failure(observed)
+    return last_failure(observed)
 
 
-def _last_failure(observed: Observed) -> Problem | None:
+def last_failure(observed: Observed) -> Problem | None:
+    """Why the last attempt failed, as the status says; None if it did not."""
     failed = observed.mailer.status.condition(TOKEN_ISSUED)
     if failed is None or failed.status == "True":
         return None

@@ -22,23 +22,25 @@ from o365mailer_operator.controller.agreement import Agreement
 from o365mailer_operator.controller.authority_keeper import AuthorityKeeper
 from o365mailer_operator.controller.cluster import MAILERS, Cluster, connect
 from o365mailer_operator.controller.cluster_errors import ClusterError, Refused
+from o365mailer_operator.controller.context import Context
 from o365mailer_operator.controller.lease import Lease, LeaseLost, NotLeading
 from o365mailer_operator.controller.mailer import Key, Manifest
 from o365mailer_operator.controller.mailer_cache import MailerCache, key_of
 from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import Options, parse
+from o365mailer_operator.controller.pauses import pause_after_failures
 from o365mailer_operator.controller.queue import DueQueue, work
 from o365mailer_operator.controller.reconcile import Reconciler
 from o365mailer_operator.controller.watch import Watch, WatchEnded
 from o365mailer_operator.logs import start_logging
-from o365mailer_operator.token.schedule import FIRST_WAIT, GROWTH, JITTER, LONGEST_WAIT
+from o365mailer_operator.token.schedule import LONGEST_WAIT
 
 CRD_PAUSE: Final = 5.0
 """Seconds between two checks whether the API server serves O365Mailers yet."""
 RECONCILE_LIMIT: Final = 120.0
 """Seconds for one reconcile: more than all its timeouts together, so that no defect of ours holds a mailer for ever."""
 DRAIN_LIMIT: Final = 5.0
-"""Seconds for running reconciles after SIGTERM; Kubernetes gives 30 in all."""
+"""Seconds after SIGTERM for reconciles and errands that have begun; Kubernetes gives 30 in all."""
 STOPPED: Final = 0
 LOST: Final = 1
 WRONG: Final = 2
@@ -98,15 +100,16 @@ class Controller:
             cluster=cluster,
             cache=self.cache,
             namespaces=options.watch_namespaces,
-            notice=lambda key: self._notice(key, lane=key.namespace),
+            notice=self._notice,
             leading=lambda: self.lease.held,
             clock=self.clock,
         )
         self.metrics = Metrics(self.queue, leading=lambda: self.lease.held, agreed_at=lambda: self.agreement.last_wall)
         self.failures: dict[Key, int] = {}
         """How many reconciles of a mailer in a row have failed because of the API server."""
+        self.draining = False
         self.reconciler = Reconciler(
-            options, cluster, lease=self.lease, cache=self.cache, metrics=self.metrics, clock=self.clock
+            Context(options, cluster, self.lease, self.metrics, self.clock), cache=self.cache, due=self._due
         )
 
     async def run(self, stop: asyncio.Event, listener: socket.socket) -> int:
@@ -147,13 +150,18 @@ class Controller:
         return ""
 
     async def _drain(self) -> None:
-        """Let reconciles that have begun end, for a moment: a token that was minted should be written."""
-        self.queue.workers = 0
+        """Let what has begun end, for a moment: a token that is being requested should be written."""
+        self.draining = True
+        self.queue.clear()
+        for errands in self.reconciler.errands:
+            errands.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_LIMIT):
-                while self.queue.running:
+                while self.queue.busy or any(errands.running for errands in self.reconciler.errands):
                     self.changed.clear()
                     await self.changed.wait()
+        for errands in self.reconciler.errands:
+            errands.cancel()
 
     async def _work(self) -> None:
         await self.lease.acquire()
@@ -206,11 +214,15 @@ class Controller:
         key = key_of(manifest["metadata"])
         if self.cache.deliver(manifest, deleted=deleted):
             self.reconciler.changed(key)
-            self._notice(key, lane=str((manifest.get("spec") or {}).get("tenantId", "")))
+            self._notice(key)
 
-    def _notice(self, key: Key, lane: str) -> None:
+    def _notice(self, key: Key) -> None:
         # A deleted mailer too: its reconcile finds nothing and forgets it, after the one that may be running.
-        self.queue.put(key, lane=lane)
+        if not self.draining:
+            self._due(key)
+
+    def _due(self, key: Key) -> None:
+        self.queue.put(key)
         self.changed.set()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -243,12 +255,6 @@ class Controller:
         level = logging.WARNING if failures == 1 else logging.DEBUG
         log.log(level, "a look failed", extra={"mailer": str(key), "error": error})
         return pause_after_failures(failures, random=random.random())  # noqa: S311 - jitter
-
-
-def pause_after_failures(failures: int, *, random: float) -> float:
-    """Seconds: 5, then half as long again each time, up to 60; with jitter, so that mailers do not retry in step."""
-    wait = min(LONGEST_WAIT, FIRST_WAIT * GROWTH ** min(failures - 1, 10))
-    return wait * (1 - JITTER + 2 * JITTER * random)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

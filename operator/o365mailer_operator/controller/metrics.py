@@ -82,6 +82,16 @@ class Metrics:
             "Duration of a login that the controller tried.",
             registry=self.registry,
         )
+        self.errand_seconds = Histogram(
+            "o365mailer_errand_duration_seconds",
+            "Duration of slow work outside of reconciles, by kind: token is a token request.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.errands_running = self._gauge("errands_running", "Errands that are running, by kind.", ("kind",))
+        self.errands_waiting = self._gauge(
+            "errands_waiting", "Mailers whose errand waits until fewer run to the same host, by kind.", ("kind",)
+        )
         self.reconciles = Counter("o365mailer_reconciles", "Reconciles, by result.", ["result"], registry=self.registry)
         self.closed = Counter(
             "o365mailer_controller_connections_closed",

@@ -8,9 +8,16 @@ import msgspec
 from o365mailer_contract import names
 from o365mailer_operator.controller import conditions
 from o365mailer_operator.controller.conditions import Problem
-from o365mailer_operator.controller.decision import Aim, Hold, Keep, Mint, Observed
+from o365mailer_operator.controller.decision import Aim, Hold, Keep, Mint, Observed, last_failure
 from o365mailer_operator.controller.mailer import Condition, Manifest, Status
-from o365mailer_operator.controller.token_secret import Directory, Origin, compose, is_owned, revision_in
+from o365mailer_operator.controller.token_secret import (
+    Directory,
+    HeldToken,
+    Origin,
+    compose,
+    is_owned,
+    revision_in,
+)
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import fingerprint
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
@@ -19,7 +26,7 @@ from o365mailer_operator.token.grant import token_identity
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
 Minted = Token | TokenError | None
-"""What a Mint brought; None for every other step."""
+"""What the token request of a Mint brought; None while it is under way, and for every other step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +38,13 @@ class Outcome:
     status: Status
     look_at: datetime.datetime | None = None
     """When to reconcile again, if that is sooner than usual."""
-    refresh_at: datetime.datetime | None = None
-    """When the token of the directory is to be replaced. A failed attempt does not move it, as it moves the status'."""
+    held: HeldToken | None = None
+    """The token that the Secret has once this is written."""
+
+    @property
+    def refresh_at(self) -> datetime.datetime | None:
+        """When that token is to be replaced. A failed attempt does not move it, as it moves the status'."""
+        return self.held.origin.refresh_at if self.held else None
 
     @property
     def ready(self) -> bool:
@@ -44,24 +56,30 @@ class Outcome:
 def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, random: float) -> Outcome:
     """What follows from a step and, for a Mint, from what it brought; `random` is from [0, 1)."""
     directory = _directory_after(observed, step, minted)
-    problem = _problem_after(step, minted)
     progress = _progress_after(observed, step, minted, directory=directory, random=random)
+    decided = not _is_undecided(observed, step, minted, directory=directory)
     status = msgspec.structs.replace(
         progress,
-        observed_generation=observed.mailer.metadata.generation,
+        observed_generation=observed.mailer.metadata.generation if decided else progress.observed_generation,
         secret_name=names.token_secret_name(observed.mailer.metadata.name) if directory else None,
         token_expiry=directory.expires_at if directory else None,
         token_revision=directory.settings.revision if directory else progress.token_revision,
         last_refresh=_to_the_second(directory.origin.issued_at) if directory else None,
-        conditions=_conditions_after(observed, minted, directory=directory, problem=problem),
+        conditions=_conditions_after(observed, step, minted, directory=directory) if decided else progress.conditions,
     )
-    until = step.until if isinstance(step, Keep) else None
     return Outcome(
         secret=_secret_after(observed, directory),
         status=status,
-        look_at=until,
-        refresh_at=directory.origin.refresh_at if directory else None,
+        look_at=_look_at(step, minted, status),
+        held=directory.held if directory else None,
     )
+
+
+def _look_at(step: Hold | Keep | Mint, minted: Minted, status: Status) -> datetime.datetime | None:
+    if isinstance(step, Mint) and minted is None:
+        return None  # the end of the token request makes the mailer due
+    until = step.until if isinstance(step, Keep) else None
+    return min((each for each in (status.next_refresh, until) if each), default=None)
 
 
 def _directory_after(observed: Observed, step: Hold | Keep | Mint, minted: Minted) -> Directory | None:
@@ -75,9 +93,24 @@ def _directory_after(observed: Observed, step: Hold | Keep | Mint, minted: Minte
             authorities=step.grant.submission_authorities,
             origin=_origin(minted, step.aim, uid=observed.mailer.metadata.uid, salt=observed.salt),
         )
-    if directory is None or directory.origin.identity != step.aim.identity:
+    if directory is None:
+        return _restored(observed, step)
+    if directory.origin.identity != step.aim.identity:
         return directory  # another application's token: its settings stay as they are
     return _brought_up_to_date(directory, step, revision=_next_revision(observed))
+
+
+def _restored(observed: Observed, step: Keep | Mint) -> Directory | None:
+    """The directory with the token that it had before it was deleted or spoilt: for that, Entra is not needed."""
+    held = observed.held
+    if held is None or held.origin.identity != step.aim.identity or observed.now >= held.expires_at:
+        return None
+    return Directory(
+        token=held.token,
+        settings=settings_of(step.spec, expires_at=held.expires_at, revision=_next_revision(observed)),
+        authorities=step.grant.submission_authorities,
+        origin=held.origin,
+    )
 
 
 def _brought_up_to_date(directory: Directory, step: Keep | Mint, *, revision: int) -> Directory:
@@ -104,10 +137,27 @@ def _origin(token: Token, aim: Aim, *, uid: str, salt: bytes) -> Origin:
     )
 
 
-def _problem_after(step: Hold | Keep | Mint, minted: Minted) -> Problem | None:
+def _problem_after(observed: Observed, step: Hold | Keep | Mint, minted: Minted) -> Problem | None:
     if isinstance(minted, TokenError):
         return Problem.of(minted)
-    return None if isinstance(step, Mint) else step.problem
+    if isinstance(step, Mint):
+        return None if minted else last_failure(observed)
+    return step.problem
+
+
+def _is_awaited(step: Hold | Keep | Mint, minted: Minted) -> bool:
+    """Whether a token for this aim is being requested, or will be in a moment."""
+    return minted is None if isinstance(step, Mint) else isinstance(step, Keep) and step.until is not None
+
+
+def _is_undecided(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None) -> bool:
+    """Whether only the awaited token tells how the mailer is: the conditions and the generation that they are about
+    stay, so that neither the state before nor a failure for another aim is told of the spec as it is now."""
+    if not _is_awaited(step, minted):
+        return False
+    if last_failure(observed):
+        return isinstance(step, Keep | Mint) and observed.mailer.status.last_attempt != step.aim.digest
+    return not _usable(observed, directory)
 
 
 def _progress_after(
@@ -127,7 +177,7 @@ def _progress_after(
             last_attempt_time=_to_the_second(observed.now),
             last_failure_time=_to_the_second(observed.now),
         )
-    if isinstance(step, Keep) and (step.problem or step.until):
+    if _is_awaited(step, minted) or (isinstance(step, Keep) and step.problem):
         return before
     due = None if isinstance(step, Hold) or directory is None else _to_the_second(directory.origin.refresh_at)
     asked = _to_the_second(minted.issued_at) if isinstance(minted, Token) else before.last_attempt_time
@@ -142,8 +192,9 @@ def _progress_after(
 
 
 def _conditions_after(
-    observed: Observed, minted: Minted, *, directory: Directory | None, problem: Problem | None
+    observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None
 ) -> tuple[Condition, ...]:
+    problem = _problem_after(observed, step, minted)
     wanted = (
         conditions.ready(
             problem,

@@ -1,69 +1,52 @@
-"""One reconcile of a mailer: read, decide, mint, write. The pure modules decide; this one reads and writes.
+"""One reconcile of a mailer: look, decide, write. The pure modules decide; this one reads and writes.
 
-A reconcile that finds nothing to do costs the API server little: the watch has delivered the mailer, and Secrets come
-from the API server's cache. What the cache shows may be old, so a reconcile may only end in doing nothing. If it calls
-for a write or a token, or if it is the first one since this process began to lead, everything is read again from etcd
-and decided again. So a watch cache that lags never causes a second token request and never undoes our own write.
+A reconcile waits for nothing but the API server. What is slow is an errand (errands.py): a reconcile begins it, leaves
+everything as it is, and ends. When the errand has brought something, the mailer is due again, and its next reconcile
+uses it.
+
+A reconcile that finds nothing to do costs the API server little (observer.py), but what it sees may be old, so it may
+only end in doing nothing. If it calls for a write or an errand, or if it is the first one since this process began to
+lead, everything is read again from etcd and decided again. So a watch cache that lags never causes a second token
+request and never undoes our own write.
 """
 
-import asyncio
 import dataclasses
 import datetime
 import logging
 import random
-import secrets
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from o365mailer_contract import names
-from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller import conditions
-from o365mailer_operator.controller.cluster import MAILERS, SECRETS, Cluster
+from o365mailer_operator.controller.cluster import MAILERS, SECRETS
 from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused
 from o365mailer_operator.controller.conditions import SECRET_WRITE_REFUSED, Problem
-from o365mailer_operator.controller.decision import Aim, Hold, Keep, Leave, Mint, Observed, decide, read_spec
+from o365mailer_operator.controller.context import Context
+from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Observed, decide
+from o365mailer_operator.controller.errands import Errands
 from o365mailer_operator.controller.events import Recorder
-from o365mailer_operator.controller.lease import Lease
-from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, decode_mailer, encode_status
+from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, encode_status
 from o365mailer_operator.controller.mailer_cache import MailerCache
-from o365mailer_operator.controller.metrics import Ends, Metrics
-from o365mailer_operator.controller.options import Options
+from o365mailer_operator.controller.metrics import Ends
+from o365mailer_operator.controller.observer import Observer
 from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
-from o365mailer_operator.controller.secret_reader import SecretReader
-from o365mailer_operator.controller.token_secret import SecretFiles
+from o365mailer_operator.controller.pauses import (
+    AT_ONCE,
+    EARLIEST_SHARE,
+    ready_pause,
+    unready_jittered,
+    unready_pause,
+)
+from o365mailer_operator.controller.token_requests import TokenRequests
+from o365mailer_operator.controller.token_secret import HeldToken, SecretFiles
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.certificate import TLS_CERTIFICATE, certificate_end
-from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
-from o365mailer_operator.token.grant import secrets_needed
 
-EARLIEST_SHARE: Final = 0.75
-LATEST_SHARE: Final = 0.95
-"""The next reconcile comes after a random share of the interval, so that mailers do not stay in step."""
-UNREADY_JITTER: Final = 0.1
-"""Share of a pause by which it is longer or shorter at random."""
-AT_ONCE: Final = 1.0
-"""Seconds until the next reconcile of a mailer that other clients keep changing."""
-READS_AT_ONCE: Final = 8
-"""Mailers whose Secrets are in memory: reading them takes milliseconds, and a mailer may name five Secrets of 1 MiB."""
 PASSES: Final = 4
 """The most passes over one mailer in one reconcile, if other clients write to it meanwhile."""
 
 log = logging.getLogger(__name__)
-
-
-def unready_pause(age: float, *, interval: float) -> float:
-    """Seconds until the next reconcile of a mailer that is not Ready, `age` seconds after it changed. Pure.
-
-    At the default interval of 60 s: 10 s for two minutes, then half as long again each time. Up to 25 s until five
-    minutes have passed, so that the controller sees a Secret which comes by then within 30 s; up to the interval later.
-    """
-    first, early, settled = interval / 6, 2 * interval, 5 * interval
-    if age < early:
-        return first
-    # 1.5, 1.5², … times `first` add up to this as a function of the time that has passed.
-    growing = 1.5 * first + (age - early) / 2
-    return min(growing, 2.5 * first if age < settled else interval)
 
 
 class Unconfirmed(Exception):
@@ -78,32 +61,35 @@ class Memory:
     """When the mailer last changed, on the monotonic clock."""
     confirmed: int | None = None
     """The term of the Lease in which the mailer was last read from etcd."""
-    attempted: datetime.datetime | None = None
-    """When Entra was last asked. The status says it too, but its write may be refused or still to come."""
-    unwritten: tuple[Aim, Token] | None = dataclasses.field(default=None, repr=False)
-    """A token that the API server did not take: it is written later, and no other is minted."""
+    uid: str = ""
+    kept: HeldToken | None = dataclasses.field(default=None, repr=False)
+    """The token that the Secret of the mailer with this UID last had. If the Secret is deleted or spoilt, it is made
+    again with it, whether Entra answers or not."""
 
 
 class Reconciler:
-    """Reconciles mailers. It asks the Lease before each act, which raises NotLeading while it is not held."""
+    """Reconciles mailers. It asks the Lease before each act, which raises NotLeading while it is not held.
 
-    def __init__(
-        self, options: Options, cluster: Cluster, *, lease: Lease, cache: MailerCache, metrics: Metrics, clock: Clock
-    ) -> None:
-        self.cluster = cluster
-        self.lease = lease
+    `due` makes a mailer due at once.
+    """
+
+    def __init__(self, context: Context, *, cache: MailerCache, due: Callable[[Key], None]) -> None:
+        options = context.options
+        self.cluster = context.cluster
+        self.lease = context.lease
+        self.metrics = context.metrics
+        self.clock = context.clock
         self.cache = cache
-        self.metrics = metrics
-        self.clock = clock
         self.interval = options.reconcile_interval
         """The most seconds between two reconciles of a mailer."""
         self.allowed = options.allowed_hosts
-        self.entra = Entra(proxy=options.entra_proxy)
-        self.recorder = Recorder(cluster, instance=options.identity, clock=clock.now)
-        self.secrets = SecretReader(cluster, longest=self.interval, clock=clock.monotonic)
+        self.observer = Observer(context.cluster, cache=cache, interval=self.interval, clock=context.clock)
+        self.tokens = TokenRequests(context, due=due)
+        self.errands: tuple[Errands[Any], ...] = (self.tokens.errands,)
+        """Of every kind."""
+        self.recorder = Recorder(context.cluster, instance=options.identity, clock=context.clock.now)
         self.random: Callable[[], float] = random.random
         self.memories: dict[Key, Memory] = {}
-        self.reading = asyncio.Semaphore(READS_AT_ONCE)
 
     def changed(self, key: Key) -> None:
         """The watch has delivered a changed mailer: it is reconciled often for a while."""
@@ -113,88 +99,75 @@ class Reconciler:
         """Seconds until the next reconcile, or None where the mailer is gone. Raises ClusterError, NotLeading."""
         term = self.lease.terms
         anew = self._memory(key).confirmed != term
-        for _ in range(PASSES):
-            mailer = await self._mailer(key, anew=anew)
-            if mailer is None:
-                self.forget(key)
-                return None
-            try:
-                delay = await self._pass(key, mailer, anew=anew)
-            except Absent:  # the mailer went while we wrote its status: the next pass finds nothing
-                anew = True
-            except (Conflict, Unconfirmed):
-                anew = True  # something else wrote in between: read again, and keep what was minted
-            else:
-                if anew and delay is not None:
-                    self._memory(key).confirmed = term
-                return delay
-        return AT_ONCE
+        called = [errands for errands in self.errands if errands.is_called(key)]
+        try:
+            for _ in range(PASSES):
+                mailer = await self.observer.mailer(key, anew=anew)
+                if mailer is None:
+                    self.forget(key)
+                    return None
+                try:
+                    delay = await self._pass(key, mailer, anew=anew)
+                except Absent:  # the mailer went while we wrote its status: the next pass finds nothing
+                    anew = True
+                except (Conflict, Unconfirmed):
+                    anew = True  # something else wrote in between: read again, and keep what an errand brought
+                else:
+                    if anew and delay is not None:
+                        self._memory(key).confirmed = term
+                    return delay
+            return AT_ONCE
+        finally:
+            for errands in called:
+                errands.passed(key)
 
     def forget(self, key: Key) -> None:
         """The mailer is gone: nothing of it stays in memory."""
         self.memories.pop(key, None)
+        for errands in self.errands:
+            errands.forget(key)
         self.cache.drop(key)
         self.metrics.forget(key)
 
     def _memory(self, key: Key) -> Memory:
         return self.memories.setdefault(key, Memory(changed_at=self.clock.monotonic()))
 
-    async def _mailer(self, key: Key, *, anew: bool) -> Mailer | None:
-        cached = self.cache.mailers.get(key)
-        if cached is not None and not anew:
-            return cached
-        manifest = await self.cluster.find(MAILERS, name=key.name, namespace=key.namespace)
-        return decode_mailer(manifest) if manifest is not None else None
-
     async def _pass(self, key: Key, mailer: Mailer, *, anew: bool) -> float | None:
-        async with self.reading:
-            observed = await self._observe(mailer, anew=anew)
+        async with self.observer.place:
+            observed = await self._observe(key, mailer, anew=anew)
             step = decide(observed, allowed=self.allowed)
             ends = ends_of(observed)
             observed = dataclasses.replace(observed, secrets={})  # the step has what it needs of them
         if isinstance(step, Leave):
             self.forget(key)
             return None
-        if isinstance(step, Mint) and not anew:
-            raise Unconfirmed
-        minted = await self._mint(key, step) if isinstance(step, Mint) else None
+        minted = self._minted(key, step, anew=anew) if isinstance(step, Mint) else None
         outcome = outcome_of(observed, step, minted, random=self.random())
         if not anew and (outcome.secret is not None or outcome.status != mailer.status):
             raise Unconfirmed
-        outcome = await self._write_secret(observed, step, outcome)
-        try:
-            await self._write_status(mailer, outcome.status)
-        except (Forbidden, Refused) as error:
-            log.error("the status is refused", extra={"mailer": str(key), "error": str(error)})
+        outcome = await self._write_secret(observed, step, minted, outcome)
+        refused = await self._write_status(mailer, outcome.status)
+        if isinstance(minted, TokenError):
+            self.tokens.errands.drop(key)  # it is told, or cannot be
+        if refused:
             return self._pause_unwritten(key, outcome)
         suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
         ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
         self.metrics.tell(mailer, outcome.status, ready=outcome.ready, suspended=suspended, ends=ends)
         return self._pause(key, outcome)
 
-    async def _observe(self, mailer: Mailer, *, anew: bool) -> Observed:
-        spec = read_spec(mailer)
-        wanted = () if isinstance(spec, InvalidSpec) or spec.suspend or mailer.deleting else secrets_needed(spec)
-        found: dict[str, Manifest | None] = {}
-        forbidden = set()
-        max_age = 0.0 if anew else self._max_age(mailer)
-        namespace = mailer.metadata.namespace
-        for name in wanted:
-            try:
-                found[name] = await self.secrets.read(name, namespace=namespace, max_age=max_age)
-            except Forbidden:
-                forbidden.add(name)
-        token_secret = names.token_secret_name(mailer.metadata.name)
-        memory = self._memory(mailer.key)
-        return Observed(
-            mailer=mailer,
-            spec=spec,
-            secrets=found,
-            forbidden=frozenset(forbidden),
-            token_secret=await self.cluster.find(SECRETS, name=token_secret, namespace=namespace, cached=not anew),
-            now=self.clock.now(),
-            salt=secrets.token_bytes(16),
-            attempted=None if memory.unwritten else memory.attempted,
+    async def _observe(self, key: Key, mailer: Mailer, *, anew: bool) -> Observed:
+        memory, errand = self._memory(key), self.tokens.errands.find(key)
+        observed = await self.observer.observe(mailer, max_age=0.0 if anew else self._max_age(mailer))
+        if memory.uid != mailer.metadata.uid:
+            memory.uid, memory.kept = mailer.metadata.uid, None
+        if observed.directory is not None and observed.directory.held != memory.kept:
+            memory.kept = observed.directory.held
+        return dataclasses.replace(
+            observed,
+            attempted=self.tokens.errands.last_begun(key),
+            errand=errand.aim if errand else None,
+            kept=memory.kept,
         )
 
     def _max_age(self, mailer: Mailer) -> float:
@@ -210,24 +183,22 @@ class Reconciler:
             age = min(age, max(0.0, (self.clock.now() - ready.last_transition_time).total_seconds()))
         return unready_pause(age, interval=self.interval)
 
-    async def _mint(self, key: Key, step: Mint) -> Minted:
-        memory = self._memory(key)
-        aim, token = memory.unwritten or (None, None)
-        if token is not None and aim == step.aim and self.clock.now() < token.expires_at:
-            return token
-        memory.attempted = self.clock.now()
-        with self.metrics.mint_seconds.time():
-            try:
-                token = await self.entra.mint(step.grant, check=self.lease.check)
-            except TokenError as error:
-                self.metrics.mints.labels(error.reason).inc()
-                log.warning("no token", extra={"mailer": str(key), "reason": error.reason, "error": str(error)})
-                return error
-        self.metrics.mints.labels(conditions.TOKEN_ISSUED).inc()
-        memory.unwritten = (step.aim, token)
-        return token
+    def _minted(self, key: Key, step: Mint, *, anew: bool) -> Minted:
+        """What the token request for this step has brought; None while it is under way, which may begin here."""
+        errand = self.tokens.errands.find(key)
+        if errand is not None and errand.aim == step.aim.digest:
+            token = errand.result
+            if not isinstance(token, Token) or self.clock.now() < token.expires_at:
+                return token
+        if not anew:
+            raise Unconfirmed
+        self.lease.check()
+        self.tokens.start(key, step)
+        return None
 
-    async def _write_secret(self, observed: Observed, step: Hold | Keep | Mint, outcome: Outcome) -> Outcome:
+    async def _write_secret(
+        self, observed: Observed, step: Hold | Keep | Mint, minted: Minted, outcome: Outcome
+    ) -> Outcome:
         """The outcome after the Secret was written, or was refused."""
         if outcome.secret is None:
             return outcome
@@ -238,32 +209,40 @@ class Reconciler:
             await write(SECRETS, outcome.secret, namespace=key.namespace)
         except (Forbidden, Refused) as error:
             log.warning("the token Secret is refused", extra={"mailer": str(key), "error": str(error)})
-            return self._refused(observed, step, str(error))
-        self._memory(key).unwritten = None
+            return self._refused(observed, step, minted, str(error))
+        self._memory(key).kept = outcome.held
+        if isinstance(minted, Token):
+            self.tokens.errands.drop(key)
         revision = outcome.status.token_revision
         log.info("the token Secret is written", extra={"mailer": str(key), "revision": revision})
         return outcome
 
-    def _refused(self, observed: Observed, step: Hold | Keep | Mint, words: str) -> Outcome:
+    def _refused(self, observed: Observed, step: Hold | Keep | Mint, minted: Minted, words: str) -> Outcome:
         refusal = TokenError(
             SECRET_WRITE_REFUSED,
             f"The API server does not take the token Secret ({words}). Check quotas, admission policies and the "
             "controller's rights in this namespace; delete a Secret of this name that is immutable or of another type.",
         )
-        if isinstance(step, Mint):
+        observed = dataclasses.replace(observed, kept=None)  # it is not in the Secret
+        if minted is not None:
             return outcome_of(observed, step, refusal, random=self.random())
         return outcome_of(observed, Hold(Problem.of(refusal)), None, random=self.random())
 
-    async def _write_status(self, mailer: Mailer, status: Status) -> None:
+    async def _write_status(self, mailer: Mailer, status: Status) -> bool:
+        """Whether the API server refused it for good. Raises ClusterError."""
         if status == mailer.status:
-            return
+            return False
         self.lease.check()
         change = {
             "metadata": {"resourceVersion": mailer.metadata.resource_version},
             "status": encode_status(status),
         }
         key = mailer.key
-        written = await self.cluster.patch_status(MAILERS, change, name=key.name, namespace=key.namespace)
+        try:
+            written = await self.cluster.patch_status(MAILERS, change, name=key.name, namespace=key.namespace)
+        except (Forbidden, Refused) as error:
+            log.error("the status is refused", extra={"mailer": str(key), "error": str(error)})
+            return True
         self.cache.wrote(written)
         for condition in conditions.changes(mailer.status, status):
             log.info(
@@ -276,15 +255,17 @@ class Reconciler:
                 },
             )
             await self.recorder.record(mailer, condition)
+        return False
 
     def _pause(self, key: Key, outcome: Outcome) -> float:
         if outcome.ready:
-            pause = self.interval * (EARLIEST_SHARE + (LATEST_SHARE - EARLIEST_SHARE) * self.random())
+            pause = ready_pause(interval=self.interval, random=self.random())
         else:
             pause = self._unready_pause(key, outcome.status.condition(conditions.READY))
-            pause *= 1 - UNREADY_JITTER + 2 * UNREADY_JITTER * self.random()
-        due = [each for each in (outcome.status.next_refresh, outcome.look_at) if each]
-        return min(pause, *(max(AT_ONCE, (each - self.clock.now()).total_seconds()) for each in due)) if due else pause
+            pause = unready_jittered(pause, random=self.random())
+        if outcome.look_at is None:
+            return pause
+        return min(pause, max(AT_ONCE, (outcome.look_at - self.clock.now()).total_seconds()))
 
     def _pause_unwritten(self, key: Key, outcome: Outcome) -> float:
         """The status remembers failed attempts. Where it cannot be written, waiting keeps their pause."""

@@ -39,6 +39,15 @@ class Origin:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldToken:
+    """A token, and what it was obtained for."""
+
+    token: str = dataclasses.field(repr=False)
+    expires_at: datetime.datetime
+    origin: Origin
+
+
+@dataclasses.dataclass(frozen=True)
 class Directory:
     """The content of a token Secret of ours that can be used as it is."""
 
@@ -51,6 +60,11 @@ class Directory:
     def expires_at(self) -> datetime.datetime:
         """When the token expires; long ago if the document does not say."""
         return self.settings.expires_at or datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+    @property
+    def held(self) -> HeldToken:
+        """The directory without what a spec says, which can be made again from the spec."""
+        return HeldToken(self.token, self.expires_at, self.origin)
 
 
 def is_ours(secret: Manifest, *, mailer: str | None) -> bool:
