@@ -16,7 +16,7 @@ from o365mailer_cli.check.deployment import COMPONENT, available, same_version
 from o365mailer_cli.check.mailer import mailer_findings
 from o365mailer_cli.check.pods import PodFacts, pod_findings
 from o365mailer_cli.check.rights import unread
-from o365mailer_cli.check.schema import OPENAPI, schema_finding
+from o365mailer_cli.check.schema import schema_finding
 from o365mailer_cli.check.server import server_findings
 from o365mailer_cli.check.webhook import (
     PROBE,
@@ -57,6 +57,7 @@ from o365mailer_contract.names import (
     PLURAL,
     WEBHOOK_NAME,
 )
+from o365mailer_operator.token.schema import OPENAPI
 
 SERVICE: Final = "o365mailer-webhook"
 USUAL_NAMESPACE: Final = "o365mailer-system"

@@ -1,24 +1,19 @@
 """Findings on the CustomResourceDefinition: whether the API server keeps every member that this version reads. Pure.
 
-The API server prunes a member that its schema lacks, without a word. With an outdated CRD, `recipients.redirectTo`
-would be lost, and a staging cluster would mail customers. The schema is read from `/openapi/v3`, which every user may.
+The controller refuses to work with an outdated CRD, in the same words (`operator/`'s token/schema.py says why).
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from o365mailer_cli.cluster import Manifest
 from o365mailer_cli.errors import Absent, ClusterError
 from o365mailer_cli.finding import Finding, Status
-from o365mailer_contract.names import API_VERSION, DOCS, GROUP, KIND, RELEASE, VERSION
-from o365mailer_operator.token.spec import Spec
+from o365mailer_contract.names import API_VERSION, DOCS, KIND, RELEASE
+from o365mailer_operator.token.schema import OUTDATED, REMEDY, pruned, served_members, spec_members
 
-OPENAPI: Final = f"/openapi/v3/apis/{API_VERSION}"
-SCHEMA: Final = f"{'.'.join(reversed(GROUP.split('.')))}.{VERSION}.{KIND}"
-"""The schema's name in the document: the group's parts come in reverse order."""
 INSTALL: Final = f"{DOCS}/install.md"
+OUTDATED_CRD: Final = f"{DOCS}/troubleshooting.md#the-crd-is-outdated"
 STATUS_MEMBERS: Final = (
     *("observedGeneration", "conditions", "secretName", "tokenExpiry", "tokenRevision", "lastRefresh", "nextRefresh"),
     *("failedAttempts", "lastAttempt", "lastAttemptTime", "lastFailureTime", "login"),
@@ -28,8 +23,7 @@ STATUS_MEMBERS: Final = (
 
 def needed_members() -> frozenset[str]:
     """The members that this version reads or writes, such as `spec.recipients.redirectTo`."""
-    status = (f"status.{member}" for member in STATUS_MEMBERS)
-    return frozenset([*_spec_members(msgspec.inspect.type_info(Spec), "spec"), *status])
+    return spec_members() | {f"status.{member}" for member in STATUS_MEMBERS}
 
 
 def schema_finding(document: Manifest | ClusterError) -> Iterator[Finding]:
@@ -57,19 +51,17 @@ def schema_finding(document: Manifest | ClusterError) -> Iterator[Finding]:
         )
         return
     yield Finding(name="crd.installed", status=Status.OK, title=f"{API_VERSION} is served")
-    served = frozenset(served_members(document))
+    served = served_members(document)
     missing = sorted(needed_members() - served)
     unknown = sorted(served - needed_members())
     if missing:
         yield Finding(
             name=name,
             status=Status.FAILED,
-            title=f"the CustomResourceDefinition is older than version {RELEASE}",
-            cause=f"It lacks {', '.join(missing[:5])}{' and others' if len(missing) > 5 else ''}. The API server "
-            "removes these members from every mailer, and says nothing.",
-            remedy=f"Apply the CRD of version {RELEASE}: kubectl apply --server-side -f crds/o365mailers.yaml. Then "
-            "apply again the mailers that use these members. The chart does it unless crds.enabled is false.",
-            link=INSTALL,
+            title=OUTDATED,
+            cause=f"{pruned(missing)} A controller of this version serves no mailer until then.",
+            remedy=REMEDY,
+            link=OUTDATED_CRD,
         )
     elif unknown:
         yield Finding(
@@ -83,38 +75,3 @@ def schema_finding(document: Manifest | ClusterError) -> Iterator[Finding]:
         )
     else:
         yield Finding(name=name, status=Status.OK, title="the CustomResourceDefinition has every member")
-
-
-def served_members(document: Manifest) -> Iterator[str]:
-    """The members of spec and status in an OpenAPI document, in the form of `needed_members`."""
-    schema = document.get("components", {}).get("schemas", {}).get(SCHEMA, {})
-    properties = schema.get("properties") or {}
-    yield from _served(properties.get("spec") or {}, "spec")
-    yield from (f"status.{member}" for member in (properties.get("status") or {}).get("properties") or {})
-
-
-def _served(schema: Manifest, path: str) -> Iterator[str]:
-    if path != "spec":
-        yield path
-    for member, below in (schema.get("properties") or schema.get("items", {}).get("properties") or {}).items():
-        yield from _served(below, f"{path}.{member}")
-
-
-def _spec_members(kind: Any, path: str) -> Iterator[str]:
-    if path != "spec":
-        yield path
-    for struct in _structs(kind):
-        for member in struct.fields:
-            yield from _spec_members(member.type, f"{path}.{member.encode_name}")
-
-
-def _structs(kind: Any) -> Iterator[msgspec.inspect.StructType]:
-    if isinstance(kind, msgspec.inspect.StructType):
-        yield kind
-    elif isinstance(kind, msgspec.inspect.UnionType):
-        for each in kind.types:
-            yield from _structs(each)
-    elif isinstance(kind, msgspec.inspect.VarTupleType):
-        yield from _structs(kind.item_type)
-    elif isinstance(kind, msgspec.inspect.Metadata):
-        yield from _structs(kind.type)

@@ -8,7 +8,6 @@ from typing import Any, Final
 from o365mailer_cli.check.asked import Asked
 from o365mailer_cli.check.cluster import Look, Place, look, or_nothing, own_metrics
 from o365mailer_cli.check.pods import workload_of
-from o365mailer_cli.check.schema import served_members
 from o365mailer_cli.cluster import EVENTS, PODS, Manifest
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import ClusterError, Forbidden
@@ -25,6 +24,7 @@ from o365mailer_cli.support_bundle.records import (
 )
 from o365mailer_cli.support_bundle.text import Scrubber
 from o365mailer_contract.names import CONTAINER, DOCS, GROUP, INJECT_ANNOTATION, KIND, METRICS, RELEASE
+from o365mailer_operator.token.schema import served_members
 
 PODS_ASKED: Final = 50
 """For how many relays' logs and metrics are read: those with restarts or not running first."""

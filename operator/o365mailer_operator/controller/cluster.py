@@ -1,4 +1,4 @@
-"""The API server, through nine verbs. The only module that knows `kubernetes.aio`.
+"""The API server, through ten verbs. The only module that knows `kubernetes.aio`.
 
 Objects are the API's own JSON (`dict`), not the client's models: unknown members of an object survive a
 read-modify-write, and the typed half of the client (most of its 84 MB) is never built. Every call has a timeout, and
@@ -21,6 +21,7 @@ from kubernetes.aio import client, config
 from o365mailer_contract import names
 from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, Refused, Unavailable, error
 from o365mailer_operator.controller.mailer import Manifest
+from o365mailer_operator.token.schema import OPENAPI
 
 REQUEST_TIMEOUT: Final = 10.0
 """Seconds for one request, the connection included. Shorter than a Lease, so that a hung call cannot outlive it."""
@@ -124,6 +125,10 @@ class Cluster:
         """How many there are, at most 1: tells whether the kind is served and may be listed. Raises Absent."""
         listed = await self._request("GET", resource.path(namespace=namespace), query=[("limit", "1")])
         return len(listed["items"])
+
+    async def schema(self) -> Manifest:
+        """The OpenAPI document of our API group. Raises Absent while there is no CRD."""
+        return await self._request("GET", OPENAPI)
 
     async def create(self, resource: Resource, manifest: Manifest, *, namespace: str | None = None) -> Manifest:
         """The created object. Raises Conflict if the name is taken."""

@@ -1,7 +1,7 @@
 """`o365mailer-controller`: waits for the Lease, then keeps the token Secrets fresh until it has to stop.
 
-The exit status is 0 after SIGTERM or SIGINT, 1 if another replica holds the Lease that this one had or if the watch
-ended, and 2 for a wrong command line or an unknown API server.
+The exit status is 0 after SIGTERM or SIGINT, 1 if another replica holds the Lease that this one had, if the watch ended
+or if an outdated CRD was applied, and 2 for a wrong command line or an unknown API server.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from o365mailer_operator.controller.options import Options, parse
 from o365mailer_operator.controller.pauses import pause_after_failures
 from o365mailer_operator.controller.queue import DueQueue, work
 from o365mailer_operator.controller.reconcile import Reconciler
+from o365mailer_operator.controller.served_schema import SchemaOutdated, ServedSchema
 from o365mailer_operator.controller.watch import Watch, WatchEnded
 from o365mailer_operator.logs import start_logging
 from o365mailer_operator.token.schedule import LONGEST_WAIT
@@ -104,6 +105,7 @@ class Controller:
             leading=lambda: self.lease.held,
             clock=self.clock,
         )
+        self.schema = ServedSchema(cluster, clock=self.clock)
         self.metrics = Metrics(self.queue, leading=lambda: self.lease.held, agreed_at=lambda: self.agreement.last_wall)
         self.failures: dict[Key, int] = {}
         """How many reconciles of a mailer in a row have failed because of the API server."""
@@ -130,7 +132,7 @@ class Controller:
                 await working
             except* asyncio.CancelledError:
                 log.info("stopped")
-            except* (LeaseLost, WatchEnded) as losses:
+            except* (LeaseLost, WatchEnded, SchemaOutdated) as losses:
                 for loss in _leaves(losses):
                     log.error("lost what it takes to go on", extra={"error": str(loss)})
             except* Exception as faults:
@@ -141,6 +143,8 @@ class Controller:
 
     def unready(self) -> str:
         """Why this replica is not ready; empty while it leads or stands by."""
+        if self.schema.problem:
+            return self.schema.problem
         if not self.lease.looked:
             return "the API server has not answered yet"
         if self.lease.terms and not self.lease.held:
@@ -164,10 +168,12 @@ class Controller:
             errands.cancel()
 
     async def _work(self) -> None:
+        await self.schema.wait()
         await self.lease.acquire()
         log.info("leading", extra={"identity": self.lease.identity})
         async with asyncio.TaskGroup() as group:
             group.create_task(self.lease.hold(), name="lease")
+            group.create_task(self.schema.guard(), name="schema")
             group.create_task(self._watch(), name="watch")
             group.create_task(
                 work(self.queue, self.reconcile, changed=self.changed, leading=lambda: self.lease.held), name="work"
