@@ -124,7 +124,7 @@ class Mailers:
         return {"metadata": {"name": "emulator-ca"}, "stringData": {"ca.crt": Path(self.emulator.ca_file).read_text()}}
 
     def _manifest(self, number: int, name: str) -> Any:
-        trust = {"caSecretRef": {"name": "emulator-ca"}}
+        trust = {"ca": {"secretRef": {"name": "emulator-ca"}}}
         smtp = {"host": self.emulator.smtp_host, "port": self.emulator.smtp_port, **trust}
         return {
             "apiVersion": "o365mailer.dev/v1alpha1",

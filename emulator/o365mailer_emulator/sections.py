@@ -164,12 +164,12 @@ spec:
   mailbox: {mailbox}
   authority:
     url: {authority}
-    caSecretRef: {{name: emulator-ca}}
+    ca: {{secretRef: {{name: emulator-ca}}}}
   credential:
     clientSecret:
       secretRefs: [{{name: emulator-app, key: client-secret}}]
   submission:
     host: {host}
     port: {port}
-    caSecretRef: {{name: emulator-ca}}
+    ca: {{secretRef: {{name: emulator-ca}}}}
 """

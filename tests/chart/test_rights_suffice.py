@@ -63,7 +63,9 @@ def test_it_serves_a_mailer_and_keeps_the_webhooks_authority_with_the_charts_rig
     team = Namespace(name=TEAM, kubectl=plane.kubectl, emulator=emulator)
     team.credentials()
     try:
-        team.apply_mailer()
+        team.config_map("emulator-ca", {"ca.crt": Path(emulator.ca_file).read_text()})
+        host = {"host": emulator.smtp_host, "port": emulator.smtp_port}
+        team.apply_mailer(submission={**host, "ca": {"configMapRef": {"name": "emulator-ca"}}})
         team.await_ready()
         assert team.files()
         eventually(lambda: bool(team.events()))

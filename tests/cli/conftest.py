@@ -94,11 +94,11 @@ class Files:
                 "clientId": self.emulator.client_id,
                 "mailbox": self.emulator.mailbox,
                 "credential": {"clientSecret": {"secretRefs": [{"name": "noreply", "key": "secret"}]}},
-                "authority": {"url": self.emulator.authority, "caSecretRef": authorities},
+                "authority": {"url": self.emulator.authority, "ca": {"secretRef": authorities}},
                 "submission": {
                     "host": self.emulator.smtp_host,
                     "port": self.emulator.smtp_port,
-                    "caSecretRef": authorities,
+                    "ca": {"secretRef": authorities},
                 },
                 **spec,
             },

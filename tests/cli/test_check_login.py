@@ -341,7 +341,12 @@ def test_a_clock_that_is_wrong(check: Check, emulator: EmulatorClient, offset: i
 
 
 def submission(emulator: EmulatorClient, **members: Any) -> dict[str, Any]:
-    whole = {"host": emulator.smtp_host, "port": emulator.smtp_port, "caSecretRef": {"name": "emulator"}, **members}
+    whole = {
+        "host": emulator.smtp_host,
+        "port": emulator.smtp_port,
+        "ca": {"secretRef": {"name": "emulator"}},
+        **members,
+    }
     return {"submission": {name: value for name, value in whole.items() if value is not None}}
 
 
@@ -398,11 +403,11 @@ def test_a_service_of_a_cluster_is_unknown_from_outside(check: Check, files: Fil
 @pytest.mark.parametrize("which", ["submission", "authority"])
 def test_tls_is_inspected(check: Check, files: Files, emulator: EmulatorClient, which: str) -> None:
     if which == "submission":
-        files.write(**submission(emulator, caSecretRef=None))
-        name, member = "smtp.tls", "spec.submission.caSecretRef"
+        files.write(**submission(emulator, ca=None))
+        name, member = "smtp.tls", "spec.submission.ca"
     else:
         files.write(authority={"url": emulator.authority})
-        name, member = "entra.https", "spec.authority.caSecretRef"
+        name, member = "entra.https", "spec.authority.ca"
     finding = failed(check(status=1))
     assert finding["name"] == name
     assert "signed by O365 Mailer emulator CA" in finding["cause"]
@@ -414,7 +419,7 @@ def test_an_inspected_connection_that_this_machine_trusts_is_a_warning(
 ) -> None:
     """As on a laptop whose store has the company's authority. The relay in a pod would not trust it."""
     monkeypatch.setenv("SSL_CERT_FILE", emulator.ca_file)  # OpenSSL's own store for this process
-    files.write(**submission(emulator, caSecretRef=None))
+    files.write(**submission(emulator, ca=None))
     tls = named(check(), "smtp.tls")
     assert tls["status"] == "warning"
     assert "O365 Mailer emulator CA is no public authority" in tls["title"]
@@ -422,9 +427,9 @@ def test_an_inspected_connection_that_this_machine_trusts_is_a_warning(
 
 def test_the_wrong_named_authority_is_no_inspection(check: Check, files: Files, emulator: EmulatorClient) -> None:
     files.secret("other", "ca.crt", trustme.CA().cert_pem.bytes().decode())
-    files.write(**submission(emulator, caSecretRef={"name": "other"}))
+    files.write(**submission(emulator, ca={"secretRef": {"name": "other"}}))
     tls = failed(check(status=1))
-    assert "spec.submission.caSecretRef names other authorities alone" in tls["cause"]
+    assert "spec.submission.ca names other authorities alone" in tls["cause"]
 
 
 class Proxy:
@@ -500,7 +505,7 @@ def test_a_proxy_in_between(check: Check, emulator: EmulatorClient, proxy: Calla
 
 def test_a_proxy_of_the_environment_is_not_used_and_said_to_be(check: Check, files: Files) -> None:
     with refusing() as port:
-        files.write(authority={"url": f"https://127.0.0.1:{port}", "caSecretRef": {"name": "emulator"}})
+        files.write(authority={"url": f"https://127.0.0.1:{port}", "ca": {"secretRef": {"name": "emulator"}}})
         https = failed(check(environment={"HTTPS_PROXY": "http://proxy.example.com:3128"}, status=1))
     assert "HTTPS_PROXY is set here, and it is not used" in https["remedy"]
 

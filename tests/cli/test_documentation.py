@@ -10,7 +10,7 @@ import yaml
 
 from o365mailer_cli.document import decode_document
 from o365mailer_cli.main import parser
-from o365mailer_cli.secret_source import variable_of
+from o365mailer_cli.secret_source import SECRET, variable_of
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "run.md").read_text(encoding="utf-8")
@@ -49,4 +49,4 @@ def test_every_flag_is_in_the_guide(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_guides_variables_are_the_ones_that_are_read() -> None:
     for name, key in (("noreply", "secret"), ("noreply-tls", "tls.crt"), ("noreply-tls", "tls.key")):
-        assert f"`{variable_of(name, key)}`" in GUIDE
+        assert f"`{variable_of(SECRET, name, key)}`" in GUIDE

@@ -89,7 +89,7 @@ class Team:
 
     def mailer(self) -> Manifest:
         """The mailer, at the emulator's hosts."""
-        authorities = {"caSecretRef": {"name": "office365-ca"}}
+        authorities = {"ca": {"secretRef": {"name": "office365-ca"}}}
         return {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,

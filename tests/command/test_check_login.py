@@ -28,8 +28,8 @@ def mailers(team: Team, emulator: EmulatorClient) -> Callable[..., None]:
             emulator.control("PATCH", f"/mailboxes/{name}@contoso.com", {})
             members = {
                 "tenantId": emulator.tenant,
-                "authority": {"url": emulator.authority, "caSecretRef": authority},
-                "submission": {"host": emulator.smtp_host, "port": emulator.smtp_port, "caSecretRef": authority},
+                "authority": {"url": emulator.authority, "ca": {"secretRef": authority}},
+                "submission": {"host": emulator.smtp_host, "port": emulator.smtp_port, "ca": {"secretRef": authority}},
             }
             team.mailer(name, **{**members, **spec})
 

@@ -22,7 +22,7 @@ from o365mailer_operator.controller.conditions import (
     changes,
     merged,
 )
-from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Observed, Step, decide, read_spec
+from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mint, Observed, Step, decide, read_spec
 from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Condition, Mailer, decode_mailer, encode_status
 from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
@@ -71,8 +71,7 @@ def observed(
     return Observed(
         mailer=subject,
         spec=read_spec(subject),
-        secrets={"entra": secret or credential()},
-        forbidden=frozenset(),
+        secrets=Found({"entra": secret or credential()}),
         token_secret=token_secret,
         now=now,
         salt=salt,
@@ -204,7 +203,7 @@ def test_neither_the_names_nor_the_order_of_two_secrets_decide_about_the_token()
 
     def of(*references: str, token_secret: Object | None = None) -> Observed:
         subject, held = with_two(*references)
-        return dataclasses.replace(observed(subject, token_secret=token_secret, now=NOON + MINUTE), secrets=held)
+        return dataclasses.replace(observed(subject, token_secret=token_secret, now=NOON + MINUTE), secrets=Found(held))
 
     outcome = settled(of("old", "new"), token())
     assert isinstance(step(of("new", "old", token_secret=stored(outcome.secret))), Keep)
@@ -286,6 +285,20 @@ def test_a_retry_and_a_refresh_that_are_due_are_paced_by_their_own_schedule() ->
     outcome = settled(observed(mailer()), short)
     due = observed(mailer(status=written(outcome)), token_secret=stored(outcome.secret), now=NOON + 7 * SECOND)
     assert isinstance(step(due), Mint)
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
+def test_a_config_map_that_may_not_be_read_is_named_with_the_right_that_is_missing() -> None:
+    subject = mailer(authority={"ca": {"configMapRef": {"name": "company-ca"}}})
+    forbidden = Found(forbidden=frozenset({"company-ca"}))
+    outcome = settled(dataclasses.replace(observed(subject), config_maps=forbidden), None)
+    condition = outcome.status.condition("Ready")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("False", "ConfigMapUnreadable")
+    assert condition.message == (
+        "The controller may not read the ConfigMap company-ca in this namespace. Add the namespace to the chart's "
+        "value watchNamespaces, or grant the controller's ServiceAccount the verb get on configmaps here."
+    )
 
 
 @pytest.mark.promise("token-renewed-in-time")

@@ -1,8 +1,10 @@
 """A mailer that cannot work says why, and what to do, in its condition; nothing is written for it."""
 
 import datetime
+import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +57,7 @@ def closed_port() -> int:
 
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 CERTIFICATE = {"certificate": {"secretRef": {"name": "pair"}}}
+DER = x509.load_pem_x509_certificate(pair(RSA_KEY)["tls.crt"].encode()).public_bytes(serialization.Encoding.DER)
 
 
 def with_secret(name: str, data: dict[str, str], spec: dict[str, Any]) -> Callable[[Namespace], dict[str, Any]]:
@@ -63,6 +66,23 @@ def with_secret(name: str, data: dict[str, str], spec: dict[str, Any]) -> Callab
     def prepare(namespace: Namespace) -> dict[str, Any]:
         namespace.secret(name, data)
         return spec
+
+    return prepare
+
+
+def by_config_map(name: str) -> dict[str, Any]:
+    """Members of a spec whose submission host's authorities are in a ConfigMap."""
+    return {"submission": {"ca": {"configMapRef": {"name": name}}}}
+
+
+def with_config_map(
+    data: dict[str, str], binary: dict[str, bytes] | None = None
+) -> Callable[[Namespace], dict[str, Any]]:
+    """A case that needs a ConfigMap of its own."""
+
+    def prepare(namespace: Namespace) -> dict[str, Any]:
+        namespace.config_map("company-ca", data, binary=binary)
+        return by_config_map("company-ca")
 
     return prepare
 
@@ -135,9 +155,34 @@ CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] =
         ["AADSTS700027", "Upload tls.crt"],
     ),
     "the authority's CA is no certificate": (
-        with_secret("no-ca", {"ca.crt": "nothing"}, {"submission": {"caSecretRef": {"name": "no-ca"}}}),
+        with_secret("no-ca", {"ca.crt": "nothing"}, {"submission": {"ca": {"secretRef": {"name": "no-ca"}}}}),
         "CABundleInvalid",
         ["ca.crt of the Secret no-ca holds no PEM certificate"],
+    ),
+    "there is no ConfigMap": (
+        lambda _: by_config_map("nowhere"),
+        "ConfigMapNotFound",
+        ["no ConfigMap nowhere in this namespace", "Create it", "key ca.crt", "trust-manager"],
+    ),
+    "the ConfigMap has another key": (
+        with_config_map({"ca-bundle.crt": "PEM"}),
+        "ConfigMapKeyMissing",
+        ["company-ca has no key ca.crt; it has a key ca-bundle.crt", "configMapRef.key"],
+    ),
+    "the ConfigMap holds no PEM": (
+        with_config_map({"ca.crt": "nothing"}),
+        "CABundleInvalid",
+        ["ca.crt of the ConfigMap company-ca holds no PEM certificate", "BEGIN CERTIFICATE"],
+    ),
+    "the ConfigMap holds DER": (
+        with_config_map({}, binary={"ca.crt": DER}),
+        "CABundleInvalid",
+        ["company-ca is a certificate in DER form", "openssl x509 -inform DER"],
+    ),
+    "the ConfigMap is too large": (
+        with_config_map({"ca.crt": "x" * 600_000}),
+        "CABundleInvalid",
+        ["ca.crt of the ConfigMap company-ca has 600000 bytes", "at most 524288", "only the authorities needed"],
     ),
     "the client secret is wrong": (
         with_secret("wrong", {"secret": "wrong-not-a-secret"}, {"credential": refs(("wrong", "secret"))}),
@@ -148,14 +193,16 @@ CASES: dict[str, tuple[Callable[[Namespace], dict[str, Any]], str, list[str]]] =
     "the application is unknown": (lambda _: {"clientId": UNKNOWN}, "AADSTS700016", ["AADSTS700016", "spec.clientId"]),
     "the tenant is unknown": (lambda _: {"tenantId": UNKNOWN}, "AADSTS90002", ["AADSTS90002", "spec.tenantId"]),
     "Entra cannot be reached": (
-        lambda _: {"authority": {"url": f"https://127.0.0.1:{closed_port()}", "caSecretRef": {"name": "emulator-ca"}}},
+        lambda _: {
+            "authority": {"url": f"https://127.0.0.1:{closed_port()}", "ca": {"secretRef": {"name": "emulator-ca"}}}
+        },
         "EntraUnreachable",
         ["No connection to 127.0.0.1", "egress"],
     ),
     "Entra's certificate is not trusted": (
         lambda namespace: {"authority": {"url": namespace.emulator.authority}},
         "EntraNotTrusted",
-        ["127.0.0.1", "caSecretRef"],
+        ["127.0.0.1", "spec.authority.ca"],
     ),
     "Entra has a fault": (entra_says({}, status=503), "EntraUnreachable", ["HTTP 503", "tried again"]),
     "Entra asks to wait": (entra_says({}, status=429, retryAfter=40), "EntraThrottled", ["40 s", "429"]),
@@ -175,6 +222,27 @@ def test_a_mailer_that_cannot_work_says_why_and_what_to_do(namespace: Namespace,
     assert namespace.files() is None
     line = namespace.kubectl("get", "o365m", "noreply", "-n", namespace.name, "--no-headers")
     assert line.split()[1:3] == ["False", reason]
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
+def test_authorities_in_a_config_map_are_trusted_and_their_change_is_delivered(namespace: Namespace) -> None:
+    """In `data` and in `binaryData`, with a JKS next to it, as trust-manager writes it."""
+    authority = Path(namespace.emulator.ca_file).read_bytes()
+    namespace.config_map("company-ca", {"ca.crt": authority.decode()}, binary={"ca.jks": b"\xfe\xed\xfe\xed"})
+    namespace.config_map("binary-ca", {}, binary={"ca.crt": authority})
+    host, port = namespace.emulator.smtp_host, namespace.emulator.smtp_port
+    spec = {
+        "authority": {"url": namespace.emulator.authority, "ca": {"configMapRef": {"name": "binary-ca"}}},
+        "submission": {"host": host, "port": port, "ca": {"configMapRef": {"name": "company-ca"}}},
+    }
+    namespace.apply_mailer(**spec)
+    namespace.await_ready()
+    assert (namespace.files() or {})["ca.crt"] == authority
+
+    more = json.dumps({"data": {"ca.crt": pair(RSA_KEY)["tls.crt"] + authority.decode()}})
+    namespace.kubectl("patch", "configmap", "company-ca", "-n", namespace.name, "--type=merge", "-p", more)
+    namespace.apply_mailer(**spec, logLevel="debug")  # the controller looks at once
+    eventually(lambda: (namespace.files() or {})["ca.crt"].count(b"BEGIN CERTIFICATE") == 2)
 
 
 @pytest.mark.promise("mailer-says-what-is-wrong")

@@ -33,8 +33,8 @@ def test_a_start_beside_many_mailers_of_the_largest_secrets_stays_below_the_char
             f"m{number}",
             tenantId=f"t{number}.example",
             credential={"clientSecret": {"secretRefs": refs}},
-            authority={"url": own_namespace.emulator.authority, "caSecretRef": {"name": "large-c"}},
-            submission={"host": "127.0.0.1", "port": 25, "caSecretRef": {"name": "large-d"}},
+            authority={"url": own_namespace.emulator.authority, "ca": {"secretRef": {"name": "large-c"}}},
+            submission={"host": "127.0.0.1", "port": 25, "ca": {"secretRef": {"name": "large-d"}}},
         )
         for number in range(MAILERS)
     ]

@@ -34,6 +34,27 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "authority in clear text": ({"authority": {"url": "http://a.example"}}, ["spec.authority.url", "https://host"]),
     "authority with a path": ({"authority": {"url": "https://a.example/t"}}, ["spec.authority.url", "without a path"]),
     "authority with user info": ({"authority": {"url": "https://a@b.example"}}, ["spec.authority.url", "https://host"]),
+    "authorities of a Secret and a ConfigMap": (
+        {"authority": {"ca": {"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}}},
+        ["spec.authority.ca", "must have exactly one of secretRef and configMapRef; remove the other, or add one"],
+    ),
+    "authorities of neither": ({"submission": {"ca": {}}}, ["spec.submission.ca", "exactly one of secretRef and"]),
+    "authorities without a name": (
+        {"submission": {"ca": {"configMapRef": {"key": "ca.crt"}}}},
+        ["spec.submission.ca.configMapRef.name: Required value"],
+    ),
+    "authorities of a ConfigMap that cannot be one": (
+        {"submission": {"ca": {"configMapRef": {"name": "Company CA"}}}},
+        ["spec.submission.ca.configMapRef.name", "must be the name of a ConfigMap"],
+    ),
+    "authorities under a key that cannot be one": (
+        {"authority": {"ca": {"configMapRef": {"name": "a", "key": "ca crt"}}}},
+        ["spec.authority.ca.configMapRef.key", "must be a key of a Secret or ConfigMap"],
+    ),
+    "authorities as before": (
+        {"authority": {"caSecretRef": {"name": "a"}}},
+        ['unknown field "spec.authority.caSecretRef"'],
+    ),
     "submission host with a port": ({"submission": {"host": "a:587"}}, ["spec.submission.host", "submission.port"]),
     "submission host with a label that no DNS holds": (
         {"submission": {"host": "a" * 64 + ".example"}},
@@ -134,7 +155,8 @@ def test_a_name_that_no_label_can_hold_is_refused(cluster: ControlPlane, name: s
     [
         {},
         {"tenantId": "11111111-1111-4111-8111-111111111111"},
-        {"authority": {"url": "https://127.0.0.1:8443/", "caSecretRef": {"name": "a", "key": "root.pem"}}},
+        {"authority": {"url": "https://127.0.0.1:8443/", "ca": {"secretRef": {"name": "a", "key": "root.pem"}}}},
+        {"submission": {"ca": {"configMapRef": {"name": "openshift.trusted-ca", "key": "ca-bundle.crt"}}}},
         {"submission": {"host": "smtp.example.test.", "port": 2587}},
         {"submission": {"host": "a" * 63 + ".example"}},
         {"credential": {"certificate": {"secretRef": {"name": "a"}}}},

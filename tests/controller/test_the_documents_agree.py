@@ -77,8 +77,10 @@ def test_the_crd_has_the_status_that_the_controller_writes() -> None:
         ("mailbox", settings.MAILBOX_PATTERN),
         ("authority.url", typed.AUTHORITY_PATTERN),
         ("submission.host", typed.HOST_PATTERN),
-        ("authority.caSecretRef.name", typed.SECRET_NAME_PATTERN),
-        ("submission.caSecretRef.key", typed.SECRET_KEY_PATTERN),
+        ("authority.ca.secretRef.name", typed.SECRET_NAME_PATTERN),
+        ("submission.ca.secretRef.key", typed.SECRET_KEY_PATTERN),
+        ("authority.ca.configMapRef.name", typed.SECRET_NAME_PATTERN),
+        ("submission.ca.configMapRef.key", typed.SECRET_KEY_PATTERN),
         ("credential.certificate.secretRef.name", typed.SECRET_NAME_PATTERN),
         ("credential.clientSecret.secretRefs.key", typed.SECRET_KEY_PATTERN),
         ("recipients.redirectTo", settings.MAILBOX_PATTERN),
@@ -169,7 +171,7 @@ def test_every_member_of_the_spec_is_in_the_reference() -> None:
     leaves = {
         path.removeprefix("spec.") for path in schema_paths(SCHEMA["spec"], "spec") if "properties" not in at(path[5:])
     }
-    grouped = {re.sub(r"^(.*(?:caSecretRef|secretRefs))\..*", r"\1", path) for path in leaves}
+    grouped = {re.sub(r"^(.*(?:ca|secretRefs))\..*", r"\1", path) for path in leaves}
     assert grouped - set(rows) == set()
     top_level = {
         path.removeprefix("status.") for path in schema_paths(SCHEMA["status"], "status") if path.count(".") == 1

@@ -104,12 +104,12 @@ def test_an_inspected_connection_names_the_authority() -> None:
         "The certificate of smtp.office365.com:587 is signed by Contoso Root (through Proxy CA 2), which is no public "
         "authority: something on the way inspects TLS."
     )
-    assert "spec.submission.caSecretRef" in cause.remedy
+    assert "spec.submission.ca" in cause.remedy
 
 
 def test_a_named_authority_that_is_the_wrong_one_is_told_apart() -> None:
     (cause,) = causes_of(failed(Fault.UNTRUSTED, Stage.TLS, peer=PEER, private=True), APPLICATION)
-    assert "spec.submission.caSecretRef names other authorities alone" in cause.text
+    assert "spec.submission.ca names other authorities alone" in cause.text
     assert "inspects" not in cause.text
 
 

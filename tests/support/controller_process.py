@@ -91,6 +91,15 @@ class Namespace:
         manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, **metadata}, "stringData": data}
         self.kubectl.apply(manifest, namespace=self.name)
 
+    def config_map(self, name: str, data: Mapping[str, str], *, binary: Mapping[str, bytes] | None = None) -> None:
+        """Creates or changes a ConfigMap, `data` as text, `binary` in base64. It may be too large for an annotation."""
+        encoded = {key: base64.b64encode(value).decode() for key, value in (binary or {}).items()}
+        content = {"data": dict(data), "binaryData": encoded}
+        manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, **content}
+        self.kubectl(
+            *("apply", "--server-side", "--force-conflicts", "-n", self.name, "-f", "-"), stdin=json.dumps(manifest)
+        )
+
     def credentials(self) -> None:
         """The Secrets that a mailer needs which is right in everything."""
         self.secret("entra", {"secret": self.emulator.client_secret})
@@ -98,7 +107,7 @@ class Namespace:
 
     def manifest(self, name: str = "noreply", *, annotations: Mapping[str, str] | None = None, **spec: Any) -> Any:
         """A mailer that is right in everything but what `spec` says."""
-        trust = {"caSecretRef": {"name": "emulator-ca"}}
+        trust = {"ca": {"secretRef": {"name": "emulator-ca"}}}
         right = {
             "tenantId": self.emulator.tenant,
             "clientId": self.emulator.client_id,

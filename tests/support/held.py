@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Held:
-    """Secrets by name and key."""
+    """Secrets and ConfigMaps by name and key."""
 
     secrets: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    config_maps: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     """The names of what was read."""
 
@@ -16,3 +17,8 @@ class Held:
         """The Secret's keys."""
         self.asked.append(name)
         return self.secrets.get(name)
+
+    def config_map(self, name: str) -> Mapping[str, bytes] | None:
+        """The ConfigMap's keys."""
+        self.asked.append(name)
+        return self.config_maps.get(name)

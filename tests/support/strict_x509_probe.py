@@ -50,7 +50,7 @@ async def entra(url: str, ca: str) -> None:
             "clientId": "22222222-2222-4222-8222-222222222222",
             "mailbox": "noreply@contoso.com",
             "credential": {"clientSecret": {"secretRefs": [{"name": "noreply", "key": "secret"}]}},
-            "authority": {"url": url, "caSecretRef": {"name": "ca"}},
+            "authority": {"url": url, "ca": {"secretRef": {"name": "ca"}}},
         }
     )
     secrets = {"noreply": {"secret": b"not-a-secret"}, "ca": {"ca.crt": pathlib.Path(ca).read_bytes()}}  # noqa: ASYNC240 - nothing else runs

@@ -62,7 +62,7 @@ def emulated(emulator: EmulatorClient, spec_of: SpecMaker) -> Callable[..., Gran
                 **{
                     "tenantId": emulator.tenant,
                     "clientId": emulator.client_id,
-                    "authority": {"url": emulator.authority, "caSecretRef": {"name": "authority"}},
+                    "authority": {"url": emulator.authority, "ca": {"secretRef": {"name": "authority"}}},
                     **members,
                 }
             )

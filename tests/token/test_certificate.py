@@ -164,12 +164,12 @@ def test_of_an_authoritys_secret_only_certificates_are_taken(pair_of: Any, rsa_k
     one, other = pair_of(), pair_of(rsa_keys[1])
     pem = one.key + one.crt + b"some words\n" + other.crt
 
-    assert read_authorities(pem, secret="ca", key="ca.crt") == (one.crt + other.crt).decode()
+    assert read_authorities(pem) == (one.crt + other.crt).decode()
 
 
 @pytest.mark.promise("secrets-stay-secret")
 def test_a_password_named_as_an_authority_is_not_copied_to_where_pods_read_it(spec_of: Any) -> None:
-    spec = decode_spec(spec_of(submission={"caSecretRef": {"name": "database", "key": "password"}}))
+    spec = decode_spec(spec_of(submission={"ca": {"secretRef": {"name": "database", "key": "password"}}}))
     secrets = {"noreply": {"secret": b"not-a-secret"}, "database": {"password": b"canary-not-a-secret"}}
 
     with refused("CABundleInvalid") as caught:

@@ -28,8 +28,8 @@ def values_of(spec: dict[str, Any], secrets: Secrets) -> list[tuple[str, str]]:
 def test_the_needed_secrets_and_keys_are_just_those_that_the_spec_names(spec_of: Any) -> None:
     spec = spec_of(
         credential=TWO_REFS,
-        authority={"caSecretRef": {"name": "ca"}},
-        submission={"caSecretRef": {"name": "ca", "key": "smtp.crt"}},
+        authority={"ca": {"secretRef": {"name": "ca"}}},
+        submission={"ca": {"secretRef": {"name": "ca", "key": "smtp.crt"}}},
     )
 
     assert secrets_needed(decode_spec(spec)) == {
@@ -74,7 +74,9 @@ def test_nor_is_it_part_of_a_certificate_or_an_authority(spec_of: Any, pair_of: 
     }[way]
     pair = pair_of()
     spec = decode_spec(
-        spec_of(credential={"certificate": {"secretRef": {"name": "pair"}}}, authority={"caSecretRef": {"name": "ca"}})
+        spec_of(
+            credential={"certificate": {"secretRef": {"name": "pair"}}}, authority={"ca": {"secretRef": {"name": "ca"}}}
+        )
     )
     secrets = {
         "pair": {"tls.crt": written(pair.crt), "tls.key": written(pair.key)},

@@ -90,7 +90,7 @@ async def test_an_answer_that_holds_the_token_in_the_wrong_shape_is_told_nowhere
     with foreign({"openid-configuration": discovery(), "token": Reply(body=f'"{CANARY}')}) as server:
         grant = emulated(
             {"own": {"ca.crt": server.ca}},
-            authority={"url": server.base, "caSecretRef": {"name": "own"}},
+            authority={"url": server.base, "ca": {"secretRef": {"name": "own"}}},
         )
         with pytest.raises(TokenError) as caught:
             await Entra().mint(grant)

@@ -25,7 +25,7 @@ def test_every_member_is_read(spec_of: Any) -> None:
             suspend=True,
             cloud="China",
             tenantId="contoso.partner.onmschina.cn",
-            authority={"url": "https://login.example:8443", "caSecretRef": {"name": "ca"}},
+            authority={"url": "https://login.example:8443", "ca": {"secretRef": {"name": "ca"}}},
             credential={
                 "clientSecret": {
                     "secretRefs": [{"name": "a", "key": "x"}, {"name": "b", "key": "y"}],
@@ -35,7 +35,7 @@ def test_every_member_is_read(spec_of: Any) -> None:
             submission={
                 "host": "mail.example",
                 "port": 2587,
-                "caSecretRef": {"name": "ca", "key": "root.pem"},
+                "ca": {"secretRef": {"name": "ca", "key": "root.pem"}},
             },
             limits={"connections": 1, "messageSize": "10Mi", "messagesPerMinute": 20},
             delivery={"confirmWithin": "5s", "lineEndings": "Reject", "spool": {"maxAge": "1h"}},
@@ -45,8 +45,9 @@ def test_every_member_is_read(spec_of: Any) -> None:
     )
 
     assert spec.suspend
-    assert spec.authority.ca_secret_ref is not None
-    assert spec.authority.ca_secret_ref.key == "ca.crt"
+    assert spec.authority.ca is not None
+    assert spec.authority.ca.secret_ref is not None
+    assert spec.authority.ca.secret_ref.key == "ca.crt"
     assert spec.credential.client_secret is not None
     assert [str(ref) for ref in spec.credential.client_secret.secret_refs] == ["a/x", "b/y"]
     assert spec.credential.client_secret.expires_at is not None
@@ -152,7 +153,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a Secret's name with a path in it": (
         {"credential": {"clientSecret": {"secretRefs": [{"name": "../a", "key": "b"}]}}},
-        "spec.credential.clientSecret.secretRefs[0].name: expected a Secret's name",
+        "spec.credential.clientSecret.secretRefs[0].name: expected the name of a Secret or ConfigMap",
+    ),
+    "authorities of two objects": (
+        {"submission": {"ca": {"secretRef": {"name": "a"}, "configMapRef": {"name": "b"}}}},
+        "spec.submission.ca: exactly one of secretRef and configMapRef is needed, and both are given.",
+    ),
+    "authorities of none": (
+        {"authority": {"ca": {}}},
+        "spec.authority.ca: exactly one of secretRef and configMapRef is needed, and none is given.",
     ),
     "an instant without zone": (
         {"credential": {"clientSecret": {"secretRefs": [{"name": "a", "key": "b"}], "expiresAt": "2027-01-01T00:00"}}},

@@ -34,7 +34,7 @@ def grant_at(spec_of: Any) -> Callable[..., Grant]:
     """A grant for an authority at another address."""
 
     def make(base: str, ca: bytes | None, *, allowed: AllowedHosts | None = None) -> Grant:
-        authority = {"url": base, **({"caSecretRef": {"name": "authority"}} if ca else {})}
+        authority = {"url": base, **({"ca": {"secretRef": {"name": "authority"}}} if ca else {})}
         spec = decode_spec(spec_of(authority=authority))
         secrets = {"noreply": {"secret": b"canary-not-a-secret"}, "authority": {"ca.crt": ca or b""}}
         return grant_of(spec, Held(secrets), allowed=allowed or named_hosts(spec.endpoints))
@@ -136,7 +136,7 @@ async def test_another_authoritys_certificate_is_not_trusted(grant_at: Any) -> N
 
         assert error.reason == "EntraNotTrusted"
         assert "unable to get local issuer certificate" in str(error)
-        assert "spec.authority.caSecretRef" in str(error)
+        assert "spec.authority.ca" in str(error)
         assert server.asked == []
 
 

@@ -1,31 +1,28 @@
-"""A mailer whose login is checked, from a document or from the cluster, and where its Secrets are read."""
+"""A mailer whose login is checked, from a document or from the cluster, and where what it names is read."""
 
 import base64
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, NamedTuple
 
-from o365mailer_cli.cluster import SECRETS, Cluster
+from o365mailer_cli.cluster import CONFIG_MAPS, SECRETS, Cluster, Resource
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.document import Document
 from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_cli.mailers import Mailer
-from o365mailer_cli.secret_source import SecretSource
+from o365mailer_cli.secret_source import Content, SecretSource
 from o365mailer_operator.exchange.objects import object_name
-from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec
-from o365mailer_operator.token.grant import secrets_needed
+from o365mailer_operator.token.errors import (
+    CONFIG_MAP_UNREADABLE,
+    SECRET_UNREADABLE,
+    ConfigMapError,
+    CredentialError,
+    InvalidSpec,
+    TokenError,
+)
+from o365mailer_operator.token.grant import config_maps_needed, secrets_needed
 from o365mailer_operator.token.spec import Spec, decode_spec
-
-
-class Objects(Protocol):
-    """Where Secrets come from."""
-
-    def secret(self, name: str) -> Mapping[str, bytes] | None:
-        """The Secret's keys; None if there is no such Secret. Raises CredentialError."""
-
-    def place(self, name: str, key: str) -> str:
-        """Where the key has to be, for messages; empty if the name says it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +32,7 @@ class Applicant:
     subject: str
     """For findings: `namespace/name`, or the name alone."""
     spec: Spec
-    secrets: Objects = field(repr=False)
+    secrets: SecretSource = field(repr=False)
     name: str
     """Of its objects in Exchange, as `o365mailer setup` makes them."""
     setup: str
@@ -45,9 +42,23 @@ class Applicant:
     from_document: bool = False
 
 
+Kind = Literal["Secret", "ConfigMap"]
+
+
+class Place(NamedTuple):
+    """An object that a mailer names."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+
+KINDS: Final[Mapping[Kind, Resource]] = {"Secret": SECRETS, "ConfigMap": CONFIG_MAPS}
+
+
 @dataclass(frozen=True)
 class Denied:
-    """A mailer whose login cannot be tried: the user may not read its Secrets, or this version knows no such spec."""
+    """A mailer whose login cannot be tried: the user may not read what it names, or this version knows no such spec."""
 
     subject: str
     why: str
@@ -72,19 +83,17 @@ def from_document(mailer: Document, source: SecretSource) -> Applicant:
 
 
 def from_cluster(cluster: Cluster, mailers: Sequence[Mailer]) -> list[Applicant | Denied]:
-    """The applicants that mailers of the cluster describe. Reads their Secrets with the user's own rights."""
+    """The applicants that mailers of the cluster describe. Reads what they name with the user's own rights."""
     specs = {str(mailer): _spec(mailer) for mailer in mailers if not mailer.suspended}
     wanted = sorted(
         {
-            (mailer.namespace, name)
+            place
             for mailer in mailers
             if isinstance(spec := specs.get(str(mailer)), Spec)
-            for name in secrets_needed(spec)
+            for place in _places(mailer, spec)
         }
     )
-    answers = together(
-        [functools.partial(_read, cluster, namespace, name) for namespace, name in wanted], seconds=cluster.timeout * 2
-    )
+    answers = together([functools.partial(_read, cluster, place) for place in wanted], seconds=cluster.timeout * 2)
     known = dict(zip(wanted, answers, strict=True))
     found: list[Applicant | Denied] = []
     for mailer in mailers:
@@ -96,10 +105,16 @@ def from_cluster(cluster: Cluster, mailers: Sequence[Mailer]) -> list[Applicant 
     return found
 
 
-def _applicant(
-    mailer: Mailer, spec: Spec, known: Mapping[tuple[str, str], Mapping[str, bytes] | ClusterError | None]
-) -> Applicant | Denied:
-    own = {name: known[mailer.namespace, name] for name in secrets_needed(spec)}
+def _places(mailer: Mailer, spec: Spec) -> Iterator[Place]:
+    """What a spec names."""
+    for name in secrets_needed(spec):
+        yield Place("Secret", mailer.namespace, name)
+    for name in config_maps_needed(spec):
+        yield Place("ConfigMap", mailer.namespace, name)
+
+
+def _applicant(mailer: Mailer, spec: Spec, known: Mapping[Place, Content | ClusterError | None]) -> Applicant | Denied:
+    own = {(place.kind, place.name): known[place] for place in _places(mailer, spec)}
     forbidden = next((error for error in own.values() if isinstance(error, Forbidden)), None)
     if forbidden:
         return Denied(str(mailer), str(forbidden), forbidden=True)
@@ -120,27 +135,38 @@ def _spec(mailer: Mailer) -> Spec | Denied:
         return Denied(str(mailer), str(error), forbidden=False)
 
 
-def _read(cluster: Cluster, namespace: str, name: str) -> Mapping[str, bytes] | None:
+def _read(cluster: Cluster, place: Place) -> Content | None:
     try:
-        secret = cluster.get(SECRETS, name=name, namespace=namespace)
+        found = cluster.get(KINDS[place.kind], name=place.name, namespace=place.namespace)
     except Absent:
         return None
-    return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+    if place.kind == "Secret":
+        return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+    texts = {key: value.encode(errors="surrogatepass") for key, value in (found.get("data") or {}).items()}
+    return texts | {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
 
 
 @dataclass(frozen=True)
 class _InCluster:
-    """Secrets that were read already."""
+    """Secrets and ConfigMaps that were read already, by kind and name."""
 
-    found: Mapping[str, Mapping[str, bytes] | ClusterError | None] = field(repr=False)
+    found: Mapping[tuple[Kind, str], Content | ClusterError | None] = field(repr=False)
 
-    def secret(self, name: str) -> Mapping[str, bytes] | None:
+    def secret(self, name: str) -> Content | None:
         """Raises CredentialError."""
-        content = self.found.get(name)
+        content = self.found.get(("Secret", name))
         if isinstance(content, ClusterError):
             raise CredentialError(SECRET_UNREADABLE, f"The Secret {name} cannot be read: {content}", secret=name)
         return content
 
-    def place(self, _name: str, _key: str) -> str:
-        """The message names the Secret and the key; there is nothing to add."""
+    def config_map(self, name: str) -> Content | None:
+        """Raises ConfigMapError."""
+        content = self.found.get(("ConfigMap", name))
+        if isinstance(content, ClusterError):
+            text = f"The ConfigMap {name} cannot be read: {content}"
+            raise ConfigMapError(CONFIG_MAP_UNREADABLE, text, config_map=name)
+        return content
+
+    def place(self, _error: TokenError) -> str:
+        """The message names the object and the key; there is nothing to add."""
         return ""

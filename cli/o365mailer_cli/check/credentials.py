@@ -21,7 +21,6 @@ from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import (
     CERTIFICATE_EXPIRED,
     CERTIFICATE_NOT_YET_VALID,
-    CredentialError,
     EntraRefused,
     TokenError,
 )
@@ -35,11 +34,12 @@ _REMEDIES: Final = {
     CERTIFICATE_EXPIRED.word: "Renew the certificate, and upload the new one to the app registration.",
     CERTIFICATE_NOT_YET_VALID.word: "Wait until then, or set this machine's clock right.",
     "EntraUnreachable": "Allow outgoing TCP to the host, or name the proxy on the way: --https-proxy URL.",
-    "EntraNotTrusted": "Name the authority in spec.authority.caSecretRef if you trust it.",
+    "EntraNotTrusted": "Name the authority in spec.authority.ca if you trust it.",
     "EntraAnswerInvalid": "Look for a captive portal or a proxy in between, and check spec.authority.url.",
     "EntraThrottled": "Wait, then check again.",
     "EntraRefused": "Look the code up on Microsoft's page of AADSTS codes; their support wants the correlation id.",
     "SecretUnreadable": "Ask for the right to get this Secret, or check where it can be read.",
+    "ConfigMapUnreadable": "Ask for the right to get this ConfigMap, or check where it can be read.",
 }
 """For reasons whose message alone does not end with what to do."""
 
@@ -166,7 +166,7 @@ def told(error: TokenError) -> tuple[str, str]:
 def unusable(applicant: Applicant, error: TokenError) -> Finding:
     """The finding that no credential can be used as it is, before Entra is asked."""
     cause, remedy = told(error)
-    if isinstance(error, CredentialError) and error.key and (place := applicant.secrets.place(error.secret, error.key)):
+    if place := applicant.secrets.place(error):
         remedy = f"{remedy} Here that is {place}."
     return Finding(
         name="credential",

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from o365mailer_cli.check.applicant import Applicant, from_document
 from o365mailer_cli.mailer_file import load_mailer
-from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
-from o365mailer_operator.token.grant import secrets_needed
+from o365mailer_cli.secret_source import source_of
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,4 @@ class FileAsked:
 def applicant_of(asked: FileAsked, environment: Mapping[str, str]) -> Applicant:
     """The applicant that the file describes. Raises WrongFile."""
     mailer = load_mailer(asked.file)
-    source: SecretSource = (
-        SecretFiles(asked.secrets_dir)
-        if asked.secrets_dir
-        else SecretVariables(environment, secrets_needed(mailer.spec))
-    )
-    return from_document(mailer, source)
+    return from_document(mailer, source_of(mailer.spec, directory=asked.secrets_dir, environment=environment))

@@ -21,10 +21,11 @@ from o365mailer_operator.clock import utc_now
 from o365mailer_operator.exchange.causes import Application, Cause, causes_of, told
 from o365mailer_operator.exchange.login import Credentials, try_login
 from o365mailer_operator.exchange.result import LoginResult
+from o365mailer_operator.token.authorities import authorities_of
 from o365mailer_operator.token.endpoints import AllowedHosts, Remedies
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, TokenError
-from o365mailer_operator.token.grant import Grant, authorities_of, grant_of
+from o365mailer_operator.token.grant import Grant, grant_of
 
 AT_ONCE: Final = 10
 """Logins at a time."""
@@ -177,14 +178,14 @@ def _prepared(applicant: Applicant, allowed: AllowedHosts) -> Prepared:
 
     `allowed`: of a mailer in the cluster. A document may name any host, because one person has it and the secret.
     """
-    spec, read, endpoints = applicant.spec, applicant.secrets, applicant.spec.endpoints
+    spec, source, endpoints = applicant.spec, applicant.secrets, applicant.spec.endpoints
     grant: Grant | TokenError
     authorities, submission_authorities = None, None
     try:
         endpoints.check(own := named_hosts(endpoints) if applicant.from_document else allowed)
-        authorities = authorities_of(spec.authority.ca_secret_ref, read)
-        submission_authorities = authorities_of(spec.submission.ca_secret_ref, read)
-        grant = grant_of(spec, read, allowed=own)
+        authorities = authorities_of(spec.authority.ca, source)
+        submission_authorities = authorities_of(spec.submission.ca, source)
+        grant = grant_of(spec, source, allowed=own)
     except TokenError as error:
         grant = error
     return Prepared(
@@ -249,10 +250,11 @@ def _denied(denied: Sequence[Denied]) -> list[Finding]:
             Finding(
                 name="credential",
                 status=Status.UNKNOWN,
-                title=f"the login of {names} cannot be tried from here: you may not read the Secrets",
+                title=f"the login of {names} cannot be tried from here: you may not read what it names",
                 cause=forbidden[0].why,
                 remedy="Look at the mailer's condition TokenIssued, which the controller sets. To try the login, ask "
-                "for the right to get these Secrets, or check the mailer's document: o365mailer check -f FILE.",
+                "for the right to get these Secrets and ConfigMaps, or check the mailer's document: "
+                "o365mailer check -f FILE.",
                 link=links.COMMAND,
             )
         )

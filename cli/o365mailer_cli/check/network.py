@@ -118,7 +118,7 @@ def _unreachable(place: str, error: TokenError, peer: Peer | None, hint: str) ->
         cause = (
             f"The TLS certificate of {place} is not trusted.{signed} A proxy inspects TLS, or the authority is private."
         )
-        remedy = "Exempt the host from the inspection, or name the authority in spec.authority.caSecretRef."
+        remedy = "Exempt the host from the inspection, or name the authority in spec.authority.ca."
     elif hint:
         remedy = f"{remedy} {hint}"
     return Finding(
@@ -244,7 +244,7 @@ def _secured(result: LoginResult) -> Finding:
         title=f"{title}; {peer.authority} is no public authority",
         cause="This machine trusts it, so something on the way may inspect TLS. A relay in a pod trusts the public "
         "authorities alone, and would not send.",
-        remedy=f"Exempt {result.place} from the inspection, or name the authority in spec.submission.caSecretRef.",
+        remedy=f"Exempt {result.place} from the inspection, or name the authority in spec.submission.ca.",
         link=links.NOT_TRUSTED,
     )
 

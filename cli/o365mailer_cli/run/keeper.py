@@ -9,12 +9,12 @@ from o365mailer_cli.document import Document, named_hosts
 from o365mailer_cli.errors import WrongSecret
 from o365mailer_cli.run.progress import Progress
 from o365mailer_cli.run.swap import SwappedDirectory
-from o365mailer_cli.secret_source import SecretSource
+from o365mailer_cli.secret_source import Content, SecretSource
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.directory import files_of, settings_of
 from o365mailer_operator.token.entra import Entra
-from o365mailer_operator.token.errors import TOKEN_NOT_WRITTEN, CredentialError, TokenError
-from o365mailer_operator.token.grant import Grant, grant_of, secrets_needed
+from o365mailer_operator.token.errors import TOKEN_NOT_WRITTEN, ConfigMapError, CredentialError, TokenError
+from o365mailer_operator.token.grant import Grant, config_maps_needed, grant_of, secrets_needed
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
 LOOK_EVERY: Final = 5.0
@@ -41,16 +41,16 @@ class Keeper:
     def grant(self) -> Grant:
         """What would be sent to Entra now. Raises WrongSecret, which says where the Secret would have to be."""
         try:
-            return grant_of(self.mailer.spec, self.source, allowed=named_hosts(self.mailer.spec.endpoints))
-        except CredentialError as error:
-            place = self.source.place(error.secret, error.key) if error.key else ""
+            return self._grant()
+        except (CredentialError, ConfigMapError) as error:
+            place = self.source.place(error)
             raise WrongSecret(f"{error} Here that is {place}." if place else str(error)) from error
 
     async def keep(self) -> None:
         """Keep the token fresh. Never returns: it reports a failure and tries again."""
         failures = 0
         while True:
-            before = self._secrets()
+            before = self._read()
             try:
                 token = await self._mint()
             except TokenError as error:
@@ -58,7 +58,7 @@ class Keeper:
                 wait = wait_after_failure(error, failures=failures, random=self.random())
                 self.progress.failed(error, wait=wait)
                 await self._until(self.now() + datetime.timedelta(seconds=wait), unless_changed=before)
-                if self._secrets() != before:
+                if self._read() != before:
                     failures = 0
                 continue
             failures = 0
@@ -73,7 +73,7 @@ class Keeper:
             )
 
     async def _mint(self) -> Token:
-        grant = grant_of(self.mailer.spec, self.source, allowed=named_hosts(self.mailer.spec.endpoints))
+        grant = self._grant()
         token = await self.entra.mint(grant)
         document = settings_of(self.mailer.spec, expires_at=token.expires_at, revision=self.directory.revision() + 1)
         files = files_of(document, token=token.value, authorities=grant.submission_authorities)
@@ -86,17 +86,23 @@ class Keeper:
             ) from None
         return token
 
+    def _grant(self) -> Grant:
+        spec = self.mailer.spec
+        return grant_of(spec, self.source, allowed=named_hosts(spec.endpoints))
+
     async def _until(
-        self, due: datetime.datetime, *, unless_changed: Mapping[str, Mapping[str, bytes] | None] | None = None
+        self, due: datetime.datetime, *, unless_changed: Mapping[tuple[str, str], Content | None] | None = None
     ) -> None:
         while (left := (due - self.now()).total_seconds()) > 0:
             await asyncio.sleep(min(left, LOOK_EVERY))
-            if unless_changed is not None and self._secrets() != unless_changed:
+            if unless_changed is not None and self._read() != unless_changed:
                 return
 
-    def _secrets(self) -> Mapping[str, Mapping[str, bytes] | None]:
-        """The Secrets that a token request reads, to see whether they change."""
+    def _read(self) -> Mapping[tuple[str, str], Content | None]:
+        """The Secrets and ConfigMaps that a token request reads, to see whether they change."""
+        spec = self.mailer.spec
         try:
-            return {name: self.source.secret(name) for name in secrets_needed(self.mailer.spec)}
-        except CredentialError:
+            secrets = {("Secret", name): self.source.secret(name) for name in secrets_needed(spec)}
+            return secrets | {("ConfigMap", name): self.source.config_map(name) for name in config_maps_needed(spec)}
+        except (CredentialError, ConfigMapError):
             return {}

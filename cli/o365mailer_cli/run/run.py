@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from o365mailer_cli.document import Document
 from o365mailer_cli.errors import CliError
 from o365mailer_cli.mailer_file import load_mailer
 from o365mailer_cli.run.keeper import Keeper
@@ -19,11 +18,10 @@ from o365mailer_cli.run.progress import Progress
 from o365mailer_cli.run.relay import Relay
 from o365mailer_cli.run.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_cli.run.swap import SwappedDirectory, kept_directory, temporary_directory
-from o365mailer_cli.secret_source import SecretFiles, SecretSource, SecretVariables
+from o365mailer_cli.secret_source import source_of
 from o365mailer_contract import names
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.entra import Entra
-from o365mailer_operator.token.grant import secrets_needed
 
 GRAVE: Final = frozenset({"warning", "error"})
 OWN_DIRECTORY: Final = frozenset({"mailer_directory_problem", "waiting_for_mailer"})
@@ -61,7 +59,7 @@ class RunOptions:
 def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
     """Run until a signal. Raises CliError."""
     mailer = load_mailer(options.file)
-    source = _source(options, mailer, environment)
+    source = source_of(mailer.spec, directory=options.secrets_dir, environment=environment)
     progress = Progress(sys.stdout, now=utc_now)
     place: AbstractContextManager[SwappedDirectory] = (
         kept_directory(options.directory) if options.directory else temporary_directory()
@@ -78,12 +76,6 @@ def run(options: RunOptions, *, environment: Mapping[str, str]) -> None:
         keeper.grant()  # report what is missing before anything listens
         spool = None if options.no_spool else open_spool(options.spool_dir or usual_place(mailer, environment))
         asyncio.run(_serve(options, keeper, spool))
-
-
-def _source(options: RunOptions, mailer: Document, environment: Mapping[str, str]) -> SecretSource:
-    if options.secrets_dir:
-        return SecretFiles(options.secrets_dir)
-    return SecretVariables(environment, secrets_needed(mailer.spec))
 
 
 async def _serve(options: RunOptions, keeper: Keeper, spool: SpoolDirectory | None) -> None:

@@ -54,6 +54,7 @@ class Resource:
 
 MAILERS: Final = Resource(f"/apis/{names.API_VERSION}", names.PLURAL)
 SECRETS: Final = Resource("/api/v1", "secrets")
+CONFIG_MAPS: Final = Resource("/api/v1", "configmaps")
 LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
 EVENTS: Final = Resource("/apis/events.k8s.io/v1", "events")
 WEBHOOKS: Final = Resource("/apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", namespaced=False)

@@ -19,6 +19,7 @@ from o365mailer_operator.controller.conditions import (
     TOKEN_ISSUED,
     Problem,
 )
+from o365mailer_operator.controller.config_map import ConfigMapFiles
 from o365mailer_operator.controller.mailer import Mailer, Manifest
 from o365mailer_operator.controller.token_secret import (
     Directory,
@@ -30,7 +31,14 @@ from o365mailer_operator.controller.token_secret import (
 )
 from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
 from o365mailer_operator.token.endpoints import AllowedHosts
-from o365mailer_operator.token.errors import SECRET_UNREADABLE, CredentialError, InvalidSpec, TokenError
+from o365mailer_operator.token.errors import (
+    CONFIG_MAP_UNREADABLE,
+    SECRET_UNREADABLE,
+    ConfigMapError,
+    CredentialError,
+    InvalidSpec,
+    TokenError,
+)
 from o365mailer_operator.token.grant import Grant, credential_needs, grant_of, token_identity
 from o365mailer_operator.token.schedule import LONGEST_RETRY_AFTER
 from o365mailer_operator.token.spec import Spec, decode_spec
@@ -45,19 +53,27 @@ LONGEST_PAUSE: Final = datetime.timedelta(seconds=LONGEST_RETRY_AFTER) + CLOCK_T
 
 
 @dataclasses.dataclass(frozen=True)
+class Found:
+    """The objects of one kind that a spec names."""
+
+    objects: Mapping[str, Manifest | None] = dataclasses.field(default_factory=dict, repr=False)
+    """By name; None for one that does not exist."""
+    forbidden: frozenset[str] = frozenset()
+    """The names of those that the API server does not let us read."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Observed:
     """All that a decision depends on."""
 
     mailer: Mailer
     spec: Spec | InvalidSpec
-    secrets: Mapping[str, Manifest | None]
-    """The Secrets that the spec names; None for one that does not exist."""
-    forbidden: frozenset[str]
-    """Those of them that the API server does not let us read."""
+    secrets: Found
     token_secret: Manifest | None
     now: datetime.datetime
     salt: bytes = dataclasses.field(repr=False)
     """16 random bytes, for the fingerprint of a new token."""
+    config_maps: Found = Found()
     attempted: datetime.datetime | None = None
     """When this process last asked Entra for this mailer. The status may not say so yet."""
     errand: str | None = None
@@ -191,7 +207,7 @@ def decide(observed: Observed, *, allowed: AllowedHosts) -> Step:
 
 def aim_of(observed: Observed, spec: Spec, grant: Grant) -> Aim:
     """What a token for this spec and these Secrets is for."""
-    held = (observed.secrets.get(name) for name in sorted({need.name for need in credential_needs(spec)}))
+    held = (observed.secrets.objects.get(name) for name in sorted({need.name for need in credential_needs(spec)}))
     return Aim(
         identity=token_identity(spec),
         credential=grant.credential,
@@ -250,15 +266,27 @@ class _Held:
 
     def secret(self, name: str) -> Mapping[str, bytes] | None:
         """Raises CredentialError."""
-        if name in self.observed.forbidden:
+        if name in self.observed.secrets.forbidden:
             raise CredentialError(
                 SECRET_UNREADABLE,
                 f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's "
                 "value watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
                 secret=name,
             )
-        secret = self.observed.secrets.get(name)
+        secret = self.observed.secrets.objects.get(name)
         return SecretFiles(secret) if secret else None
+
+    def config_map(self, name: str) -> Mapping[str, bytes] | None:
+        """Raises ConfigMapError."""
+        if name in self.observed.config_maps.forbidden:
+            raise ConfigMapError(
+                CONFIG_MAP_UNREADABLE,
+                f"The controller may not read the ConfigMap {name} in this namespace. Add the namespace to the chart's "
+                "value watchNamespaces, or grant the controller's ServiceAccount the verb get on configmaps here.",
+                config_map=name,
+            )
+        config_map = self.observed.config_maps.objects.get(name)
+        return ConfigMapFiles(config_map) if config_map else None
 
 
 def _not_ours(observed: Observed) -> Problem:

@@ -22,7 +22,7 @@ from o365mailer_operator.controller.cluster import MAILERS, SECRETS
 from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused
 from o365mailer_operator.controller.conditions import SECRET_WRITE_REFUSED, Problem
 from o365mailer_operator.controller.context import Context
-from o365mailer_operator.controller.decision import Hold, Keep, Leave, Mint, Observed, decide
+from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mint, Observed, decide
 from o365mailer_operator.controller.errands import Errands
 from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, encode_status
@@ -137,7 +137,8 @@ class Reconciler:
             observed = await self._observe(key, mailer, anew=anew)
             step = decide(observed, allowed=self.allowed)
             ends = ends_of(observed)
-            observed = dataclasses.replace(observed, secrets={})  # the step has what it needs of them
+            # The step has what it needs of them.
+            observed = dataclasses.replace(observed, secrets=Found(), config_maps=Found())
         if isinstance(step, Leave):
             self.forget(key)
             return None
@@ -282,7 +283,7 @@ def ends_of(observed: Observed) -> Ends:
     secret, pair = spec.credential.client_secret, spec.credential.certificate
     return Ends(
         client_secret=secret.expires_at if secret else None,
-        certificate=_certificate_end(observed.secrets.get(pair.secret_ref.name)) if pair else None,
+        certificate=_certificate_end(observed.secrets.objects.get(pair.secret_ref.name)) if pair else None,
     )
 
 

@@ -162,13 +162,14 @@ def _of_distrust(result: LoginResult) -> Cause:
         by += f" (through {peer.issuer})"
     if result.private:
         return Cause(
-            f"The certificate of {result.place} is {by}. spec.submission.caSecretRef names other authorities alone.",
-            "Put that authority into the Secret of caSecretRef if you trust it. Exchange Online needs no caSecretRef.",
+            f"The certificate of {result.place} is {by}. spec.submission.ca names other authorities alone.",
+            "Put that authority into the Secret or ConfigMap that it names, if you trust it. Exchange Online needs no "
+            "ca.",
         )
     return Cause(
         f"The certificate of {result.place} is {by}, which is no public authority: something on the way inspects TLS.",
         f"Exempt {result.place} from the inspection. Or, if you trust it, put the authority's certificate into a "
-        "Secret and name it in spec.submission.caSecretRef.",
+        "Secret or ConfigMap and name it in spec.submission.ca.",
     )
 
 

@@ -27,7 +27,6 @@ from o365mailer_operator.token.answer import Presented
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import Attempt, Need, Proof, Source, read_file
 from o365mailer_operator.token.errors import (
-    CA_BUNDLE_INVALID,
     CERTIFICATE_EXPIRED,
     CERTIFICATE_INVALID,
     CERTIFICATE_KEY_MISMATCH,
@@ -198,17 +197,19 @@ def certificate_end(pem: bytes) -> datetime.datetime:
     return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc
 
 
+class BundleError(ValueError):
+    """A file is no bundle of authorities. The text goes on after "The key …"."""
+
+
 @functools.lru_cache(maxsize=BUNDLES_KEPT)
-def read_authorities(pem: bytes, *, secret: str, key: str) -> str:
+def read_authorities(pem: bytes) -> str:
     """The certificates in a PEM file, and nothing else that may be in it, because pods can read the result.
 
-    Raises CredentialError.
+    Raises BundleError.
     """
     problem = _bundle_problem(pem)
     if problem:
-        raise CredentialError(
-            CA_BUNDLE_INVALID, f"The key {key} of the Secret {secret} {problem}.", secret=secret, key=key
-        )
+        raise BundleError(problem)
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in x509.load_pem_x509_certificates(pem))
 
 

@@ -25,7 +25,7 @@ _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 class Need(NamedTuple):
     """An object in the mailer's namespace that a spec names, and the key in it that is read."""
 
-    kind: Literal["Secret"]
+    kind: Literal["Secret", "ConfigMap"]
     name: str
     key: str = ""
 
@@ -35,6 +35,9 @@ class Source(Protocol):
 
     def secret(self, name: str) -> Mapping[str, bytes] | None:
         """A Secret's keys, decoded from base64; None if there is no such Secret. Raises CredentialError."""
+
+    def config_map(self, name: str) -> Mapping[str, bytes] | None:
+        """The keys of `data` and `binaryData`; None if there is no such ConfigMap. Raises ConfigMapError."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +123,16 @@ def read_file(need: Need, source: Source) -> bytes:
             secret=name,
             key=key,
         )
-    stripped = _stripped(content[key])
-    if not stripped:
+    value = stripped(content[key])
+    if not value:
         raise CredentialError(
             SECRET_KEY_EMPTY, f"The key {key} of the Secret {name} is empty. Put the value in.", secret=name, key=key
         )
-    return stripped
+    return value
 
 
-def _stripped(content: bytes) -> bytes:
+def stripped(content: bytes) -> bytes:
+    """A text in UTF-8 without white space and byte order mark around it; as it is if it is no text."""
     try:
         text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8")
     except UnicodeDecodeError:

@@ -3,6 +3,7 @@
     TokenError
     ├── InvalidSpec (also ValueError)   the document is not an O365Mailer that this version understands
     ├── CredentialError                 a Secret that the spec names cannot be used
+    ├── ConfigMapError                  a ConfigMap that the spec names cannot be used
     └── EntraError                      the token endpoint did not give a token
         └── EntraRefused                its verdict, with an AADSTS code
 
@@ -34,7 +35,10 @@ SECRET_UNREADABLE: Final = Reason("SecretUnreadable", "reading the Secret is for
 SECRET_KEY_MISSING: Final = Reason("SecretKeyMissing", "the Secret has no such key")
 SECRET_KEY_EMPTY: Final = Reason("SecretKeyEmpty", "the key holds nothing, or only white space")
 SECRET_KEY_NOT_TEXT: Final = Reason("SecretKeyNotText", "the key holds no UTF-8 text of one line, or too long a one")
-CA_BUNDLE_INVALID: Final = Reason("CABundleInvalid", "a caSecretRef names no PEM certificates, or one with an odd key")
+CONFIG_MAP_NOT_FOUND: Final = Reason("ConfigMapNotFound", "there is no such ConfigMap")
+CONFIG_MAP_UNREADABLE: Final = Reason("ConfigMapUnreadable", "reading the ConfigMap is forbidden, or fails")
+CONFIG_MAP_KEY_MISSING: Final = Reason("ConfigMapKeyMissing", "the ConfigMap has no such key")
+CA_BUNDLE_INVALID: Final = Reason("CABundleInvalid", "`ca` names no PEM certificates, or one with an odd key")
 CERTIFICATE_INVALID: Final = Reason("CertificateInvalid", "tls.crt or tls.key is not PEM, damaged, encrypted or large")
 CERTIFICATE_KEY_NOT_RSA: Final = Reason("CertificateKeyNotRSA", "Entra takes only RSA keys of 2048 bits or more")
 CERTIFICATE_KEY_MISMATCH: Final = Reason("CertificateKeyMismatch", "tls.key is not the key of tls.crt")
@@ -79,6 +83,15 @@ class CredentialError(TokenError):
     def __init__(self, reason: Reason, message: str, *, secret: str, key: str | None = None) -> None:
         super().__init__(reason, message)
         self.secret = secret
+        self.key = key
+
+
+class ConfigMapError(TokenError):
+    """`config_map` and `key` say which ConfigMap cannot be used."""
+
+    def __init__(self, reason: Reason, message: str, *, config_map: str, key: str | None = None) -> None:
+        super().__init__(reason, message)
+        self.config_map = config_map
         self.key = key
 
 

@@ -1,4 +1,4 @@
-"""Everything that one token request needs, from a spec and its Secrets. No network, no clock."""
+"""Everything that one token request needs, from a spec, its Secrets and its ConfigMaps. No network, no clock."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from o365mailer_operator.token import certificate, clientsecret
-from o365mailer_operator.token.certificate import read_authorities
-from o365mailer_operator.token.credential import Credential, Need, Source, read_file
+from o365mailer_operator.token.authorities import authorities_of, authority_need
+from o365mailer_operator.token.credential import Credential, Need, Source
 from o365mailer_operator.token.endpoints import AllowedHosts, Endpoints
-from o365mailer_operator.token.spec import AuthoritiesRef, Spec
+from o365mailer_operator.token.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,22 @@ def credential_needs(spec: Spec) -> frozenset[Need]:
 
 def needs_of(spec: Spec) -> frozenset[Need]:
     """All objects that a spec names."""
-    authorities = (spec.authority.ca_secret_ref, spec.submission.ca_secret_ref)
-    return credential_needs(spec) | {Need("Secret", ref.name, ref.key) for ref in authorities if ref}
+    authorities = (authority_need(spec.authority.ca), authority_need(spec.submission.ca))
+    return credential_needs(spec) | {need for need in authorities if need}
 
 
 def secrets_needed(spec: Spec) -> Mapping[str, frozenset[str]]:
     """The names of the Secrets that a spec names, and the keys of each."""
-    needs = [need for need in needs_of(spec) if need.kind == "Secret"]
+    return _needed(spec, "Secret")
+
+
+def config_maps_needed(spec: Spec) -> Mapping[str, frozenset[str]]:
+    """The same for ConfigMaps."""
+    return _needed(spec, "ConfigMap")
+
+
+def _needed(spec: Spec, kind: str) -> Mapping[str, frozenset[str]]:
+    needs = [need for need in needs_of(spec) if need.kind == kind]
     return {name: frozenset(need.key for need in needs if need.name == name) for name in {need.name for need in needs}}
 
 
@@ -79,8 +88,8 @@ def grant_of(spec: Spec, source: Source, *, allowed: AllowedHosts) -> Grant:
         client_id=spec.client_id,
         credential=read_credential(spec, source),
         allowed=allowed,
-        authorities=authorities_of(spec.authority.ca_secret_ref, source),
-        submission_authorities=authorities_of(spec.submission.ca_secret_ref, source),
+        authorities=authorities_of(spec.authority.ca, source),
+        submission_authorities=authorities_of(spec.submission.ca, source),
     )
 
 
@@ -91,10 +100,3 @@ def token_identity(spec: Spec) -> str:
     """
     parts = (spec.endpoints.authority, spec.endpoints.scope, spec.client_id.lower())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def authorities_of(ref: AuthoritiesRef | None, source: Source) -> str | None:
-    """The PEM authorities that a reference names; None without one. Raises CredentialError."""
-    if ref is None:
-        return None
-    return read_authorities(read_file(Need("Secret", ref.name, ref.key), source), secret=ref.name, key=ref.key)

@@ -60,13 +60,17 @@ class SecretKeyRef(Part, frozen=True):
 
 
 class AuthoritiesRef(Part, frozen=True):
-    """The PEM certificates of the only authorities to trust."""
+    """A key with PEM certificates, in an object of the mailer's own namespace."""
 
     name: SecretName
     key: SecretKey = "ca.crt"
 
-    def __str__(self) -> str:
-        return f"{self.name}/{self.key}"
+
+class AuthoritiesSpec(Part, frozen=True):
+    """The only authorities to trust: exactly one member."""
+
+    secret_ref: AuthoritiesRef | None = None
+    config_map_ref: AuthoritiesRef | None = None
 
 
 class CertificateRef(Part, frozen=True):
@@ -100,7 +104,7 @@ class AuthoritySpec(Part, frozen=True):
     """Override of the cloud's authority."""
 
     url: AuthorityUrl | None = None
-    ca_secret_ref: AuthoritiesRef | None = None
+    ca: AuthoritiesSpec | None = None
 
 
 class SubmissionSpec(Part, frozen=True):
@@ -108,7 +112,7 @@ class SubmissionSpec(Part, frozen=True):
 
     host: Host | None = None
     port: Port | None = None
-    ca_secret_ref: AuthoritiesRef | None = None
+    ca: AuthoritiesSpec | None = None
 
 
 class Spec(Part, frozen=True, dict=True):  # a dict, in which `endpoints` is kept
@@ -160,6 +164,7 @@ def decode_spec(spec: Any) -> Spec:
         problem = str(error)
     else:
         check_credential(decoded.credential)
+        _check_authorities(decoded)
         return decoded
     raise InvalidSpec(_located(problem))
 
@@ -172,13 +177,23 @@ def check_credential(credential: CredentialSpec) -> None:
         raise InvalidSpec(f"spec.credential: exactly one of clientSecret and certificate is needed, and {found} given.")
 
 
+def _check_authorities(spec: Spec) -> None:
+    """Raises InvalidSpec unless each `ca` names either a Secret or a ConfigMap."""
+    for member, ca in (("authority", spec.authority.ca), ("submission", spec.submission.ca)):
+        if ca is not None and (ca.secret_ref is None) == (ca.config_map_ref is None):
+            found = "both are" if ca.secret_ref else "none is"
+            raise InvalidSpec(
+                f"spec.{member}.ca: exactly one of secretRef and configMapRef is needed, and {found} given."
+            )
+
+
 _WORDS: Final = (
     (TENANT_PATTERN, "a tenant's GUID, or one of its domains"),
     (CLIENT_ID_PATTERN, "the application's client id, a GUID"),
     (AUTHORITY_PATTERN, "https://host or https://host:port, without a path"),
     (HOST_PATTERN, "a host name"),
-    (SECRET_NAME_PATTERN, "a Secret's name"),
-    (SECRET_KEY_PATTERN, "a key of a Secret"),
+    (SECRET_NAME_PATTERN, "the name of a Secret or ConfigMap"),
+    (SECRET_KEY_PATTERN, "a key of a Secret or ConfigMap"),
     (MAILBOX_PATTERN, "a mailbox's address, such as noreply@contoso.com"),
     (NOTIFY_PATTERN, "`sender`, or an address such as postmaster@contoso.com"),
     (SENDER_PATTERN, "an address, or @contoso.com for all of a domain"),

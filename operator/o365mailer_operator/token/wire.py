@@ -158,7 +158,7 @@ def _failure(error: requests.RequestException, *, host: str, timeout: float) -> 
         return EntraError(
             ENTRA_NOT_TRUSTED,
             f"The TLS certificate of {host} is not trusted ({_root(error)}). If a proxy inspects TLS, or for a private "
-            "authority, name its CA in spec.authority.caSecretRef.",
+            "authority, name its CA in spec.authority.ca.",
         )
     if isinstance(error, requests.exceptions.Timeout):
         return EntraError(
