@@ -192,8 +192,9 @@ def main() -> int:
         parser.error(f"--save keeps the figures of {TABLE_PODS} backlogged pods")
     with tempfile.TemporaryDirectory(prefix="o365mailer-fleet-") as name:
         folder = Path(name)
-        settings = {"slots": options.slots, "crowdedAt": options.crowded_at, "submissionSeconds": options.seconds}
-        emulator = Emulator(folder, settings=settings)
+        fixed = {"pace": 0, "lockAfter": {"errors": 0}}  # the measure is the sharing of slots alone
+        asked = {"slots": options.slots, "crowdedAt": options.crowded_at, "submissionSeconds": options.seconds}
+        emulator = Emulator(folder, settings=fixed | asked)
         try:
             with sidecars(folder, emulator.mailer(folder / "mailer"), pods=options.pods) as ports:
                 fleet = Fleet(mailbox=emulator.state["mailbox"], ports=ports)

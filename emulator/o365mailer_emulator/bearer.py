@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from o365mailer_emulator.errors import TokenRefused
 from o365mailer_emulator.replies import NAMED
-from o365mailer_emulator.tenancy import SEND_AS_APP, Mailbox, Tenancy
+from o365mailer_emulator.tenancy import Mailbox, Tenancy
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def admit(credentials: Credentials, directory: Directory, *, now: float) -> Gran
     if _tenant_id(tenancy, mailbox.tenant) != claims.get("tid"):
         raise TokenRefused("the mailbox is in another tenant than the token")
     _check_switches(rights, rights.mailbox(mailbox.address) or mailbox)
-    problem = _missing_right(rights, mailbox.address, application.client_id, claims)
+    problem = _missing_right(rights, mailbox.address, application.client_id)
     if problem and directory.no_right == "auth":
         raise TokenRefused(problem)
     return Grant(mailbox, str(claims.get("uti", "")), float(claims["exp"]), right=not problem)
@@ -104,7 +104,7 @@ def _check_switches(rights: Tenancy, mailbox: Mailbox) -> None:
         raise TokenRefused(f"a policy of the tenant blocks the login: {tenant.policy}", reply=NAMED[tenant.policy].text)
 
 
-def _missing_right(rights: Tenancy, address: str, client_id: str, claims: dict[str, Any]) -> str:
+def _missing_right(rights: Tenancy, address: str, client_id: str) -> str:
     """What is missing for the application to open the mailbox; empty if nothing is."""
     application, mailbox = rights.application(client_id), rights.mailbox(address)
     if application is None or mailbox is None:
@@ -116,7 +116,8 @@ def _missing_right(rights: Tenancy, address: str, client_id: str, claims: dict[s
             if wrong
             else "Exchange has no service principal for the application"
         )
-    return "" if _may_open(mailbox, client_id, claims) else "the application has no right on this mailbox"
+    listed = client_id.lower() in [each.lower() for each in mailbox.applications]
+    return "" if listed else "the application has no right on this mailbox"
 
 
 def _claims(token: str, key: RSAPublicKey, audiences: list[str]) -> dict[str, Any]:
@@ -137,17 +138,6 @@ def _claims(token: str, key: RSAPublicKey, audiences: list[str]) -> dict[str, An
         raise TokenRefused("the token is for another audience") from wrong
     except jwt.PyJWTError as wrong:
         raise TokenRefused(f"the token does not verify ({type(wrong).__name__})") from wrong
-
-
-def _may_open(mailbox: Mailbox, client_id: str, claims: dict[str, Any]) -> bool:
-    """Whether the mailbox lists the application, like an RBAC scope of Exchange, or has no list and the role is enough.
-
-    A token without roles opens no mailbox that does not list its application: learn.microsoft.com, "Role Based Access
-    Control for Applications in Exchange Online".
-    """
-    if mailbox.applications is not None:
-        return client_id.lower() in [listed.lower() for listed in mailbox.applications]
-    return SEND_AS_APP in claims.get("roles", [])
 
 
 def _tenant_id(tenancy: Tenancy, name: str) -> str | None:

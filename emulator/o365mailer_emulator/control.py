@@ -120,9 +120,11 @@ class Control:
 
     def _statistics(self, mailbox: str, header: str) -> dict[str, Any]:
         service = self.service
+        lock = service.submission.lockouts.lock(mailbox)
         here = [message for message in service.ledger.messages if message.mailbox.lower() == mailbox.lower()]
         figures = {
             "slots": service.tenancy.settings.connections_per_mailbox,
+            "locked": lock and dataclasses.asdict(lock),
             **service.submission.traffic.shown(mailbox),
             "delivered": len(here),
         }

@@ -137,11 +137,10 @@ class Entra:
             "token_endpoint": f"{base}/{named}/oauth2/v2.0/token",
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
             "jwks_uri": f"{base}/{named}/discovery/v2.0/keys",
-            "response_modes_supported": ["query", "fragment", "form_post"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
-            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "grant_types_supported": list(GRANTS),
+            "response_types_supported": [],  # a required member; the emulator has no users
             "issuer": f"{base}/{tenant.id}/v2.0",
             "request_uri_parameter_supported": False,
             "authorization_endpoint": f"{base}/{named}/oauth2/v2.0/authorize",

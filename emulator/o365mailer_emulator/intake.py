@@ -43,8 +43,9 @@ async def refusal(service: Submission, transaction: Transaction, grant: Grant, *
     else:
         service.traffic.refused(grant.mailbox.address)
     mailbox = service.tenancy.mailbox(grant.mailbox.address) or grant.mailbox
-    if not crowded and mailbox.locked:
-        return replies.NAMED[mailbox.locked].text
+    lock = mailbox.locked or service.lock(mailbox)
+    if not crowded and lock:
+        return replies.NAMED[lock].text
     if not crowded and not grant.right:
         return replies.NAMED["mailbox-logon"].text
     return verdict.refusal(
@@ -81,12 +82,11 @@ def keep(service: Submission, transaction: Transaction, grant: Grant, *, session
 
 
 def _latency(service: Submission, grant: Grant) -> float:
-    """Seconds until this submission's reply: its own time, and the delay if the mailbox has a pace."""
-    axes = service.behaviour
+    """Seconds until this submission's reply: its own time, and the delay of a mailbox that is over its pace."""
+    axes, settings = service.behaviour, service.tenancy.settings
     seconds = axes.submission_seconds
     if axes.submission_jitter:
         seconds += axes.submission_jitter * (2 * int(service.fresh_id(4), 16) / DICE - 1)
-    if axes.pace:
-        pause = service.tenancy.settings.pace_seconds
-        seconds += service.traffic.late(grant.mailbox.address, pace=axes.pace, seconds=pause)
+    if settings.pace:
+        seconds += service.traffic.late(grant.mailbox.address, pace=settings.pace, seconds=settings.pace_seconds)
     return max(seconds, 0)

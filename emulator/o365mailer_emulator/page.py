@@ -67,11 +67,12 @@ class Pages:
         )
         service = self.service
         parts = [
-            sections.mailboxes(service.tenancy, service.ledger),
+            sections.mailboxes(service, when=_moment),
             sections.messages(service.ledger, when=_moment, subject=_subject),
             sections.refused_logins(service.ledger, when=_moment),
             sections.simulated(service),
             sections.unknowns(service),
+            sections.applications(service.tenancy),
             sections.tokens(service.ledger, when=_moment, now=service.clock()),
             sections.counters(service.ledger.tally),
             sections.directions(self.addresses(), service.tenancy),

@@ -17,18 +17,48 @@ from o365mailer_emulator.tenancy import Settings
 if TYPE_CHECKING:
     from o365mailer_emulator.ledger import Ledger, Message, Tally
     from o365mailer_emulator.service import Service
-    from o365mailer_emulator.tenancy import Tenancy
+    from o365mailer_emulator.tenancy import Mailbox, Tenancy
 
 LATEST = 50  # rows of a table; the control API has all
 
 
-def mailboxes(tenancy: Tenancy, ledger: Ledger) -> Markup:
-    """The mailboxes with the number of messages in each."""
-    held = Counter(message.mailbox.lower() for message in ledger.messages)
+def mailboxes(service: Service, *, when: Callable[[float], str]) -> Markup:
+    """The mailboxes with the number of messages in each, which applications open them, and whether they are locked."""
+    held = Counter(message.mailbox.lower() for message in service.ledger.messages)
+
+    def lock(box: Mailbox) -> str:
+        found = service.submission.lockouts.lock(box.address)
+        return f"{found.reply} until {when(found.until)}" if found else box.locked or "no"
+
     rows = [
-        (box.address, held[box.address.lower()], ", ".join(box.send_as) or "itself only") for box in tenancy.mailboxes
+        (
+            box.address,
+            held[box.address.lower()],
+            ", ".join(box.send_as) or "itself only",
+            ", ".join(box.applications) or "none",
+            lock(box),
+        )
+        for box in service.tenancy.mailboxes
     ]
-    return _section("Mailboxes", table(("Mailbox", "Messages", "Also sends as"), rows, empty="There is no mailbox."))
+    head = ("Mailbox", "Messages", "Also sends as", "Applications with a right", "Locked")
+    return _section("Mailboxes", table(head, rows, empty="There is no mailbox."))
+
+
+def applications(tenancy: Tenancy) -> Markup:
+    """The applications, and how each may prove itself to Entra. No secret is shown."""
+    rows = [
+        (
+            tag("code", application.client_id),
+            ", ".join(application.roles) or "none",
+            len(application.secrets),
+            len(application.certificates),
+            joined(tag("div", f"{each.subject} of {each.issuer}") for each in application.federated_credentials)
+            or "none",
+        )
+        for application in tenancy.applications
+    ]
+    head = ("Application", "Roles", "Secrets", "Certificates", "Federated credentials")
+    return _section("Applications", table(head, rows, empty="There is no application."))
 
 
 def messages(ledger: Ledger, *, when: Callable[[float], str], subject: Callable[[Message], str]) -> Markup:

@@ -63,3 +63,4 @@ class Service:
         self.replace_tenancy(self._initial.copy(), at_once=True)
         self.ledger.clear()
         self.submission.traffic.clear()
+        self.submission.lockouts.clear()

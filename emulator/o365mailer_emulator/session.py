@@ -74,7 +74,7 @@ class Session:
     async def _command(self) -> tuple[str, str]:
         """The next verb, in capitals, and its argument; an empty verb if the line was refused."""
         try:
-            async with asyncio.timeout(self.service.tenancy.settings.idle_timeout):
+            async with asyncio.timeout(self._patience()):
                 line = await self.wire.line(limit=AUTH_LINE)
         except TimeoutError:
             await self._time_out()
@@ -91,6 +91,11 @@ class Session:
             await self.say(replies.UNKNOWN_COMMAND, verb=verb[:32].strip())
             return "", ""
         return verb.upper(), argument
+
+    def _patience(self) -> float:
+        """Seconds until the session gets 421 because it is idle or has lasted for too long."""
+        lasted = self.service.clock() - self._started
+        return min(self.service.tenancy.settings.idle_timeout, self.service.behaviour.session_seconds - lasted)
 
     async def _perform(self, verb: str, argument: str) -> str:
         """Performs the command, or the script's rule instead; returns the reply that was sent."""
@@ -136,6 +141,8 @@ class Session:
     async def say(self, reply: str, *, extra: str = "", **values: str) -> None:
         """Sends one reply and counts it by its code."""
         self.service.ledger.tally.replies[reply[:3]] += 1
+        if self.grant and reply.startswith("5"):
+            self.service.heard(self.grant.mailbox, reply)
         text = self._filled(reply, values) if "{" in reply else reply
         await self.wire.write(f"{text}\r\n".encode() + extra.encode("latin-1"))
 

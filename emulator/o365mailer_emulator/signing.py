@@ -19,6 +19,8 @@ from jwt.algorithms import RSAAlgorithm
 from o365mailer_emulator.ledger import IssuedToken
 from o365mailer_emulator.tenancy import Application, Tenant
 
+LIFETIMES = (3600, 5400)  # seconds; learn.microsoft.com "Configurable token lifetimes"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Minted:
@@ -35,8 +37,8 @@ class TokenRequest:
     application: Application
     tenant: Tenant
     audience: str
-    lifetime: float
-    """Seconds, from `started`."""
+    lifetime: float | None
+    """Seconds, from `started`; None for another one each time, as Entra does."""
     credential: str
     """`secret`, `certificate`, `federated` or `control`."""
     started: float = 0
@@ -79,7 +81,7 @@ class Mint:
     def mint(self, request: TokenRequest) -> Minted:
         """A signed token."""
         issued = self._clock() + request.started
-        expires = issued + request.lifetime
+        expires = issued + (self._usual_lifetime() if request.lifetime is None else request.lifetime)
         uti = self.fresh_id(16)
         claims = {
             **_identity(request.application, request.tenant),
@@ -102,6 +104,11 @@ class Mint:
             credential=request.credential,
         )
         return Minted(access_token=text, record=record)
+
+    def _usual_lifetime(self) -> float:
+        """Seconds, evenly distributed in Entra's bounds."""
+        shortest, longest = LIFETIMES
+        return shortest + (longest - shortest) * int(self.fresh_id(4), 16) / 2**32
 
 
 def _identity(application: Application, tenant: Tenant) -> dict[str, Any]:

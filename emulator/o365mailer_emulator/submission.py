@@ -12,6 +12,7 @@ from o365mailer_emulator.bearer import Directory, Grant
 from o365mailer_emulator.behaviour import Behaviour, behaviour
 from o365mailer_emulator.errors import ConnectionEnded
 from o365mailer_emulator.ledger import Ledger
+from o365mailer_emulator.lockout import Lockouts
 from o365mailer_emulator.rights import Rights
 from o365mailer_emulator.script import Script
 from o365mailer_emulator.signing import Mint
@@ -52,6 +53,7 @@ class Submission:
         self.verification_key = mint.key.private.public_key()
         self.clock, self.fresh_id = ledger.clock, mint.fresh_id
         self.traffic = Traffic(clock=ledger.clock)
+        self.lockouts = Lockouts(clock=ledger.clock)
         self._session = session
         self._sessions: dict[asyncio.Task[None], Session] = {}
         self._authenticated: list[Session] = []
@@ -101,6 +103,17 @@ class Submission:
         if self.behaviour.slots == "submission":
             return self.full(session.grant.mailbox)
         return session in self._open(session.grant.mailbox)[self.tenancy.settings.connections_per_mailbox :]
+
+    def lock(self, mailbox: Mailbox) -> str | None:
+        """The name of the reply that refuses every message of the mailbox, which its errors have locked."""
+        lock = self.lockouts.lock(mailbox.address)
+        return lock.reply if lock else None
+
+    def heard(self, mailbox: Mailbox, reply: str) -> None:
+        """Counts a reply to the mailbox; too many errors lock it."""
+        lock = self.lockouts.heard(mailbox.address, reply, self.behaviour.lock_after)
+        if lock:
+            self.ledger.note("locked", mailbox=mailbox.address, reply=lock.reply, until=lock.until)
 
     def _open(self, mailbox: Mailbox) -> list[Session]:
         address = mailbox.address.lower()

@@ -85,8 +85,8 @@ class Application(Document):
     """An app registration with its service principal.
 
     All credentials are valid at once, as during a rotation. ``certificates`` are PEM texts. ``roles`` become the
-    token's claim ``roles``. Empty roles leave the claim out, as for an application without API permissions: such a
-    token opens only the mailboxes that list the application.
+    token's claim ``roles``. Empty roles leave the claim out, as for an application without API permissions. A role
+    alone opens no mailbox.
 
     ``object_id`` is the service principal's in Entra, and ``service_principal`` is what New-ServicePrincipal was given
     in Exchange as its ObjectId: absent, the right one; another one, the wrong one, often the app registration's; null,
@@ -111,11 +111,19 @@ class Application(Document):
         return isinstance(registered, str) and registered.lower() == self.object_id.lower()
 
 
+class LockAfter(Document):
+    """After ``errors`` of one kind ``within`` so many seconds, a mailbox is locked for ``seconds``. 0 errors: never."""
+
+    errors: Annotated[int, msgspec.Meta(ge=0)]
+    within: Seconds = 600
+    seconds: Seconds = 3600
+
+
 class Mailbox(Document):
     """A mailbox that may submit mail.
 
-    ``send_as`` lists other addresses that it may send as. ``applications`` lists the client ids that may authenticate
-    as it; null means every application of its tenant whose token has the role SMTP.SendAsApp. ``smtp_auth`` overrides
+    ``send_as`` lists other addresses that it may send as. ``applications`` lists the client ids that have a right on
+    it, by Add-MailboxPermission or by the scope of a role assignment; no other opens it. ``smtp_auth`` overrides
     the tenant's switch (Set-CASMailbox -SmtpClientAuthenticationDisabled); null does not. ``locked`` names the reply
     that refuses each of its messages, such as ``throttled-send-as``; null means that it is not locked.
     """
@@ -123,7 +131,7 @@ class Mailbox(Document):
     address: str
     tenant: str
     send_as: list[str] = []
-    applications: list[str] | None = None
+    applications: list[str] = []
     smtp_auth: bool | None = None
     locked: str | None = None
 
@@ -131,17 +139,19 @@ class Mailbox(Document):
 class Settings(Document):
     """The settings. Times are seconds, sizes are bytes; defaults are Exchange Online's documented ones.
 
-    Limits: learn.microsoft.com, "Exchange Online limits" (3 connections, 500 recipients, 35 MB) and
-    "configurable token lifetimes" (60 to 90 minutes, 75 on average).
+    Limits: learn.microsoft.com, "Exchange Online limits" (3 connections, 30 messages a minute, 500 recipients, 35 MB)
+    and "configurable token lifetimes" (60 to 90 minutes, 75 on average).
 
     ``profile`` sets every axis of ``behaviour.Behaviour``, the members from ``slots`` on; an axis that is null uses the
     profile's value. ``connections_per_mailbox`` is the number of slots, for connections or submissions.
+    ``token_lifetime``: null means another one for each token, as Entra does. ``pace``: messages that a mailbox submits
+    in ``pace_seconds`` before its replies are late; 0 for no limit.
     ``clock_offset``: seconds that the emulator's clock is ahead of the machine's; negative if it is slow.
     ``effective_after``: how long a change of a right takes until a login sees it. Exchange takes up to two hours.
     ``issuers``: the keys of issuers of federated credentials, by the issuer's URL. Others are fetched.
     """
 
-    token_lifetime: float = 4500
+    token_lifetime: float | None = None
     refresh_in: float | None = None
     connections_per_mailbox: int = 3
     recipients_per_message: int = 500
@@ -150,6 +160,7 @@ class Settings(Document):
     idle_timeout: float = 300
     audiences: list[str] = msgspec.field(default_factory=lambda: list(AUDIENCES))
     kept_messages: int = 10_000
+    pace: Annotated[int, msgspec.Meta(ge=0)] = 30
     pace_seconds: Seconds = 60
     effective_after: Seconds = 0
     clock_offset: float = 0
@@ -159,7 +170,8 @@ class Settings(Document):
     crowded_at: Literal["auth", "body"] | None = None
     submission_seconds: Seconds | None = None
     submission_jitter: Seconds | None = None
-    pace: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    session_seconds: Seconds | None = None
+    lock_after: LockAfter | None = None
     expired_session: Literal["kept", "cut"] | None = None
     null_sender: Literal["taken", "refused"] | None = None
     bdat: Literal["taken", "refused"] | None = None
@@ -202,7 +214,7 @@ def default_tenancy() -> Tenancy:
         applications=[
             Application(client_id=DEFAULT_CLIENT, tenant=DEFAULT_TENANT, secrets=[Secret(value=DEFAULT_SECRET)])
         ],
-        mailboxes=[Mailbox(address=DEFAULT_MAILBOX, tenant=DEFAULT_TENANT)],
+        mailboxes=[Mailbox(address=DEFAULT_MAILBOX, tenant=DEFAULT_TENANT, applications=[DEFAULT_CLIENT])],
     )
 
 

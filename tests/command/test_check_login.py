@@ -25,7 +25,7 @@ def mailers(team: Team, emulator: EmulatorClient) -> Callable[..., None]:
     def create(*names: str, **spec: Any) -> None:
         authority = {"name": "emulator"}
         for name in names:
-            emulator.control("PATCH", f"/mailboxes/{name}@contoso.com", {})
+            emulator.control("PATCH", f"/mailboxes/{name}@contoso.com", {"applications": [emulator.client_id]})
             members = {
                 "tenantId": emulator.tenant,
                 "authority": {"url": emulator.authority, "ca": {"secretRef": authority}},

@@ -40,7 +40,7 @@ def test_a_wait_ends_with_what_there_is(emulator: EmulatorClient) -> None:
 
 
 def test_messages_can_be_had_by_mailbox_and_without_content(emulator: EmulatorClient) -> None:
-    emulator.control("PATCH", "/mailboxes/second@contoso.com", {})
+    emulator.control("PATCH", "/mailboxes/second@contoso.com", {"applications": [emulator.client_id]})
     send(emulator)
     send(emulator, mailbox="second@contoso.com")
     (message,) = emulator.control("GET", "/messages?mailbox=Second@contoso.com&content=0")["messages"]
@@ -103,7 +103,7 @@ def test_a_reset_brings_the_beginning_back(emulator: EmulatorClient) -> None:
         assert dialogue.closed()
     assert emulator.messages() == emulator.tokens() == emulator.control("GET", "/script")["rules"] == []
     document = emulator.control("GET", "/config")
-    assert document["settings"]["tokenLifetime"] == 4500
+    assert document["settings"]["tokenLifetime"] is None
     assert [mailbox["address"] for mailbox in document["mailboxes"]] == [emulator.mailbox]
     assert emulator.counters()["openNow"] == emulator.counters()["connections"] == 0
 
@@ -130,7 +130,7 @@ def test_only_so_many_messages_are_kept(emulator: EmulatorClient) -> None:
             "PATCH",
             "/settings",
             {"tokenLifetime": "long"},
-            "the request: Expected `float`, got `str` - at `$.tokenLifetime`",
+            "the request: Expected `float | null`, got `str` - at `$.tokenLifetime`",
         ),
         ("PATCH", "/settings", {"lifetime": 5}, "unknown field `lifetime`"),
         ("PATCH", "/applications/x", {"tenant": "nowhere"}, "applications[1].tenant is 'nowhere', which no entry of"),
@@ -164,7 +164,7 @@ def test_a_whole_configuration_can_be_put_in_force(emulator: EmulatorClient) -> 
         {
             "tenants": [{"id": tenant, "domains": ["fabrikam.example"]}],
             "applications": [{"clientId": "app-1", "tenant": tenant}],
-            "mailboxes": [{"address": "info@fabrikam.example", "tenant": tenant}],
+            "mailboxes": [{"address": "info@fabrikam.example", "tenant": tenant, "applications": ["app-1"]}],
         },
     )
     send(emulator, mailbox="info@fabrikam.example")

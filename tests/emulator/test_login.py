@@ -76,21 +76,13 @@ def test_a_mailbox_may_be_closed_to_the_application(emulator: EmulatorClient) ->
     assert attempt(emulator, token).startswith("235 ")
 
 
-@pytest.mark.parametrize(
-    ("roles", "listed", "code"),
-    [
-        (["SMTP.SendAsApp"], False, "235"),
-        (["SMTP.SendAsApp"], True, "235"),
-        ([], True, "235"),
-        ([], False, "535"),
-        (["Mail.Send"], False, "535"),
-    ],
-)
-def test_a_mailbox_opens_by_its_own_list_or_by_the_role(
+@pytest.mark.parametrize("roles", [["SMTP.SendAsApp"], [], ["Mail.Send"]])
+@pytest.mark.parametrize(("listed", "code"), [(True, "235"), (False, "535")])
+def test_a_mailbox_opens_by_its_own_list_whatever_the_roles(
     emulator: EmulatorClient, roles: list[str], listed: bool, code: str
 ) -> None:
     emulator.control("PATCH", f"/applications/{emulator.client_id}", {"roles": roles})
-    applications = [emulator.client_id] if listed else None
+    applications = [emulator.client_id] if listed else []
     emulator.control("PATCH", f"/mailboxes/{emulator.mailbox}", {"applications": applications})
     assert attempt(emulator, emulator.issue_token())[:3] == code
     if code == "535":

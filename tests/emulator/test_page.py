@@ -160,3 +160,16 @@ def test_a_message_that_is_not_there_is_404(emulator: EmulatorClient) -> None:
         look(emulator, "/message/7")
     assert refused.value.code == 404
     assert refused.value.read() == b"There is no message 7; it may have been forgotten by a reset."
+
+
+def test_the_page_shows_locks_rights_and_credentials(emulator: EmulatorClient) -> None:
+    emulator.settings(lockAfter={"errors": 1})
+    trusted = [{"issuer": "https://issuer.example", "subject": "system:serviceaccount:shop:mailer"}]
+    emulator.control("PATCH", f"/applications/{emulator.client_id}", {"federatedCredentials": trusted})
+    with authenticated(emulator) as dialogue:
+        for command in (f"MAIL FROM:<{emulator.mailbox}>", "RCPT TO:<a@b.example>", "DATA"):
+            dialogue.ask(command)
+        assert dialogue.ask("From: boss@contoso.com\r\n\r\nHello\r\n.").startswith("554 5.2.252 ")
+    page = look(emulator, "/").text
+    assert f"itself only{emulator.client_id}throttled-send-as until 20" in page
+    assert "system:serviceaccount:shop:mailer of https://issuer.example" in page

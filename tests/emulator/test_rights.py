@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from support.emulator_client import EmulatorClient
 from support.emulator_dialogue import secured, xoauth2
-from support.waiting import eventually
 
 
 def attempt(emulator: EmulatorClient, token: str | None = None) -> str:
@@ -85,9 +84,37 @@ def test_a_right_spreads_after_a_while(emulator: EmulatorClient) -> None:
     change(emulator, "settings", effectiveAfter=3600)
     change(emulator, "mailbox", applications=[emulator.client_id])
     assert attempt(emulator).startswith("535 5.7.3 ")
-    change(emulator, "settings", effectiveAfter=0.2)
-    change(emulator, "mailbox", applications=[emulator.client_id])
-    eventually(lambda: attempt(emulator).startswith("235 "), "the right has spread")
+    change(emulator, "settings", clockOffset=3601)
+    assert attempt(emulator).startswith("235 ")
+
+
+def test_a_mailbox_and_an_application_that_are_added_spread_too(emulator: EmulatorClient) -> None:
+    new = "44444444-4444-4444-8444-444444444444"
+
+    def attempt_new() -> str:
+        with secured(emulator) as dialogue:
+            token = emulator.issue_token(clientId=new)
+            return dialogue.ask(f"AUTH XOAUTH2 {xoauth2('new@contoso.com', token)}")
+
+    change(emulator, "settings", effectiveAfter=600)
+    emulator.control("PATCH", f"/applications/{new}", {})
+    emulator.control("PATCH", "/mailboxes/new@contoso.com", {"applications": [new]})
+    assert attempt_new().startswith("535 5.7.3 ")
+    assert emulator.events("auth-refused")[-1]["reason"] == "the rights have not spread yet"
+    assert attempt(emulator).startswith("235 ")  # what had its right before keeps it
+    change(emulator, "settings", clockOffset=599)
+    assert attempt_new().startswith("535 5.7.3 ")
+    change(emulator, "settings", clockOffset=601)
+    assert attempt_new().startswith("235 ")
+
+
+def test_a_switch_of_smtp_auth_spreads_too(emulator: EmulatorClient) -> None:
+    change(emulator, "mailbox", smtpAuth=False)
+    change(emulator, "settings", effectiveAfter=600)
+    change(emulator, "mailbox", smtpAuth=True)
+    assert attempt(emulator).startswith(f"{DISABLED} Mailbox.")
+    change(emulator, "settings", clockOffset=601)
+    assert attempt(emulator).startswith("235 ")
 
 
 def test_a_removed_right_holds_on_for_as_long(emulator: EmulatorClient) -> None:

@@ -104,7 +104,7 @@ def post(emulator: EmulatorClient, form: dict[str, str], **headers: str) -> tupl
 def test_a_client_secret_gets_a_token_with_the_claims_exchange_looks_at(emulator: EmulatorClient) -> None:
     answer = acquire(emulator, emulator.client_secret)
     assert answer["token_type"] == "Bearer"
-    assert 4490 <= answer["expires_in"] <= 4500
+    assert 3590 <= answer["expires_in"] <= 5400
     keys = jwt.PyJWKSet.from_dict(
         session(emulator).get(f"{emulator.authority}/{emulator.tenant}/discovery/v2.0/keys").json()
     )
@@ -140,6 +140,8 @@ def test_every_endpoint_that_discovery_names_is_served(emulator: EmulatorClient)
     named = {name: url for name, url in document.items() if name.endswith(("_endpoint", "_uri"))}
     assert {"token_endpoint", "jwks_uri", "authorization_endpoint"} <= set(named)  # MSAL refuses discovery without
     assert 404 not in [client.get(url).status_code for url in named.values()]
+    assert document["grant_types_supported"] == ["client_credentials"]
+    assert document["response_types_supported"] == []
     assert client.get(named["token_endpoint"] + "x").status_code == 404
     assert "no users" in client.get(named["authorization_endpoint"]).text
 
@@ -295,6 +297,14 @@ def test_lifetime_and_refresh_time_can_be_set(emulator: EmulatorClient) -> None:
     assert answer["refresh_in"] == 3
     claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
     assert 6 <= claims["exp"] - claims["iat"] <= 7
+
+
+def test_each_token_lives_for_another_time_in_entras_bounds(emulator: EmulatorClient) -> None:
+    lives = [post(emulator, {"client_secret": emulator.client_secret})[1]["expires_in"] for _ in range(20)]
+    assert len(set(lives)) > 10
+    assert 3590 <= min(lives) < max(lives) <= 5400
+    emulator.settings(tokenLifetime=4500)
+    assert 4490 <= post(emulator, {"client_secret": emulator.client_secret})[1]["expires_in"] <= 4500
 
 
 def test_msal_never_caches_a_short_token(emulator: EmulatorClient) -> None:

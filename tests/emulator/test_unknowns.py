@@ -112,6 +112,31 @@ def test_over_its_pace_a_mailboxs_reply_is_late(emulator: EmulatorClient, pace: 
     assert (time.monotonic() - began > 1.4) is late
 
 
+@pytest.mark.promise("truth-when-exchange-fails")
+@pytest.mark.parametrize(("seconds", "reply"), [(600, "421 4.4.1 Connection timed out. "), (1200, "250 2.0.0 OK")])
+def test_a_session_ends_after_a_while_although_it_is_busy(emulator: EmulatorClient, seconds: float, reply: str) -> None:
+    emulator.settings(sessionSeconds=seconds)
+    with authenticated(emulator) as dialogue:
+        assert dialogue.ask("NOOP").startswith("250 ")
+        emulator.settings(clockOffset=700)
+        assert dialogue.ask("NOOP").startswith("250 ")  # the session was waiting for it
+        assert dialogue.ask("NOOP").startswith(reply)
+
+
+@pytest.mark.promise("truth-when-exchange-fails")
+def test_a_session_that_lasts_too_long_is_told_how_long(emulator: EmulatorClient) -> None:
+    emulator.settings(sessionSeconds=1)
+    with authenticated(emulator) as dialogue:
+        assert dialogue.reply() == "421 4.4.1 Connection timed out. Total session duration: 00:00:01"
+        assert dialogue.closed()
+
+
+def test_a_mailboxs_pace_is_30_a_minute(emulator: EmulatorClient) -> None:
+    emulator.control("POST", "/reset")  # as the emulator starts, not as tests have it
+    settings = emulator.control("GET", "/config")["settings"]
+    assert (settings["pace"], settings["paceSeconds"]) == (30, 60)
+
+
 @contextlib.contextmanager
 def soon_expired(emulator: EmulatorClient) -> Iterator[Dialogue]:
     """Authenticated with a token that has four seconds left."""
@@ -186,7 +211,14 @@ def test_a_profile_sets_every_axis_and_an_axis_named_by_itself_stays(emulator: E
 
 @pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize(
-    "wrong", [{"profile": "gentle"}, {"slots": "mailbox"}, {"pace": -1}, {"submissionSeconds": -1}]
+    "wrong",
+    [
+        {"profile": "gentle"},
+        {"slots": "mailbox"},
+        {"pace": -1},
+        {"submissionSeconds": -1},
+        {"lockAfter": {"errors": -1}},
+    ],
 )
 def test_a_value_that_does_not_exist_is_refused(emulator: EmulatorClient, wrong: dict[str, object]) -> None:
     with pytest.raises(ControlRefused, match=r"the request: .*\$"):

@@ -39,7 +39,7 @@ def emulator(emulator_process: EmulatorClient, profile: str) -> EmulatorClient:
     """The session's emulator in its initial state, in one of its profiles."""
     emulator_process.reset()
     if profile != "default":
-        emulator_process.settings(profile=profile, paceSeconds=1)  # its minutes are seconds: late, but soon
+        emulator_process.settings(profile=profile, pace=30, paceSeconds=1)  # late, but soon
     return emulator_process
 
 

@@ -19,6 +19,8 @@ from o365mailer_emulator.client import Control
 from support.process import WITHIN, Process
 
 CLIENT_SECRET = "emulator-client-secret-not-a-secret"
+UNHURRIED = {"pace": 0}
+"""Settings of every test that says nothing else: no reply is late because a mailbox sends more than 30 a minute."""
 
 
 class EmulatorClient(Process, Control):
@@ -46,6 +48,7 @@ class EmulatorClient(Process, Control):
             raise
         self.state: dict[str, Any] = json.loads(state.read_text())
         Control.__init__(self, str(self.state["controlUrl"]))
+        self.settings(**UNHURRIED)
 
     @property
     def authority(self) -> str:
@@ -81,6 +84,11 @@ class EmulatorClient(Process, Control):
     def smtp_port(self) -> int:
         """Where Exchange's submission listens."""
         return int(self.state["smtp"]["port"])
+
+    def reset(self) -> None:
+        """Set everything back to the start, without the pace of a mailbox."""
+        super().reset()
+        self.settings(**UNHURRIED)
 
     def figures(self, *, by: str = "") -> dict[str, Any]:
         """`statistics` of the first mailbox."""
