@@ -17,8 +17,8 @@ from o365mailer_sidecar.upstream.classify import remembered
 FEW: Final = 3
 """After this many refusals of one key the relay refuses itself. Microsoft does not say how many lock a mailbox."""
 
-WITHIN: Final = 600.0
-"""Seconds in which they count together."""
+WITHIN: Final = 86_400.0
+"""Seconds in which they count together. An app that fails every few minutes, and goes on, is what Exchange locks."""
 
 REMEMBERED: Final = Backoff(900.0, 4 * 3600.0)
 """For how long the relay refuses: longer each time the message that is let through afterwards is refused too."""
