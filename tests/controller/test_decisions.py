@@ -26,6 +26,7 @@ from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mi
 from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Condition, Mailer, decode_mailer, encode_status
 from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
+from o365mailer_operator.controller.token_secret import HeldToken, read_directory
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import ENTRA_UNREACHABLE, EntraError, EntraRefused
@@ -275,6 +276,104 @@ def test_whatever_asks_gets_one_attempt_in_ten_seconds() -> None:
     assert isinstance(step(observed(unwritten, attempted=NOON, now=NOON + 9 * SECOND)), Keep)
     assert isinstance(step(observed(unwritten, attempted=NOON, now=NOON + 10 * SECOND)), Mint)
     assert isinstance(step(observed(unwritten, attempted=NOON + HOUR, now=NOON)), Mint)  # by a clock ahead of time
+
+
+@pytest.mark.promise("token-renewed-in-time")
+def test_what_a_token_request_brought_is_used_without_a_pause_if_it_is_for_the_same_aim() -> None:
+    first = step(observed(mailer()))
+    assert isinstance(first, Mint)
+    soon = dataclasses.replace(observed(mailer(), attempted=NOON, now=NOON + SECOND), errand=first.aim.digest)
+    assert isinstance(step(soon), Mint)
+    assert isinstance(step(dataclasses.replace(soon, errand="another aim")), Keep)
+
+
+@pytest.mark.promise("token-renewed-in-time")
+def test_a_token_of_another_mailer_does_not_do_where_the_annotation_asks() -> None:
+    secret, status = issued()
+    due = observed(mailer(status=status), token_secret=secret, now=NOON + HOUR)
+    asked = mailer(status=status, annotations={names.REFRESH_ANNOTATION: "now"})
+    for subject, fresh in (
+        (observed(mailer()), False),
+        (due, False),
+        (observed(asked, token_secret=secret, now=NOON + MINUTE), True),
+        (observed(mailer(annotations={names.REFRESH_ANNOTATION: "now"})), True),  # a token before it is not known
+    ):
+        decided = step(subject)
+        assert isinstance(decided, Mint)
+        assert decided.asked is fresh
+    served = settled(observed(asked, token_secret=secret, now=NOON + MINUTE), token(issued_at=NOON + MINUTE))
+    again = observed(
+        mailer(status=written(served), annotations={names.REFRESH_ANNOTATION: "now"}),
+        token_secret=stored(served.secret),
+        now=NOON + 2 * HOUR,
+    )
+    decided = step(again)
+    assert isinstance(decided, Mint)
+    assert not decided.asked, "the annotation was served before"
+
+
+@pytest.mark.promise("ready-after-its-secret")
+def test_while_a_token_is_awaited_the_settings_are_written_and_nothing_is_said_that_is_not_known() -> None:
+    new = observed(mailer())
+    assert settled(new) == dataclasses.replace(settled(new), secret=None, status=new.mailer.status)
+
+    secret, status = issued()
+    changed = mailer(status=status, mailbox="other@contoso.com")
+    due = observed(changed, token_secret=secret, now=NOON + 50 * MINUTE)
+    outcome = settled(due)
+    assert outcome.secret is not None
+    assert outcome.secret["data"]["access_token"] == secret["data"]["access_token"]
+    assert (outcome.ready, outcome.status.token_revision, outcome.look_at) == (True, 2, None)
+
+    refused = mailer(status=written(settled(observed(mailer()), REFUSED)))
+    mended = observed(refused, secret=credential(value=b"mended"), now=NOON + MINUTE)
+    assert settled(mended).status == refused.status, "the failure of the Secret before is not the new one's"
+
+    retried = observed(refused, now=NOON + HOUR)
+    assert isinstance(step(retried), Mint)
+    assert settled(retried).status == refused.status
+
+    failing = settled(
+        observed(mailer(status=status), token_secret=secret, now=NOON + 55 * MINUTE),
+        EntraError(ENTRA_UNREACHABLE, "away"),
+    )
+    over = observed(mailer(status=written(failing)), token_secret=secret, now=NOON + 61 * MINUTE)
+    assert isinstance(step(over), Mint)
+    assert not settled(over).ready, "the token has expired, and it is known why there is no other"
+
+
+def kept(secret: Object) -> HeldToken:
+    """The token that a Secret had before it was deleted."""
+    directory = read_directory(secret)
+    assert directory is not None
+    return directory.held
+
+
+@pytest.mark.promise("token-secret-restored")
+def test_a_deleted_secret_is_made_again_with_its_token_whether_a_new_one_is_due_or_not() -> None:
+    secret, status = issued()
+    for late, expected in ((10 * MINUTE, Keep), (50 * MINUTE, Mint)):
+        gone = dataclasses.replace(observed(mailer(status=status), now=NOON + late), kept=kept(secret))
+        assert isinstance(step(gone), expected)
+        outcome = settled(gone)
+        assert outcome.secret is not None
+        assert outcome.secret["data"]["access_token"] == secret["data"]["access_token"]
+        assert (outcome.ready, outcome.status.token_revision) == (True, 2)
+        assert outcome.secret["metadata"]["annotations"] == secret["metadata"]["annotations"]
+
+
+@pytest.mark.promise("token-secret-restored")
+def test_a_token_that_is_over_or_for_another_application_is_not_put_back() -> None:
+    secret, status = issued()
+    over = dataclasses.replace(observed(mailer(status=status), now=NOON + 2 * HOUR), kept=kept(secret))
+    assert isinstance(step(over), Mint)
+    assert settled(over).secret is None
+    other = mailer(status=status, tenantId="fabrikam.com")
+    elsewhere = dataclasses.replace(observed(other, now=NOON + MINUTE), kept=kept(secret))
+    assert isinstance(step(elsewhere), Mint)
+    assert settled(elsewhere).secret is None
+    asleep = dataclasses.replace(observed(mailer(status=status, suspend=True), now=NOON + MINUTE), kept=kept(secret))
+    assert settled(asleep).secret is None
 
 
 @pytest.mark.promise("token-requests-retried")

@@ -208,6 +208,8 @@ class Errands(Generic[Result]):
         """Begin no more errands. Those that run go on."""
         self.closed = True
         for job in [job for job in self.jobs.values() if job.state is not _State.RUNNING]:
+            if job.state is _State.CALLED:
+                self._release(job)
             for key in job.aims:
                 del self.wanted[key]
             del self.jobs[job.name]
