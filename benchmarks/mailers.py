@@ -35,7 +35,14 @@ def office365(folder: Path, *, mailers: int, applications: int) -> EmulatorClien
             {"clientId": client_id(number), "tenant": TENANT, "secrets": [{"value": SECRET}]}
             for number in range(applications)
         ],
-        "mailboxes": [{"address": f"app-{number}@contoso.com", "tenant": TENANT} for number in range(mailers)],
+        "mailboxes": [
+            {
+                "address": f"app-{number}@contoso.com",
+                "tenant": TENANT,
+                "applications": [client_id(number % applications)],
+            }
+            for number in range(mailers)
+        ],
     }
     path = folder / "office365.json"
     path.write_text(json.dumps(config))

@@ -1,8 +1,12 @@
 """An emulator of the parts of Office 365 that a mail relay talks to.
 
-The way of a token: ``entra`` receives a token request, ``credential`` checks the secret or the assertion, ``signing``
-signs the JWT. The way of a mail: ``submission`` accepts the connection, ``session`` speaks SMTP over a ``wire``,
-``bearer`` checks the token in AUTH with the ``rights`` that have spread so far, ``verdict`` decides at the end of data.
+The way of a token: ``entra`` receives a token request, ``grants`` decides on it, ``credential`` checks the secret or
+the assertion, ``signing`` signs the JWT.
+
+The way of a mail: ``submission`` accepts the connection, ``session`` speaks SMTP over a ``wire``, ``bearer`` checks the
+token in AUTH with the ``rights`` that have spread so far, ``intake`` and ``verdict`` decide at the end of data, and
+``lockout`` counts the errors that lock a mailbox.
+
 ``tenancy`` has the configuration (tenants, applications, mailboxes), ``script`` the scripted failures, ``ledger`` the
 record of what happened. ``control`` and ``page`` show all three, and ``control`` changes them.
 

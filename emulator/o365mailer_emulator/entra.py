@@ -66,15 +66,17 @@ class Entra:
     async def _answer(self, request: web.Request, step: str, work: Work) -> web.StreamResponse:
         ledger = self.service.ledger
         ledger.tally.requests[step] += 1
+        form = await _form(request)
         try:
-            form = await _form(request)
             scripted = await self._scripted(request, step, form)
             if scripted is not None:
                 return scripted
             return web.json_response(await work(request, form), headers=self._headers(request))
         except EntraRefusal as refusal:
             ledger.tally.tokens_refused += step == "token"
-            ledger.note("entra-refused", step=step, code=refusal.aadsts.code)
+            why = str(refusal.__cause__ or "")
+            client = form.get("client_id", "")
+            ledger.note("entra-refused", step=step, code=refusal.aadsts.code, client=client, reason=why)
             return self._refusal(request, refusal.aadsts, refusal.values)
 
     async def _scripted(self, request: web.Request, step: str, form: dict[str, str]) -> web.StreamResponse | None:

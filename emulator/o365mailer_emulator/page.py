@@ -69,6 +69,7 @@ class Pages:
         parts = [
             sections.mailboxes(service, when=_moment),
             sections.messages(service.ledger, when=_moment, subject=_subject),
+            sections.refused_tokens(service.ledger, when=_moment),
             sections.refused_logins(service.ledger, when=_moment),
             sections.simulated(service),
             sections.unknowns(service),

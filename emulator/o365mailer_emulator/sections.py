@@ -122,6 +122,17 @@ def tokens(ledger: Ledger, *, when: Callable[[float], str], now: float) -> Marku
     return _section("Tokens issued", table(head, rows, empty="No token has been issued yet."))
 
 
+def refused_tokens(ledger: Ledger, *, when: Callable[[float], str]) -> Markup:
+    """The latest token requests that Entra refused, newest first, with what a client is not told."""
+    refused = [event for event in ledger.events if event["kind"] == "entra-refused"]
+    rows = [
+        (when(event["at"]), event["client"] or "unknown", f"AADSTS{event['code']}", event["reason"])
+        for event in refused[: -LATEST - 1 : -1]
+    ]
+    head = ("Refused (UTC)", "Application", "Error", "More, which the client is not told")
+    return _section("Refused token requests", table(head, rows, empty="No token request was refused."))
+
+
 def refused_logins(ledger: Ledger, *, when: Callable[[float], str]) -> Markup:
     """The latest logins that Exchange refused, newest first, with the reason that a client is not told."""
     refused = [event for event in ledger.events if event["kind"] == "auth-refused"]

@@ -6,6 +6,7 @@ import json
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -269,6 +270,13 @@ def test_an_issuer_whose_certificate_is_not_trusted_cannot_be_asked(
     issuer.publish(accounts.jwks)
     trusting(emulator, issuer=issuer.url)
     assert refused(emulator, accounts.token(iss=issuer.url)) == UNREACHABLE
+    (event,) = emulator.events("entra-refused")
+    assert event["client"] == emulator.client_id
+    assert "certificate verify failed" in event["reason"]
+    with urllib.request.urlopen(f"{emulator.control_url}/?refresh=off") as answer:
+        page = answer.read().decode()
+    assert "AADSTS90061" in page
+    assert "certificate verify failed" in page
 
 
 def test_a_key_set_that_cannot_be_read_is_900612(
