@@ -25,7 +25,7 @@ def test_it_counts_pods_with_the_newest_token_and_says_what_waits(ask: Ask, team
 
     assert told.status == 0
     cells = row(told.out)
-    assert cells[:5] == [team.namespace, "noreply", "True", "TokenValid", "noreply@contoso.com"]
+    assert cells[:5] == [team.namespace, "noreply", "noreply@contoso.com", "True", "TokenValid"]
     assert cells[-5:] == ["2", "1/2", "?", "0", "-"]
     assert "1 pod has no newest token although it is 10m old." in told.out
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.kstatus import kstatus
 
 from o365mailer_contract import names
 from o365mailer_operator.controller.conditions import (
@@ -398,6 +399,66 @@ def test_a_config_map_that_may_not_be_read_is_named_with_the_right_that_is_missi
         "The controller may not read the ConfigMap company-ca in this namespace. Add the namespace to the chart's "
         "value watchNamespaces, or grant the controller's ServiceAccount the verb get on configmaps here."
     )
+
+
+def judged_after(status: Object, minutes: int, result: Minted, **spec: Any) -> tuple[Object, str]:
+    """The status after a look so many minutes after noon, and what kstatus says of the object."""
+    outcome = settled(observed(mailer(status=status, **spec), now=NOON + minutes * MINUTE), result)
+    after = written(outcome)
+    return after, kstatus({"metadata": {"generation": 3}, "status": after})
+
+
+@pytest.mark.promise("tools-wait-rightly")
+def test_what_may_heal_is_stalled_after_15_minutes_of_the_same_reason_and_no_longer_when_it_has_healed() -> None:
+    away = EntraError(ENTRA_UNREACHABLE, "away")
+    status, told = judged_after({}, 0, away)
+    assert told == "InProgress"
+    status, told = judged_after(status, 14, away)
+    assert told == "InProgress"
+    status, told = judged_after(status, 14, REFUSED)  # another reason: its 15 minutes begin now
+    assert told == "InProgress"
+    status, told = judged_after(status, 28, REFUSED)
+    assert told == "InProgress"
+    status, told = judged_after(status, 29, REFUSED)
+    assert told == "Failed"
+    stalled = next(each for each in status["conditions"] if each["type"] == "Stalled")
+    assert (stalled["reason"], stalled["message"]) == ("AADSTS7000215", "wrong")
+    status, told = judged_after(status, 45, token(issued_at=NOON + 45 * MINUTE))
+    assert told == "Current"
+    assert [each["type"] for each in status["conditions"]] == ["Ready", "TokenIssued"]
+
+
+@pytest.mark.promise("tools-wait-rightly")
+def test_what_does_not_heal_is_stalled_at_once_and_no_longer_after_a_change() -> None:
+    status, told = judged_after({}, 0, None, submission={"host": "smtp.example.test"})
+    assert told == "Failed"
+    status, told = judged_after(status, 1, token())
+    assert told == "Current"
+    status, told = judged_after({}, 0, EntraRefused("disabled", code=7000112))
+    assert told == "Failed"
+    status, told = judged_after({}, 0, EntraRefused("replicating", code=700016))
+    assert told == "InProgress"
+
+
+@pytest.mark.promise("tools-wait-rightly")
+def test_a_failing_refresh_is_not_stalled_while_mail_flows() -> None:
+    secret, status = issued()
+    for minutes in (44, 59):
+        decided = observed(mailer(status=status), token_secret=secret, now=NOON + minutes * MINUTE)
+        outcome = settled(decided, EntraError(ENTRA_UNREACHABLE, "away"))
+        status = written(outcome)
+        assert kstatus({"metadata": {"generation": 3}, "status": status}) == "Current"
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
+def test_stalled_causes_no_event_of_its_own() -> None:
+    status, _ = judged_after({}, 0, EntraError(ENTRA_UNREACHABLE, "away"))
+    before = mailer(status=status).status
+    after = settled(
+        observed(mailer(status=status), now=NOON + 20 * MINUTE), EntraError(ENTRA_UNREACHABLE, "away")
+    ).status
+    assert after.condition("Stalled")
+    assert changes(before, after) == ()
 
 
 @pytest.mark.promise("token-renewed-in-time")

@@ -221,7 +221,7 @@ def test_a_mailer_that_cannot_work_says_why_and_what_to_do(namespace: Namespace,
         assert part in ready["message"]
     assert namespace.files() is None
     line = namespace.kubectl("get", "o365m", "noreply", "-n", namespace.name, "--no-headers")
-    assert line.split()[1:3] == ["False", reason]
+    assert line.split()[1:4] == [namespace.emulator.mailbox, "False", reason]
 
 
 @pytest.mark.promise("mailer-says-what-is-wrong")

@@ -16,7 +16,7 @@ INSTALL: Final = f"{DOCS}/install.md"
 OUTDATED_CRD: Final = f"{DOCS}/troubleshooting.md#the-crd-is-outdated"
 STATUS_MEMBERS: Final = (
     *("observedGeneration", "conditions", "secretName", "tokenExpiry", "tokenRevision", "lastRefresh", "nextRefresh"),
-    *("failedAttempts", "lastAttempt", "lastAttemptTime", "lastFailureTime", "login"),
+    *("failedAttempts", "lastAttempt", "lastAttemptTime", "lastFailureTime", "reasonTransitionTime", "login"),
 )
 """What the controller writes into the status."""
 

@@ -33,7 +33,7 @@ def show(output: Output, status: Status, *, detailed: bool) -> None:
 
 
 COLUMNS: Final = (
-    *("NAMESPACE", "NAME", "READY", "REASON", "MAILBOX", "EXPIRES", "REVISION"),
+    *("NAMESPACE", "NAME", "MAILBOX", "READY", "REASON", "EXPIRES", "REVISION"),
     *("PODS", "TOKEN", "RELAY", "QUEUED", "OLDEST"),
 )
 
@@ -45,9 +45,9 @@ def _row(each: MailerStatus, now: datetime.datetime) -> list[str | tuple[str, st
     return [
         mailer.namespace,
         mailer.name,
+        mailer.mailbox or "-",
         (ready.status, colour),
         ready.reason or "-",
-        mailer.mailbox or "-",
         until(mailer.token_expiry, now),
         str(mailer.revision or "-"),
         str(total),

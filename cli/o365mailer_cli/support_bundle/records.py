@@ -45,7 +45,7 @@ SPEC: Final[Mapping[str, re.Pattern[str]]] = {
 """A member of a mailer's spec with a text → its form. Numbers and booleans stay as they are."""
 STATUS: Final = (
     *("observedGeneration", "secretName", "tokenExpiry", "tokenRevision", "lastRefresh", "nextRefresh"),
-    *("failedAttempts", "lastAttemptTime", "lastFailureTime"),
+    *("failedAttempts", "lastAttemptTime", "lastFailureTime", "reasonTransitionTime"),
 )
 LOGIN: Final = ("since", "lastTime", "nextTime", "refusals", "refusedSince", "failures")
 """Of the status' member `login`."""

@@ -1,10 +1,13 @@
-"""The conditions Ready, TokenIssued and Authenticated, and the closed vocabulary of their reasons. Pure.
+"""The conditions Ready, TokenIssued, Authenticated and Stalled, and the closed vocabulary of their reasons. Pure.
 
 - TokenIssued: whether the last attempt to get a token succeeded, and if not, why.
 - Ready: whether the Secret holds a token that pods can submit mail with now. A failing refresh leaves Ready True with
   the reason RefreshFailing until the last token expires: mail still flows, and a person should act before it stops.
   A login that Exchange refuses for good makes it False.
 - Authenticated: whether Exchange lets the application log in as the mailbox (canary.py).
+- Stalled: Ready is False, and will stay so until a person acts. It is there only while it is True. Tools that know no
+  O365Mailer (Flux, kpt, Argo CD) call an object failed if it has Stalled, and wait for it if it only is not Ready:
+  https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md, read 2026-11-28.
 
 Conventions: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 (typical status properties), read 2026-11-23.
@@ -17,15 +20,17 @@ from typing import Final, Literal
 import msgspec
 
 from o365mailer_operator.controller.mailer import Condition, Status
+from o365mailer_operator.token.aadsts import CODES
+from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, INVALID_SPEC, Reason, TokenError
 from o365mailer_operator.token.errors import REASONS as TOKEN_REASONS
-from o365mailer_operator.token.errors import Reason, TokenError
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
 """The type of a condition, and its reason while it is True."""
 AUTHENTICATED: Final = "Authenticated"
 """The same."""
-OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED, AUTHENTICATED})
+STALLED: Final = "Stalled"
+OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED, AUTHENTICATED, STALLED})
 """Every type that this controller sets, or has set in an earlier version. Other types belong to other writers."""
 
 TOKEN_VALID: Final = "TokenValid"
@@ -66,6 +71,21 @@ REASONS: Final = TOKEN_REASONS | {
 }
 """Every reason that a condition, an Event or a metric's label can have; docs/troubleshooting.md explains each."""
 
+
+STALLED_AT_ONCE: Final = frozenset(
+    {
+        INVALID_SPEC.word,
+        HOST_NOT_ALLOWED.word,
+        SECRET_NAME_TAKEN,
+        SUSPENDED,
+        *(CODES[number].reason for number in (90002, 90038, 900382, 900432, 7000112)),
+    }
+)
+"""What neither time nor another controller fixes: the spec, the installation, a wrong tenant, a disabled application.
+A missing Secret is none of them, because another tool may be about to write it. Nor is an unknown application: Entra
+needs minutes to replicate a new one."""
+STALLED_AFTER: Final = datetime.timedelta(minutes=15)
+"""For every other reason, if it has not changed for so long."""
 
 MESSAGE_LIMIT: Final = 4096
 """Characters of a message: one that names a Secret's thousand keys would be refused, and the whole status with it."""
@@ -121,6 +141,21 @@ def ready(
     return _condition(READY, "True", REFRESH_FAILING, text)
 
 
+def reason_since(ready: Condition, *, before: Status, now: datetime.datetime) -> datetime.datetime:
+    """When Ready took its status and its reason. Its transition time tells only of its status."""
+    old = before.condition(READY)
+    if old is None or (old.status, old.reason) != (ready.status, ready.reason):
+        return now.replace(microsecond=0)
+    return before.reason_transition_time or old.last_transition_time
+
+
+def stalled(ready: Condition, *, since: datetime.datetime, now: datetime.datetime) -> Condition | None:
+    """Stalled, if it is True; `since` is when Ready took its reason."""
+    if ready.status != "False" or (ready.reason not in STALLED_AT_ONCE and now < since + STALLED_AFTER):
+        return None
+    return _condition(STALLED, "True", ready.reason, ready.message)
+
+
 def carried(wanted: Condition, *, before: Status, generation: int, now: datetime.datetime) -> Condition:
     """The condition to write: its transition time moves only when its status does."""
     old = before.condition(wanted.type)
@@ -139,10 +174,10 @@ def merged(before: tuple[Condition, ...], ours: tuple[Condition, ...]) -> tuple[
 
 def changes(before: Status, after: Status) -> tuple[Condition, ...]:
     """The conditions whose status or reason has changed. Where two give the same reason, Ready alone is in it. That no
-    login was tried yet is no news."""
+    login was tried yet is no news, and Stalled only repeats Ready."""
 
     def is_news(condition: Condition) -> bool:
-        if condition.reason in (LOGIN_NOT_TRIED, CANARY_OFF):
+        if condition.reason in (LOGIN_NOT_TRIED, CANARY_OFF) or condition.type == STALLED:
             return False
         old = before.condition(condition.type)
         return old is None or (old.status, old.reason) != (condition.status, condition.reason)

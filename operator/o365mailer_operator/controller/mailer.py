@@ -72,6 +72,7 @@ class Status(Part, frozen=True, omit_defaults=True):
     last_attempt: str | None = None
     last_attempt_time: Instant | None = None
     last_failure_time: Instant | None = None
+    reason_transition_time: Instant | None = None
     login: Login | None = None
 
     def condition(self, kind: str) -> Condition | None:

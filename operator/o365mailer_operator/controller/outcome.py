@@ -67,6 +67,7 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
         last_refresh=_to_the_second(directory.origin.issued_at) if directory else None,
         conditions=_conditions_after(observed, step, minted, directory=directory) if decided else progress.conditions,
     )
+    status = _with_reason_time(status, before=observed.mailer.status, now=observed.now)
     return Outcome(
         secret=_secret_after(observed, directory),
         status=status,
@@ -195,20 +196,30 @@ def _conditions_after(
     observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None
 ) -> tuple[Condition, ...]:
     problem = _problem_after(observed, step, minted)
-    wanted = (
-        conditions.ready(
-            problem,
-            usable=_usable(observed, directory),
-            expires_at=directory.expires_at if directory else None,
-        ),
-        conditions.token_issued(problem, note=_note(observed, minted)),
+    ready = conditions.ready(
+        problem,
+        usable=_usable(observed, directory),
+        expires_at=directory.expires_at if directory else None,
     )
     before = observed.mailer.status
+    since = conditions.reason_since(ready, before=before, now=observed.now)
+    stalled = conditions.stalled(ready, since=since, now=observed.now)
+    wanted = (
+        ready,
+        conditions.token_issued(problem, note=_note(observed, minted)),
+        *((stalled,) if stalled else ()),
+    )
     ours = tuple(
         conditions.carried(condition, before=before, generation=observed.mailer.metadata.generation, now=observed.now)
         for condition in wanted
     )
     return conditions.merged(before.conditions, ours)
+
+
+def _with_reason_time(status: Status, *, before: Status, now: datetime.datetime) -> Status:
+    ready = status.condition(conditions.READY)
+    since = conditions.reason_since(ready, before=before, now=now) if ready else None
+    return msgspec.structs.replace(status, reason_transition_time=since)
 
 
 def _usable(observed: Observed, directory: Directory | None) -> bool:
