@@ -72,6 +72,7 @@ PODS: Final = Resource("/api/v1", "pods")
 SERVICES: Final = Resource("/api/v1", "services")
 SECRETS: Final = Resource("/api/v1", "secrets")
 CONFIG_MAPS: Final = Resource("/api/v1", "configmaps")
+SERVICE_ACCOUNTS: Final = Resource("/api/v1", "serviceaccounts")
 EVENTS: Final = Resource("/api/v1", "events")
 REPLICATION_CONTROLLERS: Final = Resource("/api/v1", "replicationcontrollers")
 DEPLOYMENTS: Final = Resource("/apis/apps/v1", "deployments")
@@ -174,6 +175,16 @@ class Cluster:
         """
         query = {"dryRun": "All"} if dry_run else None
         return self._json("POST", resource.path(namespace=namespace), query=query, body=manifest)
+
+    def request_token(self, *, name: str, namespace: str, audience: str, seconds: int) -> str:
+        """A new token of a ServiceAccount, as `kubectl create token` gets it."""
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": seconds},
+        }
+        path = SERVICE_ACCOUNTS.path(namespace=namespace, name=name, subresource="token")
+        return str(self._json("POST", path, body=request)["status"]["token"])
 
     def patch(self, resource: Resource, change: Manifest, *, name: str, namespace: str | None = None) -> Manifest:
         """The object after a JSON merge patch (RFC 7386)."""

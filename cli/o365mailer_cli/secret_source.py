@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+from o365mailer_operator.token.credential import ServiceAccount
 from o365mailer_operator.token.errors import (
     CONFIG_MAP_UNREADABLE,
     SECRET_UNREADABLE,
+    SERVICE_ACCOUNT_UNREADABLE,
     ConfigMapError,
     CredentialError,
+    ServiceAccountError,
     TokenError,
 )
 from o365mailer_operator.token.grant import config_maps_needed, secrets_needed
@@ -32,6 +35,9 @@ class SecretSource(Protocol):
 
     def config_map(self, name: str) -> Content | None:
         """The ConfigMap; None if there is no such ConfigMap. Raises ConfigMapError."""
+
+    def service_account(self, name: str) -> ServiceAccount | None:
+        """None if there is no such ServiceAccount. Raises ServiceAccountError, always where there is no cluster."""
 
     def place(self, error: TokenError) -> str:
         """Where the missing or wrong key has to be, for messages; empty if the error's own text says it."""
@@ -56,6 +62,10 @@ class SecretFiles:
             return self._read(name)
         except _Unreadable as error:
             raise ConfigMapError(CONFIG_MAP_UNREADABLE, str(error), config_map=name) from None
+
+    def service_account(self, name: str) -> ServiceAccount | None:
+        """Raises ServiceAccountError."""
+        raise without_cluster(name)
 
     def place(self, error: TokenError) -> str:
         """The path of the key's file."""
@@ -92,6 +102,10 @@ class SecretVariables:
         """The keys whose variables are set."""
         return self._found(CONFIG_MAP, name, self.config_maps)
 
+    def service_account(self, name: str) -> ServiceAccount | None:
+        """Raises ServiceAccountError."""
+        raise without_cluster(name)
+
     def place(self, error: TokenError) -> str:
         """The name of the key's variable."""
         name, key = _named(error)
@@ -107,6 +121,16 @@ class SecretVariables:
 def source_of(spec: Spec, *, directory: Path | None, environment: Mapping[str, str]) -> SecretSource:
     """The files of a directory; without one, the environment."""
     return SecretFiles(directory) if directory else SecretVariables(environment, spec)
+
+
+def without_cluster(name: str) -> ServiceAccountError:
+    """There are ServiceAccounts in a cluster alone."""
+    return ServiceAccountError(
+        SERVICE_ACCOUNT_UNREADABLE,
+        f"spec.credential.workloadIdentity names the ServiceAccount {name}, and only a Kubernetes API server gives "
+        "tokens of a ServiceAccount. Apply the mailer in a cluster, or give it a clientSecret or a certificate here.",
+        service_account=name,
+    )
 
 
 def variable_of(prefix: str, name: str, key: str) -> str:

@@ -63,6 +63,8 @@ MAILER_LABEL: Final = f"{GROUP}/mailer"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "o365mailer"
 
+WORKLOAD_IDENTITY_ANNOTATION: Final = f"{GROUP}/workload-identity"
+"""On a ServiceAccount: the client id of the one application that its tokens may be presented for."""
 REFRESH_ANNOTATION: Final = f"{GROUP}/refresh"
 """On an O365Mailer: any new value requests a fresh token now, despite every backoff."""
 

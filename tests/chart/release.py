@@ -21,6 +21,12 @@ VALUES: Final = {
     "the defaults": (),
     "watched namespaces": ("watchNamespaces={team-a,team-b}",),
     "granted Secrets": ("rbac.secrets=granted",),
+    "workload identities": (
+        "workloadIdentity.serviceAccounts[0].namespace=team-a",
+        "workloadIdentity.serviceAccounts[0].name=one",
+        "workloadIdentity.serviceAccounts[1].namespace=team-a",
+        "workloadIdentity.serviceAccounts[1].name=two",
+    ),
     "one replica, Ignore": ("webhook.replicas=1", "webhook.failurePolicy=Ignore", "webhook.port=8443"),
     "no CRDs and no aggregation": ("crds.enabled=false", "rbac.aggregate=false"),
     "everything placed": (

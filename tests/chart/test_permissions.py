@@ -221,6 +221,16 @@ def test_where_secrets_are_granted_the_administrator_of_a_namespace_gives_the_ri
 
 
 @pytest.mark.promise("least-rights")
+def test_tokens_of_service_accounts_that_the_values_name_may_be_requested_and_of_no_others(
+    installed: Client, plane: ControlPlane
+) -> None:
+    named = [f"workloadIdentity.serviceAccounts[0].{part}" for part in (f"namespace={TEAM}", "name=noreply")]
+    sets = [part for each in named for part in ("--set", each)]
+    installed("upgrade", RELEASE, CHART, "--namespace", NAMESPACE, *sets)
+    becomes(plane, sorted({*committed("cluster"), *committed("identity")}))
+
+
+@pytest.mark.promise("least-rights")
 def test_no_right_of_the_chart_is_for_every_service_account(render: Render) -> None:
     """The sweep leaves out what every ServiceAccount may do, so the chart must not be what grants it."""
     objects = [*render(), *render("watchNamespaces={team-b}"), *render("rbac.secrets=granted")]

@@ -102,3 +102,17 @@ def test_a_config_map_that_cannot_be_read_is_named_as_one(tmp_path: Path) -> Non
 
     with refused("ConfigMapUnreadable", match="larger than 1 MiB"):
         SecretFiles(tmp_path).config_map("ca")
+
+
+@pytest.mark.promise("no-stored-secret")
+def test_a_service_account_is_in_a_cluster_alone(tmp_path: Path) -> None:
+    said = (
+        "spec.credential.workloadIdentity names the ServiceAccount mailer, and only a Kubernetes API server gives "
+        "tokens of a ServiceAccount. Apply the mailer in a cluster, or give it a clientSecret or a certificate here."
+    )
+    mailer = spec(credential={"workloadIdentity": {"serviceAccountRef": {"name": "mailer"}}})
+    for source in (SecretFiles(tmp_path), SecretVariables({}, mailer)):
+        with refused("ServiceAccountUnreadable") as caught:
+            source.service_account("mailer")
+        assert str(caught.value) == said
+        assert source.place(caught.value) == ""

@@ -1,6 +1,7 @@
 """`setup` prints scripts that their shells accept, with only what Microsoft documents, and that no value can change."""
 
 import itertools
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -30,6 +31,8 @@ from o365mailer_operator.token.spec import decode_spec
 CLIENT = "22222222-2222-2222-2222-222222222222"
 SECRET = {"clientSecret": {"secretRefs": [{"name": "noreply-credential", "key": "client-secret"}]}}
 CERTIFICATE = {"certificate": {"secretRef": {"name": "noreply-certificate"}}}
+FEDERATED = {"workloadIdentity": {"serviceAccountRef": {"name": "noreply"}}}
+CREDENTIALS = {"secret": SECRET, "certificate": CERTIFICATE, "federated": FEDERATED}
 MAILBOX = "noreply@contoso.com"
 
 
@@ -46,10 +49,10 @@ def plan(method: Method = Method.RBAC, **spec: Any) -> Plan:
 
 
 PLANS = {
-    f"{method} {cloud} {'certificate' if credential is CERTIFICATE else 'secret'}": plan(
-        method, cloud=cloud, credential=credential, senders={"allowed": [MAILBOX, "alerts@contoso.com"]}
+    f"{method} {cloud} {kind}": plan(
+        method, cloud=cloud, credential=CREDENTIALS[kind], senders={"allowed": [MAILBOX, "alerts@contoso.com"]}
     )
-    for method, cloud, credential in itertools.product(Method, CLOUDS, (SECRET, CERTIFICATE))
+    for method, cloud, kind in itertools.product(Method, CLOUDS, CREDENTIALS)
 }
 
 
@@ -248,6 +251,45 @@ def test_a_second_run_of_the_az_script_adds_no_second_certificate(key: str, adde
 
     assert ran.returncode == 0, ran.stderr
     assert ("--cert @tls.crt" in (tmp_path / "trace").read_text()) is added
+
+
+@pytest.mark.parametrize("found", ["", "id-of-before"])
+def test_the_az_script_adds_or_corrects_a_federated_credential(found: str, tmp_path: Path) -> None:
+    stub = STUB.replace("esac", f'*"federated-credential list"*) echo {found} ;;\nesac')
+    environment, trace = with_programs(tmp_path, stub), tmp_path / "trace"
+    script = az.script(plan(credential=FEDERATED, cloud="China"))
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        environ = environment | more
+        return subprocess.run(["sh", "-s"], input=script, cwd=tmp_path, env=environ, capture_output=True, text=True)
+
+    refused = run()
+    assert refused.returncode != 0
+    assert "set it to the issuer of the cluster" in refused.stderr
+    ran = run(ISSUER="https://oidc.example/cluster/")
+    assert ran.returncode == 0, ran.stderr
+    written = next(line for line in trace.read_text().splitlines() if "--parameters" in line)
+    assert (f"update --id new-application-id --federated-credential-id {found}" in written) == bool(found)
+    assert json.loads(written.partition("--parameters ")[2].removesuffix(" --output none")) == {
+        "name": "shop-noreply",
+        "issuer": "https://oidc.example/cluster/",
+        "subject": "system:serviceaccount:shop:noreply",
+        "audiences": ["api://AzureADTokenExchangeChina"],
+    }
+    annotate = f"kubectl -n shop annotate --overwrite serviceaccount noreply o365mailer.dev/workload-identity={CLIENT}"
+    assert annotate in script
+
+
+def test_a_federated_credential_needs_to_know_the_namespace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {"tenantId": "contoso.com", "clientId": CLIENT, "mailbox": MAILBOX, "credential": FEDERATED}
+    file = tmp_path / "mailer.yaml"
+    document = {"apiVersion": "o365mailer.dev/v1alpha1", "kind": "O365Mailer", "metadata": {"name": "noreply"}}
+    file.write_text(json.dumps({**document, "spec": spec}))
+
+    assert main(["setup", "-f", str(file)]) != 0
+    assert "part of the subject that Entra trusts. Add it, or give -n NAMESPACE." in capsys.readouterr().err
+    assert main(["setup", "-f", str(file), "-n", "shop"]) == 0
+    assert "$Subject = 'system:serviceaccount:shop:noreply'" in capsys.readouterr().out
 
 
 def test_the_undo_removes_the_credential_that_the_setup_made_and_no_other() -> None:

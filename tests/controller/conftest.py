@@ -6,9 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from chart.release import Manifest
 from cluster_rig.control_plane import ControlPlane
+from support.cluster_fixtures import PREPARATIONS, need
 from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
+from support.rendered_chart import build_helm, controller_account, controller_rights
+
+Account = Callable[[list[Manifest]], Path]
+"""Gives the kubeconfig of a ServiceAccount with these rights."""
+PREPARATIONS.update(rights=build_helm)
 
 CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
 
@@ -94,3 +101,19 @@ def start_controller(cluster: ControlPlane, own_namespace: Namespace) -> Iterato
 
     with started:
         yield start
+
+
+@pytest.fixture
+def rights(own_namespace: Namespace) -> list[Manifest]:
+    """What the chart grants a controller that is installed into `own_namespace` and serves it alone."""
+    need("rights")
+    return controller_rights(own_namespace.name, f"watchNamespaces={{{own_namespace.name}}}")
+
+
+@pytest.fixture
+def account(cluster: ControlPlane, own_namespace: Namespace, tmp_path: Path) -> Iterator[Account]:
+    """Gives the kubeconfig of the controller's ServiceAccount with the rights that are passed."""
+    with contextlib.ExitStack() as accounts:
+        yield lambda manifests: accounts.enter_context(
+            controller_account(cluster, own_namespace.name, manifests, tmp_path)
+        )

@@ -3,17 +3,16 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from chart.release import Manifest
 from cluster_rig.control_plane import ControlPlane
-from support.cluster_fixtures import PREPARATIONS, need
 from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
-from support.rendered_chart import build_helm, controller_account, controller_rights, rule
+from support.rendered_chart import rule
 from support.waiting import eventually
 
 from o365mailer_contract.quantities import seconds
@@ -25,23 +24,6 @@ FRESH = {"o365mailer.dev/refresh": "now"}
 """Asks for a token of its own: others are shared by mailers of one application."""
 Start = Callable[..., ControllerProcess]
 Account = Callable[[list[Manifest]], Path]
-PREPARATIONS.update(rights=build_helm)
-
-
-@pytest.fixture
-def rights(own_namespace: Namespace) -> list[Manifest]:
-    """What the chart grants a controller that is installed into `own_namespace` and serves it alone."""
-    need("rights")
-    return controller_rights(own_namespace.name, f"watchNamespaces={{{own_namespace.name}}}")
-
-
-@pytest.fixture
-def account(cluster: ControlPlane, own_namespace: Namespace, tmp_path: Path) -> Iterator[Account]:
-    """Gives the kubeconfig of the controller's ServiceAccount with the rights that are passed."""
-    with contextlib.ExitStack() as accounts:
-        yield lambda manifests: accounts.enter_context(
-            controller_account(cluster, own_namespace.name, manifests, tmp_path)
-        )
 
 
 def minted(namespace: Namespace) -> int:

@@ -15,9 +15,34 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "wrong type": ({"limits": {"connections": "two"}}, ["spec.limits.connections", "must be of type integer"]),
     "two credentials": (
         {"credential": {**CREDENTIAL, "certificate": {"secretRef": {"name": "a"}}}},
-        ["spec.credential", "exactly one of clientSecret and certificate"],
+        ["spec.credential", "exactly one of clientSecret, certificate and workloadIdentity"],
     ),
-    "no credential": ({"credential": {}}, ["spec.credential", "exactly one of clientSecret and certificate"]),
+    "no credential": (
+        {"credential": {}},
+        ["spec.credential", "exactly one of clientSecret, certificate and workloadIdentity"],
+    ),
+    "all three credentials": (
+        {
+            "credential": {
+                **CREDENTIAL,
+                "certificate": {"secretRef": {"name": "a"}},
+                "workloadIdentity": {"serviceAccountRef": {"name": "a"}},
+            }
+        },
+        ["spec.credential", "remove the others"],
+    ),
+    "ServiceAccount with a namespace": (
+        {"credential": {"workloadIdentity": {"serviceAccountRef": {"name": "a", "namespace": "b"}}}},
+        ['unknown field "spec.credential.workloadIdentity.serviceAccountRef.namespace"'],
+    ),
+    "name that is no ServiceAccount's": (
+        {"credential": {"workloadIdentity": {"serviceAccountRef": {"name": "shop/mailer"}}}},
+        ["spec.credential.workloadIdentity.serviceAccountRef.name", "must be the name of a ServiceAccount"],
+    ),
+    "workload identity without a ServiceAccount": (
+        {"credential": {"workloadIdentity": {}}},
+        ["spec.credential.workloadIdentity.serviceAccountRef: Required value"],
+    ),
     "credential left out": ({"credential": None}, ["spec.credential: Required value"]),
     "three client secrets": (
         {"credential": {"clientSecret": {"secretRefs": [SECRET_REF] * 3}}},

@@ -68,6 +68,8 @@ def test_unknown_members_are_ignored_because_the_api_server_has_judged_them(spec
     assert isinstance(decode_spec(spec_of(later=True)), Spec)
 
 
+ONE_CREDENTIAL = "spec.credential: exactly one of clientSecret, certificate and workloadIdentity is needed"
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a tenant that is neither GUID nor domain": (
         {"tenantId": "common"},
@@ -132,7 +134,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no credential": (
         {"credential": {}},
-        "spec.credential: exactly one of clientSecret and certificate is needed, and none is given.",
+        f"{ONE_CREDENTIAL}, and none is given.",
     ),
     "two credentials": (
         {
@@ -141,7 +143,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
                 "certificate": {"secretRef": {"name": "c"}},
             }
         },
-        "spec.credential: exactly one of clientSecret and certificate is needed, and both are given.",
+        f"{ONE_CREDENTIAL}, and two are given.",
+    ),
+    "a ServiceAccount's name with a path in it": (
+        {"credential": {"workloadIdentity": {"serviceAccountRef": {"name": "../a"}}}},
+        "spec.credential.workloadIdentity.serviceAccountRef.name: expected a ServiceAccount's name",
     ),
     "no secret reference": (
         {"credential": {"clientSecret": {"secretRefs": []}}},

@@ -6,19 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from o365mailer_cli.cluster import CONFIG_MAPS, SECRETS, Cluster, Resource
+from o365mailer_cli.cluster import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS, Cluster, Resource
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.document import Document
 from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_cli.mailers import Mailer
 from o365mailer_cli.secret_source import Content, SecretSource
+from o365mailer_contract.names import WORKLOAD_IDENTITY_ANNOTATION
 from o365mailer_operator.exchange.objects import object_name
+from o365mailer_operator.token.credential import ServiceAccount
 from o365mailer_operator.token.errors import (
     CONFIG_MAP_UNREADABLE,
     SECRET_UNREADABLE,
+    SERVICE_ACCOUNT_UNREADABLE,
     ConfigMapError,
     CredentialError,
     InvalidSpec,
+    ServiceAccountError,
     TokenError,
 )
 from o365mailer_operator.token.grant import config_maps_needed, secrets_needed
@@ -42,7 +46,7 @@ class Applicant:
     from_document: bool = False
 
 
-Kind = Literal["Secret", "ConfigMap"]
+Kind = Literal["Secret", "ConfigMap", "ServiceAccount"]
 
 
 class Place(NamedTuple):
@@ -53,7 +57,13 @@ class Place(NamedTuple):
     name: str
 
 
-KINDS: Final[Mapping[Kind, Resource]] = {"Secret": SECRETS, "ConfigMap": CONFIG_MAPS}
+KINDS: Final[Mapping[Kind, Resource]] = {
+    "Secret": SECRETS,
+    "ConfigMap": CONFIG_MAPS,
+    "ServiceAccount": SERVICE_ACCOUNTS,
+}
+Read = Content | ServiceAccount | ClusterError | None
+"""What was read, why it was not, or None if there is no such object."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +121,11 @@ def _places(mailer: Mailer, spec: Spec) -> Iterator[Place]:
         yield Place("Secret", mailer.namespace, name)
     for name in config_maps_needed(spec):
         yield Place("ConfigMap", mailer.namespace, name)
+    if identity := spec.credential.workload_identity:
+        yield Place("ServiceAccount", mailer.namespace, identity.service_account_ref.name)
 
 
-def _applicant(mailer: Mailer, spec: Spec, known: Mapping[Place, Content | ClusterError | None]) -> Applicant | Denied:
+def _applicant(mailer: Mailer, spec: Spec, known: Mapping[Place, Read]) -> Applicant | Denied:
     own = {(place.kind, place.name): known[place] for place in _places(mailer, spec)}
     forbidden = next((error for error in own.values() if isinstance(error, Forbidden)), None)
     if forbidden:
@@ -135,11 +147,15 @@ def _spec(mailer: Mailer) -> Spec | Denied:
         return Denied(str(mailer), str(error), forbidden=False)
 
 
-def _read(cluster: Cluster, place: Place) -> Content | None:
+def _read(cluster: Cluster, place: Place) -> Content | ServiceAccount | None:
     try:
         found = cluster.get(KINDS[place.kind], name=place.name, namespace=place.namespace)
     except Absent:
         return None
+    if place.kind == "ServiceAccount":
+        metadata = found["metadata"]
+        client_id = (metadata.get("annotations") or {}).get(WORKLOAD_IDENTITY_ANNOTATION, "")
+        return ServiceAccount(place.namespace, place.name, uid=metadata["uid"], client_id=client_id)
     if place.kind == "Secret":
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
     texts = {key: value.encode(errors="surrogatepass") for key, value in (found.get("data") or {}).items()}
@@ -148,16 +164,16 @@ def _read(cluster: Cluster, place: Place) -> Content | None:
 
 @dataclass(frozen=True)
 class _InCluster:
-    """Secrets and ConfigMaps that were read already, by kind and name."""
+    """Secrets, ConfigMaps and ServiceAccounts that were read already, by kind and name."""
 
-    found: Mapping[tuple[Kind, str], Content | ClusterError | None] = field(repr=False)
+    found: Mapping[tuple[Kind, str], Read] = field(repr=False)
 
     def secret(self, name: str) -> Content | None:
         """Raises CredentialError."""
         content = self.found.get(("Secret", name))
         if isinstance(content, ClusterError):
             raise CredentialError(SECRET_UNREADABLE, f"The Secret {name} cannot be read: {content}", secret=name)
-        return content
+        return content if isinstance(content, Mapping) else None
 
     def config_map(self, name: str) -> Content | None:
         """Raises ConfigMapError."""
@@ -165,7 +181,15 @@ class _InCluster:
         if isinstance(content, ClusterError):
             text = f"The ConfigMap {name} cannot be read: {content}"
             raise ConfigMapError(CONFIG_MAP_UNREADABLE, text, config_map=name)
-        return content
+        return content if isinstance(content, Mapping) else None
+
+    def service_account(self, name: str) -> ServiceAccount | None:
+        """Raises ServiceAccountError."""
+        account = self.found.get(("ServiceAccount", name))
+        if isinstance(account, ClusterError):
+            text = f"The ServiceAccount {name} cannot be read: {account}"
+            raise ServiceAccountError(SERVICE_ACCOUNT_UNREADABLE, text, service_account=name)
+        return account if isinstance(account, ServiceAccount) else None
 
     def place(self, _error: TokenError) -> str:
         """The message names the object and the key; there is nothing to add."""

@@ -13,7 +13,6 @@ from o365mailer_cli.check.applicant import Applicant
 from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.wording import span
 from o365mailer_operator.exchange.objects import PERMISSION, ROLE
-from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.bearer import Token, claims_of
 from o365mailer_operator.token.certificate import Certificate
 from o365mailer_operator.token.clientsecret import ClientSecrets
@@ -21,6 +20,7 @@ from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import (
     CERTIFICATE_EXPIRED,
     CERTIFICATE_NOT_YET_VALID,
+    TOKEN_REQUEST_FORBIDDEN,
     EntraRefused,
     TokenError,
 )
@@ -38,6 +38,7 @@ _REMEDIES: Final = {
     "EntraAnswerInvalid": "Look for a captive portal or a proxy in between, and check spec.authority.url.",
     "EntraThrottled": "Wait, then check again.",
     "EntraRefused": "Look the code up on Microsoft's page of AADSTS codes; their support wants the correlation id.",
+    "TokenRequestFailed": "Check again.",
     "SecretUnreadable": "Ask for the right to get this Secret, or check where it can be read.",
     "ConfigMapUnreadable": "Ask for the right to get this ConfigMap, or check where it can be read.",
 }
@@ -140,6 +141,16 @@ def _finding(applicant: Applicant, grant: Grant, outcome: Token | TokenError, an
             subject=applicant.subject,
         )
     cause, remedy = told(outcome)
+    if outcome.reason == TOKEN_REQUEST_FORBIDDEN.word:
+        return Finding(
+            name="token.issued",
+            status=Status.UNKNOWN,
+            title=f"the login with {what} cannot be tried from here",
+            subject=applicant.subject,
+            cause=cause,
+            remedy=remedy,
+            link=links.COMMAND,
+        )
     return Finding(
         name="token.issued",
         status=Status.WARNING if another_works else Status.FAILED,
@@ -154,9 +165,8 @@ def _finding(applicant: Applicant, grant: Grant, outcome: Token | TokenError, an
 def told(error: TokenError) -> tuple[str, str]:
     """The cause and the remedy that an error of ours tells in one text."""
     text = _AGAIN.sub(".", str(error))
-    known = CODES.get(error.code) if isinstance(error, EntraRefused) and error.code is not None else None
-    if known:
-        return text.replace(f" {known.remedy}", ""), known.remedy
+    if isinstance(error, EntraRefused) and error.remedy:
+        return text.replace(f" {error.remedy}", ""), error.remedy
     if error.reason in _REMEDIES:
         return text, _REMEDIES[error.reason]
     cause, stop, remedy = text.partition(". ")

@@ -23,7 +23,7 @@ from o365mailer_operator.exchange.login import Credentials, try_login
 from o365mailer_operator.exchange.result import LoginResult
 from o365mailer_operator.token.authorities import authorities_of
 from o365mailer_operator.token.endpoints import AllowedHosts, Remedies
-from o365mailer_operator.token.entra import Entra
+from o365mailer_operator.token.entra import Entra, RequestToken
 from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, TokenError
 from o365mailer_operator.token.grant import Grant, grant_of
 
@@ -52,6 +52,8 @@ class LoginOptions:
     allowed_hosts: AllowedHosts = field(default_factory=lambda: AllowedHosts(remedies=FLAGS))
     """Where the secret and the token of a mailer in a cluster may go."""
     now: Callable[[], datetime.datetime] = utc_now
+    request_token: RequestToken | None = None
+    """How a ServiceAccount's token is requested; None for a mailer's document."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,14 @@ class _Check:
     def __init__(self, options: LoginOptions) -> None:
         self.options = options
         self.tokens = Tokens(
-            Entra(proxy=options.https_proxy, timeout=ANSWER_LIMIT, limit=ATTEMPT_LIMIT, clock=options.now), options.now
+            Entra(
+                request_token=options.request_token,
+                proxy=options.https_proxy,
+                timeout=ANSWER_LIMIT,
+                limit=ATTEMPT_LIMIT,
+                clock=options.now,
+            ),
+            options.now,
         )
         self.authorities: dict[Authority, asyncio.Future[Looked]] = {}
         self.submissions: dict[Submission, asyncio.Future[Looked]] = {}

@@ -13,7 +13,13 @@ from o365mailer_cli.secret_source import Content, SecretSource
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.directory import files_of, settings_of
 from o365mailer_operator.token.entra import Entra
-from o365mailer_operator.token.errors import TOKEN_NOT_WRITTEN, ConfigMapError, CredentialError, TokenError
+from o365mailer_operator.token.errors import (
+    TOKEN_NOT_WRITTEN,
+    ConfigMapError,
+    CredentialError,
+    ServiceAccountError,
+    TokenError,
+)
 from o365mailer_operator.token.grant import Grant, config_maps_needed, grant_of, secrets_needed
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
@@ -42,7 +48,7 @@ class Keeper:
         """What would be sent to Entra now. Raises WrongSecret, which says where the Secret would have to be."""
         try:
             return self._grant()
-        except (CredentialError, ConfigMapError) as error:
+        except (CredentialError, ConfigMapError, ServiceAccountError) as error:
             place = self.source.place(error)
             raise WrongSecret(f"{error} Here that is {place}." if place else str(error)) from error
 

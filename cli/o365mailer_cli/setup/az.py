@@ -7,7 +7,7 @@ Source, read 2026-11-28: the Azure CLI reference of `az ad` and `az cloud`.
 from collections.abc import Iterator
 from typing import Final
 
-from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, Method, Plan
+from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, Credential, Method, Plan
 from o365mailer_cli.setup.powershell import checks, exchange, kubernetes, undo_exchange
 from o365mailer_cli.setup.quoting import comment, powershell, sh
 from o365mailer_operator.exchange.objects import PERMISSION
@@ -19,7 +19,7 @@ def script(plan: Plan) -> str:
     """The script that sets everything up."""
     lines = [*_head(plan, "Sets up Office 365 for"), *_login(plan), *_application(), *_enterprise()]
     lines += _permission() if plan.method is Method.CLASSIC else ()
-    lines += _certificate() if plan.certificate else _client_secret()
+    lines += _CREDENTIALS[plan.credential](plan)
     lines += _powershell(plan, [*exchange(plan), *checks(plan)])
     lines += [
         "",
@@ -104,7 +104,7 @@ def _permission() -> Iterator[str]:
     yield 'az ad app permission admin-consent --id "$app"'
 
 
-def _client_secret() -> Iterator[str]:
+def _client_secret(_plan: Plan) -> Iterator[str]:
     yield ""
     yield "# --- Entra: a client secret. Decide how long it lives. A certificate is safer. ---"
     query = "\"[?displayName=='$name'].keyId | [0]\""
@@ -119,14 +119,20 @@ def _client_secret() -> Iterator[str]:
 
 
 def _no_credential(plan: Plan) -> Iterator[str]:
+    if plan.credential is Credential.FEDERATED:
+        yield f'found=$(az ad app federated-credential list --id "$app" --query {_trusted(plan)} --output tsv)'
+        yield 'if [ -n "$found" ]; then'
+        yield '  az ad app federated-credential delete --id "$app" --federated-credential-id "$found"'
+        yield "fi"
+        return
     query = "\"[?displayName=='$name'].keyId\""
-    cert = " --cert" if plan.certificate else ""
+    cert = " --cert" if plan.credential is Credential.CERTIFICATE else ""
     yield f'for key in $(az ad app credential list --id "$app"{cert} --query {query} --output tsv); do'
     yield f'  az ad app credential delete --id "$app" --key-id "$key"{cert}'
     yield "done"
 
 
-def _certificate() -> Iterator[str]:
+def _certificate(_plan: Plan) -> Iterator[str]:
     yield ""
     yield "# --- Entra: the certificate. tls.crt is that of the Kubernetes Secret. ---"
     query = "\"[?displayName=='$name'].keyId | [0]\""
@@ -137,6 +143,35 @@ def _certificate() -> Iterator[str]:
     yield "  # az would add it a second time (Azure/azure-cli#32933)."
     yield '  echo "The application has a certificate. If tls.crt is a newer one, add it in Entra." >&2'
     yield "fi"
+
+
+def _federated(plan: Plan) -> Iterator[str]:
+    yield ""
+    yield "# --- Entra: a federated credential. It trusts the ServiceAccount, and no secret is stored. ---"
+    yield "# The issuer is what kubectl get --raw /.well-known/openid-configuration shows, letter by letter."
+    yield f"issuer={sh(plan.issuer)}" if plan.issuer else 'issuer="${ISSUER:?set it to the issuer of the cluster}"'
+    yield f"subject={sh(plan.subject)}"
+    members = f'"name": "{plan.trusted}", "issuer": "%s", "subject": "%s", "audiences": ["{plan.audience}"]'
+    yield f'parameters=$(printf \'{{{members}}}\' "$issuer" "$subject")'
+    yield f'found=$(az ad app federated-credential list --id "$app" --query {_trusted(plan)} --output tsv)'
+    yield 'if [ -z "$found" ]; then'
+    yield '  az ad app federated-credential create --id "$app" --parameters "$parameters" --output none'
+    yield "else"
+    yield '  az ad app federated-credential update --id "$app" --federated-credential-id "$found" \\'
+    yield '    --parameters "$parameters" --output none'
+    yield "fi"
+
+
+def _trusted(plan: Plan) -> str:
+    """A query for the ids of the federated credential."""
+    return f"\"[?name=='{plan.trusted}'].id\""
+
+
+_CREDENTIALS: Final = {
+    Credential.SECRET: _client_secret,
+    Credential.CERTIFICATE: _certificate,
+    Credential.FEDERATED: _federated,
+}
 
 
 def _powershell(plan: Plan, lines: list[str]) -> Iterator[str]:

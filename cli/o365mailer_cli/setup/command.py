@@ -1,17 +1,21 @@
 """The verb `setup`."""
 
 import argparse
+import json
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from o365mailer_cli.errors import Refused, WrongFile, WrongInput
+from o365mailer_cli.errors import ClusterError, Refused, WrongFile, WrongInput
 from o365mailer_cli.flags import FILE, cluster_flags, name, output_flag
 from o365mailer_cli.output import Output
 from o365mailer_cli.setup import az, powershell
 from o365mailer_cli.setup.plan import Method, Plan, Shell, plan_for
 from o365mailer_operator.token.errors import InvalidSpec
 from o365mailer_operator.token.spec import decode_spec
+
+if TYPE_CHECKING:
+    from o365mailer_cli.cluster import Cluster
 
 DESCRIPTION: Final = (
     "Print the script that sets up Entra and Exchange for a mailer, or the one that takes it back. "
@@ -80,6 +84,11 @@ def _of_file(given: argparse.Namespace) -> Plan:
     namespace = document.namespace or given.namespace
     if namespace and not re.fullmatch(NAMESPACE_PATTERN, namespace):
         raise WrongFile(f"{given.file}: metadata.namespace: {namespace!r} is not the name of a namespace.")
+    if document.spec.credential.workload_identity and not namespace:
+        raise WrongFile(
+            f"{given.file}: metadata.namespace is missing. With workloadIdentity it is part of the subject that Entra "
+            "trusts. Add it, or give -n NAMESPACE."
+        )
     return plan_for(document.name, namespace, document.spec, given.method)
 
 
@@ -93,4 +102,13 @@ def _of_cluster(given: argparse.Namespace, environment: Mapping[str, str]) -> Pl
         spec = decode_spec(found.get("spec"))
     except InvalidSpec as error:
         raise Refused(f"{cluster.namespace}/{given.mailer}: {error}") from None
-    return plan_for(given.mailer, cluster.namespace, spec, given.method)
+    issuer = _issuer(cluster) if spec.credential.workload_identity else ""
+    return plan_for(given.mailer, cluster.namespace, spec, given.method, issuer=issuer)
+
+
+def _issuer(cluster: "Cluster") -> str:
+    """The issuer of the cluster's ServiceAccounts; empty if the user may not read it."""
+    try:
+        return str(json.loads(cluster.text("/.well-known/openid-configuration"))["issuer"])
+    except (ClusterError, ValueError, KeyError, TypeError):
+        return ""

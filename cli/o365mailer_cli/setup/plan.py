@@ -6,6 +6,7 @@ from typing import Final
 
 from o365mailer_operator.exchange.objects import object_name
 from o365mailer_operator.token.endpoints import HIGH_VOLUME_HOST
+from o365mailer_operator.token.federated import credential_name, subject_of
 from o365mailer_operator.token.spec import Spec
 
 EXCHANGE_ONLINE: Final = "00000002-0000-0ff1-ce00-000000000000"
@@ -19,6 +20,15 @@ class Method(enum.StrEnum):
     """Exchange's role-based access control for applications: this role, for this mailbox, and no other right."""
     CLASSIC = "classic"
     """The Entra permission and full access to the mailbox, which also lets the application read it."""
+
+
+class Credential(enum.Enum):
+    """How the application proves who it is."""
+
+    SECRET = enum.auto()
+    CERTIFICATE = enum.auto()
+    FEDERATED = enum.auto()
+    """By a ServiceAccount of the cluster, which a federated credential trusts."""
 
 
 class Shell(enum.StrEnum):
@@ -63,10 +73,9 @@ class Plan:
     client_id: str
     mailbox: str
     cloud: str
-    certificate: bool
-    """The credential is a certificate; else a client secret."""
+    credential: Credential
     secret: str
-    """The Kubernetes Secret that gets the credential."""
+    """The Kubernetes Secret that gets the credential; the ServiceAccount, for a federated one."""
     key: str
     """The key in it, for a client secret."""
     namespace: str
@@ -74,6 +83,20 @@ class Plan:
     other_senders: bool
     """The mailer allows other senders than its mailbox."""
     high_volume: bool
+    audience: str
+    """The audience of a federated credential."""
+    issuer: str = ""
+    """The cluster's, for a federated credential; empty if unknown."""
+
+    @property
+    def trusted(self) -> str:
+        """The name of the federated credential."""
+        return credential_name(self.namespace, self.secret)
+
+    @property
+    def subject(self) -> str:
+        """What a federated credential trusts."""
+        return subject_of(self.namespace, self.secret)
 
     @property
     def clouds(self) -> CloudNames:
@@ -81,12 +104,10 @@ class Plan:
         return CLOUDS[self.cloud]
 
 
-def plan_for(name: str, namespace: str | None, spec: Spec, method: Method) -> Plan:
+def plan_for(name: str, namespace: str | None, spec: Spec, method: Method, *, issuer: str = "") -> Plan:
     """What the mailer needs."""
     space = namespace or ""
-    client_secret = spec.credential.client_secret
-    reference = client_secret.secret_refs[0] if client_secret else None
-    certificate = spec.credential.certificate
+    credential, secret, key = _credential(spec)
     host = spec.endpoints.submission_host.lower().rstrip(".")
     return Plan(
         mailer=f"{space}/{name}" if space else name,
@@ -95,11 +116,24 @@ def plan_for(name: str, namespace: str | None, spec: Spec, method: Method) -> Pl
         client_id=spec.client_id,
         mailbox=spec.mailbox,
         cloud=spec.cloud,
-        certificate=certificate is not None,
-        secret=reference.name if reference else certificate.secret_ref.name if certificate else "",
-        key=reference.key if reference else "",
+        credential=credential,
+        secret=secret,
+        key=key,
         namespace=space,
         method=method,
         other_senders=any(one.lower() != spec.mailbox.lower() for one in spec.senders.allowed or ()),
         high_volume=host == HIGH_VOLUME_HOST,
+        audience=spec.endpoints.federation_audience,
+        issuer=issuer,
     )
+
+
+def _credential(spec: Spec) -> tuple[Credential, str, str]:
+    """Its kind, the object that holds it, and the key in that."""
+    part = spec.credential
+    if part.workload_identity:
+        return Credential.FEDERATED, part.workload_identity.service_account_ref.name, ""
+    if part.certificate:
+        return Credential.CERTIFICATE, part.certificate.secret_ref.name, ""
+    reference = part.client_secret.secret_refs[0] if part.client_secret else None
+    return Credential.SECRET, reference.name if reference else "", reference.key if reference else ""

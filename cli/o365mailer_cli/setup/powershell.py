@@ -7,8 +7,9 @@ OAuth", and the reference pages of the cmdlets.
 from collections.abc import Iterator
 from typing import Final
 
-from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, Method, Plan
+from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, Credential, Method, Plan
 from o365mailer_cli.setup.quoting import comment, filter_text, powershell
+from o365mailer_contract import names
 from o365mailer_operator.exchange.objects import PERMISSION, ROLE
 
 SCOPES: Final = {
@@ -70,7 +71,7 @@ def _entra(plan: Plan) -> Iterator[str]:
     yield "if ($null -eq $Enterprise) { $Enterprise = New-MgServicePrincipal -AppId $AppId }"
     yield "$EnterpriseId = $Enterprise.Id"
     yield from _permission() if plan.method is Method.CLASSIC else _no_permission()
-    yield from _certificate() if plan.certificate else _client_secret()
+    yield from _CREDENTIALS[plan.credential](plan)
 
 
 def _by_name() -> Iterator[str]:
@@ -98,7 +99,7 @@ def _permission() -> Iterator[str]:
     yield "}"
 
 
-def _client_secret() -> Iterator[str]:
+def _client_secret(_plan: Plan) -> Iterator[str]:
     yield ""
     yield "# --- Entra: a client secret. Decide how long it lives. A certificate is safer. ---"
     yield "$Expires = (Get-Date).AddMonths(6)"
@@ -112,7 +113,7 @@ def _client_secret() -> Iterator[str]:
     yield "}"
 
 
-def _certificate() -> Iterator[str]:
+def _certificate(_plan: Plan) -> Iterator[str]:
     yield ""
     yield "# --- Entra: the certificate. tls.crt is that of the Kubernetes Secret. ---"
     yield "$Path = (Resolve-Path -Path tls.crt).Path"
@@ -124,6 +125,40 @@ def _certificate() -> Iterator[str]:
     yield "    # An update would replace the certificates that are there."
     yield "    Write-Warning 'The application has a certificate. Add tls.crt under Certificates & secrets in Entra.'"
     yield "}"
+
+
+def _federated(plan: Plan) -> Iterator[str]:
+    yield ""
+    yield "# --- Entra: a federated credential. It trusts the ServiceAccount, and no secret is stored. ---"
+    yield "# The issuer is what kubectl get --raw /.well-known/openid-configuration shows, letter by letter."
+    if plan.issuer:
+        yield f"$Issuer = {powershell(plan.issuer)}"
+    else:
+        yield "$Issuer = $env:ISSUER"
+        yield "if (-not $Issuer) { throw 'Set the environment variable ISSUER to the issuer of the cluster.' }"
+    yield f"$Subject = {powershell(plan.subject)}"
+    yield from _trusted(plan)
+    yield "if ($null -eq $Trusted) {"
+    yield "    New-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
+    yield f"        -Name {powershell(plan.trusted)} -Issuer $Issuer -Subject $Subject `"
+    yield f"        -Audiences @({powershell(plan.audience)}) | Out-Null"
+    yield "} else {"
+    yield "    Update-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
+    yield "        -FederatedIdentityCredentialId $Trusted.Id -Issuer $Issuer -Subject $Subject `"
+    yield f"        -Audiences @({powershell(plan.audience)})"
+    yield "}"
+
+
+def _trusted(plan: Plan) -> Iterator[str]:
+    yield "$Trusted = Get-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id |"
+    yield f"    Where-Object {{ $_.Name -eq {powershell(plan.trusted)} }}"
+
+
+_CREDENTIALS: Final = {
+    Credential.SECRET: _client_secret,
+    Credential.CERTIFICATE: _certificate,
+    Credential.FEDERATED: _federated,
+}
 
 
 def exchange(plan: Plan) -> Iterator[str]:
@@ -193,7 +228,10 @@ def checks(plan: Plan) -> Iterator[str]:
 def kubernetes(plan: Plan) -> str:
     """The command that gives the credential to the mailer."""
     kubectl = f"kubectl -n {plan.namespace}" if plan.namespace else "kubectl"
-    if plan.certificate:
+    if plan.credential is Credential.FEDERATED:
+        annotation = f"{names.WORKLOAD_IDENTITY_ANNOTATION}={plan.client_id}"
+        return f"{kubectl} annotate --overwrite serviceaccount {plan.secret} {annotation}"
+    if plan.credential is Credential.CERTIFICATE:
         return f"{kubectl} create secret tls {plan.secret} --cert=tls.crt --key=tls.key"
     return f"{kubectl} create secret generic {plan.secret} --from-file={plan.key}=client-secret"
 
@@ -223,7 +261,13 @@ def _undo(plan: Plan) -> Iterator[str]:
         yield "                -AppRoleAssignmentId $_.Id"
         yield "        }"
         yield "}"
-    if not plan.certificate:
+    if plan.credential is Credential.FEDERATED:
+        yield from _trusted(plan)
+        yield "if ($null -ne $Trusted) {"
+        yield "    Remove-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
+        yield "        -FederatedIdentityCredentialId $Trusted.Id"
+        yield "}"
+    if plan.credential is Credential.SECRET:
         yield "foreach ($Old in $Application.PasswordCredentials) {"
         yield "    if ($Old.DisplayName -eq $Name) {"
         yield "        Remove-MgApplicationPassword -ApplicationId $Application.Id -KeyId $Old.KeyId"

@@ -55,6 +55,7 @@ class Resource:
 MAILERS: Final = Resource(f"/apis/{names.API_VERSION}", names.PLURAL)
 SECRETS: Final = Resource("/api/v1", "secrets")
 CONFIG_MAPS: Final = Resource("/api/v1", "configmaps")
+SERVICE_ACCOUNTS: Final = Resource("/api/v1", "serviceaccounts")
 LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
 EVENTS: Final = Resource("/apis/events.k8s.io/v1", "events")
 WEBHOOKS: Final = Resource("/apis/admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", namespaced=False)
@@ -151,6 +152,20 @@ class Cluster:
         """The same on the status subresource."""
         path = resource.path(namespace=namespace, name=name, subresource="status")
         return await self._request("PATCH", path, body=change)
+
+    async def request_token(self, *, name: str, namespace: str, audience: str, seconds: int) -> str:
+        """A new token of a ServiceAccount, bound to no other object. Raises Absent.
+
+        https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/
+        """
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": seconds},
+        }
+        path = SERVICE_ACCOUNTS.path(namespace=namespace, name=name, subresource="token")
+        answer = await self._request("POST", path, body=request)
+        return str(answer["status"]["token"])
 
     async def watch(
         self, resource: Resource, *, name: str, namespace: str | None = None

@@ -29,7 +29,7 @@ from o365mailer_operator.controller.token_secret import (
     is_ours,
     read_directory,
 )
-from o365mailer_operator.token.credential import Credential, fingerprint, has_fingerprint
+from o365mailer_operator.token.credential import Credential, ServiceAccount, fingerprint, has_fingerprint
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import (
     CONFIG_MAP_UNREADABLE,
@@ -37,6 +37,7 @@ from o365mailer_operator.token.errors import (
     ConfigMapError,
     CredentialError,
     InvalidSpec,
+    ServiceAccountError,
     TokenError,
 )
 from o365mailer_operator.token.grant import Grant, credential_needs, grant_of, token_identity
@@ -74,6 +75,8 @@ class Observed:
     salt: bytes = dataclasses.field(repr=False)
     """16 random bytes, for the fingerprint of a new token."""
     config_maps: Found = Found()
+    service_account: ServiceAccount | ServiceAccountError | None = None
+    """The one that the spec names, or why it may not be read; None if it does not exist."""
     attempted: datetime.datetime | None = None
     """When this process last asked Entra for this mailer. The status may not say so yet."""
     errand: str | None = None
@@ -108,7 +111,7 @@ class Aim:
     """The authorities that Entra's certificate may come from. A change is a reason for an attempt, not for a token."""
     refresh_request: str
     key: bytes = dataclasses.field(repr=False)
-    """The UIDs of the credential's Secrets. Only a user who may read them knows these."""
+    """The UIDs of the credential's Secrets, which only a user who may read them knows, or of its ServiceAccount."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -207,13 +210,17 @@ def decide(observed: Observed, *, allowed: AllowedHosts) -> Step:
 
 def aim_of(observed: Observed, spec: Spec, grant: Grant) -> Aim:
     """What a token for this spec and these Secrets is for."""
-    held = (observed.secrets.objects.get(name) for name in sorted({need.name for need in credential_needs(spec)}))
+    names = {need.name for need in credential_needs(spec) if need.kind == "Secret"}
+    held = [observed.secrets.objects.get(name) for name in sorted(names)]
+    uids = [str(secret["metadata"].get("uid")) for secret in held if secret]
+    if isinstance(observed.service_account, ServiceAccount):
+        uids.append(observed.service_account.uid)
     return Aim(
         identity=token_identity(spec),
         credential=grant.credential,
         authorities=grant.authorities,
         refresh_request=observed.mailer.refresh_request,
-        key=" ".join(str(secret["metadata"].get("uid")) for secret in held if secret).encode(),
+        key=" ".join(uids).encode(),
     )
 
 
@@ -287,6 +294,13 @@ class _Held:
             )
         config_map = self.observed.config_maps.objects.get(name)
         return ConfigMapFiles(config_map) if config_map else None
+
+    def service_account(self, _name: str) -> ServiceAccount | None:
+        """Raises ServiceAccountError."""
+        found = self.observed.service_account
+        if isinstance(found, ServiceAccountError):
+            raise found
+        return found
 
 
 def _not_ours(observed: Observed) -> Problem:

@@ -18,8 +18,11 @@ from o365mailer_operator.controller.data_reader import DataReader
 from o365mailer_operator.controller.decision import Found, Observed, read_spec
 from o365mailer_operator.controller.mailer import Key, Mailer, Manifest, decode_mailer
 from o365mailer_operator.controller.mailer_cache import MailerCache
-from o365mailer_operator.token.errors import InvalidSpec
+from o365mailer_operator.controller.service_accounts import ServiceAccounts
+from o365mailer_operator.token.credential import ServiceAccount
+from o365mailer_operator.token.errors import InvalidSpec, ServiceAccountError
 from o365mailer_operator.token.grant import config_maps_needed, secrets_needed
+from o365mailer_operator.token.spec import Spec
 
 READS_AT_ONCE: Final = 8
 """Mailers whose Secrets are in memory: reading them takes milliseconds, and a mailer may name five Secrets of 1 MiB."""
@@ -33,6 +36,7 @@ class Observer:
         self.cache = cache
         self.clock = clock
         self.reader = DataReader(cluster, longest=interval, clock=clock.monotonic)
+        self.service_accounts = ServiceAccounts(cluster)
         self.place = asyncio.Semaphore(READS_AT_ONCE)
         """Hold it from `observe` until the Secrets are out of use."""
 
@@ -68,7 +72,16 @@ class Observer:
             token_secret=await self.cluster.find(SECRETS, name=token_secret, namespace=namespace, cached=max_age > 0),
             now=self.clock.now(),
             salt=secrets.token_bytes(16),
+            service_account=await self._service_account(mailer, spec, cached=max_age > 0),
         )
+
+    async def _service_account(
+        self, mailer: Mailer, spec: Spec | InvalidSpec, *, cached: bool
+    ) -> ServiceAccount | ServiceAccountError | None:
+        if isinstance(spec, InvalidSpec) or spec.suspend or mailer.deleting or not spec.credential.workload_identity:
+            return None
+        name = spec.credential.workload_identity.service_account_ref.name
+        return await self.service_accounts.read(name, namespace=mailer.metadata.namespace, cached=cached)
 
     async def _read(self, kind: Resource, wanted: Iterable[str], *, namespace: str, max_age: float) -> Found:
         found: dict[str, Manifest | None] = {}

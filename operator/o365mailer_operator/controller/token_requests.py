@@ -20,6 +20,7 @@ from o365mailer_operator.controller.context import Context
 from o365mailer_operator.controller.decision import Aim, Mint
 from o365mailer_operator.controller.errands import HOST_PLACES, Errand, Errands, Place
 from o365mailer_operator.controller.mailer import Key
+from o365mailer_operator.controller.service_accounts import ServiceAccounts
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.clientsecret import ClientSecrets
 from o365mailer_operator.token.credential import Credential, fingerprint
@@ -60,7 +61,8 @@ class TokenRequests:
         self.lease = context.lease
         self.metrics = context.metrics
         self.clock = context.clock
-        self.entra = Entra(proxy=context.options.entra_proxy)
+        accounts = ServiceAccounts(context.cluster)
+        self.entra = Entra(request_token=accounts.request_token, proxy=context.options.entra_proxy)
         self.errands: Errands[Token | TokenError] = Errands(
             "token", due=due, clock=context.clock, metrics=context.metrics
         )

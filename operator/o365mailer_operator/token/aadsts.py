@@ -2,7 +2,8 @@
 
 Source: Microsoft, "Microsoft Entra authentication and authorization error codes"
 (learn.microsoft.com/entra/identity-platform/reference-error-codes), and MSAL's issue threads for 7000216 and 1002012,
-which that page does not hold; read 2026-11-23. Microsoft says that the numbers may change. So they decide the words
+which that page does not hold; read 2026-11-23. For federated credentials: issues of Azure/azure-workload-identity,
+Azure/login and microsoft/Agents; read 2026-11-28. Microsoft says that the numbers may change. So they decide the words
 that we add and the pace of retries, and never whether we accept a token.
 """
 
@@ -21,6 +22,8 @@ class Code:
     """Time heals it."""
     about_credential: bool = False
     """It judges the secret or certificate itself, not the application or the tenant."""
+    trusts_by_command: bool = False
+    """The remedy ends with the command that adds what Entra misses."""
 
     @property
     def reason(self) -> str:
@@ -33,6 +36,14 @@ _SECRET = (
 )
 _GRANT = "An administrator has to grant it in Entra, or assign the role Application SMTP.SendAsApp in Exchange Online."
 _CLOUD = "Set spec.cloud to the cloud of this tenant."
+_FEDERATE = (
+    "Entra compares letter by letter, with case and a final slash, and takes minutes to learn of a change. Correct the "
+    "federated credential in Entra (Certificates & secrets → Federated credentials), or add one."
+)
+_PUBLISH = (
+    "Make the issuer's /.well-known/openid-configuration and the keys that it names readable from the internet, with "
+    "a publicly trusted certificate. A private cluster can publish copies of both."
+)
 _LATER = "Nothing to do: it is tried again."
 _POLICY = (
     "Exclude this service principal in Entra's Conditional Access, or allow the address that this cluster leaves from."
@@ -52,7 +63,7 @@ _TABLE: Final = (
     Code(
         700024,
         "the assertion is outside its validity",
-        "Set the clock of this node right.",
+        "Set the clock of this node right, and with a workload identity those of the API servers.",
         transient=True,
         about_credential=True,
     ),
@@ -64,7 +75,30 @@ _TABLE: Final = (
     ),
     Code(700023, "the assertion is for another authority", f"Check spec.authority.url. {_CLOUD}"),
     Code(700021, "the assertion is for another application", "Check spec.clientId."),
-    Code(50027, "the assertion is malformed", "Report this: tls.crt and tls.key made an assertion that Entra rejects."),
+    Code(50027, "the assertion is malformed", "Report this: Entra cannot read the assertion that the credential made."),
+    *(
+        Code(number, f"{which} of the application", _FEDERATE, trusts_by_command=True)
+        for number, which in (
+            (70025, "there is no federated credential"),
+            (70021, "its issuer, subject and audience are in no federated credential"),
+            (700211, "its issuer is in no federated credential"),
+            (700212, "its audience is in no federated credential"),
+            (7002121, "its audience is in no federated credential"),
+            (700213, "its subject is in no federated credential"),
+            (7002131, "its subject is in no federated credential"),
+            (7002137, "its subject is in no federated credential"),
+            (7002138, "its subject differs in upper and lower case from the one in a federated credential"),
+        )
+    ),
+    Code(90061, "Entra cannot fetch the issuer's documents", _PUBLISH),
+    Code(50166, "Entra cannot fetch the issuer's documents", _PUBLISH),
+    Code(900612, "Entra cannot read the issuer's keys", _PUBLISH),
+    Code(
+        50013,
+        "the signature was not made with a key that the issuer publishes",
+        "Publish the present keys of the API server (kubectl get --raw /openid/v1/jwks) at the address that the "
+        "issuer's discovery document names. They must be RSA keys. Entra keeps the former ones for a while.",
+    ),
     Code(700016, "no application with this client id is in the tenant", "Check spec.clientId and spec.tenantId."),
     Code(7000112, "the application is disabled", "Enable it in Entra (Enterprise applications → Properties)."),
     Code(90002, "the tenant was not found", f"Check spec.tenantId. {_CLOUD}"),

@@ -28,6 +28,8 @@ class Presented:
 
     words: str
     """Such as `the secret noreply/secret`."""
+    command: str = ""
+    """What a person runs so that Entra trusts it, if a command can do that."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,15 @@ def _refusal(
     code = _code_in(body)
     known = CODES.get(code) if code is not None else None
     if known:
-        text = f"Entra refused {presented.words}: {known.cause} (AADSTS{code}). {known.remedy}"
+        remedy = known.remedy
+        if known.trusts_by_command and presented.command:
+            remedy += f" This adds it: {presented.command}"
+        text = f"Entra refused {presented.words}: {known.cause} (AADSTS{code}). {remedy}"
     else:
         number = f"AADSTS{code}" if code is not None else "no AADSTS code"
+        remedy = ""
         text = f"Entra refused {presented.words} ({number}, {_word(body.get('error'))}): {_description_in(body)}"
-    return EntraRefused(text, code=code, retry_after=retry_after, correlation_id=correlation)
+    return EntraRefused(text, code=code, remedy=remedy, retry_after=retry_after, correlation_id=correlation)
 
 
 def _object_in(text: str) -> dict[str, Any] | None:

@@ -133,4 +133,4 @@ def _none_taken(refused: list[EntraRefused], refusals: list[Refusal]) -> EntraRe
     others = " ".join(refusal.message for refusal in refusals if refusal.message != str(first))
     if not others:
         return first
-    return EntraRefused(f"{first} And: {others}", code=first.code, retry_after=first.retry_after)
+    return EntraRefused(f"{first} And: {others}", code=first.code, remedy=first.remedy, retry_after=first.retry_after)

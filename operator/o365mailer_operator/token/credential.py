@@ -25,9 +25,20 @@ _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 class Need(NamedTuple):
     """An object in the mailer's namespace that a spec names, and the key in it that is read."""
 
-    kind: Literal["Secret", "ConfigMap"]
+    kind: Literal["Secret", "ConfigMap", "ServiceAccount"]
     name: str
     key: str = ""
+
+
+@dataclass(frozen=True)
+class ServiceAccount:
+    """A ServiceAccount of the mailer's namespace, as far as a token depends on it."""
+
+    namespace: str
+    name: str
+    uid: str
+    client_id: str
+    """The application that it has opted in for; empty without one."""
 
 
 class Source(Protocol):
@@ -38,6 +49,9 @@ class Source(Protocol):
 
     def config_map(self, name: str) -> Mapping[str, bytes] | None:
         """The keys of `data` and `binaryData`; None if there is no such ConfigMap. Raises ConfigMapError."""
+
+    def service_account(self, name: str) -> ServiceAccount | None:
+        """None if there is no such ServiceAccount. Raises ServiceAccountError."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,9 @@ class Attempt(Protocol):
 
     async def ask(self, proof: Proof) -> Token:
         """One request to Entra. Raises TokenError."""
+
+    async def service_account_token(self, account: ServiceAccount, audience: str) -> str:
+        """A new token of a ServiceAccount from the API server. Raises ServiceAccountError."""
 
 
 class Credential(Protocol):

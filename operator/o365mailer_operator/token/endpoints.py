@@ -3,7 +3,8 @@
 Sources, read 2026-11-23: Microsoft, "National clouds" (authorities); "Office 365 URLs and IP address ranges" for
 Worldwide, GCC High, DoD and 21Vianet (submission hosts); "Authenticate an IMAP, POP or SMTP connection using OAuth"
 (the Global scope). The US Government and China scopes follow the resource hosts in those lists. Microsoft does not
-publish DoD's; other clients use this one with success.
+publish DoD's; other clients use this one with success. Audiences: Microsoft, "Configure an application to trust a
+managed identity", read 2026-11-28.
 """
 
 import re
@@ -28,6 +29,8 @@ class Cloud:
     """What the client-credentials grant asks for."""
     submission_host: str
     """Client submission, port 587 with STARTTLS."""
+    federation_audience: str
+    """The audience that Entra asks of an assertion for a federated credential."""
 
 
 CLOUDS: Final = {
@@ -35,21 +38,25 @@ CLOUDS: Final = {
         "https://login.microsoftonline.com",
         "https://outlook.office365.com/.default",
         "smtp.office365.com",
+        "api://AzureADTokenExchange",
     ),
     "USGovernment": Cloud(
         "https://login.microsoftonline.us",
         "https://outlook.office365.us/.default",
         "smtp.office365.us",
+        "api://AzureADTokenExchangeUSGov",
     ),
     "USGovernmentDoD": Cloud(
         "https://login.microsoftonline.us",
         "https://outlook.office365.us/.default",
         "outlook-dod.office365.us",
+        "api://AzureADTokenExchangeUSGov",
     ),
     "China": Cloud(
         "https://login.partner.microsoftonline.cn",
         "https://partner.outlook.cn/.default",
         "smtp.partner.outlook.cn",
+        "api://AzureADTokenExchangeChina",
     ),
 }
 
@@ -175,6 +182,7 @@ class Endpoints:
     scope: str
     submission_host: str
     submission_port: int
+    federation_audience: str
     authority_named_by: str
     """The member of the spec that names the authority, such as `spec.cloud`."""
     submission_named_by: str

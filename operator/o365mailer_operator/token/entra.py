@@ -12,7 +12,7 @@ import dataclasses
 import datetime
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
@@ -20,8 +20,15 @@ import msal
 
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.bearer import Token, claims_of, clock_warning, roles_in
-from o365mailer_operator.token.credential import Proof
-from o365mailer_operator.token.errors import ENTRA_ANSWER_INVALID, ENTRA_UNREACHABLE, EntraError, TokenError
+from o365mailer_operator.token.credential import Proof, ServiceAccount
+from o365mailer_operator.token.errors import (
+    ENTRA_ANSWER_INVALID,
+    ENTRA_UNREACHABLE,
+    SERVICE_ACCOUNT_UNREADABLE,
+    EntraError,
+    ServiceAccountError,
+    TokenError,
+)
 from o365mailer_operator.token.grant import Grant
 from o365mailer_operator.token.wire import Wire
 
@@ -38,24 +45,29 @@ BEARER: Final = re.compile(r"[!-~]+")
 """One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
 
 Clock = Callable[[], datetime.datetime]
+RequestToken = Callable[[ServiceAccount, str], Awaitable[str]]
+"""A new token of a ServiceAccount for an audience. Raises ServiceAccountError."""
 Result = TypeVar("Result")
 
 
 class Entra:
     """Mints tokens. One instance for the whole process, used from one event loop.
 
-    `proxy` is the URL of an HTTPS proxy; the environment is ignored. One application in one tenant has one request at a
-    time; different applications never wait for each other.
+    `request_token` asks the API server for a ServiceAccount's token; None where there is no API server. `proxy` is the
+    URL of an HTTPS proxy; the environment is ignored. One application in one tenant has one request at a time;
+    different applications never wait for each other.
     """
 
     def __init__(
         self,
         *,
+        request_token: RequestToken | None = None,
         proxy: str | None = None,
         timeout: float = READ_TIMEOUT,
         limit: float = ATTEMPT_LIMIT,
         clock: Clock = utc_now,
     ) -> None:
+        self.request_token = request_token
         self.proxy = proxy
         self.timeout = timeout
         self.limit = limit
@@ -106,6 +118,17 @@ class _Attempt:
             ENTRA_UNREACHABLE,
             f"{self.grant.endpoints.authority} gave no whole answer within {limit:g} s. It is tried again.",
         )
+
+    async def service_account_token(self, account: ServiceAccount, audience: str) -> str:
+        """Raises ServiceAccountError."""
+        if self.entra.request_token is None:
+            raise ServiceAccountError(
+                SERVICE_ACCOUNT_UNREADABLE,
+                f"There is no API server here that gives tokens of the ServiceAccount {account.name}.",
+                service_account=account.name,
+            )
+        self.check()
+        return await self.entra.request_token(account, audience)
 
 
 async def in_daemon_thread(call: Callable[[], Result], *, name: str) -> Result:

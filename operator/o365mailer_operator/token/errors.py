@@ -4,6 +4,7 @@
     ├── InvalidSpec (also ValueError)   the document is not an O365Mailer that this version understands
     ├── CredentialError                 a Secret that the spec names cannot be used
     ├── ConfigMapError                  a ConfigMap that the spec names cannot be used
+    ├── ServiceAccountError             a ServiceAccount that the spec names cannot be used
     └── EntraError                      the token endpoint did not give a token
         └── EntraRefused                its verdict, with an AADSTS code
 
@@ -44,6 +45,11 @@ CERTIFICATE_KEY_NOT_RSA: Final = Reason("CertificateKeyNotRSA", "Entra takes onl
 CERTIFICATE_KEY_MISMATCH: Final = Reason("CertificateKeyMismatch", "tls.key is not the key of tls.crt")
 CERTIFICATE_NOT_YET_VALID: Final = Reason("CertificateNotYetValid", "its validity has not begun", transient=True)
 CERTIFICATE_EXPIRED: Final = Reason("CertificateExpired", "its validity is over")
+SERVICE_ACCOUNT_NOT_FOUND: Final = Reason("ServiceAccountNotFound", "there is no such ServiceAccount")
+SERVICE_ACCOUNT_UNREADABLE: Final = Reason("ServiceAccountUnreadable", "reading it is forbidden, or not possible here")
+SERVICE_ACCOUNT_NOT_OPTED_IN: Final = Reason("ServiceAccountNotOptedIn", "its annotation names no or another client id")
+TOKEN_REQUEST_FORBIDDEN: Final = Reason("TokenRequestForbidden", "the controller may not request its tokens")
+TOKEN_REQUEST_FAILED: Final = Reason("TokenRequestFailed", "the API server gave no token of it", transient=True)
 TOKEN_NOT_WRITTEN: Final = Reason("TokenNotWritten", "the token cannot be put where the relay reads", transient=True)
 ENTRA_REFUSED: Final = Reason("EntraRefused", "Entra's verdict, with a code that aadsts.py does not hold")
 ENTRA_THROTTLED: Final = Reason("EntraThrottled", "Entra asks to wait (429)", transient=True)
@@ -95,6 +101,14 @@ class ConfigMapError(TokenError):
         self.key = key
 
 
+class ServiceAccountError(TokenError):
+    """`service_account` says which one cannot be used."""
+
+    def __init__(self, reason: Reason, message: str, *, service_account: str) -> None:
+        super().__init__(reason, message)
+        self.service_account = service_account
+
+
 class EntraError(TokenError):
     """`correlation_id` is what Microsoft's support asks for."""
 
@@ -110,6 +124,7 @@ class EntraError(TokenError):
 class EntraRefused(EntraError):
     """Entra's verdict. `code` is its AADSTS number, from which reason and transience follow (aadsts.CODES).
 
+    `remedy` is the part of the message that says what to do; empty if Entra's own words are all there is.
     `about_credential`: the verdict is on the secret itself, so that another secret may fare better.
     """
 
@@ -118,6 +133,7 @@ class EntraRefused(EntraError):
         message: str,
         *,
         code: int | None,
+        remedy: str = "",
         retry_after: float | None = None,
         correlation_id: str | None = None,
     ) -> None:
@@ -125,4 +141,5 @@ class EntraRefused(EntraError):
         reason = Reason(known.reason, known.cause, transient=known.transient) if known else ENTRA_REFUSED
         super().__init__(reason, message, retry_after=retry_after, correlation_id=correlation_id)
         self.code = code
+        self.remedy = remedy
         self.about_credential = known.about_credential if known else False

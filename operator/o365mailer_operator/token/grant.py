@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from o365mailer_operator.token import certificate, clientsecret
+from o365mailer_operator.token import certificate, clientsecret, federated
 from o365mailer_operator.token.authorities import authorities_of, authority_need
 from o365mailer_operator.token.credential import Credential, Need, Source
 from o365mailer_operator.token.endpoints import AllowedHosts, Endpoints
@@ -36,7 +36,11 @@ class _Kind(Protocol):
         """The credential in them. Raises CredentialError."""
 
 
-_KINDS: Final[Mapping[str, _Kind]] = {"client_secret": clientsecret, "certificate": certificate}
+_KINDS: Final[Mapping[str, _Kind]] = {
+    "client_secret": clientsecret,
+    "certificate": certificate,
+    "workload_identity": federated,
+}
 """By the member of spec.credential."""
 
 

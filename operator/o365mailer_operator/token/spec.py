@@ -37,6 +37,7 @@ AUTHORITY_PATTERN: Final = rf"^https://{_LABEL}(\.{_LABEL})*(:{_PORT})?/?$"
 """Scheme, host and port. No path (the tenant is appended), and no user info, which could disguise the host."""
 HOST_PATTERN: Final = rf"^{_LABEL}(\.{_LABEL})*\.?$"
 SECRET_NAME_PATTERN: Final = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+SERVICE_ACCOUNT_NAME_PATTERN: Final = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 SECRET_KEY_PATTERN: Final = r"^[A-Za-z0-9._-]+$"
 
 Tenant = Annotated[str, msgspec.Meta(pattern=whole(TENANT_PATTERN), max_length=253)]
@@ -44,6 +45,7 @@ ClientId = Annotated[str, msgspec.Meta(pattern=whole(CLIENT_ID_PATTERN))]
 AuthorityUrl = Annotated[str, msgspec.Meta(pattern=whole(AUTHORITY_PATTERN), max_length=300)]
 Host = Annotated[str, msgspec.Meta(pattern=whole(HOST_PATTERN), max_length=253)]
 SecretName = Annotated[str, msgspec.Meta(pattern=whole(SECRET_NAME_PATTERN), max_length=253)]
+ServiceAccountName = Annotated[str, msgspec.Meta(pattern=whole(SERVICE_ACCOUNT_NAME_PATTERN), max_length=253)]
 SecretKey = Annotated[str, msgspec.Meta(pattern=whole(SECRET_KEY_PATTERN), max_length=253)]
 CloudName = Literal["Global", "USGovernment", "USGovernmentDoD", "China"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -93,11 +95,24 @@ class CertificateCredential(Part, frozen=True):
     secret_ref: CertificateRef
 
 
+class ServiceAccountRef(Part, frozen=True):
+    """A ServiceAccount in the mailer's own namespace."""
+
+    name: ServiceAccountName
+
+
+class WorkloadIdentityCredential(Part, frozen=True):
+    """A ServiceAccount that a federated credential of the application trusts."""
+
+    service_account_ref: ServiceAccountRef
+
+
 class CredentialSpec(Part, frozen=True):
     """How the controller proves to Entra that it is the application: exactly one member."""
 
     client_secret: ClientSecretCredential | None = None
     certificate: CertificateCredential | None = None
+    workload_identity: WorkloadIdentityCredential | None = None
 
 
 class AuthoritySpec(Part, frozen=True):
@@ -143,6 +158,7 @@ class Spec(Part, frozen=True, dict=True):  # a dict, in which `endpoints` is kep
             scope=cloud.scope,
             submission_host=self.submission.host or cloud.submission_host,
             submission_port=self.submission.port or SUBMISSION_PORT,
+            federation_audience=cloud.federation_audience,
             authority_named_by="spec.authority.url" if self.authority.url else "spec.cloud",
             submission_named_by=self._submission_named_by(),
         )
@@ -169,12 +185,15 @@ def decode_spec(spec: Any) -> Spec:
     raise InvalidSpec(_located(problem))
 
 
+_ONE_CREDENTIAL: Final = "spec.credential: exactly one of clientSecret, certificate and workloadIdentity"
+
+
 def check_credential(credential: CredentialSpec) -> None:
     """Raises InvalidSpec unless exactly one kind of credential is given."""
     given = [name for name in credential.__struct_fields__ if getattr(credential, name) is not None]
     if len(given) != 1:
-        found = "both are" if given else "none is"
-        raise InvalidSpec(f"spec.credential: exactly one of clientSecret and certificate is needed, and {found} given.")
+        found = {0: "none is", 2: "two are", 3: "all are"}[len(given)]
+        raise InvalidSpec(f"{_ONE_CREDENTIAL} is needed, and {found} given.")
 
 
 def _check_authorities(spec: Spec) -> None:
@@ -193,6 +212,7 @@ _WORDS: Final = (
     (AUTHORITY_PATTERN, "https://host or https://host:port, without a path"),
     (HOST_PATTERN, "a host name"),
     (SECRET_NAME_PATTERN, "the name of a Secret or ConfigMap"),
+    (SERVICE_ACCOUNT_NAME_PATTERN, "a ServiceAccount's name"),
     (SECRET_KEY_PATTERN, "a key of a Secret or ConfigMap"),
     (MAILBOX_PATTERN, "a mailbox's address, such as noreply@contoso.com"),
     (NOTIFY_PATTERN, "`sender`, or an address such as postmaster@contoso.com"),

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
@@ -42,10 +43,12 @@ func main() {
 		write(directory, wanted.Name+".crt", "CERTIFICATE", issue(wanted, key, authority, authorityKey), 0o644)
 		writeKey(directory, wanted.Name+".key", key)
 	}
-	serviceAccounts := newKey()
+	// RSA, as kubeadm makes it: Entra takes no other tokens of a cluster (RS256 alone).
+	serviceAccounts, err := rsa.GenerateKey(rand.Reader, 2048)
+	check(err)
 	public, err := x509.MarshalPKIXPublicKey(serviceAccounts.Public())
 	check(err)
-	writeKey(directory, "service-accounts.key", serviceAccounts)
+	write(directory, "service-accounts.key", "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(serviceAccounts), 0o600)
 	write(directory, "service-accounts.pub", "PUBLIC KEY", public, 0o644)
 }
 
