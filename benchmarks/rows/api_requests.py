@@ -25,6 +25,8 @@ from o365mailer_operator.controller.metrics import Metrics
 from o365mailer_operator.controller.options import parse
 from o365mailer_operator.controller.queue import DueQueue
 from o365mailer_operator.controller.reconcile import Reconciler
+from o365mailer_operator.exchange.login import Credentials, Target
+from o365mailer_operator.exchange.result import LoginResult, Stage
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.grant import Grant
@@ -79,8 +81,7 @@ class CountingApi:
     async def patch_status(self, resource: Resource, change: Manifest, *, name: str, **_: Any) -> Manifest:
         """Store a status."""
         self.count += 1
-        status = {member: value for member, value in change["status"].items() if value is not None}
-        return self.put(resource.plural, self.objects[resource.plural, name] | {"status": status})
+        return self.put(resource.plural, self.objects[resource.plural, name] | {"status": _present(change["status"])})
 
     def put(self, plural: str, manifest: Manifest) -> Manifest:
         """Store with the next resourceVersion."""
@@ -88,6 +89,17 @@ class CountingApi:
         stored = manifest | {"metadata": manifest["metadata"] | {"resourceVersion": str(self.versions)}}
         self.objects[plural, stored["metadata"]["name"]] = stored
         return stored
+
+
+def _present(document: Manifest) -> Manifest:
+    """Without the members that are null."""
+    members = ((name, _present(value) if isinstance(value, dict) else value) for name, value in document.items())
+    return {name: value for name, value in members if value is not None}
+
+
+async def accepted(target: Target, _: Credentials | None) -> LoginResult:
+    """A login that works, in place of Exchange's."""
+    return LoginResult(host=target.host, port=target.port, stage=Stage.DONE)
 
 
 class Simulated:
@@ -110,6 +122,7 @@ class Simulated:
         )
         self.reconciler = Reconciler(context, cache=self.cache, due=self.queue.put)
         self.reconciler.tokens.entra = cast("Entra", self)
+        self.reconciler.logins.attempt = accepted
         self.reconciler.random = self.random.random
 
     def wall(self) -> datetime.datetime:
@@ -155,7 +168,7 @@ class Simulated:
             await self.errands()
 
     async def errands(self) -> None:
-        """Let every token request end."""
-        while tasks := self.reconciler.tokens.errands.tasks:
+        """Let every token request and login end."""
+        while tasks := [task for errands in self.reconciler.errands for task in errands.tasks]:
             await asyncio.gather(*tasks)
             await asyncio.sleep(0)  # for the callbacks of the tasks

@@ -10,6 +10,7 @@ from o365mailer_contract.names import DOCS, KIND
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
+AUTHENTICATED: Final = "Authenticated"
 SUSPENDED: Final = "Suspended"
 
 

@@ -73,12 +73,13 @@ def test_events_tell_each_change_of_state_once(namespace: Namespace) -> None:
 
     def told() -> dict[tuple[str, str], str] | None:
         events = {(event["action"], event["reason"]): event["type"] for event in namespace.events()}
-        return events if len(events) == 3 else None
+        return events if len(events) == 4 else None
 
-    assert eventually(told, what="three Events") == {
+    assert eventually(told, what="four Events") == {
         ("Ready", "SecretNotFound"): "Warning",
         ("Ready", "TokenValid"): "Normal",
         ("TokenIssued", "TokenIssued"): "Normal",
+        ("Authenticated", "Authenticated"): "Normal",
     }
     assert all("series" not in event for event in namespace.events())
     namespace.kubectl("delete", "secret", "late", "-n", namespace.name)

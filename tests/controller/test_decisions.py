@@ -112,7 +112,13 @@ def stored(secret: Object | None, *, version: str = "200") -> Object:
 
 def written(outcome: Outcome) -> Object:
     """The status as the API server holds it after the merge patch: null means absent."""
-    return {member: value for member, value in encode_status(outcome.status).items() if value is not None}
+    return present(encode_status(outcome.status))
+
+
+def present(document: Object) -> Object:
+    """Without the members that are null."""
+    members = ((name, present(value) if isinstance(value, dict) else value) for name, value in document.items())
+    return {name: value for name, value in members if value is not None}
 
 
 def issued(**spec: Any) -> tuple[Object, Object]:
@@ -483,7 +489,7 @@ def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
         EntraError(ENTRA_UNREACHABLE, "away"),
     )
     assert failing.ready
-    assert [c.reason for c in failing.status.conditions] == [REFRESH_FAILING, "EntraUnreachable"]
+    assert [c.reason for c in failing.status.conditions] == [REFRESH_FAILING, "EntraUnreachable", "LoginNotTried"]
     over = observed(mailer(status=written(failing)), token_secret=secret, now=NOON + 61 * MINUTE)
     ended = settled(over, EntraError(ENTRA_UNREACHABLE, "away"))
     assert not ended.ready
@@ -570,7 +576,8 @@ def test_suspension_holds_everything_but_says_that_mail_flows() -> None:
     secret, status = issued()
     outcome = settled(observed(mailer(status=status, suspend=True), token_secret=secret))
     assert outcome.ready
-    assert {condition.reason for condition in outcome.status.conditions} == {SUSPENDED}
+    assert [condition.reason for condition in outcome.status.conditions] == [SUSPENDED, SUSPENDED, "LoginNotTried"]
+    assert outcome.login is None
     assert outcome.secret is None
 
 
@@ -662,7 +669,9 @@ def test_a_message_is_cut_to_what_a_status_and_an_event_take() -> None:
     assert ready.message == "ä" * (MESSAGE_LIMIT - 1) + "…"
     assert MESSAGE_LIMIT <= 32768  # the CRD's
     note = event_of(mailer(), ready, now=NOON, instance="test")["note"]
-    assert note == "ä" * (NOTE_LIMIT // 2)
+    assert note.startswith("ä" * 480)
+    assert note.endswith("kubectl describe shows all of it.")
+    assert len(note.encode()) <= NOTE_LIMIT
 
 
 def told(kind: str, reason: str) -> Condition:
@@ -682,7 +691,56 @@ def test_conditions_are_merged_by_type_and_our_own_that_are_not_set_any_more_go(
 @pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_condition_of_another_writer_is_no_reason_to_write() -> None:
     secret, status = issued()
-    ready, issued_condition = status["conditions"]
-    status["conditions"] = [ready, msgspec.to_builtins(told("Audited", "ByHand")), issued_condition]
+    ready, *others = status["conditions"]
+    status["conditions"] = [ready, msgspec.to_builtins(told("Audited", "ByHand")), *others]
     later = observed(mailer(status=status), token_secret=secret, now=NOON + 10 * MINUTE)
     assert settled(later).status == later.mailer.status
+
+
+@pytest.mark.promise("refused-login-is-told")
+def test_a_login_is_due_once_there_is_a_token_and_the_token_is_the_secrets() -> None:
+    first = settled(observed(mailer()), token())
+    assert first.login is not None
+    assert (first.login.mailbox, first.login.host, first.login.port) == (
+        "noreply@contoso.com",
+        "smtp.office365.com",
+        587,
+    )
+    assert first.secret is not None
+    assert base64.b64decode(first.secret["data"]["access_token"]).decode() == first.login.token
+    assert first.status.login is not None
+    assert first.ready, "it waits for no login"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"suspend": True}, {"submission": {"host": "sink.example"}}, {"tenantId": "fabrikam.com"}],
+    ids=["suspended", "host not allowed", "another application's token"],
+)
+def test_no_login_is_tried_without_a_token_for_an_allowed_host(spec: Object) -> None:
+    secret, status = issued()
+    assert settled(observed(mailer(), token_secret=secret)).login is not None
+    assert settled(observed(mailer(status=status, **spec), token_secret=secret)).login is None
+
+
+def test_a_refresh_or_another_credential_makes_the_login_due_and_a_renewal_does_not() -> None:
+    secret, status = issued()
+    login = {**status["login"], "lastTime": "2026-11-23T12:00:01Z", "nextTime": "2026-11-23T17:00:00Z"}
+    status["login"] = login
+
+    def after(subject: Mailer, value: bytes = b"not-a-secret") -> Outcome:
+        later = observed(subject, token_secret=secret, secret=credential(value=value), now=NOON + 46 * MINUTE)
+        return settled(later, token(issued_at=NOON + 46 * MINUTE))
+
+    assert after(mailer(status=status)).login is None
+    assert after(mailer(status=status), b"rotated").login is not None
+    assert after(mailer(status=status, annotations={names.REFRESH_ANNOTATION: "now"})).login is not None
+
+
+def test_without_the_canary_no_login_is_due_and_the_status_says_so() -> None:
+    outcome = settled(dataclasses.replace(observed(mailer()), canary=False), token())
+    assert (outcome.login, outcome.status.login) == (None, None)
+    told_off = outcome.status.condition("Authenticated")
+    assert told_off
+    assert (told_off.status, told_off.reason) == ("Unknown", "CanaryOff")
+    assert [each.type for each in changes(mailer().status, outcome.status)] == ["Ready", "TokenIssued"]

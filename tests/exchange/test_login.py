@@ -1,5 +1,6 @@
 """The login attempt against real peers: how far it comes, and what it says."""
 
+import base64
 import datetime
 import ssl
 from pathlib import Path
@@ -192,9 +193,20 @@ async def test_a_name_that_is_none_is_unknown() -> None:
     assert (result.stage, result.fault) == (Stage.DNS, Fault.UNKNOWN_HOST)
 
 
-async def test_no_token_is_in_what_is_shown(emulator: EmulatorClient) -> None:
+@pytest.mark.promise("secrets-stay-secret")
+@pytest.mark.parametrize("encoded", [False, True])
+async def test_no_token_is_in_what_is_shown(emulator: EmulatorClient, encoded: bool) -> None:
+    """Also if the host repeats it."""
     token = emulator.issue_token()
-    emulator.script("auth", reply=f"535 5.7.3 no {token[:30]}")
+    said = base64.b64encode(f"user={emulator.mailbox}\1auth=Bearer {token}\1\1".encode()).decode() if encoded else token
+    emulator.script("auth", reply=f"535 5.7.3 no ({said[:700]}) or {said[-300:]}")
     shown = repr(Credentials(emulator.mailbox, token)) + repr(Target("h", 1, trusted(emulator)))
     assert token[:20] not in shown
-    assert (await attempt(emulator, token=token)).refused
+    result = await attempt(emulator, token=token)
+    assert result.refused
+    assert result.reply
+    assert result.reply.text == f"no ({'*' * 700}) or {'*' * 300}"
+    emulator.script("auth", reply=f"535 5.7.3 no {token[:16]} 08DE2A6028D26C22")
+    plain = await attempt(emulator, token=token)
+    assert plain.reply
+    assert plain.reply.text == f"no {token[:16]} 08DE2A6028D26C22"

@@ -1,12 +1,13 @@
 """Findings on one mailer: what its status says, and when its credential ends. Pure."""
 
+import dataclasses
 import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from o365mailer_cli.finding import Finding, Status
-from o365mailer_cli.mailers import SUSPENDED, TOKEN_ISSUED, Mailer, instant, reason_link
+from o365mailer_cli.mailers import AUTHENTICATED, SUSPENDED, TOKEN_ISSUED, Mailer, instant, reason_link
 from o365mailer_cli.wording import span, until
 from o365mailer_contract.names import DOCS
 from o365mailer_operator.token.aadsts import CODES
@@ -18,6 +19,10 @@ LATE: Final = datetime.timedelta(minutes=5)
 NEW: Final = datetime.timedelta(minutes=1)
 """The controller looks at a new mailer within seconds."""
 REFRESH_FAILING: Final = "RefreshFailing"
+LOGIN_PENDING: Final = "LoginPending"
+UNTOLD: Final = frozenset({"LoginNotTried", "CanaryOff"})
+"""Reasons of Authenticated that are no finding: `check NAME` tries the login itself."""
+NEWLINE: Final = "\n"
 
 _ENTRA_AGAIN: Final = "The controller tries again by itself. If it lasts, look at the way from the controller to Entra."
 _CONVERT: Final = "Put a PEM certificate and its unencrypted PEM key into the Secret; the page has the commands."
@@ -73,6 +78,7 @@ def mailer_findings(mailer: Mailer, *, certificate: float | None, now: datetime.
     yield _ready(mailer, now)
     if not mailer.suspended:
         yield from _refresh(mailer, now)
+        yield from _authenticated(mailer)
     yield from _client_secret(mailer, now)
     yield from _certificate(mailer, certificate, now)
 
@@ -121,6 +127,8 @@ def _ready(mailer: Mailer, now: datetime.datetime) -> Finding:
         return Finding(name=name, status=Status.OK, title="pods can submit mail", subject=subject)
     failing = ready.status == "True"
     remedy = REMEDIES.get(why.reason, "Do what the message says.")
+    if why.reason and why.reason == mailer.condition(AUTHENTICATED).reason:  # its own finding has the rest
+        why = dataclasses.replace(why, message=f"{why.message.partition(NEWLINE)[0]}.")
     return Finding(
         name=name,
         status=Status.WARNING if failing else Status.FAILED,
@@ -131,6 +139,33 @@ def _ready(mailer: Mailer, now: datetime.datetime) -> Finding:
         cause=" ".join((why.message or ready.message).replace(remedy, "").split()),  # a condition says the remedy too
         remedy=remedy,
         link=reason_link(why.reason),
+    )
+
+
+def _authenticated(mailer: Mailer) -> Iterator[Finding]:
+    """The login that the controller tries: whether Exchange lets the application in."""
+    told = mailer.condition(AUTHENTICATED)
+    if told.status == "True":
+        yield Finding(
+            name="mailer.login",
+            status=Status.OK,
+            title=f"Exchange lets the application log in as {mailer.mailbox}",
+            subject=str(mailer),
+        )
+        return
+    if not told.reason or told.reason in UNTOLD:
+        return
+    refused = told.status == "False"
+    status = Status.UNKNOWN if not refused else Status.WARNING if told.reason == LOGIN_PENDING else Status.FAILED
+    title, _, text = told.message.partition(NEWLINE)
+    yield Finding(
+        name="mailer.login",
+        status=status,
+        title=f"{title[:1].lower()}{title[1:]}" if not refused else title,
+        subject=str(mailer),
+        cause=text,
+        remedy=REMEDIES.get(told.reason, "Do what the message says."),
+        link=reason_link(told.reason),
     )
 
 

@@ -16,7 +16,7 @@ from o365mailer_cli.explain.refusal import INJECTION_PAGE, INSTALLATION_PAGE, RE
 from o365mailer_cli.explain.target import Target
 from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_cli.installation import Installation, read_installation
-from o365mailer_cli.mailers import Mailer, read_mailers, reason_link
+from o365mailer_cli.mailers import AUTHENTICATED, Mailer, read_mailers, reason_link
 from o365mailer_cli.relays import Relay, listed, status_of
 from o365mailer_cli.wording import until
 from o365mailer_contract.names import DOCS, INJECT_ANNOTATION, KIND
@@ -279,6 +279,17 @@ def _mailer(name: str, namespace: str, context: Surroundings) -> Iterator[Findin
         return
     if ready.status == "True":
         yield Finding(name="mailer", status=Status.OK, title=f"{mailer} is ready: it mails as {mailer.mailbox}")
+        login = mailer.condition(AUTHENTICATED)
+        if login.status == "False":
+            title, _, causes = login.message.partition("\n")
+            yield Finding(
+                name="mailer.login",
+                status=Status.WARNING,
+                title=title,
+                cause=causes,
+                remedy="The cause says what to do.",
+                link=reason_link(login.reason),
+            )
         return
     yield Finding(
         name="mailer",

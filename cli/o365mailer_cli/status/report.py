@@ -10,7 +10,7 @@ from o365mailer_cli.cluster import Cluster
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import ClusterError
 from o365mailer_cli.installation import Installation, read_installation
-from o365mailer_cli.mailers import Mailer, read_mailers
+from o365mailer_cli.mailers import AUTHENTICATED, Condition, Mailer, read_mailers
 from o365mailer_cli.relays import Reading, Relay, read_figures, read_relays
 from o365mailer_cli.wording import pods
 from o365mailer_contract.names import DOCS
@@ -65,6 +65,7 @@ class MailerStatus:
             "ready": ready.status,
             "reason": ready.reason,
             "message": ready.message,
+            "authenticated": _condition_document(mailer.condition(AUTHENTICATED)),
             "suspended": mailer.suspended,
             "tokenRevision": mailer.revision,
             "tokenExpiry": mailer.status.get("tokenExpiry"),
@@ -79,6 +80,10 @@ class MailerStatus:
             "queue": {"messages": self.queued, "oldestSeconds": self.oldest, "dead": self.dead},
             "relays": [_relay_document(each) for each in self.readings],
         }
+
+
+def _condition_document(condition: Condition) -> dict[str, Any]:
+    return {"status": condition.status, "reason": condition.reason, "message": condition.message}
 
 
 def _relay_document(reading: Reading) -> dict[str, Any]:

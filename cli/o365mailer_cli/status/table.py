@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Final
 
-from o365mailer_cli.mailers import Mailer, reason_link
+from o365mailer_cli.mailers import AUTHENTICATED, Mailer, reason_link
 from o365mailer_cli.output import Output
 from o365mailer_cli.status.report import MailerStatus, Status
 from o365mailer_cli.wording import pods, span, until
@@ -99,7 +99,9 @@ def _notes(status: Status, now: datetime.datetime) -> Iterator[str]:
             yield f"{mailer}: the controller has not looked at it. Does it run? {DOCS}/troubleshooting.md"
         elif ready.reason and (mailer.failed or ready.reason == "RefreshFailing"):
             reason = _cause(mailer)
-            yield f"{mailer}: {ready.message} See {reason_link(reason)}"
+            yield f"{mailer}: {_first_line(ready.message)} See {reason_link(reason)}"
+        elif (login := mailer.condition(AUTHENTICATED)).status == "False" and not mailer.suspended:
+            yield f"{mailer}: {_first_line(login.message)} See {reason_link(login.reason)}"
         lagging = len(each.known) - each.newest_token
         since = mailer.last_refresh
         if lagging and since and now - since > KUBELET_DELAY:
@@ -118,6 +120,12 @@ def _notes(status: Status, now: datetime.datetime) -> Iterator[str]:
                 f"{mailer}: {each.dead} dead letter{'' if each.dead == 1 else 's'} in the spool. "
                 f"{DOCS}/spool.md says how to look at them."
             )
+
+
+def _first_line(message: str) -> str:
+    """The message of a condition; of a long one the first line, and where the rest is."""
+    first, more, _ = message.partition("\n")
+    return f"{first}. kubectl describe shows the causes and the commands." if more else first
 
 
 def _cause(mailer: Mailer) -> str:

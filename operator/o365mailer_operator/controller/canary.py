@@ -175,7 +175,7 @@ def next_state(before: Status, seen: Seen) -> tuple[Login | None, Condition]:
     if old is not None and old.reason == conditions.CANARY_OFF:
         old = None
     if seen.aim is None:
-        return before.login, old or _not_tried("There is no valid token to log in with.")
+        return before.login, old or _not_tried("There is no valid token for this spec, or the mailer is suspended.")
     login = _followed(before.login, seen.aim, seen)
     kept = old if before.login is not None and before.login.subject == login.subject else None
     tried = seen.tried

@@ -13,6 +13,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
+from o365mailer_operator.controller.canary import Tried
 from o365mailer_operator.controller.conditions import (
     SECRET_NAME_TAKEN,
     SUSPENDED,
@@ -83,6 +84,12 @@ class Observed:
     """The aim, as its digest, of a token request that is under way or has ended and is not used yet."""
     kept: HeldToken | None = None
     """The token that this process last saw in the mailer's Secret, or wrote into it."""
+    canary: bool = True
+    """Whether logins at Exchange are tried."""
+    tried: Tried | None = dataclasses.field(default=None, repr=False)
+    """What the last login has brought, if the status does not say it yet."""
+    login_begun: datetime.datetime | None = None
+    """When this process last tried one for this mailer."""
 
     @property
     def ours(self) -> bool:

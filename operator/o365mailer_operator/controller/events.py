@@ -19,6 +19,7 @@ REPORTER: Final = f"{names.GROUP}/controller"
 NOTE_LIMIT: Final = 1024
 INSTANCE_LIMIT: Final = 128
 """What the API server accepts in `note` (bytes) and `reportingInstance` (characters)."""
+REST: Final = " ... kubectl describe shows all of it."
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def event_of(mailer: Mailer, condition: Condition, *, now: datetime.datetime, in
         "action": condition.type,
         "reason": condition.reason,
         "type": "Normal" if condition.status == "True" else "Warning",
-        "note": condition.message.encode()[:NOTE_LIMIT].decode(errors="ignore"),
+        "note": _note(condition.message),
         "regarding": {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
@@ -49,6 +50,14 @@ def event_of(mailer: Mailer, condition: Condition, *, now: datetime.datetime, in
             "uid": metadata.uid,
         },
     }
+
+
+def _note(message: str) -> str:
+    """The message; of a long one the beginning, and where the rest is."""
+    if len(message.encode()) <= NOTE_LIMIT:
+        return message
+    beginning = message.encode()[: NOTE_LIMIT - len(REST)].decode(errors="ignore")
+    return f"{beginning}{REST}"
 
 
 def repeated(event: Manifest, *, now: datetime.datetime) -> Manifest:

@@ -6,10 +6,11 @@ import datetime
 import msgspec
 
 from o365mailer_contract import names
-from o365mailer_operator.controller import conditions
+from o365mailer_operator.controller import canary, conditions
+from o365mailer_operator.controller.canary import LoginAim, Seen
 from o365mailer_operator.controller.conditions import Problem
 from o365mailer_operator.controller.decision import Aim, Hold, Keep, Mint, Observed, last_failure
-from o365mailer_operator.controller.mailer import Condition, Manifest, Status
+from o365mailer_operator.controller.mailer import Condition, Login, Manifest, Status
 from o365mailer_operator.controller.token_secret import (
     Directory,
     HeldToken,
@@ -40,6 +41,8 @@ class Outcome:
     """When to reconcile again, if that is sooner than usual."""
     held: HeldToken | None = None
     """The token that the Secret has once this is written."""
+    login: LoginAim | None = None
+    """The login to try once this is written; None if none is due."""
 
     @property
     def refresh_at(self) -> datetime.datetime | None:
@@ -58,6 +61,8 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
     directory = _directory_after(observed, step, minted)
     progress = _progress_after(observed, step, minted, directory=directory, random=random)
     decided = not _is_undecided(observed, step, minted, directory=directory)
+    aim = _login_aim(observed, step, directory) if decided else None
+    login, authenticated = _login_after(observed, step, minted, aim)
     status = msgspec.structs.replace(
         progress,
         observed_generation=observed.mailer.metadata.generation if decided else progress.observed_generation,
@@ -65,22 +70,57 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
         token_expiry=directory.expires_at if directory else None,
         token_revision=directory.settings.revision if directory else progress.token_revision,
         last_refresh=_to_the_second(directory.origin.issued_at) if directory else None,
-        conditions=_conditions_after(observed, step, minted, directory=directory) if decided else progress.conditions,
+        conditions=_conditions_after(observed, step, minted, directory=directory, login=authenticated)
+        if decided
+        else progress.conditions,
+        login=login,
     )
     status = _with_reason_time(status, before=observed.mailer.status, now=observed.now)
     return Outcome(
         secret=_secret_after(observed, directory),
         status=status,
-        look_at=_look_at(step, minted, status),
+        look_at=_look_at(observed, step, minted, status),
         held=directory.held if directory else None,
+        login=aim if canary.due(login, aim, now=observed.now, begun=observed.login_begun) else None,
     )
 
 
-def _look_at(step: Hold | Keep | Mint, minted: Minted, status: Status) -> datetime.datetime | None:
+def _look_at(observed: Observed, step: Hold | Keep | Mint, minted: Minted, status: Status) -> datetime.datetime | None:
     if isinstance(step, Mint) and minted is None:
         return None  # the end of the token request makes the mailer due
     until = step.until if isinstance(step, Keep) else None
-    return min((each for each in (status.next_refresh, until) if each), default=None)
+    login = status.login.next_time if status.login and not isinstance(step, Hold) else None
+    later = login if login and login > observed.now else None  # one that is due is an errand
+    return min((each for each in (status.next_refresh, until, later) if each), default=None)
+
+
+def _login_aim(observed: Observed, step: Hold | Keep | Mint, directory: Directory | None) -> LoginAim | None:
+    """The login that pods make with the directory, if it has a token for this spec and the spec's hosts are allowed."""
+    if directory is None or isinstance(step, Hold) or not _usable(observed, directory):
+        return None
+    return LoginAim.of(directory)
+
+
+def _login_after(
+    observed: Observed, step: Hold | Keep | Mint, minted: Minted, aim: LoginAim | None
+) -> tuple[Login | None, Condition]:
+    if not observed.canary:
+        return None, canary.off()
+    spec, metadata, held = observed.spec, observed.mailer.metadata, observed.held
+    seen = Seen(
+        key=observed.mailer.key,
+        uid=metadata.uid,
+        client_id="" if isinstance(spec, InvalidSpec) else spec.client_id,
+        now=observed.now,
+        aim=aim,
+        again=isinstance(step, Mint) and isinstance(minted, Token) and bool(held) and not _is_met(step.aim, held),
+        tried=observed.tried,
+    )
+    return canary.next_state(observed.mailer.status, seen)
+
+
+def _is_met(aim: Aim, held: HeldToken | None) -> bool:
+    return held is not None and aim.met_by(held.origin)
 
 
 def _directory_after(observed: Observed, step: Hold | Keep | Mint, minted: Minted) -> Directory | None:
@@ -193,13 +233,14 @@ def _progress_after(
 
 
 def _conditions_after(
-    observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None
+    observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None, login: Condition
 ) -> tuple[Condition, ...]:
     problem = _problem_after(observed, step, minted)
     ready = conditions.ready(
         problem,
         usable=_usable(observed, directory),
         expires_at=directory.expires_at if directory else None,
+        login=login,
     )
     before = observed.mailer.status
     since = conditions.reason_since(ready, before=before, now=observed.now)
@@ -207,12 +248,17 @@ def _conditions_after(
     wanted = (
         ready,
         conditions.token_issued(problem, note=_note(observed, minted)),
+        login,
         *((stalled,) if stalled else ()),
     )
+    # Without a token for the spec as it is now, what is known of the login is about an earlier generation.
+    kept = login in before.conditions and _login_aim(observed, step, directory) is None
     ours = tuple(
         conditions.carried(condition, before=before, generation=observed.mailer.metadata.generation, now=observed.now)
         for condition in wanted
+        if not (kept and condition is login)
     )
+    ours = (*ours, login) if kept else ours
     return conditions.merged(before.conditions, ours)
 
 

@@ -25,6 +25,7 @@ from o365mailer_operator.controller.context import Context
 from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mint, Observed, decide
 from o365mailer_operator.controller.errands import Errands
 from o365mailer_operator.controller.events import Recorder
+from o365mailer_operator.controller.logins import Logins
 from o365mailer_operator.controller.mailer import Condition, Key, Mailer, Manifest, Status, encode_status
 from o365mailer_operator.controller.mailer_cache import MailerCache
 from o365mailer_operator.controller.metrics import Ends
@@ -85,7 +86,9 @@ class Reconciler:
         self.allowed = options.allowed_hosts
         self.observer = Observer(context.cluster, cache=cache, interval=self.interval, clock=context.clock)
         self.tokens = TokenRequests(context, due=due)
-        self.errands: tuple[Errands[Any], ...] = (self.tokens.errands,)
+        self.logins = Logins(context, due=due)
+        self.canary = options.canary
+        self.errands: tuple[Errands[Any], ...] = (self.tokens.errands, self.logins.errands)
         """Of every kind."""
         self.recorder = Recorder(context.cluster, instance=options.identity, clock=context.clock.now)
         self.random: Callable[[], float] = random.random
@@ -144,7 +147,8 @@ class Reconciler:
             return None
         minted = self._minted(key, step, anew=anew) if isinstance(step, Mint) else None
         outcome = outcome_of(observed, step, minted, random=self.random())
-        if not anew and (outcome.secret is not None or outcome.status != mailer.status):
+        login = outcome.login if self.logins.is_wanted(key, outcome.login) else None
+        if not anew and (outcome.secret is not None or outcome.status != mailer.status or login):
             raise Unconfirmed
         outcome = await self._write_secret(observed, step, minted, outcome)
         refused = await self._write_status(mailer, outcome.status)
@@ -152,6 +156,11 @@ class Reconciler:
             self.tokens.errands.drop(key)  # it is told, or cannot be
         if refused:
             return self._pause_unwritten(key, outcome)
+        if observed.tried is not None:
+            self.logins.errands.drop(key)
+        if login is not None:
+            self.lease.check()
+            self.logins.start(key, login)
         suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
         ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
         self.metrics.tell(mailer, outcome.status, ready=outcome.ready, suspended=suspended, ends=ends)
@@ -169,6 +178,9 @@ class Reconciler:
             attempted=self.tokens.errands.last_begun(key),
             errand=errand.aim if errand else None,
             kept=memory.kept,
+            canary=self.canary,
+            tried=self.logins.result(key),
+            login_begun=self.logins.errands.last_begun(key),
         )
 
     def _max_age(self, mailer: Mailer) -> float:

@@ -8,6 +8,7 @@ looks at the certificate, to name its authority.
 """
 
 import asyncio
+import base64
 import contextlib
 import os
 import socket
@@ -71,6 +72,27 @@ class Credentials:
 
     mailbox: str
     token: str = field(repr=False)
+
+
+LONGEST_PART: Final = 16
+"""Characters of a token that a reply may repeat."""
+LONGEST_REPLY: Final = 4096
+"""Characters of a reply that are read: a hostile host may send many lines."""
+
+
+def without_token(text: str, credentials: Credentials | None) -> str:
+    """A host's words without parts of the token, as it is and as AUTH sends it: they are shown to people."""
+    text = text[:LONGEST_REPLY]
+    if not credentials:
+        return text
+    sent = f"user={credentials.mailbox}\1auth=Bearer {credentials.token}\1\1".encode()
+    secrets = (credentials.token, base64.b64encode(sent).decode())
+    hidden: set[int] = set()
+    for begin in range(len(text) - LONGEST_PART):
+        part = text[begin : begin + LONGEST_PART + 1]
+        if any(part in secret for secret in secrets):
+            hidden.update(range(begin, begin + len(part)))
+    return "".join("*" if place in hidden else letter for place, letter in enumerate(text))
 
 
 async def try_login(target: Target, credentials: Credentials | None, *, deadline: float = DEADLINE) -> LoginResult:
@@ -148,8 +170,9 @@ class _Attempt:
             await self._talk(client, credentials)
         except aiosmtplib.SMTPResponseException as error:
             if error.code < 0:
-                raise _Ended(self.ended(Fault.NO_SMTP, _one_line(error.message))) from None
-            raise _Ended(self.ended(reply=Reply.of(error.code, error.message))) from None
+                raise _Ended(self.ended(Fault.NO_SMTP, _one_line(without_token(error.message, credentials)))) from None
+            reply = Reply.of(error.code, without_token(error.message, credentials))
+            raise _Ended(self.ended(reply=reply)) from None
         except ssl.SSLCertVerificationError as error:
             fault = _TLS_FAULTS.get(error.verify_code, Fault.UNTRUSTED)
             raise _Ended(self.ended(fault, error.verify_message)) from None
