@@ -20,13 +20,14 @@ REFS = ("large-a", "large-b")
 def test_a_start_beside_many_mailers_of_the_largest_secrets_stays_below_the_charts_limit(
     own_namespace: Namespace, cluster: ControlPlane, tmp_path: Path
 ) -> None:
-    """Each mailer names four Secrets of nearly 1 MiB, and none shares a tenant with another."""
+    """Each mailer names three Secrets and a ConfigMap of nearly 1 MiB, and none shares a tenant with another."""
     space = own_namespace.name
     content = {"ca.crt": "x" * 1_000_000, "secret": "y" * 20_000}
     secrets = [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content}
-        for name in (*REFS, "large-c", "large-d")
+        for name in (*REFS, "large-c")
     ]
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large-d"}, "data": content}
     refs = [{"name": name, "key": "secret"} for name in REFS]
     mailers = [
         own_namespace.manifest(
@@ -34,11 +35,11 @@ def test_a_start_beside_many_mailers_of_the_largest_secrets_stays_below_the_char
             tenantId=f"t{number}.example",
             credential={"clientSecret": {"secretRefs": refs}},
             authority={"url": own_namespace.emulator.authority, "ca": {"secretRef": {"name": "large-c"}}},
-            submission={"host": "127.0.0.1", "port": 25, "ca": {"secretRef": {"name": "large-d"}}},
+            submission={"host": "127.0.0.1", "port": 25, "ca": {"configMapRef": {"name": "large-d"}}},
         )
         for number in range(MAILERS)
     ]
-    for kind, objects in (("secrets", secrets), ("mailers", mailers)):
+    for kind, objects in (("secrets", [*secrets, config_map]), ("mailers", mailers)):
         path = tmp_path / f"{kind}.json"
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
         cluster.kubectl("create", "-n", space, "-f", path)  # `apply` would keep each Secret twice, which is too much

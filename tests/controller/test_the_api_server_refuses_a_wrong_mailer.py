@@ -7,6 +7,8 @@ import pytest
 from cluster_rig.control_plane import ControlPlane
 from support.controller_process import CREDENTIAL
 
+from o365mailer_contract.names import DOCS
+
 SECRET_REF = {"name": "a", "key": "b"}
 
 CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -203,3 +205,20 @@ def test_a_mailer_is_found_by_its_short_name_and_its_category(cluster: ControlPl
     listed = cluster.kubectl("api-resources", "--api-group=o365mailer.dev", "-o", "wide", "--no-headers")
     assert "o365m " in listed
     assert listed.split()[-1] == "mail"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("", [f"{DOCS}/mailer.md", "A mailbox in Office 365"]),
+        ("spec.credential.clientSecret.secretRefs", ["same namespace as this mailer", "Value, as Entra shows it"]),
+        ("spec.credential.certificate.secretRef", ["kubernetes.io/tls in the same namespace"]),
+        ("spec.authority.ca", ["instead of the system's", "configMapRef", "same namespace"]),
+        ("spec.submission.ca.configMapRef.key", ["Default ca.crt"]),
+        ("status.conditions", [f"{DOCS}/troubleshooting.md", "Stalled", "what to do"]),
+    ],
+)
+def test_kubectl_explain_says_where_things_are(cluster: ControlPlane, field: str, words: list[str]) -> None:
+    told = " ".join(cluster.kubectl("explain", f"o365mailers.{field}".rstrip(".")).split())
+    for each in words:
+        assert each in told, told

@@ -166,6 +166,16 @@ def test_every_reason_has_an_entry_in_troubleshooting() -> None:
     assert len(explained) == len(set(explained))
 
 
+def test_kubectl_explain_has_a_sentence_for_every_field() -> None:
+    def silent(schema: Any, path: str) -> Iterator[str]:
+        for name, member in {**schema.get("properties", {}), **schema.get("items", {}).get("properties", {})}.items():
+            if not member.get("description", "").endswith((".", "mailer.md")):
+                yield f"{path}.{name}"
+            yield from silent(member, f"{path}.{name}")
+
+    assert [path for part in ("spec", "status") for path in silent(SCHEMA[part], part)] == []
+
+
 def test_every_member_of_the_spec_is_in_the_reference() -> None:
     text = (ROOT / "docs" / "mailer.md").read_text()
     rows = re.findall(r"^\| `([A-Za-z.]+)`", text, re.MULTILINE)
