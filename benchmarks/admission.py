@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -39,6 +39,15 @@ PODS: Final = f"/api/v1/namespaces/{APPS}/pods"
 DRY: Final = f"{PODS}?dryRun=All"
 """Everything but the write to etcd."""
 CA: Final = "o365mailer-webhook-ca"
+
+APP: Final = {
+    "image": "registry.example/app:1",
+    "env": [{"name": f"SETTING_{number}", "value": f"the value of {number}"} for number in range(40)],
+    "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10},
+    "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+}
+SPEC: Final = {"schedulerName": "none", "containers": [{"name": "app", **APP}, {"name": "worker", **APP}]}
+"""No scheduler has that name, so that none looks at pods for which there is no node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +78,8 @@ class Stand:
     results: Results
     api: Api
     webhook: Replica
+    refused: list[str] = field(default_factory=list)
+    """Why pods were refused, each a failed call of the webhook."""
 
     def add(self, measure: str, found: float) -> None:
         """Add a figure."""
@@ -123,12 +134,11 @@ async def burst(stand: Stand) -> None:
 
 
 async def many(stand: Stand) -> None:
-    """Pods of many mailers, which the API server stores. No scheduler is named that could look at them."""
+    """Pods of many mailers, which the API server stores."""
     size = stand.size
     used, began = stand.webhook.processor_seconds(), time.monotonic()
-    pods = [_pod(f"app-{number}", mailer=f"mailer-{number % size.mailers}") for number in range(size.pods)]
-    stored = await stand.api.all(Call("POST", PODS, pod) for pod in pods)
-    assert all(_injected(pod) for pod in stored)
+    pods = (_pod(f"app-{number}", mailer=f"mailer-{number % size.mailers}") for number in range(size.pods))
+    assert all(await stand.api.all((Call("POST", PODS, pod) for pod in pods), keep=_injected))
     stand.add("many pods: processor time of the webhook (s)", stand.webhook.processor_seconds() - used)
     stand.add("many pods: memory of the webhook (MiB)", stand.webhook.memory("VmHWM"))
     stand.add("many pods: created after (s)", time.monotonic() - began)
@@ -141,32 +151,29 @@ async def _at_rate(stand: Stand, pod: Any) -> list[float]:
     began, running = time.monotonic(), []
     for number in range(int(stand.size.per_second * stand.size.seconds)):
         await asyncio.sleep(max(0.0, began + number / stand.size.per_second - time.monotonic()))
-        running.append(asyncio.create_task(_timed(stand.api, pod)))
+        running.append(asyncio.create_task(_timed(stand, pod)))
     return await asyncio.gather(*running)
 
 
 async def _at_once(stand: Stand, *, annotated: bool) -> list[float]:
     pod = _pod("app", annotated=annotated)
-    return await asyncio.gather(*(_timed(stand.api, pod) for _ in range(stand.size.at_once)))
+    return await asyncio.gather(*(_timed(stand, pod) for _ in range(stand.size.at_once)))
 
 
-async def _timed(api: Api, pod: Any) -> float:
+async def _timed(stand: Stand, pod: Any) -> float:
     """Milliseconds until the answer to a pod that is not stored."""
     began = time.perf_counter()
-    await api.request("POST", DRY, pod)
+    try:
+        await stand.api.request("POST", DRY, pod)
+    except Refused as error:
+        stand.refused.append(str(error))
     return 1000 * (time.perf_counter() - began)
 
 
 def _pod(name: str, *, mailer: str = "noreply", annotated: bool = True) -> Any:
-    """A pod of a usual size, 6 KB of JSON: two containers with 40 variables each."""
-    variables = [{"name": f"SETTING_{number}", "value": f"the value of {number}"} for number in range(40)]
-    probe = {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 10}
-    resources = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
-    container = {"image": "registry.example/app:1", "env": variables, "livenessProbe": probe, "resources": resources}
+    """A pod of a usual size, 6 KB of JSON."""
     annotations = {ANNOTATION if annotated else "example.com/inject": mailer}
-    containers = [{"name": "app", **container}, {"name": "worker", **copy.deepcopy(container)}]
-    spec = {"schedulerName": "none", "containers": containers}
-    return {"metadata": {"name": name, "labels": {"app": name}, "annotations": annotations}, "spec": spec}
+    return {"metadata": {"name": name, "labels": {"app": name}, "annotations": annotations}, "spec": SPEC}
 
 
 def _injected(pod: Any) -> bool:
@@ -209,6 +216,9 @@ async def measured(size: Size, chosen: Iterable[str]) -> Results:
             for name in chosen:
                 tell(f"{name} ...")
                 await ROWS[name](stand)
+            for words in sorted(set(stand.refused)):
+                tell(words)
+            stand.add("pods refused", len(stand.refused))
     results.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
     return results
 

@@ -5,7 +5,7 @@ import base64
 import json
 import ssl
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -60,12 +60,12 @@ class Api:
                 raise Refused(f"{method} {path}: {answer.status}: {text.decode(errors='replace')}")
             return json.loads(text)
 
-    async def all(self, calls: Iterable[Call]) -> list[Any]:
-        """The answers to many requests. Raises Refused."""
+    async def all(self, calls: Iterable[Call], *, keep: Callable[[Any], Any] = lambda answer: answer) -> list[Any]:
+        """What is kept of the answers to many requests. Raises Refused."""
         free = asyncio.Semaphore(self.at_once)
 
         async def one(call: Call) -> Any:
             async with free:
-                return await self.request(*call)
+                return keep(await self.request(*call))
 
         return await asyncio.gather(*(one(call) for call in calls))

@@ -307,6 +307,7 @@ ADMISSION_LINES: Final = (
         50,
         digits=1,
     ),
+    _operators("pods refused in these two", "pods refused", 0),
     _operators(
         "5,000 pods of 200 mailers: processor time of one replica for all (s)",
         "many pods: processor time of the webhook (s)",
