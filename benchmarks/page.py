@@ -112,8 +112,8 @@ them. Entra is the emulator, which answers after 0.45 s.
 - Not Ready: the Secrets of the applications are missing.
 - Takeover: the active replica is killed while a second one stands by, and {applications} tokens fall due. A renewal is
   late if it comes more than a minute after it was due.
-- Entra hangs for all applications but one, and a tenth of the mailers asks for new tokens. Token Secrets of the one
-  application are deleted meanwhile. Looks are reads of the token Secrets of mailers that need no token.
+- Entra hangs for {hang:g} s. A tenth of the mailers asks for new tokens then. Looks are reads of the token Secrets of
+  the other mailers; a few of these Secrets are deleted.
 - API server away: it is killed while Entra issues tokens. A restart is counted if the process ends, or if it fails
   three liveness probes in a row.
 - Admission: pods with and without the annotation are created in turn, and the difference is shown. The pods of the

@@ -290,6 +290,11 @@ CONTROLLER_LINES: Final = (
         60,
         digits=1,
     ),
+    _operators(
+        "Entra answers again: the 100 mailers that waited have new tokens after (s)",
+        "Entra answers again: all tokens new after (s)",
+        120,
+    ),
     _operators("API server away for 60 s: restarts of the controller", "API server away: restarts", 0),
     _operators("API server away for 60 s: tokens lost", "API server away: tokens lost", 0),
 )
