@@ -314,13 +314,13 @@ ADMISSION_LINES: Final = (
     ),
     _operators("pods refused in these two", "pods refused", 0),
     _operators(
-        "5,000 pods of 200 mailers: processor time of one replica for all (s)",
+        "5,000 pods of 200 mailers: processor time of the webhook's two replicas together (s)",
         "many pods: processor time of the webhook (s)",
-        2,
+        4,
         digits=2,
     ),
     _operators(
-        "5,000 pods of 200 mailers: peak memory of this replica (MiB)", "many pods: memory of the webhook (MiB)", 64
+        "5,000 pods of 200 mailers: peak memory of a replica (MiB)", "many pods: memory of the webhook (MiB)", 64
     ),
 )
 """`benchmarks/admission.py` measures these."""
