@@ -336,7 +336,7 @@ def test_while_a_token_is_awaited_the_settings_are_written_and_nothing_is_said_t
     mended = observed(refused, secret=credential(value=b"mended"), now=NOON + MINUTE)
     assert settled(mended).status == refused.status, "the failure of the Secret before is not the new one's"
 
-    retried = observed(refused, now=NOON + HOUR)
+    retried = observed(refused, now=NOON + 2 * MINUTE)
     assert isinstance(step(retried), Mint)
     assert settled(retried).status == refused.status
 
@@ -370,7 +370,7 @@ def test_a_deleted_secret_is_made_again_with_its_token_whether_a_new_one_is_due_
 
 
 @pytest.mark.promise("token-secret-restored")
-def test_a_token_that_is_over_or_for_another_application_is_not_put_back() -> None:
+def test_a_token_that_is_over_or_of_another_application_or_credential_is_not_put_back() -> None:
     secret, status = issued()
     over = dataclasses.replace(observed(mailer(status=status), now=NOON + 2 * HOUR), kept=kept(secret))
     assert isinstance(step(over), Mint)
@@ -379,6 +379,10 @@ def test_a_token_that_is_over_or_for_another_application_is_not_put_back() -> No
     elsewhere = dataclasses.replace(observed(other, now=NOON + MINUTE), kept=kept(secret))
     assert isinstance(step(elsewhere), Mint)
     assert settled(elsewhere).secret is None
+    replaced = credential(value=b"the secret was taken away")
+    taken = dataclasses.replace(observed(mailer(status=status), secret=replaced, now=NOON + MINUTE), kept=kept(secret))
+    assert isinstance(step(taken), Mint)
+    assert settled(taken).secret is None
     asleep = dataclasses.replace(observed(mailer(status=status, suspend=True), now=NOON + MINUTE), kept=kept(secret))
     assert settled(asleep).secret is None
 

@@ -20,7 +20,7 @@ from o365mailer_operator.controller.token_secret import (
     revision_in,
 )
 from o365mailer_operator.token.bearer import Token
-from o365mailer_operator.token.credential import fingerprint
+from o365mailer_operator.token.credential import fingerprint, has_fingerprint
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
 from o365mailer_operator.token.grant import token_identity
@@ -142,9 +142,15 @@ def _directory_after(observed: Observed, step: Hold | Keep | Mint, minted: Minte
 
 
 def _restored(observed: Observed, step: Keep | Mint) -> Directory | None:
-    """The directory with the token that it had before it was deleted or spoilt: for that, Entra is not needed."""
+    """The directory with the token that it had before it was deleted or spoilt: for that, Entra is not needed.
+
+    The token must be for this application, and obtained with this credential. Otherwise deleting the Secret, after the
+    credential was taken away, would not take the token away.
+    """
     held = observed.held
     if held is None or held.origin.identity != step.aim.identity or observed.now >= held.expires_at:
+        return None
+    if not has_fingerprint(step.aim.credential, held.origin.fingerprint):
         return None
     return Directory(
         token=held.token,
