@@ -15,6 +15,8 @@ from support.controller_process import ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.waiting import eventually
 
+from o365mailer_contract.names import SECRETS_ROLE, grant_command
+
 pytestmark = pytest.mark.timeout(120)
 
 TEAM = "team-b"
@@ -74,6 +76,29 @@ def test_it_serves_a_mailer_and_keeps_the_webhooks_authority_with_the_charts_rig
         team.tidy()
     refusals = [line for line in controller.lines() if "orbidden" in json.dumps(line)]
     assert not refusals
+
+
+@pytest.mark.promise("least-rights")
+@pytest.mark.parametrize("values", [("rbac.secrets=granted",)], indirect=True)
+def test_where_secrets_are_granted_a_mailer_says_the_command_and_is_ready_after_it(
+    controller: ControllerProcess, plane: ControlPlane, emulator: EmulatorClient
+) -> None:
+    granted, other = (Namespace(name=name, kubectl=plane.kubectl, emulator=emulator) for name in (TEAM, "team-a"))
+    for space in (granted, other):
+        space.credentials()
+        space.apply_mailer()
+    try:
+        plane.kubectl(*grant_command(namespace=TEAM, operator=NAMESPACE).split()[1:])
+        granted.await_ready()
+        told = other.await_condition("SecretUnreadable")["message"]
+        assert told.startswith("The controller may not read the Secret entra in this namespace.")
+        _, _, command = told.partition(" allows it with: kubectl ")
+        plane.kubectl(*command.split())
+        other.await_ready()
+    finally:
+        for space in (granted, other):
+            space.tidy()
+            plane.kubectl("delete", "rolebinding", SECRETS_ROLE, "--namespace", space.name, "--ignore-not-found")
 
 
 def authorities(plane: ControlPlane) -> list[str]:

@@ -27,6 +27,7 @@ from o365mailer_contract.names import DOCS, RELEASE
 from o365mailer_operator.controller.conditions import AUTHENTICATED, REASONS, TOKEN_ISSUED, TOKEN_VALID
 from o365mailer_operator.controller.mailer import Status as MailerStatus
 from o365mailer_operator.pki import authority
+from o365mailer_operator.token.schema import SCHEMA
 
 NOW = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
 PAGES = Path(__file__).parents[2] / "docs"
@@ -70,7 +71,7 @@ def test_the_schema_is_compared_with_what_the_controller_reads_and_writes() -> N
 
 def openapi(members: dict[str, Any]) -> dict[str, Any]:
     """What the API server publishes of a CRD with this schema."""
-    return {"components": {"schemas": {schema.SCHEMA: members}}}
+    return {"components": {"schemas": {SCHEMA: members}}}
 
 
 def test_a_schema_that_lacks_a_member_fails_and_one_that_has_more_warns() -> None:

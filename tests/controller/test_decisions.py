@@ -77,6 +77,7 @@ def observed(
         token_secret=token_secret,
         now=now,
         salt=salt,
+        operator="o365mailer-system",
         attempted=attempted,
     )
 
@@ -406,8 +407,9 @@ def test_a_config_map_that_may_not_be_read_is_named_with_the_right_that_is_missi
     assert condition is not None
     assert (condition.status, condition.reason) == ("False", "ConfigMapUnreadable")
     assert condition.message == (
-        "The controller may not read the ConfigMap company-ca in this namespace. Add the namespace to the chart's "
-        "value watchNamespaces, or grant the controller's ServiceAccount the verb get on configmaps here."
+        "The controller may not read the ConfigMap company-ca in this namespace. An administrator of the namespace "
+        "allows it with: kubectl create rolebinding o365mailer-secrets -n app --clusterrole=o365mailer-secrets "
+        "--serviceaccount=o365mailer-system:o365mailer-controller"
     )
 
 

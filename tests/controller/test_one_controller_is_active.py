@@ -15,6 +15,7 @@ from support.emulator_client import EmulatorClient
 from support.rendered_chart import rule
 from support.waiting import eventually
 
+from o365mailer_contract.names import grant_command
 from o365mailer_contract.quantities import seconds
 
 ROOT = Path(__file__).parents[2]
@@ -248,7 +249,31 @@ def test_a_secret_that_may_not_be_read_is_reported(
     own_namespace.apply_mailer()
     ready = own_namespace.await_condition("SecretUnreadable")
     assert "may not read the Secret entra" in ready["message"]
-    assert "watchNamespaces" in ready["message"]
+    assert ready["message"].endswith(grant_command(namespace=own_namespace.name, operator=own_namespace.name))
+
+
+@pytest.mark.promise("least-rights")
+def test_a_token_secret_that_may_not_be_read_or_written_is_reported(
+    own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
+) -> None:
+    command = grant_command(namespace=own_namespace.name, operator=own_namespace.name)
+    reads = rule(rights, "secrets", "get")
+    reads["verbs"] = ["get"]
+    rule(rights, "secrets", "create")["resources"] = [
+        "configmaps"
+    ]  # for the webhook's authority, in the same namespace
+    kubeconfig = account(rights)
+    start_controller(kubeconfig=kubeconfig).wait_until_leading()
+    own_namespace.apply_mailer()
+    message = own_namespace.await_condition("SecretWriteRefused")["message"]
+    assert 'cannot create resource "secrets"' in message
+    assert message.endswith(command)
+
+    reads["resourceNames"] = ["entra", "emulator-ca"]
+    own_namespace.kubectl.apply(*rights)
+    message = own_namespace.await_condition("SecretUnreadable")["message"]
+    assert "may not read the Secret o365mailer.noreply" in message
+    assert message.endswith(command)
 
 
 @pytest.mark.promise("token-requests-retried")

@@ -13,6 +13,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
+from o365mailer_contract import names
 from o365mailer_operator.controller.canary import Tried
 from o365mailer_operator.controller.conditions import (
     SECRET_NAME_TAKEN,
@@ -61,7 +62,7 @@ class Found:
     objects: Mapping[str, Manifest | None] = dataclasses.field(default_factory=dict, repr=False)
     """By name; None for one that does not exist."""
     forbidden: frozenset[str] = frozenset()
-    """The names of those that the API server does not let us read."""
+    """The names of those that the API server does not let us read. Among Secrets the token Secret may be, too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Observed:
     config_maps: Found = Found()
     service_account: ServiceAccount | ServiceAccountError | None = None
     """The one that the spec names, or why it may not be read; None if it does not exist."""
+    operator: str = ""
+    """The namespace that the controller runs in."""
     attempted: datetime.datetime | None = None
     """When this process last asked Entra for this mailer. The status may not say so yet."""
     errand: str | None = None
@@ -199,8 +202,10 @@ def decide(observed: Observed, *, allowed: AllowedHosts) -> Step:
         return Hold(_not_ours(observed))
     if spec.suspend:
         return Hold(_SUSPENSION)
+    held = _Held(observed)
     try:
-        grant = grant_of(spec, _Held(observed), allowed=allowed)
+        grant = grant_of(spec, held, allowed=allowed)
+        held.secret(names.token_secret_name(mailer.metadata.name))
     except TokenError as error:
         return Hold(Problem.of(error))
     aim = aim_of(observed, spec, grant)
@@ -283,8 +288,7 @@ class _Held:
         if name in self.observed.secrets.forbidden:
             raise CredentialError(
                 SECRET_UNREADABLE,
-                f"The controller may not read the Secret {name} in this namespace. Add the namespace to the chart's "
-                "value watchNamespaces, or grant the controller's ServiceAccount the verb get on secrets here.",
+                f"The controller may not read the Secret {name} in this namespace. {self._remedy()}",
                 secret=name,
             )
         secret = self.observed.secrets.objects.get(name)
@@ -295,8 +299,7 @@ class _Held:
         if name in self.observed.config_maps.forbidden:
             raise ConfigMapError(
                 CONFIG_MAP_UNREADABLE,
-                f"The controller may not read the ConfigMap {name} in this namespace. Add the namespace to the chart's "
-                "value watchNamespaces, or grant the controller's ServiceAccount the verb get on configmaps here.",
+                f"The controller may not read the ConfigMap {name} in this namespace. {self._remedy()}",
                 config_map=name,
             )
         config_map = self.observed.config_maps.objects.get(name)
@@ -308,6 +311,11 @@ class _Held:
         if isinstance(found, ServiceAccountError):
             raise found
         return found
+
+    def _remedy(self) -> str:
+        namespace = self.observed.mailer.metadata.namespace
+        command = names.grant_command(namespace=namespace, operator=self.observed.operator)
+        return f"An administrator of the namespace allows it with: {command}"
 
 
 def _not_ours(observed: Observed) -> Problem:

@@ -63,13 +63,17 @@ class Observer:
         if not (isinstance(spec, InvalidSpec) or spec.suspend or mailer.deleting):
             held = await read(SECRETS, secrets_needed(spec))
             config_maps = await read(CONFIG_MAPS, config_maps_needed(spec))
-        token_secret = names.token_secret_name(mailer.metadata.name)
+        name, token_secret = names.token_secret_name(mailer.metadata.name), None
+        try:
+            token_secret = await self.cluster.find(SECRETS, name=name, namespace=namespace, cached=max_age > 0)
+        except Forbidden:
+            held = Found(held.objects, held.forbidden | {name})
         return Observed(
             mailer=mailer,
             spec=spec,
             secrets=held,
             config_maps=config_maps,
-            token_secret=await self.cluster.find(SECRETS, name=token_secret, namespace=namespace, cached=max_age > 0),
+            token_secret=token_secret,
             now=self.clock.now(),
             salt=secrets.token_bytes(16),
             service_account=await self._service_account(mailer, spec, cached=max_age > 0),

@@ -17,9 +17,10 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from o365mailer_contract import names
 from o365mailer_operator.controller import conditions
 from o365mailer_operator.controller.cluster import MAILERS, SECRETS
-from o365mailer_operator.controller.cluster_errors import Absent, Conflict, Forbidden, Refused
+from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, Conflict, Forbidden, Refused
 from o365mailer_operator.controller.conditions import SECRET_WRITE_REFUSED, Problem
 from o365mailer_operator.controller.context import Context
 from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mint, Observed, decide
@@ -84,6 +85,7 @@ class Reconciler:
         self.interval = options.reconcile_interval
         """The most seconds between two reconciles of a mailer."""
         self.allowed = options.allowed_hosts
+        self.operator = options.namespace
         self.observer = Observer(context.cluster, cache=cache, interval=self.interval, clock=context.clock)
         self.tokens = TokenRequests(context, due=due)
         self.logins = Logins(context, due=due)
@@ -175,6 +177,7 @@ class Reconciler:
             memory.kept = observed.directory.held
         return dataclasses.replace(
             observed,
+            operator=self.operator,
             attempted=self.tokens.errands.last_begun(key),
             errand=errand.aim if errand else None,
             kept=memory.kept,
@@ -222,7 +225,7 @@ class Reconciler:
             await write(SECRETS, outcome.secret, namespace=key.namespace)
         except (Forbidden, Refused) as error:
             log.warning("the token Secret is refused", extra={"mailer": str(key), "error": str(error)})
-            return self._refused(observed, step, minted, str(error))
+            return self._refused(observed, step, minted, error)
         self._memory(key).kept = outcome.held
         if isinstance(minted, Token):
             self.tokens.errands.drop(key)
@@ -230,11 +233,15 @@ class Reconciler:
         log.info("the token Secret is written", extra={"mailer": str(key), "revision": revision})
         return outcome
 
-    def _refused(self, observed: Observed, step: Hold | Keep | Mint, minted: Minted, words: str) -> Outcome:
+    def _refused(self, observed: Observed, step: Hold | Keep | Mint, minted: Minted, error: ClusterError) -> Outcome:
+        namespace = observed.mailer.metadata.namespace
+        command = names.grant_command(namespace=namespace, operator=self.operator)
+        grant = f" An administrator of the namespace gives the rights with: {command}" if _lacks_right(error) else ""
         refusal = TokenError(
             SECRET_WRITE_REFUSED,
-            f"The API server does not take the token Secret ({words}). Check quotas, admission policies and the "
-            "controller's rights in this namespace; delete a Secret of this name that is immutable or of another type.",
+            f"The API server does not take the token Secret ({error}). Check quotas, admission policies and the "
+            "controller's rights in this namespace; delete a Secret of this name that is immutable or of another type."
+            f"{grant}",
         )
         observed = dataclasses.replace(observed, kept=None)  # it is not in the Secret
         if minted is not None:
@@ -285,6 +292,11 @@ class Reconciler:
         due = outcome.status.next_refresh if outcome.status.failed_attempts else None
         wait = (due - self.clock.now()).total_seconds() if due is not None else 0.0
         return max(self._unready_pause(key, None), wait)
+
+
+def _lacks_right(error: ClusterError) -> bool:
+    """Whether RBAC refused it. A quota and most admission plugins answer 403 as well."""
+    return isinstance(error, Forbidden) and 'cannot create resource "secrets"' in str(error).replace("update", "create")
 
 
 def ends_of(observed: Observed) -> Ends:
