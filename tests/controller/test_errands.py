@@ -260,3 +260,30 @@ def test_the_metrics_tell_what_runs_and_what_waits() -> None:
         assert 'o365mailer_errand_duration_seconds_count{kind="token"} 2.0' in office.metrics.exposition().decode()
 
     played(play)
+
+
+@pytest.mark.promise("neighbours-are-safe")
+def test_namespaces_take_turns() -> None:
+    """Errands of one application run one at a time. A namespace that has begun a hundred lets another's go first."""
+    one = (Place("application", 1),)
+
+    async def play(office: Office) -> None:
+        order: list[str] = []
+
+        def start(key: Key) -> None:
+            async def run() -> str:
+                order.append(str(key))
+                await asyncio.sleep(1)
+                return "done"
+
+            office.errands.start(key, Errand(aim=str(key), places=one, run=run, limit=60, failure="failure"))
+
+        office.errands.due = lambda key: start(key) if office.errands.is_called(key) else None
+        for number in range(100):
+            start(Key("hostile", f"m-{number}"))
+        for name in "ab":
+            start(Key("neighbour", name))
+        await asyncio.sleep(4.5)
+        assert order == ["hostile/m-0", "neighbour/a", "hostile/m-1", "neighbour/b", "hostile/m-2"]
+
+    played(play)

@@ -112,3 +112,32 @@ def test_a_queue_that_is_cleared_ends_what_has_begun_and_begins_nothing() -> Non
     assert (queue.busy, taken(queue)) == (True, [])
     queue.done(key("running"), delay=60)
     assert (queue.busy, taken(queue), len(queue)) == (False, [], 1)
+
+
+def test_namespaces_take_turns() -> None:
+    """A thousand mailers of one namespace delay the only one of another by a single reconcile."""
+    queue = DueQueue(clock=Clock(), workers=1)
+    for number in range(1000):
+        queue.put(Key("hostile", f"m-{number}"))
+    queue.put(Key("neighbour", "a"))
+    queue.put(Key("neighbour", "b"))
+    order = []
+    for _ in range(5):
+        [found] = queue.take()
+        order.append(str(found))
+        queue.done(found, delay=60)
+    assert order == ["hostile/m-0", "neighbour/a", "hostile/m-1", "neighbour/b", "hostile/m-2"]
+    assert queue.overdue == 997
+
+
+def test_a_reconcile_that_follows_the_running_one_is_due_when_it_was_asked_for() -> None:
+    clock = Clock()
+    queue = DueQueue(clock=clock)
+    queue.put(key("a"))
+    assert taken(queue) == ["a"]
+    queue.put(key("a"), delay=1)
+    queue.put(key("a"), delay=5)
+    queue.done(key("a"), delay=60)
+    assert (taken(queue), queue.next_due()) == ([], 1)
+    clock.now += 1
+    assert taken(queue) == ["a"]

@@ -124,6 +124,8 @@ class Errands(Generic[Result]):
         self.results: dict[Key, Found[Result]] = {}
         self.begun: dict[Key, datetime.datetime] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.turns: dict[str, int] = {}
+        """Of the namespaces whose errands wait or run, when each last had its turn: a number that grows."""
 
     @property
     def running(self) -> int:
@@ -255,9 +257,16 @@ class Errands(Generic[Result]):
         self._call()
 
     def _call(self) -> None:
-        """Give free places to the errands that wait, the oldest first: make the mailers due that will start them."""
-        for job in list(self.jobs.values()):
-            if job.state is _State.WAITING and self._has_room(job):
+        """Give free places to the errands that wait: make the mailers due that will start them.
+
+        Namespaces take turns, and in each the oldest is the first. Otherwise a user who makes a thousand mailers that
+        name another's application would let that application wait for all of them.
+        """
+        present = {job.first.namespace for job in self.jobs.values()}
+        self.turns = {namespace: turn for namespace, turn in self.turns.items() if namespace in present}
+        waiting = [job for job in self.jobs.values() if job.state is _State.WAITING]
+        for job in sorted(waiting, key=lambda job: self.turns.get(job.first.namespace, 0)):
+            if self._has_room(job):
                 self._occupy(job)
                 job.state = _State.CALLED
                 self.due(job.first)
@@ -267,6 +276,7 @@ class Errands(Generic[Result]):
 
     def _occupy(self, job: _Job) -> None:
         self.occupied.update(place.name for place in job.places)
+        self.turns[job.first.namespace] = max(self.turns.values(), default=0) + 1
 
     def _release(self, job: _Job) -> None:
         for place in job.places:

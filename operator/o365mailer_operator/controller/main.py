@@ -42,6 +42,9 @@ RECONCILE_LIMIT: Final = 120.0
 """Seconds for one reconcile: more than all its timeouts together, so that no defect of ours holds a mailer for ever."""
 DRAIN_LIMIT: Final = 5.0
 """Seconds after SIGTERM for reconciles and errands that have begun; Kubernetes gives 30 in all."""
+CHANGES_APART: Final = 1.0
+"""Seconds from a change of a mailer to the reconcile for the next one: something may change it in a loop, and each
+change costs the API server several requests."""
 STOPPED: Final = 0
 LOST: Final = 1
 WRONG: Final = 2
@@ -219,16 +222,16 @@ class Controller:
     def _deliver(self, manifest: Manifest, deleted: bool) -> None:
         key = key_of(manifest["metadata"])
         if self.cache.deliver(manifest, deleted=deleted):
-            self.reconciler.changed(key)
-            self._notice(key)
+            since = self.reconciler.changed(key)
+            self._notice(key, delay=max(0.0, CHANGES_APART - since))
 
-    def _notice(self, key: Key) -> None:
+    def _notice(self, key: Key, *, delay: float = 0.0) -> None:
         # A deleted mailer too: its reconcile finds nothing and forgets it, after the one that may be running.
         if not self.draining:
-            self._due(key)
+            self._due(key, delay=delay)
 
-    def _due(self, key: Key) -> None:
-        self.queue.put(key)
+    def _due(self, key: Key, *, delay: float = 0.0) -> None:
+        self.queue.put(key, delay=delay)
         self.changed.set()
 
     async def reconcile(self, key: Key) -> float | None:

@@ -1,7 +1,8 @@
 """When each mailer is reconciled: a heap of due times, and a bound on how many reconciles run at once.
 
 A mailer has one reconcile at a time. A reconcile waits for the API server alone (errands.py does what is slow), so one
-bound for all mailers is enough: none holds its place for long.
+bound for all mailers is enough: none holds its place for long. Namespaces take turns: a user who makes thousands of
+mailers, or changes them in a loop, delays the mailers of another namespace by one reconcile.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ class _Entry:
     due: float
     waiting: bool = False
     running: bool = False
-    again: bool = False
+    again: float | None = None
+    """When the reconcile after the running one is due, at the latest."""
 
 
 class DueQueue:
@@ -37,7 +39,8 @@ class DueQueue:
         self.entries: dict[Key, _Entry] = {}
         self.heap: list[tuple[float, int, Key]] = []
         self.order = itertools.count()
-        self.waiting: collections.deque[Key] = collections.deque()
+        self.waiting: dict[str, collections.deque[Key]] = {}
+        """By namespace; the first is the next to have its turn. None is empty."""
         self.running = 0
         """Reconciles that have begun."""
 
@@ -47,7 +50,7 @@ class DueQueue:
     @property
     def overdue(self) -> int:
         """Mailers that are due and wait for a free worker."""
-        return len(self.waiting)
+        return sum(map(len, self.waiting.values()))
 
     @property
     def busy(self) -> bool:
@@ -61,7 +64,7 @@ class DueQueue:
         if entry is None:
             entry = self.entries[key] = _Entry(due=due)
         elif entry.running:
-            entry.again = True
+            entry.again = due if entry.again is None else min(due, entry.again)
             return
         elif entry.due <= due:
             return
@@ -77,10 +80,14 @@ class DueQueue:
             entry = self.entries.get(key)
             if entry is not None and not (entry.running or entry.waiting) and entry.due == due:
                 entry.waiting = True
-                self.waiting.append(key)
+                self.waiting.setdefault(key.namespace, collections.deque()).append(key)
         taken: list[Key] = []
         while self.waiting and self.running < self.workers:
-            key = self.waiting.popleft()
+            namespace, keys = next(iter(self.waiting.items()))
+            key = keys.popleft()
+            del self.waiting[namespace]
+            if keys:
+                self.waiting[namespace] = keys  # after all others
             entry = self.entries[key]
             entry.waiting, entry.running = False, True
             self.running += 1
@@ -91,11 +98,11 @@ class DueQueue:
         """A reconcile has ended; the next is due in `delay` seconds, or never (None)."""
         self.running -= 1
         entry = self.entries[key]
-        again, entry.running, entry.again = entry.again, False, False
-        if delay is None and not again:
+        again, entry.running, entry.again = entry.again, False, None
+        if delay is None and again is None:
             del self.entries[key]
             return
-        entry.due = self.clock() + (0.0 if again else delay or 0.0)
+        entry.due = self.clock() + (delay or 0.0) if again is None else again
         self._push(key, entry)
 
     def next_due(self) -> float | None:

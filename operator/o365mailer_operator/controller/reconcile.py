@@ -13,6 +13,7 @@ request and never undoes our own write.
 import dataclasses
 import datetime
 import logging
+import math
 import random
 from collections.abc import Callable
 from typing import Any, Final
@@ -96,9 +97,14 @@ class Reconciler:
         self.random: Callable[[], float] = random.random
         self.memories: dict[Key, Memory] = {}
 
-    def changed(self, key: Key) -> None:
-        """The watch has delivered a changed mailer: it is reconciled often for a while."""
-        self._memory(key).changed_at = self.clock.monotonic()
+    def changed(self, key: Key) -> float:
+        """The watch has delivered a changed mailer: it is reconciled often for a while.
+
+        Gives the seconds since the change before; for a new mailer, infinity.
+        """
+        now, known = self.clock.monotonic(), self.memories.get(key)
+        self._memory(key).changed_at = now
+        return now - known.changed_at if known else math.inf
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until the next reconcile, or None where the mailer is gone. Raises ClusterError, NotLeading."""
