@@ -92,22 +92,26 @@ async def test_what_may_not_be_done_is_forbidden(
         assert token not in repr(login)
 
 
-async def test_the_metadata_of_all_is_listed_from_the_cache_and_one_is_found_there(
-    api: Cluster, own_namespace: Namespace
+async def test_the_metadata_of_all_is_listed_page_by_page(
+    api: Cluster, own_namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await api.list_metadata(MAILERS, namespace=own_namespace.name) == []
+    space = own_namespace.name
+    assert [each async for each in api.list_metadata(MAILERS, namespace=space)] == []
+    for name in ("a", "b", "c"):
+        own_namespace.apply_mailer(name, suspend=True)
+    written = [await api.get(MAILERS, name=name, namespace=space) for name in ("a", "b", "c")]
+    for size in (2, 3):
+        monkeypatch.setattr(adapter, "PAGE", size)
+        listed = [each async for each in api.list_metadata(MAILERS, namespace=space)]
+        assert [each["uid"] for each in listed] == [each["metadata"]["uid"] for each in written]
+
+
+async def test_an_object_is_found_in_the_cache(api: Cluster, own_namespace: Namespace) -> None:
     own_namespace.apply_mailer("a", suspend=True)
     written = await api.get(MAILERS, name="a", namespace=own_namespace.name)
-
-    async def found() -> bool:
-        listed = await api.list_metadata(MAILERS, namespace=own_namespace.name)
-        return [(each["name"], each["uid"]) for each in listed] == [("a", written["metadata"]["uid"])]
-
     async with asyncio.timeout(20):
-        while not await found():
+        while (cached := await api.find(MAILERS, name="a", namespace=own_namespace.name, cached=True)) is None:
             continue
-    cached = await api.find(MAILERS, name="a", namespace=own_namespace.name, cached=True)
-    assert cached is not None
     assert cached["spec"] == written["spec"]
     assert await api.find(SECRETS, name="b", namespace=own_namespace.name, cached=True) is None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import cast
 
@@ -123,12 +123,13 @@ class Api:
         self.asked = 0
         self.away = False
 
-    async def list_metadata(self, *_: object, **__: object) -> list[Manifest]:
+    async def list_metadata(self, *_: object, **__: object) -> AsyncIterator[Manifest]:
         """Mailers named by their number."""
         self.asked += 1
         if self.away:
             raise Unavailable("away")
-        return [metadata(number, generation) for number, generation in enumerate(self.generations)]
+        for number, generation in enumerate(self.generations):
+            yield metadata(number, generation)
 
 
 def metadata(number: int, generation: int) -> Manifest:

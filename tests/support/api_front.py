@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from o365mailer_operator.controller.cluster import METADATA
+
 
 class Request(NamedTuple):
     """One request that the client sent."""
@@ -26,6 +28,7 @@ class Request(NamedTuple):
     method: str
     path: str
     query: dict[str, list[str]]
+    accept: str = ""
 
     @property
     def cached(self) -> bool:
@@ -38,7 +41,8 @@ class Request(NamedTuple):
         return (
             self.method == "GET"
             and self.path.endswith("/o365mailers")
-            and not {"limit"} & set(self.query)
+            and self.query.get("limit") != ["1"]
+            and self.accept != METADATA
             and not self.cached
         )
 
@@ -110,7 +114,8 @@ class ApiFront:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Forward one request, or answer it with an earlier answer."""
         parts = urlsplit(handler.path)
-        request = Request(handler.command, parts.path, parse_qs(parts.query))
+        accept = handler.headers.get("Accept", "")
+        request = Request(handler.command, parts.path, parse_qs(parts.query), accept)
         self.requests.append(request)
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         if request.watches:

@@ -1,7 +1,7 @@
 """Whether the watch delivers what a LIST shows. Readiness and a metric follow from the last time that they agreed.
 
 On a quiet cluster a dead watch looks like one in which nothing happens, and kopf can wait for ever without a log line.
-So a LIST of the mailers' metadata, from the API server's cache, is compared with what the watch delivered:
+So a LIST of the mailers' metadata, page by page, is compared with what the watch delivered:
 - A mailer that differs for a while is reconciled, so a dead watch delays a mailer by minutes and loses none.
 - After RESTART_AFTER without agreement WatchEnded ends the process, and Kubernetes starts it again.
 """
@@ -94,7 +94,7 @@ class Agreement:
         try:
             listed: dict[Key, Version] = {}
             for namespace in self.namespaces or (None,):
-                for metadata in await self.cluster.list_metadata(MAILERS, namespace=namespace):
+                async for metadata in self.cluster.list_metadata(MAILERS, namespace=namespace):
                     listed[key_of(metadata)] = version_of(metadata)
         except ClusterError as error:
             log.warning("the mailers cannot be listed", extra={"error": str(error)})

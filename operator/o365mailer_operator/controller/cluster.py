@@ -31,6 +31,8 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
 METADATA: Final = f"{JSON};as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,{JSON}"
 """A list of metadata alone."""
+PAGE: Final = 20
+"""Objects of a LIST that are in memory at once: each may have 1.5 MiB, most of it in its metadata."""
 FROM_CACHE: Final = ("resourceVersion", "0")
 """Any version that the API server has in memory, without a request to etcd."""
 
@@ -118,10 +120,18 @@ class Cluster:
         except Absent:
             return None
 
-    async def list_metadata(self, resource: Resource, *, namespace: str | None = None) -> list[Manifest]:
-        """The `metadata` of all objects, as the API server's watch cache has them. Raises Absent."""
-        listed = await self._request("GET", resource.path(namespace=namespace), query=[FROM_CACHE], accept=METADATA)
-        return [item["metadata"] for item in listed["items"] or ()]  # null where there are none
+    async def list_metadata(self, resource: Resource, *, namespace: str | None = None) -> AsyncIterator[Manifest]:
+        """The `metadata` of all objects, read in pages. From the API server's cache they would come in one piece,
+        whatever limit is asked for. Raises Absent."""
+        path, page = resource.path(namespace=namespace), ""
+        while True:
+            query = [("limit", str(PAGE)), *([("continue", page)] if page else [])]
+            listed = await self._request("GET", path, query=query, accept=METADATA)
+            for item in listed["items"] or ():  # null where there are none
+                yield item["metadata"]
+            page = listed["metadata"].get("continue") or ""
+            if not page:
+                return
 
     async def count(self, resource: Resource, *, namespace: str | None = None) -> int:
         """How many there are, at most 1: tells whether the kind is served and may be listed. Raises Absent."""

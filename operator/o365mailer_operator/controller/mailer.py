@@ -1,5 +1,7 @@
 """An O365Mailer as the API server holds it: identity, spec and status."""
 
+import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -9,6 +11,9 @@ from o365mailer_contract.settings import Instant, Part
 
 LARGEST_COUNT: Final = 2**53
 """The largest number that every JSON reader keeps exact. The controller writes no larger one."""
+
+LONGEST_REQUEST: Final = 64
+"""Characters of a refresh request that are kept as they are; a longer one is known by its digest."""
 
 Manifest = dict[str, Any]
 """An object as the API server writes it."""
@@ -87,6 +92,7 @@ class _Metadata(Part, frozen=True):
     resource_version: str
     generation: int = 1
     annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    """Only the one that asks for a fresh token (`needed`)."""
     deletion_timestamp: str | None = None
 
 
@@ -125,10 +131,38 @@ class Mailer(Part, frozen=True):
 
 def decode_mailer(manifest: Manifest) -> Mailer:
     """The mailer in the API server's JSON. A status that another writer has broken counts as none."""
+    kept = needed(manifest)
     try:
-        return msgspec.convert(manifest, Mailer)
+        return msgspec.convert(kept, Mailer)
     except msgspec.ValidationError:
-        return msgspec.convert({**manifest, "status": {}}, Mailer)
+        return msgspec.convert({**kept, "status": {}}, Mailer)
+
+
+def needed(manifest: Mapping[str, Any]) -> Manifest:
+    """The mailer without what a reconcile does not need.
+
+    A user may write 256 KiB of annotations and a megabyte of labels into each of their mailers, and the controller
+    keeps mailers in memory.
+    """
+    metadata = manifest["metadata"]
+    request = refresh_request_in(metadata)
+    members = ("name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp")
+    return {
+        "metadata": {
+            **{name: metadata[name] for name in members if metadata.get(name) is not None},
+            "annotations": {names.REFRESH_ANNOTATION: request} if request else {},
+        },
+        "spec": manifest.get("spec"),
+        "status": manifest.get("status") or {},
+    }
+
+
+def refresh_request_in(metadata: Mapping[str, Any]) -> str | None:
+    """The annotation that asks for a fresh token; of a long one its digest. None without it."""
+    request = (metadata.get("annotations") or {}).get(names.REFRESH_ANNOTATION)
+    if request is None or len(request) <= LONGEST_REQUEST:
+        return request
+    return f"sha256:{hashlib.sha256(request.encode()).hexdigest()[:32]}"
 
 
 def encode_status(status: Status) -> Manifest:

@@ -1,10 +1,15 @@
 """The mailers as the watch delivered them (an informer's cache), so that a reconcile need not read its mailer. Pure."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from o365mailer_contract import names
-from o365mailer_operator.controller.mailer import Key, Mailer, Manifest, decode_mailer
+import msgspec
+
+from o365mailer_operator.controller.mailer import Key, Mailer, Manifest, decode_mailer, refresh_request_in
+
+LARGEST_KEPT: Final = 8 << 10
+"""Bytes of a mailer's spec and status. A usual one has 2 KiB. A larger one is read from the API server each time, so
+that 1,000 specs of the largest size, 50 KiB, do not fill the memory."""
 
 
 class Version(NamedTuple):
@@ -21,7 +26,7 @@ Difference = tuple[Version | None, Version | None]
 
 
 class MailerCache:
-    """The newest version of each mailer."""
+    """The newest version of each mailer, unless it is large."""
 
     def __init__(self) -> None:
         self.mailers: dict[Key, Mailer] = {}
@@ -61,7 +66,11 @@ class MailerCache:
         known = self.mailers.get(key)
         # Versions of one cluster are comparable: https://kubernetes.io/docs/reference/using-api/api-concepts/
         # (resource versions), read 2026-11-28.
-        if known is None or int(mailer.metadata.resource_version) >= int(known.metadata.resource_version):
+        if known is not None and int(mailer.metadata.resource_version) < int(known.metadata.resource_version):
+            return
+        if len(msgspec.json.encode((mailer.spec, mailer.status))) > LARGEST_KEPT:
+            self.mailers.pop(key, None)
+        else:
             self.mailers[key] = mailer
 
 
@@ -76,5 +85,5 @@ def version_of(metadata: Mapping[str, Any]) -> Version:
         uid=metadata.get("uid"),
         generation=metadata.get("generation"),
         deletion_timestamp=metadata.get("deletionTimestamp"),
-        refresh_request=(metadata.get("annotations") or {}).get(names.REFRESH_ANNOTATION),
+        refresh_request=refresh_request_in(metadata),
     )

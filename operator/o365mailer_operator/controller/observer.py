@@ -43,12 +43,14 @@ class Observer:
     async def mailer(self, key: Key, *, anew: bool) -> Mailer | None:
         """The mailer as the watch delivered it or, `anew`, as etcd has it now. None if there is none.
 
+        A large one is not kept, and comes from the API server's cache.
+
         Raises ClusterError.
         """
         cached = self.cache.mailers.get(key)
         if cached is not None and not anew:
             return cached
-        manifest = await self.cluster.find(MAILERS, name=key.name, namespace=key.namespace)
+        manifest = await self.cluster.find(MAILERS, name=key.name, namespace=key.namespace, cached=not anew)
         return decode_mailer(manifest) if manifest is not None else None
 
     async def observe(self, mailer: Mailer, *, max_age: float) -> Observed:

@@ -15,6 +15,7 @@ import msgspec
 
 from o365mailer_contract import names, settings
 from o365mailer_operator.controller.mailer import LARGEST_COUNT, Mailer, Manifest
+from o365mailer_operator.token.bearer import BEARER
 
 IDENTITY_ANNOTATION: Final = f"{names.GROUP}/token-identity"
 """A digest of the part of the spec that decides which token it gets."""
@@ -24,6 +25,10 @@ read with the Secret alone, and unlike a key of the Secret it is not mounted int
 ISSUED_ANNOTATION: Final = f"{names.GROUP}/issued-at"
 REFRESH_AT_ANNOTATION: Final = f"{names.GROUP}/refresh-at"
 """When to replace the token. Kept here, so that a restarted controller neither mints nor guesses."""
+
+
+LONGEST_ANNOTATION: Final = 256
+"""Characters of those that are kept in memory. The longest, a fingerprint, has 97."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +91,13 @@ def read_directory(secret: Manifest) -> Directory | None:
         files = SecretFiles(secret)
         authorities = files.get(names.CA_FILE)
         return Directory(
-            token=files[names.TOKEN_FILE].decode("ascii"),
+            token=_token(files[names.TOKEN_FILE]),
             settings=_settings(files[names.SETTINGS_FILE]),
             authorities=authorities.decode() if authorities is not None else None,
             origin=Origin(
-                identity=annotations[IDENTITY_ANNOTATION],
-                fingerprint=annotations.get(CREDENTIAL_ANNOTATION, ""),
-                refresh_request=annotations.get(names.REFRESH_ANNOTATION, ""),
+                identity=_short(annotations[IDENTITY_ANNOTATION]),
+                fingerprint=_short(annotations.get(CREDENTIAL_ANNOTATION, "")),
+                refresh_request=_short(annotations.get(names.REFRESH_ANNOTATION, "")),
                 issued_at=_instant(annotations[ISSUED_ANNOTATION]),
                 refresh_at=_instant(annotations[REFRESH_AT_ANNOTATION]),
             ),
@@ -152,6 +157,20 @@ class SecretFiles(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self._data)
+
+
+def _token(content: bytes) -> str:
+    """The token, if it could be one: it is kept in memory, and a user who may edit Secrets may have written it."""
+    text = content.decode("ascii")
+    if not BEARER.fullmatch(text):
+        raise ValueError("not a bearer token")
+    return text
+
+
+def _short(text: str) -> str:
+    if len(text) > LONGEST_ANNOTATION:
+        raise ValueError("longer than the controller writes it")
+    return text
 
 
 def _settings(document: bytes) -> settings.Settings:

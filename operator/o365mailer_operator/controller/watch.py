@@ -20,8 +20,8 @@ from typing import Any, Final
 import kopf
 
 from o365mailer_contract import names
-from o365mailer_operator.controller.cluster import Cluster
-from o365mailer_operator.controller.mailer import Manifest
+from o365mailer_operator.controller.cluster import PAGE, Cluster
+from o365mailer_operator.controller.mailer import Manifest, needed
 
 LOGIN_LIFETIME: Final = datetime.timedelta(minutes=5)
 """kubelet replaces a pod's token before 80 % of its life, usually an hour. It is read again well before that."""
@@ -51,7 +51,9 @@ def settings_for_watching() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # or it would watch CRDs and namespaces, with the rights that needs
     settings.peering.standalone = True
     settings.process.ultimate_exiting_timeout = None  # or it would kill this process
-    settings.queueing.worker_limit = None  # a worker lingers for seconds: 20 of them would notice 4 mailers a second
+    settings.queueing.worker_limit = None  # a worker that lingers would let others wait
+    settings.queueing.idle_timeout = 0.01  # seconds for which a worker keeps its object, which may have 1.5 MiB
+    settings.watching.chunk_size = PAGE
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
     settings.networking.error_backoffs = Backoffs()
@@ -145,4 +147,5 @@ class Watch:
         )
 
     async def _event(self, *, event: kopf.RawEvent, **_: Any) -> None:
-        self.deliver(dict(event["object"]), event["type"] == "DELETED")
+        # Only what is needed goes into the main loop's queue, which may be long while a user floods the API server.
+        self.deliver(needed(event["object"]), event["type"] == "DELETED")

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import datetime
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,6 +11,11 @@ import msgspec
 
 CLOCK_TOLERANCE: Final = datetime.timedelta(minutes=2)
 """A larger difference between our clock and the token's claims causes a warning. Entra itself tolerates 5 minutes."""
+LONGEST_TOKEN: Final = 16 << 10
+"""Characters. Entra's have some 2,000, and one with many roles 4,000. A line with AUTH may have 12,288 bytes (RFC 4954
+§4.3). The controller keeps each mailer's token in memory."""
+BEARER: Final = re.compile(rf"[!-~]{{1,{LONGEST_TOKEN}}}")
+"""One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
 LATEST_INSTANT: Final = 253_402_300_800
 """The year 10000 in seconds since 1970. A larger claim is no instant, and may overflow arithmetic."""
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
-import re
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -19,7 +18,7 @@ from weakref import WeakValueDictionary
 import msal
 
 from o365mailer_operator.clock import utc_now
-from o365mailer_operator.token.bearer import Token, claims_of, clock_warning, roles_in
+from o365mailer_operator.token.bearer import BEARER, Token, claims_of, clock_warning, roles_in
 from o365mailer_operator.token.credential import Proof, ServiceAccount
 from o365mailer_operator.token.errors import (
     ENTRA_ANSWER_INVALID,
@@ -40,9 +39,6 @@ ATTEMPT_LIMIT: Final = 30.0
 LONGEST_LIFETIME: Final = 7 * 86400
 """Seconds. Entra's longest token lives 28 hours (continuous access evaluation). A longer one is a mistake, and an
 unbounded number can overflow a date."""
-
-BEARER: Final = re.compile(r"[!-~]+")
-"""One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
 
 Clock = Callable[[], datetime.datetime]
 RequestToken = Callable[[ServiceAccount, str], Awaitable[str]]
