@@ -1,5 +1,6 @@
 """`check NAME` and `check --login`: the logins of the cluster's mailers, tried with the user's own rights."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from command.team import Ask, Team, Told
 from support.emulator_client import EmulatorClient
+
+from o365mailer_contract.names import WORKLOAD_IDENTITY_ANNOTATION
 
 EMULATOR = ("--allow-authority-host", "127.0.0.1", "--allow-submission-host", "127.0.0.1")
 LOGIN = ("credential", "entra.", "clock", "smtp.", "token.", "login")
@@ -119,6 +122,39 @@ def test_a_mailer_sends_its_secret_to_no_host_that_the_user_did_not_name(
     assert "token, name it: --allow-submission-host HOST." in remedies[1]
     counters = emulator.counters()
     assert (counters["tokensIssued"], counters["authOk"]) == (0, 0)
+
+
+@pytest.mark.promise("no-stored-secret")
+def test_the_login_with_a_service_account_is_tried_with_the_users_own_right_to_its_tokens(
+    ask: Ask, team: Team, emulator: EmulatorClient, mailers: Callable[..., None], user: Callable[..., Path]
+) -> None:
+    mailers("noreply", credential={"workloadIdentity": {"serviceAccountRef": {"name": "mailer"}}})
+    team.kubectl("create", "serviceaccount", "mailer", "-n", team.namespace)
+    check = ("check", "noreply", *EMULATOR, "-n", team.namespace, "-o", "json")
+    assert "does not allow this application" in ask(*check).out
+    annotation = f"{WORKLOAD_IDENTITY_ANNOTATION}={emulator.client_id}"
+    team.kubectl("annotate", "serviceaccount", "mailer", annotation, "-n", team.namespace)
+    told = ask(*check)
+    assert ("token.issued", "failed", f"{team.namespace}/noreply") in logins(told)
+    assert "az ad app federated-credential create" in told.out
+
+    issuer = json.loads(team.kubectl("get", "--raw", "/.well-known/openid-configuration"))["issuer"]
+    keys = json.loads(team.kubectl("get", "--raw", "/openid/v1/jwks"))
+    emulator.settings(issuers={issuer: {"jwks": keys}})
+    trusted = {"issuer": issuer, "subject": f"system:serviceaccount:{team.namespace}:mailer"}
+    emulator.control("PATCH", f"/applications/{emulator.client_id}", {"federatedCredentials": [trusted]})
+    assert ("login", "ok", f"{team.namespace}/noreply") in logins(ask(*check))
+
+    reader = user("o365mailer-viewer")
+    where = ("-n", team.namespace)
+    team.kubectl("create", "role", "reader", "--verb=get", "--resource=secrets,serviceaccounts", *where)
+    bound = f"--serviceaccount={team.namespace}:{reader.stem}"
+    team.kubectl("create", "rolebinding", "reader", "--role=reader", bound, *where)
+    denied = ask(*check, kubeconfig=reader)
+    assert ("token.issued", "unknown", f"{team.namespace}/noreply") in logins(denied)
+    assert "ask for the right to create serviceaccounts/token" in denied.out
+
+    assert f"$Issuer = '{issuer}'" in ask("setup", "noreply", *where).out
 
 
 def test_a_secret_that_is_not_there(ask: Ask, team: Team, mailers: Callable[..., None]) -> None:
