@@ -52,6 +52,21 @@ def test_while_others_have_the_slots_nothing_is_said_to_be_sent_and_then_it_is_s
 
 
 @pytest.mark.promise("truth-when-exchange-fails")
+def test_sessions_that_exchange_ends_after_a_while_lose_no_message_and_double_none(
+    emulator: EmulatorClient, sidecar: Sidecar
+) -> None:
+    emulator.settings(sessionSeconds=1)
+    for number in (1, 2):
+        assert mail(sidecar).startswith("250 ")
+        emulator.events("closed", atleast=number)
+    emulator.settings(sessionSeconds=0)  # 421 to the first command
+    assert mail(sidecar).startswith("451 4.4.1 ")
+    emulator.settings(sessionSeconds=None)
+    eventually(lambda: mail(sidecar).startswith("250 "))
+    assert len(emulator.messages()) == 3
+
+
+@pytest.mark.promise("truth-when-exchange-fails")
 @pytest.mark.parametrize("value", ["kept", "cut"])
 def test_a_token_that_ends_in_a_session_loses_no_message_and_doubles_none(
     emulator: EmulatorClient, directory: MailerDirectory, value: str
