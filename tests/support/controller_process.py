@@ -6,6 +6,7 @@ Standard library only. Nothing here reads the controller's memory: all that a te
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import sys
 import urllib.request
@@ -23,6 +24,8 @@ from support.waiting import eventually
 ALLOW_LOOPBACK = ("--allow-authority-host", "127.0.0.1", "--allow-submission-host", "127.0.0.1")
 """Mailers may name the emulator."""
 CREDENTIAL = {"clientSecret": {"secretRefs": [{"name": "entra", "key": "secret"}]}}
+TRIES = 5
+"""Requests to the controller's health port."""
 
 
 class ControllerProcess(Process):
@@ -59,14 +62,21 @@ class ControllerProcess(Process):
         return f"http://{line['health'][0]}"
 
     def http(self, path: str) -> tuple[int, str]:
-        """The status and the text that a GET returns."""
+        """The status and the text that a GET returns.
+
+        On a machine with much else to do the controller may be too slow for its own bound, and close the connection.
+        """
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(self.health + path, timeout=10) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                return refusal.code, refusal.read().decode()
+        for _ in range(TRIES):
+            try:
+                with opener.open(self.health + path, timeout=10) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as refusal:
+                with refusal:
+                    return refusal.code, refusal.read().decode()
+            except http.client.RemoteDisconnected:
+                continue
+        raise AssertionError(f"no answer from {path} in {TRIES} requests")
 
     def metric(self, sample: str) -> float | None:
         """The value of a sample such as `o365mailer_ready{name="a",namespace="b"}`; None where there is none."""
