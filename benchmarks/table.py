@@ -202,12 +202,12 @@ LINES: Final = (
         digits=2,
     ),
     Line(
-        words="controller, 1,000 Ready mailers: requests to the API server per minute",
+        words="controller, 1,000 Ready mailers with a Secret each, simulated: requests per minute",
         measure="Ready mailers: requests to the API server a minute",
         bound=3300,
     ),
     Line(
-        words="controller, 1,000 mailers not Ready: requests in the tenth minute",
+        words="controller, 1,000 mailers not Ready with a Secret each, simulated: requests in the tenth minute",
         measure="not Ready mailers: requests to the API server a minute",
         bound=2200,
     ),

@@ -15,8 +15,9 @@ from typing import Final
 
 from o365mailer_operator.controller.mailer import Key
 
-WORKERS: Final = 64
-"""Reconciles at once: each is a few small requests, and waits most of the time."""
+WORKERS: Final = 16
+"""Reconciles at once: each is a few small requests of milliseconds. Each may have a connection to the API server, which
+is kept and takes a third of a MiB, so more would cost memory and gain no time."""
 PAUSE: Final = 0.5
 """Seconds between two checks whether this replica leads again."""
 
