@@ -74,6 +74,19 @@ def test_an_unknown_annotation_of_a_pod_is_a_warning_so_that_a_rollback_stops_no
     assert sidecar(injected(manifest)) == sidecar(injected(pod()))
 
 
+@pytest.mark.promise("neighbours-are-safe")
+def test_thousands_of_unknown_annotations_are_told_in_eleven_warnings() -> None:
+    manifest = pod({f"o365mailer.dev/a{number:05}": "" for number in range(10_000)})
+    answer = verdict(manifest)
+    assert isinstance(answer, Patch)
+    assert len(answer.warnings) == 11
+    assert answer.warnings[0] == (
+        "o365mailer: 9990 more annotations of o365mailer.dev are not known to this version and have no effect"
+    )
+    assert "o365mailer.dev/a00009 is not known" in answer.warnings[10]
+    assert sidecar(injected(manifest)) == sidecar(injected(pod()))
+
+
 def named_limit(name: str) -> Manifest:
     """A pod whose container of this name limits what the spool counts against."""
     container = {"name": name, "image": "app", "resources": {"limits": {"ephemeral-storage": "1Gi"}}}

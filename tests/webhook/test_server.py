@@ -155,6 +155,16 @@ def test_no_log_line_or_metric_carries_what_is_in_an_object(client: Client, webh
     assert "PRIVATE KEY" not in json.dumps(webhook.log)
 
 
+@pytest.mark.promise("neighbours-are-safe")
+def test_a_name_of_a_megabyte_is_short_in_the_log(client: Client, webhook: WebhookProcess) -> None:
+    """The API server checks names after admission."""
+    manifest = pod()
+    manifest["metadata"].pop("name", None)
+    manifest["metadata"]["generateName"] = "\n" + "x" * MEBIBYTE
+    assert client.post("/pods", review(manifest))[0] == 200
+    assert eventually(lambda: webhook.logged("patched"), "the log line")[-1]["object"] == "\n" + "x" * 252
+
+
 def test_it_is_ready_only_with_a_leaf(tmp_path: Path) -> None:
     with WebhookProcess(tmp_path, "--leaf-lifetime=10s") as process:
         eventually(lambda: "health" in process.ports, "the health port")

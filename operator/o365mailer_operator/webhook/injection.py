@@ -41,6 +41,8 @@ SKIP_CONTAINERS: Final = {
 """Lists of containers that get no token from the identity webhooks of AKS and EKS, and the separator of the names. Both
 webhooks run after ours (by name) and give every other container the app's token (Azure/azure-workload-identity
 pkg/webhook; aws/amazon-eks-pod-identity-webhook pkg/handler)."""
+MOST_UNKNOWN: Final = 10
+"""Annotations that a warning each tells of."""
 GRACE_FLOOR: Final = 30
 """Seconds between SIGTERM and SIGKILL that a pod gets at least, as is Kubernetes' default. The sidecar is stopped after
 the app, and finishes messages in flight within 25 seconds (its `--grace`)."""
@@ -100,7 +102,14 @@ def _patch(pod: Pod, *, namespace: str, settings: Settings) -> Patch:
 
 
 def _unknown(pod: Pod) -> Iterator[str]:
-    for key in unknown_keys(pod.metadata.annotations):
+    """A pod may have 10,000 of them: then the notes in its status annotation would make it invalid."""
+    keys = unknown_keys(pod.metadata.annotations)
+    if len(keys) > MOST_UNKNOWN:
+        yield (
+            f"{len(keys) - MOST_UNKNOWN} more annotations of {names.GROUP} are not known to this version and have no "
+            "effect"
+        )
+    for key in keys[:MOST_UNKNOWN]:
         yield fitted(
             "annotation {} is not known to this version and has no effect: correct its name, or remove it "
             f"({DOCUMENTATION} lists the known ones)",

@@ -31,6 +31,9 @@ LOGGER: Final = logging.getLogger(__name__)
 BODY_LIMIT: Final = 3 << 20
 """Bytes of an AdmissionReview. etcd accepts objects of 1.5 MiB, and an UPDATE carries two."""
 
+LONGEST_NAME: Final = 253
+"""Characters of an object's name in the log. The API server checks names after admission: one may have a megabyte."""
+
 Object = TypeVar("Object", Pod, Workload)
 
 
@@ -127,11 +130,12 @@ class Server:
 
 
 def _log(request: Request[Object], verdict: Verdict) -> None:
+    metadata = request.object.metadata
     fields = {
         "uid": request.uid,
         "kind": request.kind.kind,
         "namespace": request.namespace,
-        "object": request.name or request.object.metadata.name or request.object.metadata.generate_name,
+        "object": (request.name or metadata.name or metadata.generate_name or "")[:LONGEST_NAME],
         "operation": request.operation,
         "dryRun": bool(request.dry_run),
     }
