@@ -270,6 +270,45 @@ def test_the_end_of_a_certificate_is_in_the_metrics_before_and_after_it(
 
 
 @pytest.mark.promise("mailer-says-what-is-wrong")
+def test_a_credential_that_ends_soon_is_a_condition_and_an_event_until_it_is_renewed(namespace: Namespace) -> None:
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=20)
+    namespace.apply_mailer(credential=noted(soon))
+    namespace.await_ready()
+    told = namespace.await_condition("ClientSecretExpiring", kind="CredentialExpiring")
+    assert f"ends on {soon:%Y-%m-%d}" in told["message"]
+    assert "Create a new one in Entra" in told["message"]
+    events = eventually(lambda: [each for each in namespace.events() if each["reason"] == "ClientSecretExpiring"])
+    assert [each["type"] for each in events] == ["Warning"]
+    namespace.apply_mailer(credential=noted(soon + datetime.timedelta(days=3)))
+    eventually(lambda: namespace.condition("CredentialExpiring") is None)
+
+
+def noted(end: datetime.datetime) -> Any:
+    """The right client secret, whose end is noted."""
+    return {"clientSecret": {**refs(("entra", "secret"))["clientSecret"], "expiresAt": f"{end:%Y-%m-%dT%H:%M:%SZ}"}}
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
+def test_a_token_with_more_rights_than_mail_needs_is_told(namespace: Namespace, controller: ControllerProcess) -> None:
+    application = f"/applications/{namespace.emulator.client_id}"
+    sample = f'o365mailer_excess_roles{{mailer="%s",namespace="{namespace.name}"}}'
+    namespace.apply_mailer("least")
+    namespace.await_ready("least")
+    assert eventually(lambda: controller.metric(sample % "least") == 0)
+    namespace.emulator.control("PATCH", application, {"roles": ["SMTP.SendAsApp", "Mail.Send", "full_access_as_app"]})
+    namespace.apply_mailer("more", annotations={"o365mailer.dev/refresh": "now"})
+    namespace.await_ready("more")
+    told = "The token has more rights than mail needs: Mail.Send, full_access_as_app. Remove these API permissions"
+    issued = namespace.condition("TokenIssued", mailer="more")
+    assert issued
+    assert told in issued["message"]
+    assert eventually(lambda: controller.metric(sample % "more") == 2)
+    [event] = eventually(lambda: [each for each in namespace.events("more") if each["reason"] == "ExcessRoles"])
+    assert (event["type"], event["note"].startswith(told)) == ("Warning", True)
+    assert "ExcessRoles" not in {each["reason"] for each in namespace.events("least")}
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_of_two_secrets_the_one_that_works_is_used_and_the_other_named(namespace: Namespace) -> None:
     namespace.secret("wrong", {"secret": "wrong-not-a-secret"})
     namespace.apply_mailer(credential=refs(("wrong", "secret"), ("entra", "secret")))

@@ -12,7 +12,8 @@ from o365mailer_cli.check import links
 from o365mailer_cli.check.applicant import Applicant
 from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.wording import span
-from o365mailer_operator.exchange.objects import PERMISSION, ROLE
+from o365mailer_operator.exchange.excess import CAUSE, REMEDY, excess_rights, more_rights
+from o365mailer_operator.exchange.objects import ROLE
 from o365mailer_operator.token.bearer import Token, claims_of
 from o365mailer_operator.token.certificate import Certificate
 from o365mailer_operator.token.clientsecret import ClientSecrets
@@ -25,8 +26,9 @@ from o365mailer_operator.token.errors import (
     TokenError,
 )
 from o365mailer_operator.token.grant import Grant
+from o365mailer_operator.token.schedule import EXPIRING_DAYS
 
-ENDS_SOON: Final = tuple(datetime.timedelta(days=days) for days in (21, 7, 1))
+ENDS_SOON: Final = tuple(datetime.timedelta(days=days) for days in (EXPIRING_DAYS, 7, 1))
 """As the alerts do: plan it, do it, do it now."""
 _URGENCY: Final = ("Plan its renewal", "Renew it this week", "Renew it now")
 
@@ -203,15 +205,14 @@ def _unusable(applicant: Applicant, ref: str, message: str, reason: str) -> Find
 
 
 def _roles(applicant: Applicant, claims: Claims) -> Iterator[Finding]:
-    excess = [role for role in claims.roles if role != PERMISSION]
-    if excess:
+    if excess := excess_rights(claims.roles):
         yield Finding(
             name="token.roles",
             status=Status.WARNING,
-            title=f"the token has more rights than mail needs: {', '.join(map(_printable, excess))}",
+            title=more_rights(excess),
             subject=applicant.subject,
-            cause="A person who gets hold of the token may use all of them, in the whole tenant.",
-            remedy="Remove these API permissions of the app registration in Entra, and their admin consent.",
+            cause=CAUSE,
+            remedy=REMEDY,
             link=links.RIGHTS,
         )
 

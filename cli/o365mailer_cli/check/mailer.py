@@ -10,9 +10,11 @@ from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.mailers import AUTHENTICATED, SUSPENDED, TOKEN_ISSUED, Mailer, instant, reason_link
 from o365mailer_cli.wording import span, until
 from o365mailer_contract.names import DOCS
+from o365mailer_operator.exchange.excess import REMEDY
 from o365mailer_operator.token.aadsts import CODES
+from o365mailer_operator.token.schedule import EXPIRING_DAYS
 
-SOON: Final = datetime.timedelta(days=21)
+SOON: Final = datetime.timedelta(days=EXPIRING_DAYS)
 """As the first alert (docs/monitoring.md)."""
 LATE: Final = datetime.timedelta(minutes=5)
 """A refresh that is due for longer is late, as the alert says."""
@@ -68,6 +70,9 @@ REMEDIES: Final[Mapping[str, str]] = {
     "AppNotAllowed": _COMMANDS,
     "ExchangeUnreachable": "Let the controller connect to the submission host, or set controller.canary to false.",
     "ExchangeNotTrusted": "Exempt the host from TLS inspection, or name its authority in spec.submission.",
+    "CertificateExpiring": "Renew the certificate, and upload the new one to the app registration.",
+    "ClientSecretExpiring": "Create a new client secret in Entra, put it into the Secret, and correct expiresAt.",
+    "ExcessRoles": REMEDY,
     "CanaryOff": "Check the login from here: o365mailer check NAME.",
 }
 """Reason of a condition → what the user does. docs/troubleshooting.md says more of each."""
@@ -200,6 +205,18 @@ def _client_secret(mailer: Mailer, now: datetime.datetime) -> Iterator[Finding]:
 
 def _certificate(mailer: Mailer, certificate: float | None, now: datetime.datetime) -> Iterator[Finding]:
     if not mailer.manifest.get("spec", {}).get("credential", {}).get("certificate"):
+        return
+    expiring = mailer.condition("CredentialExpiring")
+    if certificate is None and expiring.status == "True":
+        yield Finding(
+            name=_CERTIFICATE.name,
+            status=Status.WARNING,
+            title="its certificate ends soon, or has ended",
+            subject=str(mailer),
+            cause=expiring.message,
+            remedy=_CERTIFICATE.remedy,
+            link=_CERTIFICATE.link,
+        )
         return
     if certificate is None:
         yield Finding(

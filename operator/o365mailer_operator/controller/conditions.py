@@ -1,4 +1,4 @@
-"""The conditions Ready, TokenIssued, Authenticated and Stalled, and the closed vocabulary of their reasons. Pure.
+"""The conditions of a mailer, and the closed vocabulary of their reasons. Pure.
 
 - TokenIssued: whether the last attempt to get a token succeeded, and if not, why.
 - Ready: whether the Secret holds a token that pods can submit mail with now. A failing refresh leaves Ready True with
@@ -8,6 +8,8 @@
 - Stalled: Ready is False, and will stay so until a person acts. It is there only while it is True. Tools that know no
   O365Mailer (Flux, kpt, Argo CD) call an object failed if it has Stalled, and wait for it if it only is not Ready:
   https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md, read 2026-11-28.
+- CredentialExpiring: the certificate, or the client secret by its `expiresAt`, ends within 21 days. It is there only
+  while it is True.
 
 Conventions: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 (typical status properties), read 2026-11-23.
@@ -23,6 +25,7 @@ from o365mailer_operator.controller.mailer import Condition, Status
 from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, INVALID_SPEC, Reason, TokenError
 from o365mailer_operator.token.errors import REASONS as TOKEN_REASONS
+from o365mailer_operator.token.schedule import EXPIRING_DAYS
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
@@ -30,7 +33,10 @@ TOKEN_ISSUED: Final = "TokenIssued"
 AUTHENTICATED: Final = "Authenticated"
 """The same."""
 STALLED: Final = "Stalled"
-OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED, AUTHENTICATED, STALLED})
+CREDENTIAL_EXPIRING: Final = "CredentialExpiring"
+BAD_WHEN_TRUE: Final = frozenset({STALLED, CREDENTIAL_EXPIRING})
+"""They are there only while they are True."""
+OWN_TYPES: Final = frozenset({READY, TOKEN_ISSUED, AUTHENTICATED, *BAD_WHEN_TRUE})
 """Every type that this controller sets, or has set in an earlier version. Other types belong to other writers."""
 
 TOKEN_VALID: Final = "TokenValid"
@@ -39,6 +45,11 @@ SUSPENDED: Final = "Suspended"
 SECRET_NAME_TAKEN: Final = "SecretNameTaken"
 SECRET_WRITE_REFUSED: Final = Reason("SecretWriteRefused", "a quota, a policy or a missing right", transient=True)
 """Tried again soon: the token is there already, so no other is asked for."""
+
+CERTIFICATE_EXPIRING: Final = "CertificateExpiring"
+CLIENT_SECRET_EXPIRING: Final = "ClientSecretExpiring"
+EXCESS_ROLES: Final = "ExcessRoles"
+"""Of an Event alone: TokenIssued has it in its message."""
 
 LOGIN_NOT_TRIED: Final = "LoginNotTried"
 CANARY_OFF: Final = "CanaryOff"
@@ -58,6 +69,9 @@ REASONS: Final = TOKEN_REASONS | {
     SUSPENDED,
     SECRET_NAME_TAKEN,
     SECRET_WRITE_REFUSED.word,
+    CERTIFICATE_EXPIRING,
+    CLIENT_SECRET_EXPIRING,
+    EXCESS_ROLES,
     AUTHENTICATED,
     LOGIN_NOT_TRIED,
     CANARY_OFF,
@@ -154,6 +168,33 @@ def stalled(ready: Condition, *, since: datetime.datetime, now: datetime.datetim
     if ready.status != "False" or (ready.reason not in STALLED_AT_ONCE and now < since + STALLED_AFTER):
         return None
     return _condition(STALLED, "True", ready.reason, ready.message)
+
+
+def credential_expiring(reason: str, end: datetime.datetime, *, now: datetime.datetime) -> Condition | None:
+    """CredentialExpiring, from 21 days before the end; `reason` says of what."""
+    if now < end - datetime.timedelta(days=EXPIRING_DAYS):
+        return None
+    what, remedy = _RENEWAL[reason]
+    ends = "ended" if end <= now else "ends"
+    text = f"The {what} {ends} on {end:%Y-%m-%d} at {end:%H:%M} UTC. After its end, Entra gives no token. {remedy}"
+    return _condition(CREDENTIAL_EXPIRING, "True", reason, text)
+
+
+_RENEWAL: Final = {
+    CERTIFICATE_EXPIRING: (
+        "certificate",
+        "Renew it, and upload the new one to the app registration before the Secret has it.",
+    ),
+    CLIENT_SECRET_EXPIRING: (
+        "client secret (expiresAt)",
+        "Create a new one in Entra, put its Value into the Secret, and correct expiresAt.",
+    ),
+}
+
+
+def excess_roles(text: str) -> Condition:
+    """What the Event about a token with more rights than mail needs is made from."""
+    return _condition(TOKEN_ISSUED, "Unknown", EXCESS_ROLES, text)
 
 
 def carried(wanted: Condition, *, before: Status, generation: int, now: datetime.datetime) -> Condition:

@@ -79,6 +79,8 @@ class Observed:
     config_maps: Found = Found()
     service_account: ServiceAccount | ServiceAccountError | None = None
     """The one that the spec names, or why it may not be read; None if it does not exist."""
+    credential_end: datetime.datetime | None = None
+    """When the certificate, or the client secret by its `expiresAt`, ends; None if unknown."""
     operator: str = ""
     """The namespace that the controller runs in."""
     attempted: datetime.datetime | None = None

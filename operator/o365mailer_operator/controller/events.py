@@ -13,6 +13,7 @@ from typing import Final
 from o365mailer_contract import names
 from o365mailer_operator.controller.cluster import EVENTS, Cluster, micro_time
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
+from o365mailer_operator.controller.conditions import BAD_WHEN_TRUE
 from o365mailer_operator.controller.mailer import Condition, Mailer, Manifest
 
 REPORTER: Final = f"{names.GROUP}/controller"
@@ -40,7 +41,7 @@ def event_of(mailer: Mailer, condition: Condition, *, now: datetime.datetime, in
         "reportingInstance": instance[:INSTANCE_LIMIT],
         "action": condition.type,
         "reason": condition.reason,
-        "type": "Normal" if condition.status == "True" else "Warning",
+        "type": "Normal" if condition.status == "True" and condition.type not in BAD_WHEN_TRUE else "Warning",
         "note": _note(condition.message),
         "regarding": {
             "apiVersion": names.API_VERSION,

@@ -49,6 +49,11 @@ class Metrics:
             "When the mailer's client secret ends by its spec's expiresAt, Unix time.",
             mailer,
         )
+        self.excess_roles = self._gauge(
+            "excess_roles",
+            "Application rights in the token that mail does not need, such as Mail.Send.",
+            ("namespace", "mailer"),
+        )
         self.certificate_expiry = self._gauge(
             "certificate_expiry_timestamp_seconds",
             "When the certificate in the mailer's Secret ends, Unix time.",
@@ -128,6 +133,13 @@ class Metrics:
         _set_time(self.secret_expiry, labels, ends.client_secret)
         _set_time(self.certificate_expiry, labels, ends.certificate)
 
+    def tell_excess(self, key: Key, rights: int | None) -> None:
+        """How many rights a mailer's token has that mail does not need; None without a token."""
+        if rights is None:
+            self.excess_roles.remove_by_labels({"namespace": key.namespace, "mailer": key.name})
+        else:
+            self.excess_roles.labels(key.namespace, key.name).set(rights)
+
     def _tell_login(self, labels: tuple[str, str], condition: Condition | None) -> None:
         if condition is not None and (condition.status == "True" or conditions.refused_for_good(condition)):
             self.authenticated.labels(*labels).set(condition.status == "True")
@@ -146,6 +158,7 @@ class Metrics:
             self.token_refresh,
             self.secret_expiry,
             self.certificate_expiry,
+            self.excess_roles,
         ):
             gauge.remove_by_labels({"namespace": key.namespace, "mailer": key.name})
 

@@ -19,6 +19,7 @@ from o365mailer_operator.controller.token_secret import (
     is_owned,
     revision_in,
 )
+from o365mailer_operator.exchange.excess import excess_note, excess_rights
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import fingerprint, has_fingerprint
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
@@ -256,6 +257,7 @@ def _conditions_after(
         conditions.token_issued(problem, note=_note(observed, minted)),
         login,
         *((stalled,) if stalled else ()),
+        *_expiring(observed),
     )
     # Without a token for the spec as it is now, what is known of the login is about an earlier generation.
     kept = login in before.conditions and _login_aim(observed, step, directory) is None
@@ -274,6 +276,16 @@ def _with_reason_time(status: Status, *, before: Status, now: datetime.datetime)
     return msgspec.structs.replace(status, reason_transition_time=since)
 
 
+def _expiring(observed: Observed) -> tuple[Condition, ...]:
+    spec, end = observed.spec, observed.credential_end
+    if end is None or isinstance(spec, InvalidSpec):
+        return ()
+    of_certificate = spec.credential.certificate is not None
+    reason = conditions.CERTIFICATE_EXPIRING if of_certificate else conditions.CLIENT_SECRET_EXPIRING
+    condition = conditions.credential_expiring(reason, end, now=observed.now)
+    return (condition,) if condition else ()
+
+
 def _usable(observed: Observed, directory: Directory | None) -> bool:
     """Whether the directory holds a valid token for this spec, and its mailbox and submission host."""
     spec = observed.spec
@@ -286,7 +298,9 @@ def _usable(observed: Observed, directory: Directory | None) -> bool:
 
 def _note(observed: Observed, minted: Minted) -> str:
     if isinstance(minted, Token):
-        return " ".join((f"Obtained with {minted.credential_ref}.", *minted.warnings))
+        excess = excess_rights(minted.roles)
+        note = excess_note(excess) if excess else ""
+        return " ".join(filter(None, (f"Obtained with {minted.credential_ref}.", *minted.warnings, note)))
     before = observed.mailer.status.condition(conditions.TOKEN_ISSUED)
     if before is not None and before.status == "True":
         return before.message

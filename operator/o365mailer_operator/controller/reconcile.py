@@ -42,7 +42,8 @@ from o365mailer_operator.controller.pauses import (
 )
 from o365mailer_operator.controller.token_requests import TokenRequests
 from o365mailer_operator.controller.token_secret import HeldToken, SecretFiles
-from o365mailer_operator.token.bearer import Token
+from o365mailer_operator.exchange.excess import excess_note, excess_rights
+from o365mailer_operator.token.bearer import Token, claims_of, roles_in
 from o365mailer_operator.token.certificate import TLS_CERTIFICATE, certificate_end
 from o365mailer_operator.token.errors import InvalidSpec, TokenError
 
@@ -149,7 +150,12 @@ class Reconciler:
             step = decide(observed, allowed=self.allowed)
             ends = ends_of(observed)
             # The step has what it needs of them.
-            observed = dataclasses.replace(observed, secrets=Found(), config_maps=Found())
+            observed = dataclasses.replace(
+                observed,
+                secrets=Found(),
+                config_maps=Found(),
+                credential_end=ends.client_secret or ends.certificate,
+            )
         if isinstance(step, Leave):
             self.forget(key)
             return None
@@ -169,6 +175,7 @@ class Reconciler:
         if login is not None:
             self.lease.check()
             self.logins.start(key, login)
+        await self._tell_excess(mailer, minted, outcome)
         suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
         ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
         self.metrics.tell(mailer, outcome.status, ready=outcome.ready, suspended=suspended, ends=ends)
@@ -253,6 +260,15 @@ class Reconciler:
         if minted is not None:
             return outcome_of(observed, step, refusal, random=self.random())
         return outcome_of(observed, Hold(Problem.of(refusal)), None, random=self.random())
+
+    async def _tell_excess(self, mailer: Mailer, minted: Minted, outcome: Outcome) -> None:
+        """Rights that mail does not need: a metric, and an Event when a token has other ones than the one before."""
+        roles = roles_in(claims_of(outcome.held.token)) if outcome.held else None
+        excess = excess_rights(roles)
+        self.metrics.tell_excess(mailer.key, len(excess) if outcome.held else None)
+        before = mailer.status.condition(conditions.TOKEN_ISSUED)
+        if isinstance(minted, Token) and excess and not (before and excess_note(excess) in before.message):
+            await self.recorder.record(mailer, conditions.excess_roles(excess_note(excess)))
 
     async def _write_status(self, mailer: Mailer, status: Status) -> bool:
         """Whether the API server refused it for good. Raises ClusterError."""

@@ -9,6 +9,8 @@ from typing import Final
 
 from o365mailer_operator.token.errors import TokenError
 
+EXPIRING_DAYS: Final = 21
+"""Days before the end of a credential from which a person is told of it (condition, alert, `o365mailer check`)."""
 EARLIEST_SHARE: Final = 0.60
 LATEST_SHARE: Final = 0.75
 """Of the lifetime: late enough to ask seldom, early enough that an hour's token outlives an outage of 15 minutes."""
