@@ -105,7 +105,7 @@ def test_a_mailer_that_is_not_ready_fails_with_its_reason_and_page(ask: Ask, tea
     told_us = ask("status", "-n", team.namespace)
 
     assert told_us.status == 1
-    assert row(told_us.out)[2:4] == ["False", "SecretNotFound"]
+    assert row(told_us.out)[3:5] == ["False", "SecretNotFound"]
     assert f"noreply: {told} See " in told_us.out
     assert "troubleshooting.md#secretnotfound" in told_us.out
 
