@@ -227,7 +227,15 @@ def test_tokens_of_service_accounts_that_the_values_name_may_be_requested_and_of
     named = [f"workloadIdentity.serviceAccounts[0].{part}" for part in (f"namespace={TEAM}", "name=noreply")]
     sets = [part for each in named for part in ("--set", each)]
     installed("upgrade", RELEASE, CHART, "--namespace", NAMESPACE, *sets)
-    becomes(plane, sorted({*committed("cluster"), *committed("identity")}))
+    listed = set(committed("identity")) - set(committed("any"))
+    account = f"system:serviceaccount:{NAMESPACE}:o365mailer-controller"
+
+    def added() -> set[str]:
+        found = rules(plane, account, TEAM) - rules(plane, account, ELSEWHERE)
+        return {str(Question("controller", TEAM, *right)) for right in found}
+
+    assert len(listed) == 2
+    eventually(lambda: added() == listed, within=30)
 
 
 @pytest.mark.promise("least-rights")
