@@ -4,7 +4,10 @@ The chart's objects are applied. What its Deployments would run is run here, wit
 they say; only the address of the API server and the ports are of this machine.
 """
 
+import importlib.metadata
 import json
+import os
+import re
 import sys
 import urllib.request
 from http import HTTPStatus
@@ -57,6 +60,16 @@ class Replica(Process):
         return self.hear(lambda: self.logged(message), message)
 
 
+def packages_of_the_image(folder: Path) -> Path:
+    """A folder with links to the packages that the operator's image has, and to no others."""
+    folder.mkdir()
+    for name in re.findall(r"^([\w.-]+)==", (ROOT / "locks" / "operator.txt").read_text(), re.MULTILINE):
+        distribution = importlib.metadata.distribution(name)
+        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            (folder / top).symlink_to(str(distribution.locate_file(top)))
+    return folder
+
+
 class Installation:
     """The chart with these values on a control plane that runs."""
 
@@ -72,6 +85,7 @@ class Installation:
         plane.kubectl("get", "--raw", "/apis/o365mailer.dev/v1alpha1/o365mailers?resourceVersion=0")
         self.apply(*(each for each in self.objects if each["kind"] not in RUN))
         self.kubeconfig = self._login()
+        self.packages = packages_of_the_image(plane.directory / "packages")
 
     def apply(self, *objects: Manifest) -> None:
         """Apply objects on the server: the CRD is too large for a client's annotation."""
@@ -95,10 +109,11 @@ class Installation:
             for each in container["env"]
         }
         program, *arguments = container["command"]
-        return Replica(
-            [Path(sys.executable).with_name(program), *arguments],
-            environment={**said, "O365MAILER_HEALTH": "127.0.0.1:0", **environment},
-        )
+        paths = (self.packages, ROOT / "operator", ROOT / "contract")
+        here = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "O365MAILER_HEALTH": "127.0.0.1:0"}
+        # -S: no other packages than those, because kubernetes imports what it finds.
+        command = [sys.executable, "-S", Path(sys.executable).with_name(program), *arguments]
+        return Replica(command, environment={**said, **here, **environment})
 
     def _login(self) -> Path:
         """A kubeconfig of the controller's ServiceAccount."""

@@ -108,7 +108,7 @@ class Mailers:
             if ready == len(self.names):
                 return took
             assert took < within, f"{ready} of {len(self.names)} mailers are Ready after {took:.0f} s"
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)  # a LIST of all costs both sides some time
 
     async def refresh(self, chosen: Iterable[Name], request: str) -> None:
         """Ask for new tokens of these mailers."""
