@@ -297,4 +297,5 @@ def test_a_condition_of_another_writer_stays_also_when_both_write_at_once(namesp
         reason = "Suspended" if number % 2 == 0 else "TokenValid"
         namespace.await_condition(reason)
         issued = "Suspended" if number % 2 == 0 else "TokenIssued"
-        assert reasons(namespace) == {"Ready": reason, "TokenIssued": issued, "Audited": f"Round{number}"}
+        expected = {"Ready": reason, "TokenIssued": issued, "Audited": f"Round{number}"}
+        assert reasons(namespace).items() >= expected.items()

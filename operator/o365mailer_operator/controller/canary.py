@@ -50,7 +50,8 @@ ATTEMPTS: Final = 3
 CONFIRMED_AFTER: Final = 15 * _MINUTE
 """What contradicts a login that worked: as many refusals, over as long a time."""
 LEAST_LIFE: Final = 10 * _MINUTE
-"""Of a token. High Volume Email refuses one that is about to end (535 5.7.142), so the next one is waited for."""
+"""Of a token, or half of a short one's life. High Volume Email refuses one that is about to end (535 5.7.142), so the
+next one is waited for."""
 FRESH: Final = 2 * _MINUTE
 """A token of this age belongs to a new mailer. With an older one, a mailer without a status is spread over"""
 SPREAD: Final = 15 * _MINUTE
@@ -162,7 +163,7 @@ def due(
 
     A time far ahead comes from a wrong clock, or from a person who edited it.
     """
-    if login is None or aim is None or aim.expires_at - now < LEAST_LIFE:
+    if login is None or aim is None or aim.expires_at - now < min(LEAST_LIFE, (aim.expires_at - aim.issued_at) / 2):
         return False
     if begun is not None and begun <= now < begun + APART:
         return False
