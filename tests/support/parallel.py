@@ -21,6 +21,7 @@ GROUPS = {
     "chart": "control plane",
     "command": "control plane",
     "webhook": "control plane",
+    "hostile": "control plane",
     "monitoring/test_dashboard_queries.py": "control plane",
     "mutations": "mutations",
 }
