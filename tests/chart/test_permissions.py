@@ -170,7 +170,13 @@ def reviewed(plane: ControlPlane) -> list[str]:
         for namespace in (EVERYWHERE, NAMESPACE, TEAM):
             held = everywhere if namespace == EVERYWHERE else rules(plane, account, namespace) - everywhere
             held -= rules(plane, NEW, namespace or ELSEWHERE)
-            found += [str(Question(role, namespace, *right)) for right in held]
+            wide = {right for right in everywhere | held if not right[2]}
+            # A right on all objects of a kind holds for each name, too.
+            found += [
+                str(Question(role, namespace, *right))
+                for right in held
+                if right in wide or (*right[:2], "") not in wide
+            ]
     return sorted(found)
 
 
