@@ -48,7 +48,7 @@ def test_no_secret_or_token_is_in_logs_events_status_or_metrics(
     namespace.await_condition("AADSTS7000215", mailer="refused")
     namespace.await_condition("SecretKeyEmpty", mailer="empty")
     namespace.await_condition("CertificateInvalid", mailer="spoilt")
-    eventually(lambda: len(namespace.events("right")) == 2)
+    eventually(lambda: len(namespace.events("right")) == 3)  # Ready, TokenIssued, Authenticated
     process.kill()  # whatever it would write in dying is looked at too
     files = namespace.files("right")
     assert files is not None
