@@ -27,7 +27,8 @@ CREDENTIAL = {"workloadIdentity": {"serviceAccountRef": {"name": "mailer"}}}
 
 
 def opt_in(namespace: Namespace, client_id: str | None = None) -> None:
-    """Make the ServiceAccount, or change its annotation."""
+    """Make the ServiceAccount anew: with another one's uid, no token of an earlier test is shared for a minute."""
+    namespace.kubectl("delete", "serviceaccount", "mailer", "-n", namespace.name, "--ignore-not-found")
     metadata = {
         "name": "mailer",
         "annotations": {WORKLOAD_IDENTITY_ANNOTATION: client_id or namespace.emulator.client_id},
