@@ -271,6 +271,43 @@ def test_what_a_mailers_condition_means(mailer_: Mailer, status: str) -> None:
     assert status_of(mailer_findings(mailer_, certificate=None, now=NOW), "mailer.ready") == [status]
 
 
+REFUSED = "Exchange refuses the login as noreply@contoso.com (token): 535 5.7.3 no\nThe causes\nand the commands"
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        (("True", "Authenticated", "Exchange lets it log in."), ["ok"]),
+        (("False", "LoginPending", REFUSED), ["warning"]),
+        (("False", "LoginRefused", REFUSED), ["failed"]),
+        (("Unknown", "ExchangeUnreachable", REFUSED), ["unknown"]),
+        (("Unknown", "LoginNotTried", "soon"), []),
+        (("Unknown", "CanaryOff", "off"), []),
+    ],
+)
+def test_what_the_controllers_login_means(condition: tuple[str, str, str], status: list[str]) -> None:
+    told = dict(zip(("status", "reason", "message"), condition, strict=True))
+    mailer = a_mailer()
+    mailer.manifest["status"]["conditions"].append({"type": "Authenticated", **told})
+    findings = list(mailer_findings(mailer, certificate=None, now=NOW))
+    assert status_of(findings, "mailer.login") == status
+    for found in findings:
+        if found.name == "mailer.login" and found.status is not Status.OK:
+            assert found.cause == "The causes\nand the commands"
+            assert leads_somewhere(found.link)
+
+
+def test_a_mailer_that_exchange_refuses_says_the_causes_once() -> None:
+    mailer = a_mailer("False", "LoginRefused")
+    mailer.manifest["status"]["conditions"][0]["message"] = REFUSED
+    mailer.manifest["status"]["conditions"].append(
+        {"type": "Authenticated", "status": "False", "reason": "LoginRefused", "message": REFUSED}
+    )
+    ready, login = (each for each in mailer_findings(mailer, certificate=None, now=NOW) if "mailer." in each.name)
+    assert "The causes" not in ready.cause
+    assert login.cause == "The causes\nand the commands"
+
+
 def test_the_cause_does_not_repeat_the_remedy() -> None:
     mailer = a_mailer("False", "SecretNotFound")
     condition = mailer.manifest["status"]["conditions"][0]
