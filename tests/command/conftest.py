@@ -16,11 +16,11 @@ from command.team import Ask, Team, Told, command, own_address, write_kubeconfig
 from support.cluster_fixtures import PREPARATIONS, need
 from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, helm_client, rendered
+from support.served_crd import served_crd
 from support.sidecar_process import MailerDirectory, Sidecar
 from support.waiting import eventually
 from webhook.installation import Installation
 
-CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
 PREPARATIONS.update(cluster=build_helm)  # the roles are the chart's
 
 
@@ -28,18 +28,15 @@ PREPARATIONS.update(cluster=build_helm)  # the roles are the chart's
 def cluster(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """The API server with the CRD and the ClusterRoles for people, which go again for the other suites' sake."""
     need("cluster")
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", CRD)
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
-    control_plane.kubectl("get", "--raw", "/apis/o365mailer.dev/v1alpha1/o365mailers?resourceVersion=0")
     directory = tmp_path_factory.mktemp("helm")
     people = ("o365mailer-viewer", "o365mailer-sender", "o365mailer-edit")
     objects = rendered(helm_client(directory, directory / "none"))
     roles = [each for each in objects if each["kind"] == "ClusterRole" and each["metadata"]["name"] in people]
     assert len(roles) == len(people)
-    control_plane.kubectl.apply(*roles)
-    yield control_plane
-    control_plane.kubectl("delete", "clusterrole", *people)
-    control_plane.kubectl("delete", "-f", CRD, "--timeout=30s")
+    with served_crd(control_plane):
+        control_plane.kubectl.apply(*roles)
+        yield control_plane
+        control_plane.kubectl("delete", "clusterrole", *people)
 
 
 @pytest.fixture

@@ -12,23 +12,18 @@ from support.cluster_fixtures import PREPARATIONS, need
 from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, controller_account, controller_rights
+from support.served_crd import served_crd
 
 Account = Callable[[list[Manifest]], Path]
 """Gives the kubeconfig of a ServiceAccount with these rights."""
 PREPARATIONS.update(rights=build_helm)
 
-CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
-
 
 @pytest.fixture(scope="package")
 def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """The API server with the CRD, which goes again for the other suites' sake."""
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", CRD)
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
-    # Established comes before the watch cache, without which a list from it is 429; kubectl tries that again.
-    control_plane.kubectl("get", "--raw", "/apis/o365mailer.dev/v1alpha1/o365mailers?resourceVersion=0")
-    yield control_plane
-    control_plane.kubectl("delete", "-f", CRD, "--timeout=30s")
+    with served_crd(control_plane):
+        yield control_plane
 
 
 def arguments_for(namespace: str) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 from cluster_rig.control_plane import ControlPlane
-from controller.conftest import CRD
 from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
+from support.served_crd import CRD
 from support.waiting import eventually
 
 from o365mailer_operator.controller.served_schema import needed_members

@@ -3,7 +3,6 @@
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
@@ -13,11 +12,11 @@ from support.cluster_fixtures import PREPARATIONS, need
 from support.controller_process import ControllerProcess
 from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, controller_account, controller_rights, helm_client, rendered
+from support.served_crd import served_crd
 from support.waiting import eventually
 from webhook.installation import Installation
 
 PREPARATIONS.update(scene=build_helm)  # the rights are the chart's
-CRD = Path(__file__).parents[2] / "crds" / "o365mailers.yaml"
 AGGREGATED = "rbac.authorization.k8s.io/aggregate-to-"
 PACE = ["--reconcile-interval", "6s"]
 HOSTILE_USER = "mallory"
@@ -33,9 +32,6 @@ def scene(
     emulator_process.reset()
     directory = tmp_path_factory.mktemp("hostile")
     kubectl, admin = control_plane.kubectl, User(control_plane.kubeconfig)
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", CRD)
-    kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
-    kubectl("get", "--raw", "/apis/o365mailer.dev/v1alpha1/o365mailers?resourceVersion=0")
     (directory / "webhook").mkdir()
     operator, ours, theirs = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("operator", "neighbour", "hostile"))
     for name in (operator, ours, theirs):
@@ -48,6 +44,7 @@ def scene(
     eventually(lambda: hostile.user.request("GET", hostile.path("/api/v1/namespaces/{}/secrets"))[0] == 200, "edit")
     rights = controller_rights(operator)
     with (
+        served_crd(control_plane),
         controller_account(control_plane, operator, rights, directory) as kubeconfig,
         Installation(plane=control_plane, directory=directory / "webhook") as installation,
         ControllerProcess(kubeconfig=kubeconfig, arguments=["--namespace", operator, *ALLOWED, *PACE]) as controller,
@@ -66,7 +63,6 @@ def scene(
         )
     kubectl("delete", "namespace", ours, theirs, "--wait=false")
     kubectl("delete", *[f"clusterrole/{role['metadata']['name']}" for role in roles])
-    kubectl("delete", "-f", CRD, "--timeout=30s")
 
 
 @pytest.fixture

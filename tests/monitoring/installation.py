@@ -23,6 +23,7 @@ from monitoring.prometheus import ALERTS, ROOT
 from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.mounted_directory import MountedDirectory
+from support.served_crd import served_crd
 from support.sidecar_process import MailerDirectory, Sidecar
 from support.spooling import nowhere, submit
 from support.waiting import eventually
@@ -32,7 +33,6 @@ from webhook.process import WebhookProcess
 from o365mailer_contract import names
 
 PAGE: Final = ROOT / "docs" / "monitoring.md"
-CRD: Final = ROOT / "crds" / "o365mailers.yaml"
 NAMESPACE: Final = "o365mailer-system"
 EXPIRES: Final = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=10)
 
@@ -56,9 +56,7 @@ class Installation:
         with contextlib.ExitStack() as stack:
             self.stack = stack
             kubectl = self.plane.kubectl
-            kubectl("apply", "--server-side", "--force-conflicts", "-f", CRD)
-            stack.callback(kubectl, "delete", "-f", CRD, "--timeout=30s")
-            kubectl("wait", "--for=condition=Established", "crd/o365mailers.o365mailer.dev")
+            stack.enter_context(served_crd(self.plane))
             for name in (self.shop.name, self.operator):
                 kubectl("create", "namespace", name)
                 eventually(functools.partial(self._has_account, name), "the default ServiceAccount")
