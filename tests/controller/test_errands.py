@@ -186,6 +186,34 @@ def test_mailers_that_share_an_errand_which_waits_start_it_one_for_another() -> 
     played(play)
 
 
+@pytest.mark.promise("mailers-are-independent")
+def test_an_errand_whose_mailer_is_gone_or_changed_keeps_no_other_from_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def hangs() -> str:
+        await asyncio.sleep(1e9)
+        return ""
+
+    async def play(office: Office) -> None:
+        office.start_one("deleted", "aim", hangs)
+        office.start("a")
+        for name in "bcd":
+            office.start(name)
+        office.errands.forget(key("deleted"))
+        await asyncio.sleep(11)
+        assert (office.found("a"), office.due) == ("for a", ["a", "b"])
+        office.errands.passed(key("b"))
+        assert office.due == ["a", "b", "c"]
+        office.serve_due()
+        await asyncio.sleep(50)
+        assert (office.found("c"), office.found("deleted")) == ("for c", None)
+        assert office.due == ["c", "d", "b"], "both places are free again"
+
+    played(play)
+    (record,) = caplog.records
+    assert (record.getMessage(), vars(record)["mailer"]) == ("an errand was cancelled at its limit", "app/deleted")
+
+
 def test_an_errand_for_another_aim_replaces_the_one_before() -> None:
     async def play(office: Office) -> None:
         office.start("a", "one")

@@ -93,14 +93,11 @@ class _Job:
 
     name: str
     places: tuple[Place, ...]
+    key: Key
+    """The mailer that starts it, or has started it. While it runs, that mailer may be gone."""
     aims: dict[Key, str]
-    """The mailers that want its result, and what each wants it for."""
+    """The mailers that want its result, and what each wants it for. While it runs, there may be none."""
     state: _State = _State.WAITING
-
-    @property
-    def first(self) -> Key:
-        """The mailer that starts it."""
-        return next(iter(self.aims))
 
 
 class Errands(Generic[Result]):
@@ -169,7 +166,7 @@ class Errands(Generic[Result]):
             if job.state is _State.RUNNING:
                 self.begun[key] = self.clock.now()
             return
-        job = self.jobs[name] = self.wanted[key] = _Job(name, errand.places, {key: errand.aim})
+        job = self.jobs[name] = self.wanted[key] = _Job(name, errand.places, key, {key: errand.aim})
         if self._has_room(job):
             self._occupy(job)
             self._run(job, errand)
@@ -180,12 +177,14 @@ class Errands(Generic[Result]):
         job = self.wanted.pop(key, None)
         if job is None:
             return
-        called = job.state is _State.CALLED and job.first == key  # `wanted` does not have it any more
+        called = job.state is _State.CALLED and job.key == key  # `wanted` does not have it any more
         del job.aims[key]
         if job.state is _State.RUNNING:
             return
         if not job.aims:
             del self.jobs[job.name]
+        elif job.key == key:
+            job.key = next(iter(job.aims))
         if called:
             self._release(job)
             job.state = _State.WAITING
@@ -194,7 +193,7 @@ class Errands(Generic[Result]):
     def is_called(self, key: Key) -> bool:
         """Whether the mailer's next reconcile is to start its errand. Ask before the reconcile, for `passed`."""
         job = self.wanted.get(key)
-        return job is not None and job.state is _State.CALLED and job.first == key
+        return job is not None and job.state is _State.CALLED and job.key == key
 
     def passed(self, key: Key) -> None:
         """The reconcile of a mailer that was called has ended. If it started nothing, others get the places."""
@@ -226,7 +225,7 @@ class Errands(Generic[Result]):
         job.state = _State.RUNNING
         now = self.clock.now()
         self.begun.update(dict.fromkeys(job.aims, now))
-        task = asyncio.create_task(self._errand(job, errand), name=f"{self.kind} {job.first}")
+        task = asyncio.create_task(self._errand(job, errand), name=f"{self.kind} {job.key}")
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -240,7 +239,7 @@ class Errands(Generic[Result]):
             pass
         except Exception:
             told = "was cancelled at its limit" if limit.expired() else "failed by a defect of the controller"
-            log.exception(f"an errand {told}", extra={"kind": self.kind, "mailer": str(job.first)})
+            log.exception(f"an errand {told}", extra={"kind": self.kind, "mailer": str(job.key)})
             result = errand.failure
         finally:
             self.seconds.observe(self.clock.monotonic() - began)
@@ -262,21 +261,21 @@ class Errands(Generic[Result]):
         Namespaces take turns, and in each the oldest is the first. Otherwise a user who makes a thousand mailers that
         name another's application would let that application wait for all of them.
         """
-        present = {job.first.namespace for job in self.jobs.values()}
+        present = {job.key.namespace for job in self.jobs.values()}
         self.turns = {namespace: turn for namespace, turn in self.turns.items() if namespace in present}
         waiting = [job for job in self.jobs.values() if job.state is _State.WAITING]
-        for job in sorted(waiting, key=lambda job: self.turns.get(job.first.namespace, 0)):
+        for job in sorted(waiting, key=lambda job: self.turns.get(job.key.namespace, 0)):
             if self._has_room(job):
                 self._occupy(job)
                 job.state = _State.CALLED
-                self.due(job.first)
+                self.due(job.key)
 
     def _has_room(self, job: _Job) -> bool:
         return all(self.occupied[place.name] < place.at_once for place in job.places)
 
     def _occupy(self, job: _Job) -> None:
         self.occupied.update(place.name for place in job.places)
-        self.turns[job.first.namespace] = max(self.turns.values(), default=0) + 1
+        self.turns[job.key.namespace] = max(self.turns.values(), default=0) + 1
 
     def _release(self, job: _Job) -> None:
         for place in job.places:
