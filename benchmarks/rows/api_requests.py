@@ -97,7 +97,7 @@ def _present(document: Manifest) -> Manifest:
     return {name: value for name, value in members if value is not None}
 
 
-async def accepted(target: Target, _: Credentials | None) -> LoginResult:
+async def accepted(target: Target, _: Credentials) -> LoginResult:
     """A login that works, in place of Exchange's."""
     return LoginResult(host=target.host, port=target.port, stage=Stage.DONE)
 

@@ -5,7 +5,7 @@ SMTP is in `exchange/login.py`: one connection, ten seconds at most, never a mai
 
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from o365mailer_operator.controller.canary import LoginAim, Tried
@@ -32,7 +32,7 @@ class Logins:
         self.metrics = context.metrics
         self.clock = context.clock
         self.errands: Errands[Tried] = Errands("login", due=due, clock=context.clock, metrics=context.metrics)
-        self.attempt = try_login
+        self.attempt: Callable[[Target, Credentials], Awaitable[LoginResult]] = try_login
         self.public: ssl.SSLContext | None = None
         """Trust in the public authorities, once it is needed: reading them takes 20 ms."""
 
