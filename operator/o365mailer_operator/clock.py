@@ -11,6 +11,11 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+def to_the_second(instant: datetime.datetime) -> datetime.datetime:
+    """Kubernetes writes times in whole seconds: what is read back then equals what was written."""
+    return instant.replace(microsecond=0)
+
+
 @dataclass(frozen=True)
 class Clock:
     """The wall clock, and one that never jumps."""

@@ -12,7 +12,6 @@ from o365mailer_cli.document import Document
 from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_cli.mailers import Mailer
 from o365mailer_cli.secret_source import Content, SecretSource
-from o365mailer_contract.names import WORKLOAD_IDENTITY_ANNOTATION
 from o365mailer_operator.exchange.objects import object_name
 from o365mailer_operator.token.credential import ServiceAccount
 from o365mailer_operator.token.errors import (
@@ -153,9 +152,7 @@ def _read(cluster: Cluster, place: Place) -> Content | ServiceAccount | None:
     except Absent:
         return None
     if place.kind == "ServiceAccount":
-        metadata = found["metadata"]
-        client_id = (metadata.get("annotations") or {}).get(WORKLOAD_IDENTITY_ANNOTATION, "")
-        return ServiceAccount(place.namespace, place.name, uid=metadata["uid"], client_id=client_id)
+        return ServiceAccount.of(found)
     if place.kind == "Secret":
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
     texts = {key: value.encode(errors="surrogatepass") for key, value in (found.get("data") or {}).items()}

@@ -18,7 +18,7 @@ from o365mailer_cli.check.network import Authority, Looked, Submission, look_at_
 from o365mailer_cli.document import named_hosts
 from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_operator.clock import utc_now
-from o365mailer_operator.exchange.causes import Application, Cause, causes_of, told
+from o365mailer_operator.exchange.causes import Application, Cause, causes_of, headline, told
 from o365mailer_operator.exchange.login import Credentials, try_login
 from o365mailer_operator.exchange.result import LoginResult
 from o365mailer_operator.token.authorities import authorities_of
@@ -210,14 +210,11 @@ def _login(applicant: Applicant, result: LoginResult, causes: Sequence[Cause], n
     if result.ok:
         title = f"Exchange lets the application log in as {mailbox} ({result.seconds:.1f} s)"
         return Finding(name="login", status=Status.OK, title=title, subject=applicant.subject)
-    said = f": {result.reply}" if result.reply else ""
     cause, remedy = told(causes, now=now, setup=applicant.setup)
     return Finding(
         name="login",
         status=Status.FAILED if result.refused else Status.UNKNOWN,
-        title=f"Exchange refuses the login as {mailbox} ({result.reason}){said}"
-        if result.refused
-        else f"whether Exchange lets the application log in as {mailbox} is unknown ({result.reason}){said}",
+        title=headline(result, mailbox),
         subject=applicant.subject,
         cause=cause,
         remedy=remedy,

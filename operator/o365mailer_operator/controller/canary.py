@@ -25,10 +25,11 @@ from typing import Final
 
 import msgspec
 
+from o365mailer_operator.clock import to_the_second
 from o365mailer_operator.controller import conditions
 from o365mailer_operator.controller.mailer import Condition, Key, Login, Status
 from o365mailer_operator.controller.token_secret import Directory
-from o365mailer_operator.exchange.causes import SPREADING, Application, causes_of, told
+from o365mailer_operator.exchange.causes import SPREADING, Application, causes_of, headline, told
 from o365mailer_operator.exchange.objects import object_name
 from o365mailer_operator.exchange.result import Fault, LoginResult
 from o365mailer_operator.token.bearer import claims_of, roles_in
@@ -198,17 +199,17 @@ def off() -> Condition:
 
 def _followed(login: Login | None, aim: LoginAim, seen: Seen) -> Login:
     """What is known of the logins for this aim, before another one is tried."""
-    now = _to_the_second(seen.now)
+    now = to_the_second(seen.now)
     if login is not None and login.subject == aim.subject:
         return msgspec.structs.replace(login, next_time=now) if seen.again else login
     fresh = login is not None or seen.now - aim.issued_at < FRESH
     wait = datetime.timedelta() if fresh else SPREAD * share_of(seen.uid)
-    return Login(subject=aim.subject, since=now, next_time=_to_the_second(now + wait))
+    return Login(subject=aim.subject, since=now, next_time=to_the_second(now + wait))
 
 
 def _counted(login: Login, tried: Tried, *, uid: str) -> Login:
     """What is known after one more attempt."""
-    share, now = share_of(uid), _to_the_second(tried.at)
+    share, now = share_of(uid), to_the_second(tried.at)
     refusals, failures, refused_since = login.refusals, login.failures, login.refused_since
     match verdict_of(tried.result):
         case Verdict.ACCEPTED:
@@ -223,7 +224,7 @@ def _counted(login: Login, tried: Tried, *, uid: str) -> Login:
     return msgspec.structs.replace(
         login,
         last_time=now,
-        next_time=_to_the_second(now + pause),
+        next_time=to_the_second(now + pause),
         refusals=refusals,
         refused_since=refused_since,
         failures=failures,
@@ -311,8 +312,7 @@ def _refusal(tried: Tried, seen: Seen, then: str) -> str:
         now=tried.at,
         setup=f"o365mailer setup {seen.key.name} -n {seen.key.namespace}",
     )
-    head = f"Exchange refuses the login as {tried.aim.mailbox} ({result.reason}): {result.reply}"
-    return "\n".join((head, then, cause, remedy))
+    return "\n".join((headline(result, tried.aim.mailbox), then, cause, remedy))
 
 
 def _unreached(tried: Tried, seen: Seen) -> Condition:
@@ -320,15 +320,11 @@ def _unreached(tried: Tried, seen: Seen) -> Condition:
     reason = conditions.EXCHANGE_NOT_TRUSTED if result.fault in _TLS else conditions.EXCHANGE_UNREACHABLE
     application = Application(client_id=seen.client_id, mailbox=tried.aim.mailbox)
     cause, remedy = told(causes_of(result, application, here=_HERE), now=tried.at, setup="")
-    head = f"Whether Exchange lets the application log in as {tried.aim.mailbox} is unknown ({result.reason})."
+    head = headline(result, tried.aim.mailbox)
+    head = f"{head[:1].upper()}{head[1:]}"
     local = (
         "This was seen from the controller alone, and Ready does not depend on it: port "
         f"{result.port} is often open to pods and shut to the controller. Where it stays shut, set the chart's value "
         "controller.canary to false."
     )
     return conditions.authenticated("Unknown", reason, "\n".join((head, cause, remedy, local)))
-
-
-def _to_the_second(instant: datetime.datetime) -> datetime.datetime:
-    """Kubernetes writes times in whole seconds: what is read back then equals what was written."""
-    return instant.replace(microsecond=0)

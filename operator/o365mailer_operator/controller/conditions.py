@@ -21,6 +21,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from o365mailer_operator.clock import to_the_second
 from o365mailer_operator.controller.mailer import Condition, Status
 from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, INVALID_SPEC, Reason, TokenError
@@ -159,7 +160,7 @@ def reason_since(ready: Condition, *, before: Status, now: datetime.datetime) ->
     """When Ready took its status and its reason. Its transition time tells only of its status."""
     old = before.condition(READY)
     if old is None or (old.status, old.reason) != (ready.status, ready.reason):
-        return now.replace(microsecond=0)
+        return to_the_second(now)
     return before.reason_transition_time or old.last_transition_time
 
 
@@ -201,7 +202,7 @@ def carried(wanted: Condition, *, before: Status, generation: int, now: datetime
     """The condition to write: its transition time moves only when its status does."""
     old = before.condition(wanted.type)
     unchanged = old is not None and old.status == wanted.status
-    since = old.last_transition_time if old is not None and unchanged else now.replace(microsecond=0)
+    since = old.last_transition_time if old is not None and unchanged else to_the_second(now)
     return msgspec.structs.replace(wanted, observed_generation=generation, last_transition_time=since)
 
 

@@ -6,6 +6,7 @@ import datetime
 import msgspec
 
 from o365mailer_contract import names
+from o365mailer_operator.clock import to_the_second
 from o365mailer_operator.controller import canary, conditions
 from o365mailer_operator.controller.canary import LoginAim, Seen
 from o365mailer_operator.controller.conditions import Problem
@@ -70,7 +71,7 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
         secret_name=names.token_secret_name(observed.mailer.metadata.name) if directory else None,
         token_expiry=directory.expires_at if directory else None,
         token_revision=directory.settings.revision if directory else progress.token_revision,
-        last_refresh=_to_the_second(directory.origin.issued_at) if directory else None,
+        last_refresh=to_the_second(directory.origin.issued_at) if directory else None,
         conditions=_conditions_after(observed, step, minted, directory=directory, login=authenticated)
         if decided
         else progress.conditions,
@@ -216,19 +217,19 @@ def _progress_after(
     if isinstance(minted, TokenError) and isinstance(step, Mint):
         failures = before.failed_attempts + 1 if before.last_attempt == step.aim.digest else 1
         pause = datetime.timedelta(seconds=wait_after_failure(minted, failures=failures, random=random))
-        again = _to_the_second(observed.now + pause)
+        again = to_the_second(observed.now + pause)
         return msgspec.structs.replace(
             before,
             failed_attempts=failures,
             last_attempt=step.aim.digest,
             next_refresh=again,
-            last_attempt_time=_to_the_second(observed.now),
-            last_failure_time=_to_the_second(observed.now),
+            last_attempt_time=to_the_second(observed.now),
+            last_failure_time=to_the_second(observed.now),
         )
     if _is_awaited(step, minted) or (isinstance(step, Keep) and step.problem):
         return before
-    due = None if isinstance(step, Hold) or directory is None else _to_the_second(directory.origin.refresh_at)
-    asked = _to_the_second(minted.issued_at) if isinstance(minted, Token) else before.last_attempt_time
+    due = None if isinstance(step, Hold) or directory is None else to_the_second(directory.origin.refresh_at)
+    asked = to_the_second(minted.issued_at) if isinstance(minted, Token) else before.last_attempt_time
     return msgspec.structs.replace(
         before,
         failed_attempts=0,
@@ -315,8 +316,3 @@ def _secret_after(observed: Observed, directory: Directory | None) -> Manifest |
         return None
     files = files_of(directory.settings, token=directory.token, authorities=directory.authorities)
     return compose(mailer=observed.mailer, files=files, origin=directory.origin, replacing=secret)
-
-
-def _to_the_second(instant: datetime.datetime) -> datetime.datetime:
-    """Kubernetes writes times in whole seconds: what is read back then equals what was written."""
-    return instant.replace(microsecond=0)

@@ -6,7 +6,6 @@ The chart's value workloadIdentity.serviceAccounts gives both rights, each for t
 from dataclasses import dataclass
 from typing import Final
 
-from o365mailer_contract import names
 from o365mailer_operator.controller.cluster import SERVICE_ACCOUNTS, Cluster
 from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, Forbidden
 from o365mailer_operator.token.credential import ServiceAccount
@@ -34,11 +33,7 @@ class ServiceAccounts:
             found = await self.cluster.find(SERVICE_ACCOUNTS, name=name, namespace=namespace, cached=cached)
         except Forbidden:
             return _forbidden(name, namespace=namespace)
-        if found is None:
-            return None
-        metadata = found["metadata"]
-        client_id = (metadata.get("annotations") or {}).get(names.WORKLOAD_IDENTITY_ANNOTATION, "")
-        return ServiceAccount(namespace=namespace, name=name, uid=metadata["uid"], client_id=client_id)
+        return ServiceAccount.of(found) if found is not None else None
 
     async def request_token(self, account: ServiceAccount, audience: str) -> str:
         """A new token of the ServiceAccount, good for `audience` alone. Raises ServiceAccountError."""

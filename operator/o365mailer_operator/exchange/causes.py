@@ -63,6 +63,14 @@ def causes_of(result: LoginResult, application: Application, *, here: str = THIS
     return _of_refusal(result, application)
 
 
+def headline(result: LoginResult, mailbox: str) -> str:
+    """What came of an attempt that failed, in one line, for the middle of a sentence too."""
+    said = f" ({result.reason}): {result.reply}" if result.reply else f" ({result.reason})"
+    if result.refused:
+        return f"Exchange refuses the login as {mailbox}{said}"
+    return f"whether Exchange lets the application log in as {mailbox} is unknown{said}"
+
+
 def told(causes: Sequence[Cause], *, now: datetime.datetime, setup: str) -> tuple[str, str]:
     """The cause and the remedy in words. One cause as it is; several as a list, the likeliest first, each with how to
     tell it from the others. `setup`: the command that prints the script which sets all of it up."""

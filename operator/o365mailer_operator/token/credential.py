@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from o365mailer_contract import names
 from o365mailer_operator.token.answer import Presented
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.errors import SECRET_KEY_EMPTY, SECRET_KEY_MISSING, SECRET_NOT_FOUND, CredentialError
@@ -39,6 +40,13 @@ class ServiceAccount:
     uid: str
     client_id: str
     """The application that it has opted in for; empty without one."""
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> "ServiceAccount":
+        """The ServiceAccount that the API server has."""
+        metadata = manifest["metadata"]
+        client_id = (metadata.get("annotations") or {}).get(names.WORKLOAD_IDENTITY_ANNOTATION, "")
+        return cls(metadata["namespace"], metadata["name"], uid=metadata["uid"], client_id=client_id)
 
 
 class Source(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from o365mailer_contract import names, settings
+from o365mailer_operator.clock import to_the_second
 from o365mailer_operator.token.spec import Spec
 
 
@@ -16,7 +17,7 @@ def settings_of(spec: Spec, *, expires_at: datetime.datetime | None, revision: i
         revision=revision,
         mailbox=spec.mailbox,
         submission=settings.Submission(host=spec.endpoints.submission_host, port=spec.endpoints.submission_port),
-        expires_at=expires_at.replace(microsecond=0) if expires_at else None,
+        expires_at=to_the_second(expires_at) if expires_at else None,
         limits=spec.limits,
         delivery=spec.delivery,
         senders=spec.senders,
