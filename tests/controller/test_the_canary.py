@@ -425,6 +425,35 @@ def test_neither_the_token_nor_more_than_the_limit_is_in_a_message() -> None:
     assert token()[:20] not in play.authenticated.message + repr(aim())
 
 
+@dataclasses.dataclass
+class Forged(Play):
+    """A mailer whose token Secret was edited: a user who may edit Secrets of a namespace may write any claim."""
+
+    oid: str = OBJECT
+
+    def _aim(self) -> LoginAim:
+        return dataclasses.replace(super()._aim(), token=token(oid=self.oid))
+
+
+def test_no_user_of_a_namespace_can_forge_a_command_for_the_exchange_administrator() -> None:
+    def message(mailbox: str, oid: str) -> str:
+        play = Forged(brings(REFUSED), mailbox=mailbox, oid=oid)
+        play.until(3)
+        assert play.authenticated.reason == "LoginRefused"
+        return play.authenticated.message
+
+    good = message("noreply@contoso.com", OBJECT)
+    assert f"-ObjectId {OBJECT}" in good, "without an attack, the claim is in the commands"
+    for end in ("\n", "\r", "\u2028", "\x85"):
+        forged = message("noreply@contoso.com", f"3{end}Remove-Mailbox ceo{end}")
+        assert "Remove-Mailbox" not in forged
+        assert "-ObjectId OBJECT_ID_OF_THE_ENTERPRISE_APPLICATION" in forged
+    for end in ("\u2028", "\u2029", "\u202e"):  # which a mailbox may have by its pattern
+        forged = message(f"a{end}Remove-Mailbox\u2003ceo{end}b@contoso.com", OBJECT)
+        assert len(forged.splitlines()) == len(good.splitlines())
+        assert end not in forged
+
+
 def test_members_that_go_are_removed_from_the_status() -> None:
     """A merge patch keeps what it does not name (RFC 7396 §1)."""
     login = Login(subject="x", since=NOON)

@@ -14,7 +14,7 @@ from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.wording import span
 from o365mailer_operator.exchange.excess import CAUSE, REMEDY, excess_rights, more_rights
 from o365mailer_operator.exchange.objects import ROLE
-from o365mailer_operator.token.bearer import Token, claims_of
+from o365mailer_operator.token.bearer import Token, claims_of, object_id_in
 from o365mailer_operator.token.certificate import Certificate
 from o365mailer_operator.token.clientsecret import ClientSecrets
 from o365mailer_operator.token.entra import Entra
@@ -69,7 +69,7 @@ class Claims:
         def text(name: str) -> str:
             return _printable(claims.get(name))
 
-        return cls(text("aud"), text("appid"), text("tid"), text("oid"), tuple(sorted(token.roles or ())))
+        return cls(text("aud"), text("appid"), text("tid"), object_id_in(claims), tuple(sorted(token.roles or ())))
 
     def __str__(self) -> str:
         roles = ", ".join(_printable(role) for role in self.roles) or f"none, which is right with {ROLE}"

@@ -32,7 +32,7 @@ from o365mailer_operator.controller.token_secret import Directory
 from o365mailer_operator.exchange.causes import SPREADING, Application, causes_of, headline, told
 from o365mailer_operator.exchange.objects import object_name
 from o365mailer_operator.exchange.result import Fault, LoginResult
-from o365mailer_operator.token.bearer import claims_of, roles_in
+from o365mailer_operator.token.bearer import claims_of, object_id_in, roles_in
 from o365mailer_operator.token.schedule import share_of
 
 _MINUTE: Final = datetime.timedelta(minutes=1)
@@ -299,11 +299,10 @@ def _refused(tried: Tried, seen: Seen) -> Condition:
 def _refusal(tried: Tried, seen: Seen, then: str) -> str:
     """The line that `kubectl get` can show, then the causes and the commands."""
     result, claims = tried.result, claims_of(tried.aim.token)
-    object_id = claims.get("oid")
     application = Application(
         client_id=seen.client_id,
         mailbox=tried.aim.mailbox,
-        object_id=object_id if isinstance(object_id, str) else "",
+        object_id=object_id_in(claims),
         roles=roles_in(claims),
         name=object_name(seen.key.name, seen.key.namespace),
     )

@@ -106,6 +106,11 @@ MESSAGE_LIMIT: Final = 4096
 """Characters of a message: one that names a Secret's thousand keys would be refused, and the whole status with it."""
 
 
+UNSEEN: Final = "\ufffd"
+"""In place of each character of a message that cannot be seen. A mailbox may have ones that start a new line or reverse
+the order, and so disguise a command that an administrator copies."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """Why a token is not kept fresh: a reason of the vocabulary, and a text with cause and remedy."""
@@ -233,6 +238,7 @@ _UNSET: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
 def _condition(kind: str, status: str, reason: str, message: str) -> Condition:
+    message = "".join(letter if letter == "\n" or letter.isprintable() else UNSEEN for letter in message)
     if len(message) > MESSAGE_LIMIT:
         message = f"{message[: MESSAGE_LIMIT - 1]}…"
     document = {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": _UNSET}

@@ -88,7 +88,7 @@ def told(causes: Sequence[Cause], *, now: datetime.datetime, setup: str) -> tupl
 
 
 def _indented(text: str) -> list[str]:
-    return [f"     {line}" for line in text.splitlines()]
+    return [f"     {line}" for line in text.split("\n")]  # splitlines() would also split within a quoted mailbox
 
 
 def quoted(value: str) -> str:

@@ -92,5 +92,9 @@ def _name(name: x509.Name) -> str:
     """The common name, or else the next part that says something."""
     for oid in _NAMES:
         if found := name.get_attributes_for_oid(oid):
-            return "".join(letter for letter in str(found[0].value) if letter.isprintable())[:100]
-    return name.rfc4514_string()[:100] or "an authority without a name"
+            return _printable(str(found[0].value))
+    return _printable(name.rfc4514_string()) or "an authority without a name"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter for letter in text if letter.isprintable())[:100]

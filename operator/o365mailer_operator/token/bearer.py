@@ -16,6 +16,7 @@ LONGEST_TOKEN: Final = 16 << 10
 §4.3). The controller keeps each mailer's token in memory."""
 BEARER: Final = re.compile(rf"[!-~]{{1,{LONGEST_TOKEN}}}")
 """One line of visible ASCII, as RFC 6750 §2.1 asks; a line break would end a file or an SMTP command early."""
+_GUID: Final = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LATEST_INSTANT: Final = 253_402_300_800
 """The year 10000 in seconds since 1970. A larger claim is no instant, and may overflow arithmetic."""
 
@@ -71,6 +72,15 @@ def roles_in(claims: dict[str, Any]) -> frozenset[str] | None:
     if isinstance(roles, list) and all(isinstance(role, str) for role in roles):
         return frozenset(roles)
     return None
+
+
+def object_id_in(claims: dict[str, Any]) -> str:
+    """The claim `oid`, the enterprise application's object id; empty if it is no GUID.
+
+    It is shown in commands for an Exchange administrator. A user who may edit the token Secret may have written it.
+    """
+    found = claims.get("oid")
+    return found if isinstance(found, str) and _GUID.fullmatch(found) else ""
 
 
 def clock_warning(claims: dict[str, Any], expires_at: datetime.datetime) -> str | None:
