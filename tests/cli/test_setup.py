@@ -265,7 +265,7 @@ def test_the_az_script_adds_or_corrects_a_federated_credential(found: str, tmp_p
 
     refused = run()
     assert refused.returncode != 0
-    assert "set it to the issuer of the cluster" in refused.stderr
+    assert "kubectl get --raw /.well-known/openid-configuration" in refused.stderr
     ran = run(ISSUER="https://oidc.example/cluster/")
     assert ran.returncode == 0, ran.stderr
     written = next(line for line in trace.read_text().splitlines() if "--parameters" in line)
@@ -276,8 +276,22 @@ def test_the_az_script_adds_or_corrects_a_federated_credential(found: str, tmp_p
         "subject": "system:serviceaccount:shop:noreply",
         "audiences": ["api://AzureADTokenExchangeChina"],
     }
-    annotate = f"kubectl -n shop annotate --overwrite serviceaccount noreply o365mailer.dev/workload-identity={CLIENT}"
-    assert annotate in script
+    annotate = "kubectl -n shop annotate --overwrite serviceaccount noreply o365mailer.dev/workload-identity="
+    assert f"{annotate}new-application-id\n" in ran.stdout, "of the application that it has just registered"
+
+
+def test_the_setup_of_one_cluster_leaves_the_federated_credential_of_another_alone(tmp_path: Path) -> None:
+    """Both clusters may have a namespace and a ServiceAccount of these names."""
+    stub = STUB.replace("esac", '*"issuer=="*) ;;\n*"federated-credential list"*) echo id-of-another ;;\nesac')
+    environment = with_programs(tmp_path, stub) | {"ISSUER": "https://oidc.example/second/"}
+    script = az.script(plan(credential=FEDERATED))
+    ran = subprocess.run(["sh", "-s"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "perhaps of another cluster" in ran.stderr
+    assert "federated-credential update" not in (tmp_path / "trace").read_text()
+    assert "$Trusted.Issuer -cne $Issuer -or $Trusted.Subject -cne $Subject" in powershell.script(
+        plan(credential=FEDERATED)
+    )
 
 
 def test_a_federated_credential_needs_to_know_the_namespace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

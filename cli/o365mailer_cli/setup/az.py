@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from o365mailer_cli.setup.plan import EXCHANGE_ONLINE, Credential, Method, Plan
-from o365mailer_cli.setup.powershell import checks, exchange, kubernetes, undo_exchange
+from o365mailer_cli.setup.powershell import (
+    ANNOTATE,
+    NO_ISSUER,
+    OTHER_TRUST,
+    annotation,
+    checks,
+    exchange,
+    kubernetes,
+    undo_exchange,
+)
 from o365mailer_cli.setup.quoting import comment, powershell, sh
 from o365mailer_operator.exchange.objects import PERMISSION
 
@@ -24,7 +33,9 @@ def script(plan: Plan) -> str:
     lines += [
         "",
         "echo \"The application's client id is $app. The mailer's spec.clientId must be the same.\"",
-        f"# {kubernetes(plan)}",
+        f'echo "{ANNOTATE}: {annotation(plan, "$app")}"'
+        if plan.credential is Credential.FEDERATED
+        else f"# {kubernetes(plan)}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -149,13 +160,18 @@ def _federated(plan: Plan) -> Iterator[str]:
     yield ""
     yield "# --- Entra: a federated credential. It trusts the ServiceAccount, and no secret is stored. ---"
     yield "# The issuer is what kubectl get --raw /.well-known/openid-configuration shows, letter by letter."
-    yield f"issuer={sh(plan.issuer)}" if plan.issuer else 'issuer="${ISSUER:?set it to the issuer of the cluster}"'
+    yield f"issuer={sh(plan.issuer)}" if plan.issuer else f'issuer="${{ISSUER:?{NO_ISSUER}}}"'
     yield f"subject={sh(plan.subject)}"
     members = f'"name": "{plan.trusted}", "issuer": "%s", "subject": "%s", "audiences": ["{plan.audience}"]'
     yield f'parameters=$(printf \'{{{members}}}\' "$issuer" "$subject")'
     yield f'found=$(az ad app federated-credential list --id "$app" --query {_trusted(plan)} --output tsv)'
+    same = f"\"[?name=='{plan.trusted}' && issuer=='$issuer' && subject=='$subject'].id\""
+    yield f'same=$(az ad app federated-credential list --id "$app" --query {same} --output tsv)'
     yield 'if [ -z "$found" ]; then'
     yield '  az ad app federated-credential create --id "$app" --parameters "$parameters" --output none'
+    yield 'elif [ -z "$same" ]; then'
+    yield f'  echo "{OTHER_TRUST}" >&2'
+    yield "  exit 1"
     yield "else"
     yield '  az ad app federated-credential update --id "$app" --federated-credential-id "$found" \\'
     yield '    --parameters "$parameters" --output none'

@@ -12,6 +12,17 @@ from o365mailer_cli.setup.quoting import comment, filter_text, powershell
 from o365mailer_contract import names
 from o365mailer_operator.exchange.objects import PERMISSION, ROLE
 
+ANNOTATE: Final = "In the cluster, the people who run the apps allow it with"
+NO_ISSUER: Final = (
+    "Set the environment variable ISSUER to the issuer of the cluster. The people who run the cluster see it with: "
+    "kubectl get --raw /.well-known/openid-configuration"
+)
+OTHER_TRUST: Final = (
+    "The application trusts another issuer or ServiceAccount under this name, perhaps of another cluster. "
+    "If it is wrong, delete that federated credential in Entra and run this again. If it is right, add yours by hand, "
+    "under another name."
+)
+
 SCOPES: Final = {
     Method.RBAC: ("Application.ReadWrite.All",),
     Method.CLASSIC: ("Application.ReadWrite.All", "AppRoleAssignment.ReadWrite.All"),
@@ -135,13 +146,15 @@ def _federated(plan: Plan) -> Iterator[str]:
         yield f"$Issuer = {powershell(plan.issuer)}"
     else:
         yield "$Issuer = $env:ISSUER"
-        yield "if (-not $Issuer) { throw 'Set the environment variable ISSUER to the issuer of the cluster.' }"
+        yield f"if (-not $Issuer) {{ throw '{NO_ISSUER}' }}"
     yield f"$Subject = {powershell(plan.subject)}"
     yield from _trusted(plan)
     yield "if ($null -eq $Trusted) {"
     yield "    New-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
     yield f"        -Name {powershell(plan.trusted)} -Issuer $Issuer -Subject $Subject `"
     yield f"        -Audiences @({powershell(plan.audience)}) | Out-Null"
+    yield "} elseif ($Trusted.Issuer -cne $Issuer -or $Trusted.Subject -cne $Subject) {"
+    yield f"    throw '{OTHER_TRUST}'"
     yield "} else {"
     yield "    Update-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
     yield "        -FederatedIdentityCredentialId $Trusted.Id -Issuer $Issuer -Subject $Subject `"
@@ -209,7 +222,10 @@ def _rest(plan: Plan) -> Iterator[str]:
     yield ""
     yield "# --- Kubernetes ---"
     yield "Write-Output \"The application's client id is $AppId. The mailer's spec.clientId must be the same.\""
-    yield f"# {kubernetes(plan)}"
+    if plan.credential is Credential.FEDERATED:
+        yield f'Write-Output "{ANNOTATE}: {annotation(plan, "$AppId")}"'
+    else:
+        yield f"# {kubernetes(plan)}"
 
 
 def checks(plan: Plan) -> Iterator[str]:
@@ -225,12 +241,15 @@ def checks(plan: Plan) -> Iterator[str]:
     yield "Get-CASMailbox -Identity $Mailbox | Format-Table -Property 'SmtpClientAuthenticationDisabled'"
 
 
+def annotation(plan: Plan, application: str) -> str:
+    """The command by which the ServiceAccount allows an application; `application` is its client id in the script."""
+    annotated = f"{names.WORKLOAD_IDENTITY_ANNOTATION}={application}"
+    return f"kubectl -n {plan.namespace} annotate --overwrite serviceaccount {plan.secret} {annotated}"
+
+
 def kubernetes(plan: Plan) -> str:
-    """The command that gives the credential to the mailer."""
+    """The command that gives a secret or a certificate to the mailer."""
     kubectl = f"kubectl -n {plan.namespace}" if plan.namespace else "kubectl"
-    if plan.credential is Credential.FEDERATED:
-        annotation = f"{names.WORKLOAD_IDENTITY_ANNOTATION}={plan.client_id}"
-        return f"{kubectl} annotate --overwrite serviceaccount {plan.secret} {annotation}"
     if plan.credential is Credential.CERTIFICATE:
         return f"{kubectl} create secret tls {plan.secret} --cert=tls.crt --key=tls.key"
     return f"{kubectl} create secret generic {plan.secret} --from-file={plan.key}=client-secret"
