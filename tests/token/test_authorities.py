@@ -8,11 +8,13 @@ from typing import Any
 
 import certifi
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from support.held import Held
 from support.refused import refused
 
 from o365mailer_operator.controller.config_map import ConfigMapFiles
 from o365mailer_operator.token.authorities import authorities_of
+from o365mailer_operator.token.certificate import certificate_end, read_certificate
 from o365mailer_operator.token.grant import config_maps_needed, secrets_needed
 from o365mailer_operator.token.spec import decode_spec
 
@@ -147,6 +149,43 @@ def test_a_certificate_in_der_form_is_named_with_how_to_convert_it(spec_of: Any,
 
     with refused("CABundleInvalid", match="the ConfigMap company-ca is a certificate in DER form. Convert it to PEM"):
         authorities(spec_of, BY_CONFIG_MAP, config_maps={"company-ca": ConfigMapFiles(config_map)})
+
+
+def altered(pair: Any, old: bytes, new: bytes) -> bytes:
+    """The certificate with other bytes in it, in PEM."""
+    der = pair.certificate.public_bytes(Encoding.DER)
+    assert old in der
+    return f"{BEGIN}\n{base64.encodebytes(der.replace(old, new)).decode()}-----END CERTIFICATE-----\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"noreply", b"noreply", ""),
+        (b"noreply", b"norepl\xff", "holds a certificate (number 2) that OpenSSL cannot read. Take it out."),
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09", "holds no PEM certificate."),
+    ],
+    ids=["as it is", "a name that is no UTF-8", "a version that there is not"],
+)
+def test_what_only_one_of_two_libraries_reads_is_refused(
+    spec_of: Any, pair_of: Any, old: bytes, new: bytes, words: str
+) -> None:
+    """Otherwise the token request and the login would fail with it, as by a defect of the controller."""
+    config_maps = {"company-ca": {"ca.crt": pair_of().crt + altered(pair_of(), old, new)}}
+    if not words:
+        assert authorities(spec_of, BY_CONFIG_MAP, config_maps=config_maps)
+        return
+    with refused("CABundleInvalid") as caught:
+        authorities(spec_of, BY_CONFIG_MAP, config_maps=config_maps)
+    assert str(caught.value).startswith(f"The key ca.crt of the ConfigMap company-ca {words}")
+
+
+def test_a_credential_of_a_version_that_there_is_not_is_refused(pair_of: Any) -> None:
+    crt = altered(pair_of(), b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x09")
+    with refused("CertificateInvalid"):
+        read_certificate(secret="pair", certificate=crt, key=pair_of().key)
+    with pytest.raises(ValueError, match="version"):
+        certificate_end(crt)
 
 
 def test_a_bundle_of_every_public_authority_is_read(spec_of: Any) -> None:

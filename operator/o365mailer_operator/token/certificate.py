@@ -13,6 +13,7 @@ import datetime
 import functools
 import math
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -194,7 +195,15 @@ def certificate_end(pem: bytes) -> datetime.datetime:
     """When the first certificate of a tls.crt ends, whatever its key is. Raises ValueError if there is none."""
     if len(pem) > LARGEST_CERTIFICATE:
         raise ValueError("too large")
-    return x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc
+    return _certificates(pem)[0].not_valid_after_utc
+
+
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    """The certificates in a PEM file. Raises ValueError if there is none, or one that cannot be read."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except x509.InvalidVersion as error:  # it is no ValueError
+        raise ValueError(str(error)) from None
 
 
 class BundleError(ValueError):
@@ -210,7 +219,7 @@ def read_authorities(pem: bytes) -> str:
     problem = _bundle_problem(pem)
     if problem:
         raise BundleError(problem)
-    return "".join(each.public_bytes(Encoding.PEM).decode() for each in x509.load_pem_x509_certificates(pem))
+    return _text(_certificates(pem))
 
 
 def _bundle_problem(pem: bytes) -> str | None:
@@ -221,7 +230,7 @@ def _bundle_problem(pem: bytes) -> str | None:
             f"holds {count} certificates, and at most {MOST_AUTHORITIES} are read. Put in only the authorities needed"
         )
     try:
-        certificates = x509.load_pem_x509_certificates(pem)
+        certificates = _certificates(pem)
     except ValueError:
         return (
             _other_form(pem)
@@ -233,7 +242,17 @@ def _bundle_problem(pem: bytes) -> str | None:
                 f"holds a certificate (number {number}) whose public key is not RSA of at most "
                 f"{LARGEST_AUTHORITY_KEY} bits, ECDSA on a named curve, Ed25519 or Ed448. Take it out"
             )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for number, each in enumerate(certificates, start=1):
+        try:
+            context.load_verify_locations(cadata=_text([each]))
+        except ssl.SSLError:  # it refuses some that cryptography reads, such as one with a name that is no UTF-8
+            return f"holds a certificate (number {number}) that OpenSSL cannot read. Take it out"
     return None
+
+
+def _text(certificates: Sequence[x509.Certificate]) -> str:
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in certificates)
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
@@ -251,7 +270,7 @@ def _leaf(pem: bytes, *, secret: str) -> x509.Certificate:
         problem = f"has {len(pem)} bytes, and at most {LARGEST_CERTIFICATE} are read. Put in the certificate alone"
     else:
         try:
-            return x509.load_pem_x509_certificates(pem)[0]
+            return _certificates(pem)[0]
         except ValueError:
             problem = _other_form(pem) or f"is not a PEM certificate. Put in the file that begins with {_BEGIN}"
     raise CredentialError(
