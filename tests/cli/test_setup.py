@@ -1,5 +1,6 @@
 """`setup` prints scripts that their shells accept, with only what Microsoft documents, and that no value can change."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -253,9 +254,9 @@ def test_a_second_run_of_the_az_script_adds_no_second_certificate(key: str, adde
     assert ("--cert @tls.crt" in (tmp_path / "trace").read_text()) is added
 
 
-@pytest.mark.parametrize("found", ["", "id-of-before"])
+@pytest.mark.parametrize("found", ["", "name-of-before"])
 def test_the_az_script_adds_or_corrects_a_federated_credential(found: str, tmp_path: Path) -> None:
-    stub = STUB.replace("esac", f'*"federated-credential list"*) echo {found} ;;\nesac')
+    stub = STUB.replace("esac", f'*"federated-credential list"*"issuer=="*) echo {found} ;;\nesac')
     environment, trace = with_programs(tmp_path, stub), tmp_path / "trace"
     script = az.script(plan(credential=FEDERATED, cloud="China"))
 
@@ -271,7 +272,7 @@ def test_the_az_script_adds_or_corrects_a_federated_credential(found: str, tmp_p
     written = next(line for line in trace.read_text().splitlines() if "--parameters" in line)
     assert (f"update --id new-application-id --federated-credential-id {found}" in written) == bool(found)
     assert json.loads(written.partition("--parameters ")[2].removesuffix(" --output none")) == {
-        "name": "shop-noreply",
+        "name": found or "shop-noreply",
         "issuer": "https://oidc.example/cluster/",
         "subject": "system:serviceaccount:shop:noreply",
         "audiences": ["api://AzureADTokenExchangeChina"],
@@ -289,9 +290,22 @@ def test_the_setup_of_one_cluster_leaves_the_federated_credential_of_another_alo
     assert ran.returncode == 1
     assert "perhaps of another cluster" in ran.stderr
     assert "federated-credential update" not in (tmp_path / "trace").read_text()
-    assert "$Trusted.Issuer -cne $Issuer -or $Trusted.Subject -cne $Subject" in powershell.script(
-        plan(credential=FEDERATED)
-    )
+    assert "federated-credential create" not in (tmp_path / "trace").read_text()
+    in_powershell = powershell.script(plan(credential=FEDERATED))
+    assert "} elseif ($All | Where-Object { $_.Name -eq 'shop-noreply' }) {" in in_powershell
+
+
+def test_the_undo_in_one_cluster_leaves_the_federated_credential_of_another_alone(tmp_path: Path) -> None:
+    issuer, subject = "https://oidc.example/second/", "system:serviceaccount:shop:noreply"
+    here = dataclasses.replace(plan(credential=FEDERATED), issuer=issuer)
+    assert f"$_.Issuer -ceq '{issuer}' -and $_.Subject -ceq '{subject}'" in powershell.undo_script(here)
+    mine = f"[?issuer=='{issuer}' && subject=='{subject}'].id"
+    answers = f'*"{mine}"*) echo id-of-mine ;;\n*"federated-credential list"*) echo id-of-another ;;'
+    stub = STUB.replace("esac", f'*"ad app list"*) echo application-id ;;\n{answers}\nesac')
+    environment, script = with_programs(tmp_path, stub), az.undo_script(here)
+    ran = subprocess.run(["sh", "-s"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "--federated-credential-id id-of-mine\n" in (tmp_path / "trace").read_text()
 
 
 def test_a_federated_credential_needs_to_know_the_namespace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,24 +162,28 @@ def _federated(plan: Plan) -> Iterator[str]:
     yield "# The issuer is what kubectl get --raw /.well-known/openid-configuration shows, letter by letter."
     yield f"issuer={sh(plan.issuer)}" if plan.issuer else f'issuer="${{ISSUER:?{NO_ISSUER}}}"'
     yield f"subject={sh(plan.subject)}"
-    members = f'"name": "{plan.trusted}", "issuer": "%s", "subject": "%s", "audiences": ["{plan.audience}"]'
-    yield f'parameters=$(printf \'{{{members}}}\' "$issuer" "$subject")'
-    yield f'found=$(az ad app federated-credential list --id "$app" --query {_trusted(plan)} --output tsv)'
-    same = f"\"[?name=='{plan.trusted}' && issuer=='$issuer' && subject=='$subject'].id\""
-    yield f'same=$(az ad app federated-credential list --id "$app" --query {same} --output tsv)'
-    yield 'if [ -z "$found" ]; then'
-    yield '  az ad app federated-credential create --id "$app" --parameters "$parameters" --output none'
-    yield 'elif [ -z "$same" ]; then'
+    members = f'"name": "%s", "issuer": "%s", "subject": "%s", "audiences": ["{plan.audience}"]'
+    yield f"found=$({_LIST} --query \"[?issuer=='$issuer' && subject=='$subject'].name\" --output tsv)"
+    yield f"taken=$({_LIST} --query \"[?name=='{plan.trusted}'].id\" --output tsv)"
+    yield f'parameters=$(printf \'{{{members}}}\' "${{found:-{plan.trusted}}}" "$issuer" "$subject")'
+    yield 'if [ -n "$found" ]; then'
+    yield '  az ad app federated-credential update --id "$app" --federated-credential-id "$found" \\'
+    yield '    --parameters "$parameters" --output none'
+    yield 'elif [ -n "$taken" ]; then'
     yield f'  echo "{OTHER_TRUST}" >&2'
     yield "  exit 1"
     yield "else"
-    yield '  az ad app federated-credential update --id "$app" --federated-credential-id "$found" \\'
-    yield '    --parameters "$parameters" --output none'
+    yield '  az ad app federated-credential create --id "$app" --parameters "$parameters" --output none'
     yield "fi"
 
 
+_LIST: Final = 'az ad app federated-credential list --id "$app"'
+
+
 def _trusted(plan: Plan) -> str:
-    """A query for the ids of the federated credential."""
+    """A query for its id, for the undo. Without the issuer, which is unknown with a file, by its name."""
+    if plan.issuer:
+        return sh(f"[?issuer=='{plan.issuer}' && subject=='{plan.subject}'].id")
     return f"\"[?name=='{plan.trusted}'].id\""
 
 

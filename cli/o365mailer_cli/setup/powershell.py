@@ -19,8 +19,8 @@ NO_ISSUER: Final = (
 )
 OTHER_TRUST: Final = (
     "The application trusts another issuer or ServiceAccount under this name, perhaps of another cluster. "
-    "If it is wrong, delete that federated credential in Entra and run this again. If it is right, add yours by hand, "
-    "under another name."
+    "If it is wrong, delete that federated credential in Entra. If it is right, add yours by hand, under another name. "
+    "Then run this again."
 )
 
 SCOPES: Final = {
@@ -148,23 +148,28 @@ def _federated(plan: Plan) -> Iterator[str]:
         yield "$Issuer = $env:ISSUER"
         yield f"if (-not $Issuer) {{ throw '{NO_ISSUER}' }}"
     yield f"$Subject = {powershell(plan.subject)}"
-    yield from _trusted(plan)
-    yield "if ($null -eq $Trusted) {"
-    yield "    New-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
-    yield f"        -Name {powershell(plan.trusted)} -Issuer $Issuer -Subject $Subject `"
-    yield f"        -Audiences @({powershell(plan.audience)}) | Out-Null"
-    yield "} elseif ($Trusted.Issuer -cne $Issuer -or $Trusted.Subject -cne $Subject) {"
-    yield f"    throw '{OTHER_TRUST}'"
-    yield "} else {"
+    yield "$All = @(Get-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id)"
+    yield "$Trusted = $All | Where-Object { $_.Issuer -ceq $Issuer -and $_.Subject -ceq $Subject }"
+    yield "if ($null -ne $Trusted) {"
     yield "    Update-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
     yield "        -FederatedIdentityCredentialId $Trusted.Id -Issuer $Issuer -Subject $Subject `"
     yield f"        -Audiences @({powershell(plan.audience)})"
+    yield f"}} elseif ($All | Where-Object {{ $_.Name -eq {powershell(plan.trusted)} }}) {{"
+    yield f"    throw '{OTHER_TRUST}'"
+    yield "} else {"
+    yield "    New-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id `"
+    yield f"        -Name {powershell(plan.trusted)} -Issuer $Issuer -Subject $Subject `"
+    yield f"        -Audiences @({powershell(plan.audience)}) | Out-Null"
     yield "}"
 
 
 def _trusted(plan: Plan) -> Iterator[str]:
+    """Finds it for the undo. Without the issuer, which is unknown with a file, by its name."""
+    ours = f"$_.Name -eq {powershell(plan.trusted)}"
+    if plan.issuer:
+        ours = f"$_.Issuer -ceq {powershell(plan.issuer)} -and $_.Subject -ceq {powershell(plan.subject)}"
     yield "$Trusted = Get-MgApplicationFederatedIdentityCredential -ApplicationId $Application.Id |"
-    yield f"    Where-Object {{ $_.Name -eq {powershell(plan.trusted)} }}"
+    yield f"    Where-Object {{ {ours} }}"
 
 
 _CREDENTIALS: Final = {
