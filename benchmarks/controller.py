@@ -82,14 +82,14 @@ QUICK: Final = Size(
     mailers=12,
     applications=4,
     settle=1,
-    steady=8,
-    lifetime=14,
-    after=5,
+    steady=6,
+    lifetime=10,
+    after=3,
     late=5,
-    hang=6,
+    hang=4,
     deletions=1,
-    away=3,
-    not_ready=3,
+    away=1,
+    not_ready=1,
     values=("controller.leaseDuration=5s", "controller.reconcileInterval=5s"),
 )
 
@@ -317,7 +317,7 @@ async def _deleted(stand: Stand, name: Name) -> float:
             return True
         return False
 
-    await _until(there, within=stand.size.hang, pause=0.1)
+    await _until(there, within=stand.size.hang + 2 * MINUTE, pause=0.1)
     return time.monotonic() - began
 
 
