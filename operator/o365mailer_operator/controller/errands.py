@@ -68,7 +68,7 @@ class Errand(Generic[Result]):
 
 
 @dataclasses.dataclass(frozen=True)
-class Found(Generic[Result]):
+class Progress(Generic[Result]):
     """What is known of a mailer's errand: it is under way, or has brought a result."""
 
     aim: str
@@ -118,7 +118,7 @@ class Errands(Generic[Result]):
         self.jobs: dict[str, _Job] = {}
         """By name, the oldest first."""
         self.wanted: dict[Key, _Job] = {}
-        self.results: dict[Key, Found[Result]] = {}
+        self.results: dict[Key, Progress[Result]] = {}
         self.begun: dict[Key, datetime.datetime] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.turns: dict[str, int] = {}
@@ -134,12 +134,12 @@ class Errands(Generic[Result]):
         """Mailers whose errand waits for a place."""
         return sum(len(job.aims) for job in self.jobs.values() if job.state is not _State.RUNNING)
 
-    def find(self, key: Key) -> Found[Result] | None:
+    def find(self, key: Key) -> Progress[Result] | None:
         """The mailer's errand; None if there is none, or if this mailer is to start it now."""
         job = self.wanted.get(key)
         if job is None:
             return self.results.get(key)
-        return None if self.is_called(key) else Found(job.aims[key])
+        return None if self.is_called(key) else Progress(job.aims[key])
 
     def last_begun(self, key: Key) -> datetime.datetime | None:
         """When the mailer's last errand began to run; None if it has had none."""
@@ -251,7 +251,7 @@ class Errands(Generic[Result]):
         for key, aim in job.aims.items():
             del self.wanted[key]
             if result is not None:
-                self.results[key] = Found(aim, result)
+                self.results[key] = Progress(aim, result)
             self.due(key)
         self._call()
 
