@@ -281,7 +281,7 @@ async def test_a_refresh_at_an_impossible_time_is_ignored(grant_at: Any, refresh
     assert token.refresh_at is None
 
 
-@pytest.mark.parametrize("claims", ['{"exp": 1e300}', '{"exp": ' + "9" * 400 + "}", "[" * 100_000, '{"exp": -1}'])
+@pytest.mark.parametrize("claims", ['{"exp": 1e300}', '{"exp": ' + "9" * 400 + "}", "[" * 10_000, '{"exp": -1}'])
 async def test_claims_that_make_no_sense_do_not_cost_the_token(grant_at: Any, claims: str) -> None:
     value = f"a.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.c"
     with foreign({"openid-configuration": discovery(), "token": token_answer(access_token=value)}) as server:
