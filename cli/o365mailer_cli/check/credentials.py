@@ -14,6 +14,7 @@ from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.wording import span
 from o365mailer_operator.exchange.excess import CAUSE, REMEDY, excess_rights, more_rights
 from o365mailer_operator.exchange.objects import ROLE
+from o365mailer_operator.printable import printable
 from o365mailer_operator.token.bearer import Token, claims_of, object_id_in
 from o365mailer_operator.token.certificate import Certificate
 from o365mailer_operator.token.clientsecret import ClientSecrets
@@ -67,12 +68,12 @@ class Claims:
         claims = claims_of(token.value)
 
         def text(name: str) -> str:
-            return _printable(claims.get(name))
+            return printable(str(claims.get(name) or "-"))
 
         return cls(text("aud"), text("appid"), text("tid"), object_id_in(claims), tuple(sorted(token.roles or ())))
 
     def __str__(self) -> str:
-        roles = ", ".join(_printable(role) for role in self.roles) or f"none, which is right with {ROLE}"
+        roles = ", ".join(printable(role) for role in self.roles) or f"none, which is right with {ROLE}"
         return f"aud {self.audience}, appid {self.application}, tid {self.tenant}, roles {roles}"
 
 
@@ -235,7 +236,3 @@ def _ends(applicant: Applicant, what: str, ends: datetime.datetime, now: datetim
         remedy=f"{urgency}: add a second one in Entra, put it into the Secret, and remove the old one after that.",
         link=links.ENDS,
     )
-
-
-def _printable(value: object) -> str:
-    return "".join(letter for letter in str(value if value is not None else "-") if letter.isprintable())[:100]

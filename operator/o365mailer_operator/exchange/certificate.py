@@ -17,6 +17,8 @@ import certifi
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from o365mailer_operator.printable import printable
+
 _NAMES: Final = (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.ORGANIZATION_NAME)
 
 
@@ -92,9 +94,5 @@ def _name(name: x509.Name) -> str:
     """The common name, or else the next part that says something."""
     for oid in _NAMES:
         if found := name.get_attributes_for_oid(oid):
-            return _printable(str(found[0].value))
-    return _printable(name.rfc4514_string()) or "an authority without a name"
-
-
-def _printable(text: str) -> str:
-    return "".join(letter for letter in text if letter.isprintable())[:100]
+            return printable(str(found[0].value))
+    return printable(name.rfc4514_string()) or "an authority without a name"

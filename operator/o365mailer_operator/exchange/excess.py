@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from o365mailer_operator.exchange.objects import PERMISSION
+from o365mailer_operator.printable import printable
 
-LONGEST: Final = 100
-"""Characters of a right, and"""
 SHOWN: Final = 10
-"""rights that a text names: they come from a claim, which Entra writes, or a test server in its place."""
+"""Rights that a text names: they come from a claim, which Entra writes, or a test server in its place."""
 
 CAUSE: Final = "A person who gets hold of the token may use all of them, in the whole tenant."
 REMEDY: Final = "Remove these API permissions of the app registration in Entra, and their admin consent."
@@ -21,7 +20,7 @@ def excess_rights(roles: Iterable[str] | None) -> tuple[str, ...]:
 
 def more_rights(excess: tuple[str, ...]) -> str:
     """In words, for the middle of a sentence."""
-    named = ", ".join(_printable(role) for role in excess[:SHOWN])
+    named = ", ".join(printable(role) for role in excess[:SHOWN])
     return f"the token has more rights than mail needs: {named}{' and others' if len(excess) > SHOWN else ''}"
 
 
@@ -29,7 +28,3 @@ def excess_note(excess: tuple[str, ...]) -> str:
     """With the remedy, for a condition and an Event."""
     text = more_rights(excess)
     return f"{text[0].upper()}{text[1:]}. {REMEDY}"
-
-
-def _printable(text: str) -> str:
-    return "".join(letter for letter in text if letter.isprintable())[:LONGEST]

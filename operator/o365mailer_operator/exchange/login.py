@@ -22,6 +22,7 @@ import aiosmtplib
 
 from o365mailer_operator.exchange.certificate import Peer, peer_of, unverified
 from o365mailer_operator.exchange.result import Fault, LoginResult, Reply, Stage
+from o365mailer_operator.printable import printable
 from o365mailer_operator.token.entra import in_daemon_thread
 
 DEADLINE: Final = 10.0
@@ -170,7 +171,7 @@ class _Attempt:
             await self._talk(client, credentials)
         except aiosmtplib.SMTPResponseException as error:
             if error.code < 0:
-                raise _Ended(self.ended(Fault.NO_SMTP, _one_line(without_token(error.message, credentials)))) from None
+                raise _Ended(self.ended(Fault.NO_SMTP, printable(without_token(error.message, credentials)))) from None
             reply = Reply.of(error.code, without_token(error.message, credentials))
             raise _Ended(self.ended(reply=reply)) from None
         except ssl.SSLCertVerificationError as error:
@@ -325,7 +326,3 @@ def _literal(connected: socket.socket) -> str:
     """Our own address for EHLO (RFC 5321 §4.1.3). A host name could not be looked up without blocking."""
     address = str(connected.getsockname()[0]).partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-
-
-def _one_line(text: str) -> str:
-    return "".join(letter for letter in text if letter.isprintable())[:100]

@@ -7,6 +7,7 @@ from typing import Final
 
 from o365mailer_contract.replies import Outcome, Rule, rule_for
 from o365mailer_operator.exchange.certificate import Peer
+from o365mailer_operator.printable import printable
 
 LONGEST_TEXT: Final = 200
 """Characters of a reply that are shown. Exchange appends up to 3 KB of diagnostics, with addresses in them."""
@@ -74,7 +75,7 @@ class Reply:
         found = [line for line in lines if line]
         enhanced = next((line[1] for line in found if line[1]), "")
         text = " ".join(line[2] for line in found if line[2])
-        return cls(code, enhanced, "".join(letter for letter in text if letter.isprintable()))
+        return cls(code, enhanced, printable(text, longest=None))
 
     @property
     def rule(self) -> Rule:

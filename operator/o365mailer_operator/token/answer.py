@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from o365mailer_operator.printable import printable
 from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.errors import (
     ENTRA_ANSWER_INVALID,
@@ -121,7 +122,7 @@ def _code_in(body: Mapping[str, Any]) -> int | None:
 def _description_in(body: Mapping[str, Any]) -> str:
     """Entra's first sentence, without the trace after it. Entra never repeats the secret in it."""
     first = str(body.get("error_description") or "no description").splitlines()[0].split(" Trace ID:")[0]
-    return "".join(letter for letter in first if letter.isprintable())[:LONGEST_DESCRIPTION]
+    return printable(first, longest=LONGEST_DESCRIPTION)
 
 
 def _word(value: object) -> str:

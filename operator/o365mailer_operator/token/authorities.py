@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from o365mailer_operator.token.certificate import BundleError, read_authorities
-from o365mailer_operator.token.credential import Need, Source, read_file, stripped
+from o365mailer_operator.token.credential import KEYS_COMPARED, Need, Source, other_keys, read_file, stripped
 from o365mailer_operator.token.errors import (
     CA_BUNDLE_INVALID,
     CONFIG_MAP_KEY_MISSING,
@@ -22,7 +22,6 @@ from o365mailer_operator.token.spec import AuthoritiesSpec
 
 BUNDLE_ENDINGS: Final = (".crt", ".pem", ".cer")
 """Of the keys that a message may name. A user who may view a mailer may not be allowed to view ConfigMaps."""
-KEYS_COMPARED: Final = 1000
 
 
 def authority_need(ca: AuthoritiesSpec | None) -> Need | None:
@@ -79,4 +78,4 @@ def _instead(content: Mapping[str, bytes]) -> str:
     likely = [key for key in itertools.islice(content, KEYS_COMPARED) if key.endswith(BUNDLE_ENDINGS)]
     if likely:
         return " and ".join(f"a key {key}" for key in likely[:3])
-    return "no key at all" if not content else "one other key" if len(content) == 1 else f"{len(content)} other keys"
+    return other_keys(content)

@@ -174,6 +174,11 @@ def _instead(key: str, content: Mapping[str, bytes]) -> str:
     near = [f"a key {each}" for each in itertools.islice(content, KEYS_COMPARED) if _squeezed(each) == meant]
     if near:
         return " and ".join(near[:3])
+    return other_keys(content)
+
+
+def other_keys(content: Mapping[str, bytes]) -> str:
+    """How many keys there are, in words, where the one that was asked for is missing."""
     return "no key at all" if not content else "one other key" if len(content) == 1 else f"{len(content)} other keys"
 
 

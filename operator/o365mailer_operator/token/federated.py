@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from o365mailer_contract import names
+from o365mailer_operator.printable import printable
 from o365mailer_operator.token.answer import Presented
 from o365mailer_operator.token.bearer import Token, claims_of
 from o365mailer_operator.token.credential import Attempt, Need, Proof, ServiceAccount, Source
@@ -147,4 +148,4 @@ def _uid_in(claims: Mapping[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    return "".join(letter for letter in str(value) if letter.isprintable())[:LONGEST_SHOWN]
+    return printable(str(value), longest=LONGEST_SHOWN)
