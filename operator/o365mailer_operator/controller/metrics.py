@@ -89,13 +89,15 @@ class Metrics:
         )
         self.errand_seconds = Histogram(
             "o365mailer_errand_duration_seconds",
-            "Duration of slow work outside of reconciles, by kind: token is a token request.",
+            "Duration of slow work outside of reconciles, by kind: token requests, or logins at Exchange.",
             ["kind"],
             registry=self.registry,
         )
-        self.errands_running = self._gauge("errands_running", "Errands that are running, by kind.", ("kind",))
+        self.errands_running = self._gauge(
+            "errands_running", "Token requests and logins that are running, by kind.", ("kind",)
+        )
         self.errands_waiting = self._gauge(
-            "errands_waiting", "Mailers whose errand waits until fewer run to the same host, by kind.", ("kind",)
+            "errands_waiting", "Mailers whose token request or login waits until fewer are running, by kind.", ("kind",)
         )
         self.reconciles = Counter("o365mailer_reconciles", "Reconciles, by result.", ["result"], registry=self.registry)
         self.closed = Counter(
