@@ -39,24 +39,25 @@ _MINUTE: Final = datetime.timedelta(minutes=1)
 USUAL: Final = datetime.timedelta(hours=6)
 """The longest time between two logins of a mailer."""
 EARLIEST_SHARE: Final = 0.75
-"""Of it: the interval of a mailer is between this and the whole, by the hash of its UID, so that none stay in step."""
+"""The share of USUAL that a mailer waits at least, by the hash of its UID: mailers do not stay in step."""
 AFTER_REFUSALS: Final = tuple(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15))
-"""Until the next attempt after one refusal in a row, two, …; the last one for all more."""
+"""The pause after the first refusal in a row, after the second, …; the last one after all further ones."""
 AFTER_FAILURES: Final = tuple(minutes * _MINUTE for minutes in (5, 10, 15, 30, 60))
-"""The same while Exchange cannot be asked or says "not now". Rarer: a shut port stays shut, and each attempt may take
-ten seconds."""
+"""The same while Exchange is not reached or says "not now". They are longer: a shut port stays shut, and each attempt
+may take ten seconds."""
 JITTER: Final = 0.1
-"""Of such a pause, to either side, by the hash of the UID."""
+"""The share of such a pause by which it is longer or shorter, by the hash of the mailer's UID."""
 ATTEMPTS: Final = 3
+"""Attempts that contradict a login that worked. Refusals must also be spread over CONFIRMED_AFTER."""
 CONFIRMED_AFTER: Final = 15 * _MINUTE
-"""What contradicts a login that worked: as many refusals, over as long a time."""
 LEAST_LIFE: Final = 10 * _MINUTE
-"""Of a token, or half of a short one's life. High Volume Email refuses one that is about to end (535 5.7.142), so the
-next one is waited for."""
+"""A login needs a token that is valid for so long, or for half of a short life: High Volume Email refuses one that is
+about to end (535 5.7.142)."""
 FRESH: Final = 2 * _MINUTE
-"""A token of this age belongs to a new mailer. With an older one, a mailer without a status is spread over"""
+"""Up to this age, a token belongs to a new mailer, whose login is tried at once."""
 SPREAD: Final = 15 * _MINUTE
-"""because a thousand of them may have been restored, or come from a version without a canary."""
+"""Within this time, the login of a mailer with an older token and no status is tried: a thousand of them may have been
+restored, or come from a version without a canary."""
 
 APART: Final = datetime.timedelta(seconds=10)
 """Between two logins of one mailer: something may change the mailer in a loop."""

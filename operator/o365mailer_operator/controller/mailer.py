@@ -49,9 +49,9 @@ class Login(Part, frozen=True, omit_defaults=True):
     since: Instant
     """When the controller first had a token for it: from then on, rights may still spread."""
     last_time: Instant | None = None
-    """When it was last tried, and"""
+    """When it was last tried."""
     next_time: Instant | None = None
-    """when it is tried again."""
+    """When it is tried again."""
     refusals: Count = 0
     """By Exchange, since the last login that worked."""
     refused_since: Instant | None = None

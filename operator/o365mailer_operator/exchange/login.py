@@ -29,9 +29,9 @@ DEADLINE: Final = 10.0
 """Seconds for all of an attempt."""
 DNS_LIMIT: Final = 4.0
 CONNECT_LIMIT: Final = 5.0
-"""Seconds for all addresses of a host, and"""
+"""Seconds for all addresses of a host."""
 ADDRESS_LIMIT: Final = 2.5
-"""for each of them: where IPv6 leads nowhere, IPv4 is still tried."""
+"""Seconds for each of them: where IPv6 leads nowhere, IPv4 is still tried."""
 LEAVE_LIMIT: Final = 1.0
 """Seconds for the reply to QUIT."""
 LOOK_LIMIT: Final = 3.0
