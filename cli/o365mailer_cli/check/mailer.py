@@ -32,7 +32,7 @@ _COMMANDS: Final = "Run the commands in the message of the condition Authenticat
 REMEDIES: Final[Mapping[str, str]] = {
     **{code.reason: code.remedy for code in CODES.values()},
     "InvalidSpec": "Correct the member that the message names, or apply the CRD of the controller's version.",
-    "HostNotAllowed": "Use the cloud's own hosts, or let an administrator add the host to allowedHosts.",
+    "HostNotAllowed": "Use the cloud's own hosts, or have this one added to the value that the message names.",
     "SecretNotFound": "Create the Secret in the mailer's namespace.",
     "SecretUnreadable": "An administrator of the namespace runs the command above.",
     "ConfigMapNotFound": "Create the ConfigMap in the mailer's namespace.",
