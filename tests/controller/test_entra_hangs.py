@@ -45,8 +45,8 @@ def test_while_entra_hangs_looks_go_on_settings_are_written_and_a_deleted_secret
         own_namespace.await_ready(name)
     token = (own_namespace.files() or {})["access_token"]
     emulator.script("token", match=emulator.client_id, stall=True, times=None)
-    for number in range(12):
-        own_namespace.apply_mailer(f"new-{number}", annotations=FRESH)
+    new = [own_namespace.manifest(f"new-{number}", annotations=FRESH) for number in range(12)]
+    own_namespace.kubectl.apply(*new, namespace=own_namespace.name)
     emulator.events("stalled")
     eventually(lambda: process.metric('o365mailer_errands_waiting{kind="token"}') == 11, what="eleven that wait")
     assert process.metric('o365mailer_errands_running{kind="token"}') == 1
