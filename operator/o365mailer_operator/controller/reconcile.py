@@ -5,9 +5,9 @@ everything as it is, and ends. When the errand has brought something, the mailer
 uses it.
 
 A reconcile that finds nothing to do costs the API server little (observer.py), but what it sees may be old, so it may
-only end in doing nothing. If it calls for a write or an errand, or if it is the first one since this process began to
-lead, everything is read again from etcd and decided again. So a watch cache that lags never causes a second token
-request and never undoes our own write.
+only end in doing nothing. If it calls for a write or an errand, everything is read again from etcd and decided again.
+The first reconcile since this process began to lead, and the one after an errand, read from etcd at once. So a watch
+cache that lags never causes a second token request and never undoes our own write.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ class Memory:
     changed_at: float
     """When the mailer last changed, on the monotonic clock."""
     confirmed: int | None = None
-    """The term of the Lease in which the mailer was last read from etcd."""
+    """The term of the Lease in which the mailer was last read from etcd; None if the next reconcile is to do that."""
     uid: str = ""
     kept: HeldToken | None = dataclasses.field(default=None, repr=False)
     """The token that the Secret of the mailer with this UID last had. If the Secret is deleted or spoilt, it is made
@@ -89,8 +89,9 @@ class Reconciler:
         self.allowed = options.allowed_hosts
         self.operator = options.namespace
         self.observer = Observer(context.cluster, cache=cache, interval=self.interval, clock=context.clock)
-        self.tokens = TokenRequests(context, due=due)
-        self.logins = Logins(context, due=due)
+        self.due = due
+        self.tokens = TokenRequests(context, due=self._wake)
+        self.logins = Logins(context, due=self._wake)
         self.canary = options.canary
         self.errands: tuple[Errands[Any], ...] = (self.tokens.errands, self.logins.errands)
         """Of every kind."""
@@ -115,9 +116,12 @@ class Reconciler:
         try:
             for _ in range(PASSES):
                 mailer = await self.observer.mailer(key, anew=anew)
-                if mailer is None:
+                if mailer is None and anew:
                     self.forget(key)
                     return None
+                if mailer is None:  # a cache that lags may not have it yet
+                    anew = True
+                    continue
                 try:
                     delay = await self._pass(key, mailer, anew=anew)
                 except Absent:  # the mailer went while we wrote its status: the next pass finds nothing
@@ -140,6 +144,13 @@ class Reconciler:
             errands.forget(key)
         self.cache.drop(key)
         self.metrics.forget(key)
+
+    def _wake(self, key: Key) -> None:
+        """An errand has ended, or may begin: the reconcile that follows writes or begins something, so it reads from
+        etcd at once."""
+        if key in self.memories:
+            self.memories[key].confirmed = None
+        self.due(key)
 
     def _memory(self, key: Key) -> Memory:
         return self.memories.setdefault(key, Memory(changed_at=self.clock.monotonic()))
