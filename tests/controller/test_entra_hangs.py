@@ -101,6 +101,25 @@ def test_a_shared_token_names_the_mailers_own_secret_and_the_annotation_gets_ano
     assert requests(namespace) == 5
 
 
+def test_what_a_request_brings_while_the_mailer_is_suspended_is_not_told_when_it_goes_on(
+    own_namespace: Namespace, start_controller: Start
+) -> None:
+    process = start_controller()
+    process.wait_until_leading()
+    own_namespace.emulator.script("token", aadsts=7000222, delay=2)
+    own_namespace.apply_mailer()
+    eventually(lambda: process.metric('o365mailer_errands_running{kind="token"}') == 1, what="the request")
+    own_namespace.apply_mailer(suspend=True)
+    own_namespace.await_condition("Suspended")
+    eventually(lambda: process.metric('o365mailer_errands_running{kind="token"}') == 0, what="its end")
+    goal = looks(process) + 2
+    eventually(lambda: looks(process) >= goal, what="looks at the suspended mailer")
+    assert process.metric('o365mailer_token_requests_total{reason="AADSTS7000222"}') == 1
+    own_namespace.apply_mailer()
+    own_namespace.await_ready()
+    assert "AADSTS7000222" not in {event["reason"] for event in own_namespace.events()}
+
+
 @pytest.mark.promise("restart-mints-nothing")
 def test_a_request_that_hangs_at_sigterm_is_left(own_namespace: Namespace, start_controller: Start) -> None:
     process = start_controller()

@@ -11,6 +11,7 @@ from controller.test_every_reason_is_told import closed_port
 from support.controller_process import ControllerProcess, Namespace
 from support.waiting import eventually
 
+from o365mailer_contract import names
 from o365mailer_operator.controller.conditions import MESSAGE_LIMIT
 
 pytestmark = pytest.mark.timeout(120)
@@ -154,13 +155,33 @@ def test_a_refusal_that_lasts_makes_ready_false_and_a_right_that_arrives_makes_i
 @pytest.mark.promise("logins-are-few")
 def test_mailers_of_one_mailbox_log_in_one_after_the_other(namespace: Namespace) -> None:
     namespace.emulator.script("auth", times=3, delay=0.3, reply="235 2.7.0 ok")
-    names = ["one", "two", "three"]
-    for name in names:
+    mailers = ["one", "two", "three"]
+    for name in mailers:
         namespace.apply_mailer(name)
-    for name in names:
+    for name in mailers:
         told(namespace, "Authenticated", mailer=name)
     counters = namespace.emulator.counters()
     assert (counters["commands"]["AUTH"], counters["openPeak"]) == (3, 1)
+
+
+@pytest.mark.promise("logins-are-few")
+def test_no_login_is_tried_with_a_token_that_could_not_be_written(
+    namespace: Namespace, controller: ControllerProcess
+) -> None:
+    def looks() -> float:
+        return controller.metric('o365mailer_reconciles_total{result="success"}') or 0
+
+    labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MAILER_LABEL: "noreply"}
+    namespace.secret("o365mailer.noreply", {}, labels=labels)
+    immutable = ("--type=merge", "-p", json.dumps({"immutable": True}))
+    namespace.kubectl("patch", "secret", "o365mailer.noreply", "-n", namespace.name, *immutable)
+    namespace.apply_mailer()
+    namespace.await_condition("SecretWriteRefused")
+    goal = looks() + 2
+    eventually(lambda: looks() >= goal)
+    assert namespace.emulator.counters()["connections"] == 0
+    namespace.kubectl("delete", "secret", "o365mailer.noreply", "-n", namespace.name)
+    told(namespace, "Authenticated")
 
 
 @pytest.mark.promise("logins-are-few")

@@ -9,8 +9,8 @@ How to add a kind of errand:
 1. Make one `Errands` for it, as token_requests.py does, with a `kind` for the metrics.
 2. Name what the work is for by a text, the aim: equal texts mean that the same work would be done again.
 3. In the reconcile, ask `find(key)`. Nothing, or another aim: call `start`. `under way`: leave everything as it is. A
-   result: decide, write, and call `drop` when it is written. Until then the result stays, so a write that fails is
-   repeated without a second errand.
+   result: decide, write, and call `drop` when it is written, or not wanted any more. Until then the result stays, so a
+   write that fails is repeated without a second errand.
 4. Ask `is_called(key)` at the beginning of each reconcile, and if so, call `passed(key)` at its end. Call `forget(key)`
    when the mailer is gone.
 

@@ -172,20 +172,20 @@ class Reconciler:
             return None
         minted = self._minted(key, step, anew=anew) if isinstance(step, Mint) else None
         outcome = outcome_of(observed, step, minted, random=self.random())
-        login = outcome.login if self.logins.is_wanted(key, outcome.login) else None
-        if not anew and (outcome.secret is not None or outcome.status != mailer.status or login):
+        acts = outcome.secret is not None or outcome.status != mailer.status
+        if not anew and (acts or self.logins.is_wanted(key, outcome.login)):
             raise Unconfirmed
         outcome = await self._write_secret(observed, step, minted, outcome)
         refused = await self._write_status(mailer, outcome.status)
-        if isinstance(minted, TokenError):
-            self.tokens.errands.drop(key)  # it is told, or cannot be
+        if isinstance(minted, TokenError) or (anew and _needs_no_token(step)):
+            self.tokens.errands.drop(key)  # it is told, or cannot be, or would be told much later as if it were new
         if refused:
             return self._pause_unwritten(key, outcome)
         if observed.tried is not None:
             self.logins.errands.drop(key)
-        if login is not None:
+        if outcome.login is not None and self.logins.is_wanted(key, outcome.login):
             self.lease.check()
-            self.logins.start(key, login)
+            self.logins.start(key, outcome.login)
         await self._tell_excess(mailer, minted, outcome)
         suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
         ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
@@ -325,6 +325,13 @@ class Reconciler:
         due = outcome.status.next_refresh if outcome.status.failed_attempts else None
         wait = (due - self.clock.now()).total_seconds() if due is not None else 0.0
         return max(self._unready_pause(key, None), wait)
+
+
+def _needs_no_token(step: Hold | Keep | Mint) -> bool:
+    """Whether a token that was requested earlier is not wanted any more."""
+    if isinstance(step, Keep):
+        return step.problem is None and step.until is None
+    return isinstance(step, Hold)
 
 
 def _lacks_right(error: ClusterError) -> bool:
