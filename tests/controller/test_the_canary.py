@@ -315,6 +315,17 @@ def test_each_refusal_has_its_reason(reply: str, reason: str) -> None:
     assert (play.authenticated.reason, play.ready.reason) == (reason, reason)
 
 
+def test_a_clock_that_was_ahead_does_not_put_off_the_truth() -> None:
+    play = Play(brings(REFUSED), now=NOON + 500 * HOUR)
+    for _ in range(16):
+        play.look()
+        play.now += MINUTE
+    assert play.authenticated.reason == "LoginPending"
+    play.now = NOON
+    play.until(3)
+    assert (play.authenticated.reason, play.ready.status) == ("LoginRefused", "False")
+
+
 @pytest.mark.promise("logins-are-few")
 def test_a_restart_tries_no_login_again() -> None:
     for number in range(1000):

@@ -209,9 +209,10 @@ def _followed(login: Login | None, aim: LoginAim, seen: Seen) -> Login:
 
 
 def _counted(login: Login, tried: Tried, *, uid: str) -> Login:
-    """What is known after one more attempt."""
+    """What is known after one more attempt. An instant that lies ahead comes from a wrong clock: it counts as now."""
     share, now = share_of(uid), to_the_second(tried.at)
     refusals, failures, refused_since = login.refusals, login.failures, login.refused_since
+    refused_since = min(refused_since, now) if refused_since else None
     match verdict_of(tried.result):
         case Verdict.ACCEPTED:
             refusals, failures, refused_since = 0, 0, None
@@ -224,6 +225,7 @@ def _counted(login: Login, tried: Tried, *, uid: str) -> Login:
             pause = _pause(AFTER_FAILURES, failures, share)
     return msgspec.structs.replace(
         login,
+        since=min(login.since, now),
         last_time=now,
         next_time=to_the_second(now + pause),
         refusals=refusals,
