@@ -502,6 +502,28 @@ def test_ready_stays_true_while_the_last_token_lives_and_ends_with_it() -> None:
     assert ended.secret is None
 
 
+@pytest.mark.promise("token-renewed-in-time")
+def test_a_token_that_ends_while_the_request_for_the_next_one_hangs_is_told_once() -> None:
+    secret, status = issued()
+
+    def at(minutes: int, status: Object, *, under_way: bool = True) -> Outcome:
+        subject = observed(mailer(status=status), token_secret=secret, now=NOON + minutes * MINUTE)
+        decided = step(subject)
+        assert isinstance(decided, Mint)
+        return settled(dataclasses.replace(subject, errand=decided.aim.digest if under_way else None))
+
+    assert at(50, status).ready
+    assert at(61, status, under_way=False).ready, "a controller that was away asks, and has the answer in a moment"
+    ended = at(61, status)
+    told = {condition.type: (condition.status, condition.reason) for condition in ended.status.conditions}
+    assert told["Ready"] == told["TokenIssued"] == ("False", "EntraUnreachable")
+    assert "has no answer yet" in str(ended.status.conditions)
+    assert ended.status.failed_attempts == 0
+    assert at(62, written(ended)).status == ended.status
+    renewed = observed(mailer(status=written(ended)), token_secret=secret, now=NOON + 63 * MINUTE)
+    assert settled(renewed, token(issued_at=NOON + 63 * MINUTE)).ready
+
+
 @pytest.mark.promise("ready-after-its-secret")
 def test_what_needs_no_token_is_written_beside_the_old_one() -> None:
     secret, status = issued()

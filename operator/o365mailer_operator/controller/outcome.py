@@ -24,7 +24,7 @@ from o365mailer_operator.exchange.excess import excess_note, excess_rights
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import fingerprint, has_fingerprint
 from o365mailer_operator.token.directory import files_of, same_but_revision, settings_of
-from o365mailer_operator.token.errors import InvalidSpec, TokenError
+from o365mailer_operator.token.errors import ENTRA_UNREACHABLE, InvalidSpec, TokenError
 from o365mailer_operator.token.grant import token_identity
 from o365mailer_operator.token.schedule import refresh_due, wait_after_failure
 
@@ -190,8 +190,24 @@ def _problem_after(observed: Observed, step: Hold | Keep | Mint, minted: Minted)
     if isinstance(minted, TokenError):
         return Problem.of(minted)
     if isinstance(step, Mint):
-        return None if minted else last_failure(observed)
+        return None if minted else last_failure(observed) or _overdue(observed, step)
     return step.problem
+
+
+def _overdue(observed: Observed, step: Mint) -> Problem | None:
+    """What to say of a mailer that was Ready, if its token ends while the request for the next one hangs or waits: no
+    attempt has failed yet. It is said from the second reconcile on, because a request usually takes half a second."""
+    ready, held = observed.mailer.status.condition(conditions.READY), observed.held
+    generation = observed.mailer.metadata.generation
+    if ready is None or (ready.status, ready.observed_generation) != ("True", generation):
+        return None
+    if held is None or observed.now < held.expires_at or observed.errand != step.aim.digest:
+        return None
+    return Problem(
+        reason=ENTRA_UNREACHABLE.word,
+        message=f"The token ended at {held.expires_at:%Y-%m-%dT%H:%M:%SZ}, and the request for the next one has no "
+        "answer yet, or waits until Entra answers others. Nothing to do: it goes on.",
+    )
 
 
 def _is_awaited(step: Hold | Keep | Mint, minted: Minted) -> bool:
@@ -206,7 +222,7 @@ def _is_undecided(observed: Observed, step: Hold | Keep | Mint, minted: Minted, 
         return False
     if last_failure(observed):
         return isinstance(step, Keep | Mint) and observed.mailer.status.last_attempt != step.aim.digest
-    return not _usable(observed, directory)
+    return not _usable(observed, directory) and not (isinstance(step, Mint) and _overdue(observed, step))
 
 
 def _progress_after(
