@@ -61,6 +61,11 @@ class Tenancy:
             secret("emulator-ca", {"ca.crt": Path(self.emulator.ca_file).read_bytes()}),
         )
 
+    def clear(self) -> None:
+        """Delete the mailers and Secrets of the namespace."""
+        for collection in (MAILERS, SECRETS):
+            assert self.user.request("DELETE", self.path(collection))[0] == 200
+
     def mailer(
         self, name: str, *, annotations: Mapping[str, str] | None = None, finalizers: tuple[str, ...] = (), **spec: Any
     ) -> Manifest:
