@@ -42,7 +42,8 @@ def scene(
     kubectl("create", "rolebinding", "hostile", "--clusterrole=edit", f"--user={HOSTILE_USER}", "-n", theirs)
     hostile = Tenancy(theirs, User(control_plane.kubeconfig, HOSTILE_USER), emulator_process)
     eventually(lambda: hostile.user.request("GET", hostile.path("/api/v1/namespaces/{}/secrets"))[0] == 200, "edit")
-    rights = controller_rights(operator)
+    granted = "workloadIdentity.serviceAccounts[0]"
+    rights = controller_rights(operator, f"{granted}.namespace={ours}", f"{granted}.name=mail")
     with (
         served_crd(control_plane),
         controller_account(control_plane, operator, rights, directory) as kubeconfig,
