@@ -138,9 +138,9 @@ def left(scene: Scene) -> Iterator[Scene]:
 
 def test_each_is_told_to_its_author(left: Scene) -> None:
     told = left.hostile.has_reason
-    eventually(lambda: told(f"large-{LARGE - 1}", "SecretNotFound"), "the last is seen", within=60)
+    eventually(lambda: told(f"large-{LARGE - 1}", "SecretNotFound"), "the last is seen", within=120)
     missing = {name for name, case in CASES.items() if not told(name, case.reason)}
-    eventually(lambda: not {name for name in missing if not told(name, CASES[name].reason)}, str(missing), within=60)
+    eventually(lambda: not {name for name in missing if not told(name, CASES[name].reason)}, str(missing), within=120)
 
 
 def test_the_neighbour_notices_nothing(left: Scene) -> None:
