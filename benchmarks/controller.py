@@ -82,8 +82,8 @@ QUICK: Final = Size(
     mailers=12,
     applications=4,
     settle=1,
-    steady=6,
-    lifetime=10,
+    steady=8,
+    lifetime=14,
     after=3,
     late=5,
     hang=4,
@@ -205,7 +205,7 @@ async def restart(stand: Stand) -> None:
     stand.replicas[-2].kill()
     await asyncio.to_thread(stand.controller.wait_for, "leading")
     stand.add("takeover: seconds without a leader", time.time() - began)
-    await asyncio.sleep(max(size.after, max(promised.values()) + size.late - time.time()))
+    await asyncio.sleep(max(size.after, min(max(promised.values()), asked + size.lifetime) + size.late - time.time()))
     tokens = await mailers.tokens(due)
     stand.add("takeover: tokens requested, besides renewals", len(mailers.issued(began).keys() - set(tokens.values())))
     issued = mailers.issued(asked)
