@@ -93,7 +93,11 @@ def test_what_is_wrong_around_the_spec_is_named(case: str) -> None:
         ),
         (
             {"credential": {"workloadIdentity": {"serviceAccountName": "x"}}},
-            "spec.credential.workloadIdentity: there is no such member; there are clientSecret, certificate.",
+            "spec.credential.workloadIdentity.serviceAccountName: there is no such member; serviceAccountRef is near.",
+        ),
+        (
+            {"credential": {"password": {"name": "x"}}},
+            "spec.credential.password: there is no such member; there are clientSecret, certificate, workloadIdentity.",
         ),
     ],
 )

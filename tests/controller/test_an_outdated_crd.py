@@ -53,7 +53,7 @@ def test_it_does_not_lead_until_the_crd_is_upgraded_and_ends_when_an_older_one_i
             assert process.http("/livez")[0] == 200
             assert process.metric("o365mailer_leading") == 0
             assert namespace.find("lease", "o365mailer-controller") is None
-            assert "status" not in namespace.find("o365mailer", "noreply")
+            assert namespace.find("o365mailer", "noreply")["status"] == {"observedGeneration": -1}  # the CRD's default
             assert namespace.files() is None
             assert emulator.counters()["tokensIssued"] == 0
 
