@@ -38,17 +38,8 @@ class Installed:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.webhook)
-            self.controller = stack.enter_context(
-                ControllerProcess(
-                    kubeconfig=self.plane.kubeconfig,
-                    arguments=[
-                        *("--namespace", self.namespace, "--watch-namespace", self.namespace),
-                        *ALLOW_LOOPBACK,
-                        *("--health", ANYWHERE),
-                    ],
-                )
-            )
-            self.controller.wait_until_leading()
+            self.controller = self._start_controller(ANYWHERE)
+            stack.callback(self._stop_controller)
             self.mailers = Namespace(name=self.namespace, kubectl=self.kubectl, emulator=self.emulator)
             self.mailers.credentials()
             self.mailers.apply_mailer("noreply")
@@ -62,6 +53,25 @@ class Installed:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _start_controller(self, health: str) -> ControllerProcess:
+        arguments = ["--namespace", self.namespace, "--watch-namespace", self.namespace, *ALLOW_LOOPBACK]
+        controller = ControllerProcess(kubeconfig=self.plane.kubeconfig, arguments=[*arguments, "--health", health])
+        controller.wait_until_leading()
+        return controller
+
+    def _stop_controller(self) -> None:
+        self.controller.stop()
+
+    @contextlib.contextmanager
+    def without_controller(self) -> Iterator[None]:
+        """The controller is away; it comes back at the same address."""
+        health = self.controller.health.removeprefix("http://")
+        self._stop_controller()
+        try:
+            yield
+        finally:
+            self.controller = self._start_controller(health)
 
     @property
     def environment(self) -> dict[str, str]:
