@@ -4,7 +4,7 @@ import pytest
 from cluster import apps
 from cluster.installation import Installation
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.promise("refused-login-is-told")
