@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from hostile.scene import Neighbour, Scene, Tenancy, peak
-from hostile.user import Manifest, User
 from support.cluster_fixtures import PREPARATIONS, need
 from support.controller_process import ControllerProcess
 from support.emulator_client import EmulatorClient
@@ -15,6 +13,9 @@ from support.rendered_chart import build_helm, controller_account, controller_ri
 from support.served_crd import served_crd
 from support.waiting import eventually
 from webhook.installation import Installation
+
+from hostile.scene import Neighbour, Scene, Tenancy, peak
+from hostile.user import Manifest, User
 
 PREPARATIONS.update(scene=build_helm)  # the rights are the chart's
 AGGREGATED = "rbac.authorization.k8s.io/aggregate-to-"

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hostile.user import MAILERS, PODS, SECRETS, Manifest, User, secret
 from support.controller_process import ControllerProcess
 from support.emulator_client import EmulatorClient
 from support.process import Process
 from support.waiting import eventually
 from webhook.process import WebhookProcess
+
+from hostile.user import MAILERS, PODS, SECRETS, Manifest, User, secret
 
 VALUES = Path(__file__).parents[2] / "charts" / "o365mailer" / "values.yaml"
 INJECT = "o365mailer.dev/inject"

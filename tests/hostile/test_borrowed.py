@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from hostile.scene import Scene
-from hostile.user import MAILERS, SECRETS, secret
 from support.waiting import eventually
 
+from hostile.scene import Scene
+from hostile.user import MAILERS, SECRETS, secret
 from o365mailer_contract import names
 
 pytestmark = [pytest.mark.promise("neighbours-are-safe"), pytest.mark.timeout(240)]

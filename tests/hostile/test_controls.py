@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+
 from hostile.scene import Scene
 from hostile.user import MAILERS, SECRETS
 

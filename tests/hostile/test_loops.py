@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
+from support.waiting import eventually
+
 from hostile.scene import Scene, Tenancy
 from hostile.user import MAILERS, SECRETS, Manifest, secret
-from support.waiting import eventually
 
 pytestmark = [pytest.mark.promise("neighbours-are-safe"), pytest.mark.timeout(300)]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hostile.scene import Scene, peak
-from hostile.user import EVENTS, MAILERS, SECRETS, Manifest, secret
 from support.controller_process import ControllerProcess
 from support.hostile_keys import diffie_hellman, pem, rsa_key
 from support.waiting import eventually
 
+from hostile.scene import Scene, peak
+from hostile.user import EVENTS, MAILERS, SECRETS, Manifest, secret
 from o365mailer_contract import names
 
 pytestmark = [pytest.mark.promise("neighbours-are-safe"), pytest.mark.timeout(300)]

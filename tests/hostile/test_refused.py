@@ -1,6 +1,7 @@
 """Mailers that could name another host or another namespace's Secret are refused by the API server."""
 
 import pytest
+
 from hostile.scene import Scene
 from hostile.user import MAILERS, PODS, Manifest
 
