@@ -26,7 +26,6 @@ from o365mailer_operator.token.clientsecret import ClientSecrets
 from o365mailer_operator.token.credential import Credential, fingerprint
 from o365mailer_operator.token.entra import Entra
 from o365mailer_operator.token.errors import ENTRA_UNREACHABLE, EntraError, TokenError
-from o365mailer_operator.token.grant import Grant
 
 REQUEST_LIMIT: Final = 90.0
 """Seconds for one errand: more than `Entra.mint` takes at most, with two client secrets."""
@@ -53,8 +52,7 @@ class _Recent:
 class TokenRequests:
     """Requests tokens from Entra, outside of reconciles. `due` makes a mailer due at once.
 
-    All that a request needs belongs into `_request`, which may take as long as it has to: a ServiceAccount's token that
-    proves who asks, too.
+    What a request needs is requested with it: the token of a ServiceAccount that proves who asks, too.
     """
 
     def __init__(self, context: Context, *, due: Callable[[Key], None]) -> None:
@@ -103,7 +101,7 @@ class TokenRequests:
             return token
         try:
             with self.metrics.mint_seconds.time():
-                token = await self._request(step.grant)
+                token = await self.entra.mint(step.grant, check=self.lease.check)
         except TokenError as error:
             self.metrics.mints.labels(error.reason).inc()
             log.warning("no token", extra={"mailer": str(key), "reason": error.reason, "error": str(error)})
@@ -112,10 +110,6 @@ class TokenRequests:
         self._forget_old()
         self.recent[self._name(step.aim)] = _Recent(token, step.aim.credential)
         return token
-
-    async def _request(self, grant: Grant) -> Token:
-        """A new token. Raises TokenError, NotLeading."""
-        return await self.entra.mint(grant, check=self.lease.check)
 
     def _recent_token(self, aim: Aim) -> Token | None:
         """A token of the last minute for the same identity and credential, which names this mailer's own Secret.
