@@ -35,10 +35,10 @@ def environment(program: Program) -> Mapping[str, str]:
 
 @pytest.fixture(scope="module")
 def stage(
-    environment: Mapping[str, str], emulator_process: EmulatorClient, tmp_path_factory: pytest.TempPathFactory
+    environment: Mapping[str, str], fresh_emulator: EmulatorClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[driver.Stage]:
     """The sidecars and the emulator."""
-    with driver.stage(emulator_process, tmp_path_factory.mktemp("apps")) as stage:
+    with driver.stage(fresh_emulator, tmp_path_factory.mktemp("apps")) as stage:
         yield stage
 
 

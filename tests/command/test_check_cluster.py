@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from cluster_rig.control_plane import ControlPlane
-from command.installed import SIDECAR_IMAGE, Installed
-from command.team import Team, command, moment, write_kubeconfig
 from controller.test_every_reason_is_told import RSA_KEY, pair
 from support.controller_process import ALLOW_LOOPBACK
 from support.emulator_client import EmulatorClient
 from support.waiting import eventually
 
+from command.installed import SIDECAR_IMAGE, Installed
+from command.team import Team, command, moment, write_kubeconfig
 from o365mailer_contract.names import WEBHOOK_NAME
 
 pytestmark = pytest.mark.promise("check-names-the-clusters-fault")
@@ -28,11 +28,11 @@ Relays = Callable[..., tuple[str, int]]
 
 @pytest.fixture(scope="module")
 def healthy(
-    cluster: ControlPlane, emulator_process: EmulatorClient, own_address: str, tmp_path_factory: pytest.TempPathFactory
+    cluster: ControlPlane, fresh_emulator: EmulatorClient, own_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installed]:
     """One installation for all tests here; each fault is undone."""
     directory = tmp_path_factory.mktemp("installed")
-    with Installed(cluster, emulator_process, address=own_address, directory=directory) as installed:
+    with Installed(cluster, fresh_emulator, address=own_address, directory=directory) as installed:
         yield installed
 
 

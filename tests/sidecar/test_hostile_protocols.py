@@ -42,10 +42,10 @@ PAYLOADS = {
 
 
 @pytest.fixture(scope="module")
-def relaying(emulator_process: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+def relaying(fresh_emulator: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """One for all of these tests: it must survive them, and would relay what it was given."""
     directory = MailerDirectory(tmp_path_factory.mktemp("protocols") / "mailer")
-    directory.write_for(emulator_process)
+    directory.write_for(fresh_emulator)
     with running(directory.path) as sidecar:
         yield sidecar
 

@@ -48,9 +48,9 @@ STAYS = [
 
 
 @pytest.fixture(scope="module")
-def clock(emulator_process: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClockedSidecar]:
+def clock(fresh_emulator: EmulatorClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClockedSidecar]:
     directory = MailerDirectory(tmp_path_factory.mktemp("replies") / "mailer")
-    directory.write_for(emulator_process)
+    directory.write_for(fresh_emulator)
     with clocked(directory.path) as clock:
         yield clock
 

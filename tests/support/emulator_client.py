@@ -106,9 +106,16 @@ class EmulatorClient(Process, Control):
 
 @pytest.fixture(scope="session")
 def emulator_process() -> Iterator[EmulatorClient]:
-    """One emulator for the whole session."""
+    """One emulator for the whole session, in the state that the last test left."""
     with EmulatorClient() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def fresh_emulator(emulator_process: EmulatorClient) -> EmulatorClient:
+    """The session's emulator in its initial state, for what the tests of a module share."""
+    emulator_process.reset()
+    return emulator_process
 
 
 @pytest.fixture
