@@ -7,12 +7,13 @@ import functools
 from collections.abc import Iterator
 
 import pytest
-from chart.release import CHART, HELM_TEST, NAMESPACE, RELEASE, Render
 from cluster_rig import programs
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 from support.cluster_fixtures import PREPARATIONS, need
 from support.rendered_chart import build_helm, helm_client, rendered
+
+from chart.release import CHART, HELM_TEST, NAMESPACE, RELEASE, Render
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NAMESPACES: dict[str, dict[str, str]] = {NAMESPACE: RESTRICTED, HELM_TEST: RESTRICTED, "team-a": {}, "team-b": {}}

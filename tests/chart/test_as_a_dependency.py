@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
-from chart.release import CHART, NAMESPACE, OLDEST, Manifest, environment_of, of_kind, pod_of
-from chart.test_manifests import dry_run
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
+
+from chart.release import CHART, NAMESPACE, OLDEST, Manifest, environment_of, of_kind, pod_of
+from chart.test_manifests import dry_run
 
 COMPANY = {"imageRegistry": "mirror.example", "imagePullSecrets": ["mirror"], "storageClass": "fast"}
 """`global` as parent charts have it, with a key that is none of ours."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from chart.release import CHART, ROOT
 
 DOCUMENT = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chart.release import CHART, HELM_TEST, Render, of_kind
 from cluster_rig.control_plane import free_ports
 from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar
+
+from chart.release import CHART, HELM_TEST, Render, of_kind
 
 PROGRAM = CHART / "files" / "helm_test.py"
 POLICIES = {"before-hook-creation", "hook-succeeded", "hook-failed"}

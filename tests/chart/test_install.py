@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from chart.release import CHART, NAMESPACE, RELEASE, Render
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 from support.waiting import eventually
+
+from chart.release import CHART, NAMESPACE, RELEASE, Render
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
-from chart.release import CHART, OLDEST, RELEASE, ROOT, VALUES, Manifest, Render, of_kind
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
+
+from chart.release import CHART, OLDEST, RELEASE, ROOT, VALUES, Manifest, Render, of_kind
 
 TEMPLATES = sorted((CHART / "templates").glob("*.yaml"))
 USERS = "extra-objects.yaml"

@@ -3,11 +3,11 @@
 import json
 
 import yaml
-from chart.release import CHART, ROOT
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 from support.waiting import eventually
 
+from chart.release import CHART, ROOT
 from o365mailer_contract import names
 
 CHART_FILE = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, Manifest, Render, of_kind, pod_of
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 
+from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, Manifest, Render, of_kind, pod_of
 from o365mailer_contract import names
 from o365mailer_operator.webhook.container import HEALTH_PORT_NAME
 

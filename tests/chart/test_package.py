@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chart.release import CHART
 from cluster_rig.clients import Client
 from o365mailer_release import chart
 from o365mailer_release.errors import ReleaseError
+
+from chart.release import CHART
 
 EPOCH = 1_795_000_000
 REGISTRY = "registry.example.com/mail"

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from chart.release import CHART, NAMESPACE, RELEASE, Render
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 from support.waiting import eventually
 
+from chart.release import CHART, NAMESPACE, RELEASE, Render
 from o365mailer_contract.names import SECRETS_ROLE, grant_command
 
 LIST = Path(__file__).parent / "permissions.txt"

@@ -5,9 +5,9 @@ import re
 
 import pytest
 import yaml
-from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, ROOT, Manifest, Render, environment_of, of_kind, pod_of
 from cluster_rig.clients import Client
 
+from chart.release import CHART, NAMESPACE, OLDEST, RELEASE, ROOT, Manifest, Render, environment_of, of_kind, pod_of
 from o365mailer_contract import names
 from o365mailer_operator.controller import options as controller_options
 from o365mailer_operator.webhook import options as webhook_options

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chart.release import CHART, NAMESPACE, RELEASE, Render, environment_of
 from cluster_rig.clients import Client
 from cluster_rig.control_plane import ControlPlane
 from support.controller_process import ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.waiting import eventually
 
+from chart.release import CHART, NAMESPACE, RELEASE, Render, environment_of
 from o365mailer_contract.names import SECRETS_ROLE, grant_command
 
 pytestmark = pytest.mark.timeout(120)

@@ -5,8 +5,9 @@ import re
 
 import pytest
 import yaml
-from chart.release import CHART, OLDEST, RELEASE, VALUES, environment_of, of_kind
 from cluster_rig.clients import Client
+
+from chart.release import CHART, OLDEST, RELEASE, VALUES, environment_of, of_kind
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 

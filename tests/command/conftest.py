@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from command.team import Ask, Team, Told, command, own_address, write_kubeconfig
 from support.cluster_fixtures import PREPARATIONS, need
 from support.emulator_client import EmulatorClient
 from support.rendered_chart import build_helm, helm_client, rendered
@@ -20,6 +19,8 @@ from support.served_crd import served_crd
 from support.sidecar_process import MailerDirectory, Sidecar
 from support.waiting import eventually
 from webhook.installation import Installation
+
+from command.team import Ask, Team, Told, command, own_address, write_kubeconfig
 
 PREPARATIONS.update(cluster=build_helm)  # the roles are the chart's
 

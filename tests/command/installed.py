@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from cluster_rig.control_plane import ControlPlane
-from command.team import Team, Told, command, moment
 from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
 from support.waiting import eventually
 from webhook.installation import Installation
 
+from command.team import Team, Told, command, moment
 from o365mailer_contract.names import RELEASE
 
 SIDECAR_IMAGE = "registry.example/o365mailer-sidecar:test"

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trustme
 from cluster_rig.control_plane import ControlPlane
+
 from command.team import Ask, Team, Told, command, write_kubeconfig
 
 COMMAND = [sys.executable, "-m", "o365mailer_cli.main"]

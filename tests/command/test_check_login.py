@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command.team import Ask, Team, Told
 from support.emulator_client import EmulatorClient
 
+from command.team import Ask, Team, Told
 from o365mailer_contract.names import WORKLOAD_IDENTITY_ANNOTATION
 
 EMULATOR = ("--allow-authority-host", "127.0.0.1", "--allow-submission-host", "127.0.0.1")

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.waiting import eventually
+
 from command.apps import INJECT, deployment, findings, pods
 from command.team import Ask, Team
-from support.waiting import eventually
 
 
 def test_an_app_that_does_not_ask(ask: Ask, team: Team) -> None:

@@ -1,10 +1,11 @@
 """`o365mailer explain` with the real webhook: what it did to a pod, and its refusals in its own words."""
 
 import pytest
-from command.apps import INJECT, deployment, findings, pods, refused
-from command.team import Ask, Team
 from support.waiting import eventually
 from webhook.installation import Installation
+
+from command.apps import INJECT, deployment, findings, pods, refused
+from command.team import Ask, Team
 
 
 @pytest.mark.promise("explain-says-why")

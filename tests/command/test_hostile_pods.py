@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from command.team import Ask, Team, condition
 
+from command.team import Ask, Team, condition
 from o365mailer_cli.cluster import POD_LIMIT
 
 READY = "o365mailer_mailer_ready 1\n"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster_rig.control_plane import ControlPlane
+
 from command.team import Ask, command
 
 

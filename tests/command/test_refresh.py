@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from command.team import Ask, Team, condition
 from support.controller_process import ALLOW_LOOPBACK, ControllerProcess, Namespace
 from support.emulator_client import EmulatorClient
+
+from command.team import Ask, Team, condition
 
 
 @pytest.fixture

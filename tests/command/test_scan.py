@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
+
 from command.team import Ask, Team, Told
 
 PASSWORD = "canary-password-of-the-scan"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from command.team import Ask, Team, condition
 from support.waiting import eventually
+
+from command.team import Ask, Team, condition
 
 SEND = ("send-test", "noreply", "--to", "you@example.com", "--image", "registry.example/python")
 

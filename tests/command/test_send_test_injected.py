@@ -7,10 +7,11 @@ import sys
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from command.apps import pods
-from command.team import Team
 from support.waiting import eventually
 from webhook.installation import Installation
+
+from command.apps import pods
+from command.team import Team
 
 
 @pytest.mark.promise("send-test-tidies-up")

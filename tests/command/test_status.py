@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
+
 from command.team import Ask, Team, condition, mailer, moment
 
 Relay = Callable[..., tuple[str, int]]

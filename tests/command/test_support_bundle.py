@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from cluster.record import Record
 from cluster_rig.control_plane import ControlPlane
-from command.team import Ask, Team, condition, moment, write_kubeconfig
 from support.controller_process import ControllerProcess
 from support.emulator_client import EmulatorClient
 from support.sidecar_process import MailerDirectory, Sidecar, Wire
 
+from command.team import Ask, Team, condition, moment, write_kubeconfig
 from o365mailer_cli.check.schema import needed_members
 from o365mailer_cli.support_bundle.content import concerns, names_of
 from o365mailer_cli.support_bundle.logs import EVENTS, FIELDS, MESSAGES, kept_fields, kept_lines

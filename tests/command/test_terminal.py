@@ -14,6 +14,7 @@ from threading import Thread
 
 from cluster_rig import programs
 from cluster_rig.control_plane import ControlPlane
+
 from command.team import Team, command, write_kubeconfig
 
 COMMAND = [sys.executable, "-m", "o365mailer_cli.main"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from controller.test_decisions import NOON, issued, mailer, observed, settled, token
 
+from controller.test_decisions import NOON, issued, mailer, observed, settled, token
 from o365mailer_contract import names
 from o365mailer_operator.controller.mailer import Key, decode_mailer, needed
 from o365mailer_operator.controller.mailer_cache import LARGEST_KEPT, MailerCache, version_of

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from controller.test_every_reason_is_told import closed_port
 from support.controller_process import ControllerProcess, Namespace
 from support.waiting import eventually
 
+from controller.test_every_reason_is_told import closed_port
 from o365mailer_contract import names
 from o365mailer_operator.controller.conditions import MESSAGE_LIMIT
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster_rig.control_plane import ControlPlane
-from controller.conftest import arguments_for
 from support.controller_process import ControllerProcess, Namespace
 from support.waiting import eventually
+
+from controller.conftest import arguments_for
 
 VALUES = Path(__file__).parents[2] / "charts" / "o365mailer" / "values.yaml"
 MAILERS = 64

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from cluster_rig.control_plane import ControlPlane
-from controller.conftest import arguments_for
 from support.controller_process import ControllerProcess, Namespace
 
+from controller.conftest import arguments_for
 from o365mailer_operator.connections import MEMORY
 
 FIELDS = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 8000) for number in range(31))

@@ -22,3 +22,14 @@ def test_the_locks_carry_hashes_and_no_index() -> None:
         text = lock.read_text(encoding="utf-8")
         assert "--hash=sha256:" in text, lock
         assert "http" not in text.replace("httptools", "").replace("aiohttp", ""), lock
+
+
+def test_a_suite_with_fixtures_of_its_package_is_a_package() -> None:
+    """In another folder pytest keeps such a fixture to the end of the session, beside the suites that come after it."""
+    with_fixtures = [
+        path.parent
+        for path in (ROOT / "tests").glob("*/conftest.py")
+        if 'scope="package"' in path.read_text(encoding="utf-8")
+    ]
+    assert with_fixtures
+    assert [folder.name for folder in with_fixtures if not (folder / "__init__.py").exists()] == []
