@@ -10,7 +10,7 @@ import yaml
 
 from o365mailer_cli.document import decode_document
 from o365mailer_cli.main import parser
-from o365mailer_cli.secret_source import SECRET, variable_of
+from o365mailer_cli.object_source import SECRET, variable_of
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "run.md").read_text(encoding="utf-8")

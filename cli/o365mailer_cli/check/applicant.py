@@ -11,7 +11,7 @@ from o365mailer_cli.concurrently import together
 from o365mailer_cli.document import Document
 from o365mailer_cli.errors import Absent, ClusterError, Forbidden
 from o365mailer_cli.mailers import Mailer
-from o365mailer_cli.secret_source import Content, SecretSource
+from o365mailer_cli.object_source import Content, ObjectSource
 from o365mailer_operator.exchange.objects import object_name
 from o365mailer_operator.token.credential import ServiceAccount
 from o365mailer_operator.token.errors import (
@@ -35,7 +35,7 @@ class Applicant:
     subject: str
     """For findings: `namespace/name`, or the name alone."""
     spec: Spec
-    secrets: SecretSource = field(repr=False)
+    source: ObjectSource = field(repr=False)
     name: str
     """Of its objects in Exchange, as `o365mailer setup` makes them."""
     setup: str
@@ -77,13 +77,13 @@ class Denied:
 RUN: Final = "o365mailer run -f FILE, then send one message through it"
 
 
-def from_document(mailer: Document, source: SecretSource) -> Applicant:
+def from_document(mailer: Document, source: ObjectSource) -> Applicant:
     """The applicant that a document describes."""
     subject = f"{mailer.namespace}/{mailer.name}" if mailer.namespace else mailer.name
     return Applicant(
         subject=subject,
         spec=mailer.spec,
-        secrets=source,
+        source=source,
         name=object_name(mailer.name, mailer.namespace or ""),
         setup="o365mailer setup -f FILE",
         send_test=RUN,
@@ -132,7 +132,7 @@ def _applicant(mailer: Mailer, spec: Spec, known: Mapping[Place, Read]) -> Appli
     return Applicant(
         subject=str(mailer),
         spec=spec,
-        secrets=_InCluster(own),
+        source=_InCluster(own),
         name=object_name(mailer.name, mailer.namespace),
         setup=f"o365mailer setup {mailer.name} -n {mailer.namespace}",
         send_test=f"o365mailer send-test {mailer.name} -n {mailer.namespace}",

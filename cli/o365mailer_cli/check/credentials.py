@@ -179,7 +179,7 @@ def told(error: TokenError) -> tuple[str, str]:
 def unusable(applicant: Applicant, error: TokenError) -> Finding:
     """The finding that no credential can be used as it is, before Entra is asked."""
     cause, remedy = told(error)
-    if place := applicant.secrets.place(error):
+    if place := applicant.source.place(error):
         remedy = f"{remedy} Here that is {place}."
     return Finding(
         name="credential",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from o365mailer_cli.check.applicant import Applicant, from_document
 from o365mailer_cli.mailer_file import load_mailer
-from o365mailer_cli.secret_source import source_of
+from o365mailer_cli.object_source import source_of
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ def _prepared(applicant: Applicant, allowed: AllowedHosts) -> Prepared:
 
     `allowed`: of a mailer in the cluster. A document may name any host, because one person has it and the secret.
     """
-    spec, source, endpoints = applicant.spec, applicant.secrets, applicant.spec.endpoints
+    spec, source, endpoints = applicant.spec, applicant.source, applicant.spec.endpoints
     grant: Grant | TokenError
     authorities, submission_authorities = None, None
     try:

@@ -7,9 +7,9 @@ from typing import Final
 
 from o365mailer_cli.document import Document, named_hosts
 from o365mailer_cli.errors import WrongSecret
+from o365mailer_cli.object_source import Content, ObjectSource
 from o365mailer_cli.run.progress import Progress
 from o365mailer_cli.run.swap import SwappedDirectory
-from o365mailer_cli.secret_source import Content, SecretSource
 from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.directory import files_of, settings_of
 from o365mailer_operator.token.entra import Entra
@@ -34,7 +34,7 @@ class Keeper:
         self,
         mailer: Document,
         *,
-        source: SecretSource,
+        source: ObjectSource,
         entra: Entra,
         directory: SwappedDirectory,
         progress: Progress,

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from o365mailer_cli.errors import CliError
 from o365mailer_cli.mailer_file import load_mailer
+from o365mailer_cli.object_source import source_of
 from o365mailer_cli.run.keeper import Keeper
 from o365mailer_cli.run.progress import Progress
 from o365mailer_cli.run.relay import Relay
 from o365mailer_cli.run.spool import SpoolDirectory, open_spool, usual_place, with_way_out
 from o365mailer_cli.run.swap import SwappedDirectory, kept_directory, temporary_directory
-from o365mailer_cli.secret_source import source_of
 from o365mailer_contract import names
 from o365mailer_operator.clock import utc_now
 from o365mailer_operator.token.entra import Entra

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.refused import refused
 
-from o365mailer_cli.secret_source import CONFIG_MAP, SECRET, SecretFiles, SecretVariables, source_of, variable_of
+from o365mailer_cli.object_source import CONFIG_MAP, SECRET, ObjectFiles, ObjectVariables, source_of, variable_of
 from o365mailer_operator.token.errors import (
     CONFIG_MAP_KEY_MISSING,
     SECRET_NOT_FOUND,
@@ -33,8 +33,8 @@ def test_a_secret_is_a_directory_of_files(tmp_path: Path) -> None:
     (tmp_path / "noreply").mkdir()
     (tmp_path / "noreply" / "secret").write_bytes(b"not-a-secret\n")
 
-    assert SecretFiles(tmp_path).secret("noreply") == {"secret": b"not-a-secret\n"}
-    assert SecretFiles(tmp_path).secret("other") is None
+    assert ObjectFiles(tmp_path).secret("noreply") == {"secret": b"not-a-secret\n"}
+    assert ObjectFiles(tmp_path).secret("other") is None
 
 
 def test_a_secret_that_kubelet_mounted_is_read_through_its_links(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_secret_that_kubelet_mounted_is_read_through_its_links(tmp_path: Path)
     (tmp_path / "noreply" / "..data").symlink_to(version.name)
     (tmp_path / "noreply" / "secret").symlink_to("..data/secret")
 
-    assert SecretFiles(tmp_path).secret("noreply") == {"secret": b"not-a-secret"}
+    assert ObjectFiles(tmp_path).secret("noreply") == {"secret": b"not-a-secret"}
 
 
 def test_something_far_too_large_is_no_secret(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_something_far_too_large_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "noreply" / "secret").write_bytes(b"x" * (2**20 + 1))
 
     with refused("SecretUnreadable", match="larger than 1 MiB"):
-        SecretFiles(tmp_path).secret("noreply")
+        ObjectFiles(tmp_path).secret("noreply")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_variable_is_the_name_and_the_key_in_capitals(name: str, key: str, var
 def test_only_the_needed_variables_are_read() -> None:
     refs = [{"name": "a", "key": "x"}, {"name": "a", "key": "z"}]
     environment = {"O365MAILER_SECRET_A_X": "1", "O365MAILER_SECRET_A_Y": "2", "PATH": "/"}
-    source = SecretVariables(environment, spec(credential={"clientSecret": {"secretRefs": refs}}))
+    source = ObjectVariables(environment, spec(credential={"clientSecret": {"secretRefs": refs}}))
 
     assert source.secret("a") == {"x": b"1"}
     assert source.secret("b") is None
@@ -101,7 +101,7 @@ def test_a_config_map_that_cannot_be_read_is_named_as_one(tmp_path: Path) -> Non
     (tmp_path / "ca" / "ca.crt").write_bytes(b"x" * (2**20 + 1))
 
     with refused("ConfigMapUnreadable", match="larger than 1 MiB"):
-        SecretFiles(tmp_path).config_map("ca")
+        ObjectFiles(tmp_path).config_map("ca")
 
 
 @pytest.mark.promise("no-stored-secret")
@@ -111,7 +111,7 @@ def test_a_service_account_is_in_a_cluster_alone(tmp_path: Path) -> None:
         "tokens of a ServiceAccount. Apply the mailer in a cluster, or give it a clientSecret or a certificate here."
     )
     mailer = spec(credential={"workloadIdentity": {"serviceAccountRef": {"name": "mailer"}}})
-    for source in (SecretFiles(tmp_path), SecretVariables({}, mailer)):
+    for source in (ObjectFiles(tmp_path), ObjectVariables({}, mailer)):
         with refused("ServiceAccountUnreadable") as caught:
             source.service_account("mailer")
         assert str(caught.value) == said

@@ -27,8 +27,8 @@ Content = Mapping[str, bytes]
 """The keys of a Secret or ConfigMap, with their values."""
 
 
-class SecretSource(Protocol):
-    """Reads Secrets and ConfigMaps by name (token.credential.Source)."""
+class ObjectSource(Protocol):
+    """Reads the objects that a mailer names (token.credential.Source), and says where a missing one belongs."""
 
     def secret(self, name: str) -> Content | None:
         """The Secret; None if there is no such Secret. Raises CredentialError."""
@@ -43,7 +43,7 @@ class SecretSource(Protocol):
         """Where the missing or wrong key has to be, for messages; empty if the error's own text says it."""
 
 
-class SecretFiles:
+class ObjectFiles:
     """A directory for each Secret or ConfigMap, a file for each key, as Kubernetes mounts them: DIR/name/key."""
 
     def __init__(self, directory: Path) -> None:
@@ -86,7 +86,7 @@ class SecretFiles:
             ) from None
 
 
-class SecretVariables:
+class ObjectVariables:
     """Environment variables, one for each key: O365MAILER_SECRET_<NAME>_<KEY>, O365MAILER_CONFIGMAP_<NAME>_<KEY>."""
 
     def __init__(self, environment: Mapping[str, str], spec: Spec) -> None:
@@ -118,9 +118,9 @@ class SecretVariables:
         return {key: value.encode(errors="surrogateescape") for key, value in found.items()} or None
 
 
-def source_of(spec: Spec, *, directory: Path | None, environment: Mapping[str, str]) -> SecretSource:
+def source_of(spec: Spec, *, directory: Path | None, environment: Mapping[str, str]) -> ObjectSource:
     """The files of a directory; without one, the environment."""
-    return SecretFiles(directory) if directory else SecretVariables(environment, spec)
+    return ObjectFiles(directory) if directory else ObjectVariables(environment, spec)
 
 
 def without_cluster(name: str) -> ServiceAccountError:
