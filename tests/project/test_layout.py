@@ -25,7 +25,7 @@ def test_the_locks_carry_hashes_and_no_index() -> None:
 
 
 def test_a_suite_with_fixtures_of_its_package_is_a_package() -> None:
-    """In another folder pytest keeps such a fixture to the end of the session, beside the suites that come after it."""
+    """In another folder pytest keeps such a fixture to the end of the session, while later suites run."""
     with_fixtures = [
         path.parent
         for path in (ROOT / "tests").glob("*/conftest.py")
