@@ -23,7 +23,18 @@ from o365mailer_operator.controller.conditions import (
     changes,
     merged,
 )
-from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mint, Observed, Step, decide, read_spec
+from o365mailer_operator.controller.decision import (
+    Found,
+    Hold,
+    Keep,
+    Leave,
+    Mint,
+    NewToken,
+    Observed,
+    Step,
+    decide,
+    read_spec,
+)
 from o365mailer_operator.controller.events import NOTE_LIMIT, event_of
 from o365mailer_operator.controller.mailer import Condition, Mailer, decode_mailer, encode_status
 from o365mailer_operator.controller.outcome import Minted, Outcome, outcome_of
@@ -318,6 +329,58 @@ def test_a_token_of_another_mailer_does_not_do_where_the_annotation_asks() -> No
     decided = step(again)
     assert isinstance(decided, Mint)
     assert not decided.asked, "the annotation was served before"
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
+@pytest.mark.parametrize("change", ["none", "credential", "refresh"])
+def test_a_token_whose_status_write_failed_is_told_by_the_next_one(change: str) -> None:
+    """The Secret is written first. Its reader, and the login, must not wait for the next token."""
+    secret, status = issued()
+    status["login"] |= {"lastTime": "2026-11-23T12:00:01Z", "nextTime": "2026-11-23T17:00:00Z"}
+    annotations = {names.REFRESH_ANNOTATION: "now"} if change == "refresh" else {}
+    subject = observed(
+        mailer(status=status, annotations=annotations),
+        token_secret=secret,
+        secret=credential(value=b"rotated" if change == "credential" else b"not-a-secret"),
+        now=NOON + 46 * MINUTE,
+    )
+    warned = dataclasses.replace(
+        token(issued_at=subject.now),
+        value="header.new.signature",
+        credential_ref="the Secret entra/new",
+        warnings=("The Secret entra/old was refused.",),
+        roles=frozenset({"SMTP.SendAsApp", "Mail.Send"}),
+    )
+    first = settled(subject, warned)
+    message = first.status.condition(TOKEN_ISSUED)
+    assert message
+    for part in ("Obtained with the Secret entra/new.", "entra/old was refused", "Mail.Send"):
+        assert part in message.message
+    assert bool(first.login) is (change != "none")
+
+    after = dataclasses.replace(subject, token_secret=stored(first.secret))
+    again = settled(dataclasses.replace(after, untold=first.new))
+    assert again == dataclasses.replace(first, secret=None)
+    gone = dataclasses.replace(after, token_secret=None, kept=first.held, untold=first.new)
+    assert settled(gone).status.conditions == first.status.conditions
+
+    assert settled(after).status != first.status, "it is told by what the process remembers"
+    assert first.new
+    other = NewToken(dataclasses.replace(warned, value="header.other.signature"), again=True)
+    assert settled(dataclasses.replace(after, untold=other)) == settled(after), "another token is in the Secret"
+
+
+@pytest.mark.promise("mailer-says-what-is-wrong")
+def test_a_token_that_is_not_told_before_a_suspension_is_told_after_it() -> None:
+    first = settled(observed(mailer()), token())
+    secret = stored(first.secret)
+    held = dataclasses.replace(observed(mailer(suspend=True), token_secret=secret), untold=first.new)
+    suspended = settled(held)
+    assert suspended.new == first.new
+    resumed = observed(mailer(status=written(suspended)), token_secret=secret)
+    told_again = settled(dataclasses.replace(resumed, untold=first.new)).status.condition(TOKEN_ISSUED)
+    assert told_again
+    assert told_again.message == "Obtained with the Secret entra/secret."
 
 
 @pytest.mark.promise("ready-after-its-secret")

@@ -112,6 +112,39 @@ def test_a_watch_cache_that_lags_causes_no_second_token_and_no_second_write(
         assert (minted(own_namespace), own_namespace.settings()["revision"]) == (2, 3)
 
 
+@pytest.mark.promise("mailer-says-what-is-wrong")
+def test_a_conflict_between_the_secret_and_the_status_loses_nothing_that_is_told_of_the_token(
+    own_namespace: Namespace, start_controller: Start, front: ApiFront
+) -> None:
+    status_writes = 0
+
+    def write_before_the_first_status(request: Request) -> None:
+        nonlocal status_writes
+        if (request.method, request.path.rpartition("/")[2]) == ("PATCH", "status"):
+            status_writes += 1
+            if status_writes == 1:
+                assert own_namespace.files(), "the Secret is written first"
+                own_namespace.kubectl("label", "o365mailer", "noreply", "-n", own_namespace.name, "team=shop")
+
+    front.meanwhile = write_before_the_first_status
+    start_controller(kubeconfig=front.kubeconfig)
+    application = f"/applications/{own_namespace.emulator.client_id}"
+    own_namespace.emulator.control("PATCH", application, {"roles": ["SMTP.SendAsApp", "Mail.Send"]})
+    own_namespace.apply_mailer()
+    own_namespace.await_ready()
+    assert status_writes >= 2, "the API server refused the first"
+    assert minted(own_namespace) == 1
+    issued = own_namespace.condition("TokenIssued")
+    assert issued
+    assert issued["message"].startswith("Obtained with the Secret entra/secret. The token has more rights")
+
+    def notes() -> dict[str, str] | None:
+        found = {event["reason"]: event["note"] for event in own_namespace.events()}
+        return found if {"TokenIssued", "ExcessRoles"} <= found.keys() else None
+
+    assert eventually(notes)["TokenIssued"] == issued["message"]
+
+
 @pytest.mark.promise("watch-is-checked")
 def test_a_watch_that_never_begins_is_told_and_its_mailers_are_served_all_the_same(
     own_namespace: Namespace, start_controller: Start, front: ApiFront

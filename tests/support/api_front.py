@@ -2,7 +2,8 @@
 
 A real watch cache cannot be held back from outside. `lag` makes reads that accept any version (`resourceVersion=0`)
 give what they gave before, as a cache does that lags; all other requests reach the API server as ever. `silence` lets
-the watch of the mailers, and the LIST that it begins with, hang.
+the watch of the mailers, and the LIST that it begins with, hang. `meanwhile` is called before a request is forwarded: a
+test may write in between.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -65,6 +66,7 @@ class ApiFront:
         self.old_answers = 0
         """How often an old answer was given that the API server would not give any more."""
         self.lagging = ""
+        self.meanwhile: Callable[[Request], None] = lambda _: None
         self.loud = threading.Event()
         self.loud.set()
         front = self
@@ -120,6 +122,7 @@ class ApiFront:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         if request.watches:
             self.loud.wait()
+        self.meanwhile(request)
         connection = http.client.HTTPSConnection(self.upstream.hostname or "", self.upstream.port, context=self.context)
         headers = {name: handler.headers[name] for name in ("Accept", "Content-Type") if name in handler.headers}
         connection.request(handler.command, handler.path, body or None, headers)

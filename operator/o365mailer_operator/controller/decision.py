@@ -31,6 +31,7 @@ from o365mailer_operator.controller.token_secret import (
     is_ours,
     read_directory,
 )
+from o365mailer_operator.token.bearer import Token
 from o365mailer_operator.token.credential import Credential, ServiceAccount, fingerprint, has_fingerprint
 from o365mailer_operator.token.endpoints import AllowedHosts
 from o365mailer_operator.token.errors import (
@@ -66,6 +67,16 @@ class Found:
 
 
 @dataclasses.dataclass(frozen=True)
+class NewToken:
+    """A token that a request has brought, until the status tells of it. The Secret is written first, so that a status
+    write which fails leaves a token that nothing tells of."""
+
+    token: Token
+    again: bool
+    """Whether a person changed the credential, or asked for a refresh: the login is tried again with this token."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Observed:
     """All that a decision depends on."""
 
@@ -89,6 +100,8 @@ class Observed:
     """The aim, as its digest, of a token request that is under way or has ended and is not used yet."""
     kept: HeldToken | None = None
     """The token that this process last saw in the mailer's Secret, or wrote into it."""
+    untold: NewToken | None = None
+    """The last token that this process wrote into the mailer's Secret, if the status may not tell of it yet."""
     canary: bool = True
     """Whether logins at Exchange are tried."""
     tried: Tried | None = dataclasses.field(default=None, repr=False)

@@ -10,7 +10,7 @@ from o365mailer_operator.clock import to_the_second
 from o365mailer_operator.controller import canary, conditions
 from o365mailer_operator.controller.canary import LoginAim, Seen
 from o365mailer_operator.controller.conditions import Problem
-from o365mailer_operator.controller.decision import Aim, Hold, Keep, Mint, Observed, last_failure
+from o365mailer_operator.controller.decision import Aim, Hold, Keep, Mint, NewToken, Observed, last_failure
 from o365mailer_operator.controller.mailer import Condition, Login, Manifest, Status
 from o365mailer_operator.controller.token_secret import (
     Directory,
@@ -43,6 +43,8 @@ class Outcome:
     """When to reconcile again, if that is sooner than usual."""
     held: HeldToken | None = None
     """The token that the Secret has once this is written."""
+    new: NewToken | None = None
+    """The token that `status` is the first to tell of."""
     login: LoginAim | None = None
     """The login to try once this is written; None if none is due."""
 
@@ -61,10 +63,11 @@ class Outcome:
 def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, random: float) -> Outcome:
     """What follows from a step and, for a Mint, from what it brought; `random` is from [0, 1)."""
     directory = _directory_after(observed, step, minted)
+    new = _new_token(observed, step, minted)
     progress = _progress_after(observed, step, minted, directory=directory, random=random)
     decided = not _is_undecided(observed, step, minted, directory=directory)
     aim = _login_aim(observed, step, directory) if decided else None
-    login, authenticated = _login_after(observed, step, minted, aim)
+    login, authenticated = _login_after(observed, aim, new)
     status = msgspec.structs.replace(
         progress,
         observed_generation=observed.mailer.metadata.generation if decided else progress.observed_generation,
@@ -83,6 +86,7 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
         status=status,
         look_at=_look_at(observed, step, minted, status),
         held=directory.held if directory else None,
+        new=new,
         login=aim if canary.due(login, aim, now=observed.now, begun=observed.login_begun) else None,
     )
 
@@ -103,26 +107,28 @@ def _login_aim(observed: Observed, step: Hold | Keep | Mint, directory: Director
     return LoginAim.of(directory)
 
 
-def _login_after(
-    observed: Observed, step: Hold | Keep | Mint, minted: Minted, aim: LoginAim | None
-) -> tuple[Login | None, Condition]:
+def _new_token(observed: Observed, step: Hold | Keep | Mint, minted: Minted) -> NewToken | None:
+    held = observed.held
+    if isinstance(step, Mint) and isinstance(minted, Token):
+        return NewToken(minted, again=held is not None and not step.aim.met_by(held.origin))
+    untold = observed.untold
+    return untold if untold and held and untold.token.value == held.token else None
+
+
+def _login_after(observed: Observed, aim: LoginAim | None, new: NewToken | None) -> tuple[Login | None, Condition]:
     if not observed.canary:
         return None, canary.off()
-    spec, metadata, held = observed.spec, observed.mailer.metadata, observed.held
+    spec, metadata = observed.spec, observed.mailer.metadata
     seen = Seen(
         key=observed.mailer.key,
         uid=metadata.uid,
         client_id="" if isinstance(spec, InvalidSpec) else spec.client_id,
         now=observed.now,
         aim=aim,
-        again=isinstance(step, Mint) and isinstance(minted, Token) and bool(held) and not _is_met(step.aim, held),
+        again=new is not None and new.again,
         tried=observed.tried,
     )
     return canary.next_state(observed.mailer.status, seen)
-
-
-def _is_met(aim: Aim, held: HeldToken | None) -> bool:
-    return held is not None and aim.met_by(held.origin)
 
 
 def _directory_after(observed: Observed, step: Hold | Keep | Mint, minted: Minted) -> Directory | None:
@@ -245,7 +251,8 @@ def _progress_after(
     if _is_awaited(step, minted) or (isinstance(step, Keep) and step.problem):
         return before
     due = None if isinstance(step, Hold) or directory is None else to_the_second(directory.origin.refresh_at)
-    asked = to_the_second(minted.issued_at) if isinstance(minted, Token) else before.last_attempt_time
+    new = _new_token(observed, step, minted)
+    asked = to_the_second(new.token.issued_at) if new else before.last_attempt_time
     return msgspec.structs.replace(
         before,
         failed_attempts=0,
@@ -271,7 +278,7 @@ def _conditions_after(
     stalled = conditions.stalled(ready, since=since, now=observed.now)
     wanted = (
         ready,
-        conditions.token_issued(problem, note=_note(observed, minted)),
+        conditions.token_issued(problem, note=_note(observed, _new_token(observed, step, minted))),
         login,
         *((stalled,) if stalled else ()),
         *_expiring(observed),
@@ -313,11 +320,11 @@ def _usable(observed: Observed, directory: Directory | None) -> bool:
     return same_place and directory.origin.identity == token_identity(spec)
 
 
-def _note(observed: Observed, minted: Minted) -> str:
-    if isinstance(minted, Token):
-        excess = excess_rights(minted.roles)
+def _note(observed: Observed, new: NewToken | None) -> str:
+    if new is not None:
+        token, excess = new.token, excess_rights(new.token.roles)
         note = excess_note(excess) if excess else ""
-        return " ".join(filter(None, (f"Obtained with {minted.credential_ref}.", *minted.warnings, note)))
+        return " ".join(filter(None, (f"Obtained with {token.credential_ref}.", *token.warnings, note)))
     before = observed.mailer.status.condition(conditions.TOKEN_ISSUED)
     if before is not None and before.status == "True":
         return before.message

@@ -24,7 +24,7 @@ from o365mailer_operator.controller.cluster import MAILERS, SECRETS
 from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, Conflict, Forbidden, Refused
 from o365mailer_operator.controller.conditions import SECRET_WRITE_REFUSED, Problem
 from o365mailer_operator.controller.context import Context
-from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mint, Observed, decide
+from o365mailer_operator.controller.decision import Found, Hold, Keep, Leave, Mint, NewToken, Observed, decide
 from o365mailer_operator.controller.errands import Errands
 from o365mailer_operator.controller.events import Recorder
 from o365mailer_operator.controller.logins import Logins
@@ -69,6 +69,8 @@ class Memory:
     kept: HeldToken | None = dataclasses.field(default=None, repr=False)
     """The token that the Secret of the mailer with this UID last had. If the Secret is deleted or spoilt, it is made
     again with it, whether Entra answers or not."""
+    untold: NewToken | None = None
+    """The token that the status does not tell of yet. If the write of the status fails, the next one tells of it."""
 
 
 class Reconciler:
@@ -186,7 +188,9 @@ class Reconciler:
         if outcome.login is not None and self.logins.is_wanted(key, outcome.login):
             self.lease.check()
             self.logins.start(key, outcome.login)
-        await self._tell_excess(mailer, minted, outcome)
+        await self._tell_excess(mailer, outcome)
+        if _tells_of_token(outcome.status):
+            self._memory(key).untold = None
         suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
         ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
         self.metrics.tell(mailer, outcome.status, ready=outcome.ready, suspended=suspended, ends=ends)
@@ -196,7 +200,7 @@ class Reconciler:
         memory, errand = self._memory(key), self.tokens.errands.find(key)
         observed = await self.observer.observe(mailer, max_age=0.0 if anew else self._max_age(mailer))
         if memory.uid != mailer.metadata.uid:
-            memory.uid, memory.kept = mailer.metadata.uid, None
+            memory.uid, memory.kept, memory.untold = mailer.metadata.uid, None, None
         if observed.directory is not None and observed.directory.held != memory.kept:
             memory.kept = observed.directory.held
         return dataclasses.replace(
@@ -205,6 +209,7 @@ class Reconciler:
             attempted=self.tokens.errands.last_begun(key),
             errand=errand.aim if errand else None,
             kept=memory.kept,
+            untold=memory.untold,
             canary=self.canary,
             tried=self.logins.result(key),
             login_begun=self.logins.errands.last_begun(key),
@@ -244,6 +249,7 @@ class Reconciler:
             return outcome
         self.lease.check()
         key = observed.mailer.key
+        self._memory(key).untold = outcome.new  # before the write: its answer may be lost
         write = self.cluster.create if observed.token_secret is None else self.cluster.replace
         try:
             await write(SECRETS, outcome.secret, namespace=key.namespace)
@@ -272,13 +278,14 @@ class Reconciler:
             return outcome_of(observed, step, refusal, random=self.random())
         return outcome_of(observed, Hold(Problem.of(refusal)), None, random=self.random())
 
-    async def _tell_excess(self, mailer: Mailer, minted: Minted, outcome: Outcome) -> None:
+    async def _tell_excess(self, mailer: Mailer, outcome: Outcome) -> None:
         """Rights that mail does not need: a metric, and an Event when a token has other ones than the one before."""
         roles = roles_in(claims_of(outcome.held.token)) if outcome.held else None
         excess = excess_rights(roles)
         self.metrics.tell_excess(mailer.key, len(excess) if outcome.held else None)
         before = mailer.status.condition(conditions.TOKEN_ISSUED)
-        if isinstance(minted, Token) and excess and not (before and excess_note(excess) in before.message):
+        new = outcome.new is not None and _tells_of_token(outcome.status)
+        if new and excess and not (before and excess_note(excess) in before.message):
             await self.recorder.record(mailer, conditions.excess_roles(excess_note(excess)))
 
     async def _write_status(self, mailer: Mailer, status: Status) -> bool:
@@ -332,6 +339,12 @@ def _needs_no_token(step: Hold | Keep | Mint) -> bool:
     if isinstance(step, Keep):
         return step.problem is None and step.until is None
     return isinstance(step, Hold)
+
+
+def _tells_of_token(status: Status) -> bool:
+    """Whether the status tells of the token in the Secret, and not of a problem or of nothing."""
+    issued = status.condition(conditions.TOKEN_ISSUED)
+    return issued is not None and issued.status == "True"
 
 
 def _lacks_right(error: ClusterError) -> bool:
