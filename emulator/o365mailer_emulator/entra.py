@@ -64,11 +64,13 @@ class Entra:
         )
 
     async def _answer(self, request: web.Request, step: str, work: Work) -> web.StreamResponse:
-        ledger = self.service.ledger
+        ledger, resets = self.service.ledger, self.service.resets
         ledger.tally.requests[step] += 1
         form = await _form(request)
         try:
             scripted = await self._scripted(request, step, form)
+            if resets != self.service.resets:
+                return _aborted(request)
             if scripted is not None:
                 return scripted
             return web.json_response(await work(request, form), headers=self._headers(request))
@@ -88,9 +90,7 @@ class Entra:
         note("scripted", step=step)
         await self.service.script.hold(rule, stalled=lambda: note("stalled", step=step))
         if rule.close or rule.reset:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response(status=500)  # the client never reads it
+            return _aborted(request)
         if rule.aadsts is None and rule.status is None:
             return None
         entry = AADSTS[rule.aadsts or STATUS_ERRORS.get(rule.status or 500, 50000)]
@@ -187,6 +187,13 @@ class Entra:
         if tenant.other_cloud:
             raise EntraRefusal(AADSTS[90038], tenant=named)
         return tenant
+
+
+def _aborted(request: web.Request) -> web.Response:
+    """Resets the connection."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)  # the client never reads it
 
 
 async def _form(request: web.Request) -> dict[str, str]:

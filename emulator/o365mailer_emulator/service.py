@@ -33,6 +33,8 @@ class Service:
         self.tenancy = tenancy.copy()
         self._clock = clock
         self.tls_context = tls_context
+        self.resets = 0
+        """How often `reset` was called. What began before the last time must leave no trace after it."""
         self.started = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
         self.ledger = Ledger(clock=self.clock)
         self.script = Script()
@@ -57,7 +59,11 @@ class Service:
         self.ledger.note("configuration")
 
     async def reset(self) -> None:
-        """Restores the state at the start and resets open connections. Issued tokens stay valid."""
+        """Restores the state at the start and resets open connections. Issued tokens stay valid.
+
+        A request to Entra that a rule holds up is not answered; its connection is reset when the rule's time is over.
+        """
+        self.resets += 1
         self.script.clear()
         await self.submission.drop()
         self.replace_tenancy(self._initial.copy(), at_once=True)

@@ -5,7 +5,9 @@ import smtplib
 import ssl
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from support.emulator_client import EmulatorClient
@@ -106,6 +108,29 @@ def test_a_reset_brings_the_beginning_back(emulator: EmulatorClient) -> None:
     assert document["settings"]["tokenLifetime"] is None
     assert [mailbox["address"] for mailbox in document["mailboxes"]] == [emulator.mailbox]
     assert emulator.counters()["openNow"] == emulator.counters()["connections"] == 0
+
+
+@pytest.mark.parametrize("held", [{"stall": True}, {"delay": 1}])
+def test_a_token_request_that_a_reset_interrupts_leaves_no_trace(
+    emulator: EmulatorClient, held: dict[str, Any]
+) -> None:
+    secret = {"client_id": emulator.client_id, "client_secret": emulator.client_secret}
+    scope = {"grant_type": "client_credentials", "scope": "https://outlook.office365.com/.default"}
+    url, body = f"{emulator.authority}/{emulator.tenant}/oauth2/v2.0/token", urlencode(secret | scope).encode()
+    context = ssl.create_default_context(cafile=emulator.ca_file)
+
+    def ask() -> int:
+        with urllib.request.urlopen(url, body, timeout=30, context=context) as answer:
+            return int(answer.status)
+
+    assert ask() == 200
+    emulator.script("token", **held)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask)
+        emulator.events("scripted")
+        emulator.reset()
+        assert isinstance(asked.exception(), OSError), "reset, as an SMTP connection is"
+    assert emulator.counters()["tokensIssued"] == emulator.counters()["requests"].get("token", 0) == 0
 
 
 def test_the_ca_is_handed_out(emulator: EmulatorClient) -> None:
