@@ -1,6 +1,7 @@
 """Restarts, two replicas, kill -9, and an API server that goes away: nothing is minted twice, nothing is forgotten."""
 
 import contextlib
+import datetime
 import signal
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ CRD = ROOT / "crds" / "o365mailers.yaml"
 LEASE_DURATION = 5.0
 FRESH = {"o365mailer.dev/refresh": "now"}
 """Asks for a token of its own: others are shared by mailers of one application."""
+UNHURRIED = ("--lease-duration", "60s")
+"""For a test that accepts no warning: an API server that is late on a busy machine does not end such a Lease."""
 Start = Callable[..., ControllerProcess]
 Account = Callable[[list[Manifest]], Path]
 
@@ -102,12 +105,16 @@ def test_after_kill_9_the_other_replica_mints_within_the_lease_time_and_nothing_
         own_namespace.await_ready(f"before-{number}")
     assert second.logged("leading") is None
     first.kill()
-    killed = time.monotonic()
+    killed = datetime.datetime.now(datetime.UTC)
     own_namespace.apply_mailer("after")
-    own_namespace.await_ready("after", within=LEASE_DURATION + 3)
-    line = second.logged("leading")
-    assert line is not None
-    assert time.monotonic() - killed < LEASE_DURATION + 3
+    own_namespace.await_ready("after")
+    assert second.logged("leading") is not None
+    # By what the controller wrote: how long kubectl takes on a busy machine is not the controller's.
+    lease = own_namespace.find("lease", "o365mailer-controller")
+    secret = own_namespace.find("secret", "o365mailer.after")
+    for written in (lease["spec"]["acquireTime"], secret["metadata"]["annotations"]["o365mailer.dev/issued-at"]):
+        took = (datetime.datetime.fromisoformat(written) - killed).total_seconds()
+        assert took < LEASE_DURATION + 3
     eventually(lambda: reconciles(second) >= 12, what="two reconciles of each")
     assert minted(own_namespace) == 6
     assert holder(own_namespace) == "second"
@@ -125,7 +132,7 @@ def test_a_replica_that_was_frozen_past_its_lease_ends_without_touching_anything
     own_namespace.apply_mailer()
     own_namespace.await_ready()
     first.process.send_signal(signal.SIGCONT)
-    assert first.process.wait(timeout=10) == 1
+    assert first.ended() == 1
     line = first.logged("lost what it takes to go on")
     assert line is not None
     assert line["error"] == "another replica holds the Lease"
@@ -165,14 +172,14 @@ def test_the_controller_outlives_an_api_server_that_is_away_for_longer_than_its_
         away_since = time.monotonic()
         eventually(lambda: active.metric("o365mailer_leading") == 0, within=duration, what="the end of the Lease")
         emulator.release()
-        eventually(lambda: active.logged("paused: the Lease is not renewed"), within=duration)
+        eventually(lambda: active.logged("paused: the Lease is not renewed"))
         assert active.http("/readyz") == (503, "paused: the Lease is not renewed\n")
         assert active.http("/livez")[0] == 200
         eventually(lambda: time.monotonic() > away_since + duration + 2, within=2 * duration)
         assert isinstance(flags, list)
         plane.processes.start("kube-apiserver", flags)
         plane.processes.wait("kube-apiserver", plane.api_is_ready, 60)
-        eventually(lambda: active.logged("leading again"), within=duration)
+        eventually(lambda: active.logged("leading again"))
         namespace.apply_mailer("after", annotations=FRESH)
         namespace.await_ready("after", within=60)
         namespace.await_ready("during")
@@ -203,7 +210,7 @@ def test_a_hundred_mailers_are_noticed_at_once(own_namespace: Namespace, start_c
     own_namespace.kubectl.apply(*mailers, namespace=own_namespace.name)
     process = start_controller()
     process.wait_until_leading()
-    eventually(lambda: process.metric("o365mailer_mailers") == 100, within=10, what="noticing them")
+    eventually(lambda: process.metric("o365mailer_mailers") == 100, what="noticing them")
 
 
 @pytest.mark.promise("least-rights")
@@ -226,7 +233,7 @@ def test_without_a_choice_of_namespaces_all_are_served(
 def test_the_rights_that_the_chart_grants_are_enough(
     own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:
-    process = start_controller(kubeconfig=account(rights))
+    process = start_controller(*UNHURRIED, kubeconfig=account(rights))
     process.wait_until_leading()
     own_namespace.apply_mailer()
     own_namespace.await_ready()
