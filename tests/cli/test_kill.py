@@ -70,11 +70,11 @@ def test_a_mail_in_flight_is_finished_even_then(emulator: EmulatorClient, files:
 
 @pytest.mark.promise("hung-relay-ends")
 def test_a_relay_that_hangs_ends_run_with_where_it_hung(files: Any, start: Any, tmp_path: Path) -> None:
-    environment = hanging_relay.environment(tmp_path / "site", limit=1, statement="time.sleep(600)")
+    environment = hanging_relay.environment(tmp_path / "site", limit=3, statement="time.sleep(600)")
     run = start(*files.arguments(), environment=environment)
     run.next("token obtained")
     os.kill(run.relay_process(), hanging_relay.HANG)
     assert run.ended() == 1
     (said,) = [line for line in run.stderr().splitlines() if "the relay did nothing for a minute" in line]
     assert "Start it again: what waits in its spool is sent then" in said
-    assert "the_hang" in run.stderr().partition("Timeout (0:00:01)!")[2]
+    assert "the_hang" in run.stderr().partition("Timeout (0:00:03)!")[2]
