@@ -22,7 +22,7 @@ from cluster_rig.node import NodeCluster
 from cluster_rig.other_python import OtherPython
 from cluster_rig.other_python import build as other_python_of_the_images
 
-from support.completeness import lacking
+from support.completeness import lacking, suite_of
 
 
 def build_node() -> None:
@@ -47,6 +47,21 @@ PREPARATIONS: dict[str, Callable[[], object]] = {
 def not_run(error: MachineLacksError) -> NoReturn:
     """The one place where a test of the cluster gives up, naming what the machine lacks."""
     lacking("no cluster here", str(error))
+
+
+STARTING = 120.0
+"""Seconds more for the first test of a suite: it starts the cluster, and what else the tests of the suite share."""
+begun: set[str] = set()
+"""The suites whose first test has run in this process."""
+
+
+def give_the_first_test_time(item: pytest.Item) -> None:
+    """Extends the time limit of a test that is the first of its suite; a limit of 0 is none."""
+    marker, option = item.get_closest_marker("timeout"), item.config.getoption("timeout")
+    limit = float(marker.args[0] if marker else item.config.getini("timeout") if option is None else option)
+    if limit and suite_of(item.nodeid) not in begun:
+        item.add_marker(pytest.mark.timeout(limit + STARTING), append=False)
+    begun.add(suite_of(item.nodeid))
 
 
 @functools.cache
@@ -76,6 +91,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
     """
     wanted = [name for name in PREPARATIONS if name in getattr(item, "fixturenames", ())]
     if wanted:
+        give_the_first_test_time(item)
         capture = item.config.pluginmanager.getplugin("capturemanager")
         # Minutes without a word would look like a hang.
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
