@@ -54,7 +54,11 @@ class Tap:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(("127.0.0.1", self.target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:  # the relay has ended: so does the session
+                client.close()
+                continue
             kept = bytearray()
             self.said.append(kept)
             for source, sink, copy in ((client, server, kept), (server, client, None)):

@@ -65,15 +65,17 @@ def kept(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], l
 
     listener = threading.Thread(target=listen)
     listener.start()
-    while "Ctrl-C ends it" not in (line := heard.get(timeout=55)):
-        assert line, f"the demo ended: {lines}"
-        lines.append(line)
-    yield process, lines
-    if process.poll() is None:
-        process.terminate()
-    process.wait(timeout=30)
-    listener.join()
-    stream.close()
+    try:
+        while "Ctrl-C ends it" not in (line := heard.get(timeout=55)):
+            assert line, f"the demo ended: {lines}"
+            lines.append(line)
+        yield process, lines
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(timeout=30)
+        listener.join()
+        stream.close()
 
 
 def test_kept_it_stays_until_ctrl_c(kept: tuple[subprocess.Popen[str], list[str]], tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """`o365mailer-await-ready`, the postStart hook of the injected container, as a process against real ports."""
 
+import contextlib
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def free_port(host: str = "127.0.0.1") -> int:
         return int(server.getsockname()[1])
 
 
-@contextmanager
+@contextlib.contextmanager
 def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes]]]:
     """A port that gives one of these answers to each connection, the last one repeatedly; and the requests to it.
 
@@ -57,12 +57,13 @@ def answering(*answers: bytes, host: str = "127.0.0.1") -> Iterator[tuple[int, l
                     connection, _ = server.accept()
                 except OSError:
                     return
-                requests.append(connection.recv(1000))
-                if answer := answers[min(len(requests), len(answers)) - 1]:
+                with contextlib.suppress(OSError):  # a hook that was ended has reset its connection
+                    requests.append(connection.recv(1000))
+                    if not (answer := answers[min(len(requests), len(answers)) - 1]):
+                        kept.append(connection)
+                        continue
                     connection.sendall(answer)
-                    connection.close()
-                else:
-                    kept.append(connection)
+                connection.close()
 
         threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1], requests

@@ -61,7 +61,8 @@ class Process:
         for line in stream:
             with self.news:
                 lines.append(line.rstrip("\n"))
-                if lines is self.errors and line.startswith("{"):
+                # One that was killed may leave half a line.
+                if lines is self.errors and line.startswith("{") and line.endswith("\n"):
                     self.log.append(json.loads(line))
                 self.news.notify_all()
 

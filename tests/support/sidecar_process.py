@@ -52,8 +52,12 @@ class Sidecar(Process):
         for address in listen:
             command += ["--listen", address]
         super().__init__([*command, "--health", "127.0.0.1:0", *arguments], environment=environment)
-        self.event("listening", protocol="smtp", nth=len(listen))
-        self.health_port = self.event("listening", protocol="health")["port"]
+        try:
+            self.event("listening", protocol="smtp", nth=len(listen))
+            self.health_port = self.event("listening", protocol="health")["port"]
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def port(self) -> int:
