@@ -24,6 +24,10 @@ EMULATOR = "office365"
 EMULATOR_HOST = f"{EMULATOR}.{EMULATOR}.svc.cluster.local"
 APP = "shop"
 MAILER = "noreply"
+SECRETLESS = "secretless"
+"""The mailer of examples/workload-identity.yaml, whose credential is a ServiceAccount."""
+
+SERVICE_ACCOUNT = "noreply"
 APP_IMAGE = "docker.io/library/python:3.13-slim-trixie"
 """What examples/app.yaml names; replaced where no registry is at hand."""
 
@@ -40,7 +44,7 @@ A cluster runs on this machine, and the example app's mail is in the mailbox ({c
   export KUBECONFIG={kubeconfig} PATH={programs}:$PATH
 
   o365mailer status --all-namespaces
-      the mailer, Ready, and its pods
+      the two mailers, Ready, and their pods
   o365mailer check --namespace {app}
       whether all is well, and if not, what you do about it
   kubectl --namespace {app} get pods
@@ -55,6 +59,8 @@ A cluster runs on this machine, and the example app's mail is in the mailbox ({c
       a fresh token; no pod restarts for it
   kubectl --namespace {app} annotate deployment YOURS o365mailer.dev/inject={mailer}
       gives another app of that namespace its relay
+  kubectl --namespace {app} annotate deployment shop o365mailer.dev/inject={secretless} --overwrite
+      the app mails through the mailer that has no stored secret: Office 365 trusts the cluster
 
 `make cluster` again installs what you changed; `make cluster-down` removes every trace.
 """
@@ -82,8 +88,8 @@ def run(cluster: Cluster) -> str:
             step = "installing the emulator"
             authority = install_emulator(cluster, contents)
         step = "waiting for the first mail"
-        with cache.timed("applying the example mailer and app, and waiting for the first mail"):
-            apply_mailer(cluster, authority)
+        with cache.timed("applying the example mailers and app, and waiting for the first mail"):
+            apply_mailers(cluster, authority)
             apply_app(cluster, app_image=app_image, sidecar=contents["o365mailer-sidecar"])
             count = wait_for_mail(cluster)
     except ClientError as error:
@@ -108,6 +114,7 @@ def install_chart(cluster: Cluster, contents: dict[str, str]) -> None:
     operator, sidecar = contents["o365mailer-operator"], contents["o365mailer-sidecar"]
     values = {
         "allowedHosts": {"authority": [EMULATOR_HOST], "submission": [EMULATOR_HOST]},
+        "workloadIdentity": {"serviceAccounts": [{"namespace": APP, "name": SERVICE_ACCOUNT}]},
         "controller": {"podAnnotations": {BUILT_FROM: operator}},
         # The webhook is told of the sidecar's image by name: a rebuilt one changes nothing for it but this.
         "webhook": {"podAnnotations": {BUILT_FROM: f"{operator}.{sidecar}"}},
@@ -117,7 +124,14 @@ def install_chart(cluster: Cluster, contents: dict[str, str]) -> None:
 
 
 def install_emulator(cluster: Cluster, contents: dict[str, str]) -> str:
-    """Applies the emulator, and hands its authority to the app's namespace as the Secret that the mailer names."""
+    """Applies the emulator, and hands its authority to the app's namespace as the Secret that the mailers name."""
+    tenant = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": EMULATOR},
+        "data": {"office365.json": tenant_that_trusts(cluster)},
+    }
+    cluster.kubectl.apply(tenant, namespace=EMULATOR)
     cluster.kubectl("apply", "--filename", EXAMPLES / "emulator.yaml")
     built_from(cluster, EMULATOR, "office365", contents["o365mailer-emulator"])
     authority = ask_emulator(cluster, "/ca.crt")
@@ -131,17 +145,26 @@ def install_emulator(cluster: Cluster, contents: dict[str, str]) -> str:
     return authority
 
 
-def apply_mailer(cluster: Cluster, authority: str) -> None:
-    """Applies the mailer and waits until it is Ready, with a token of the emulator that runs now.
+def tenant_that_trusts(cluster: Cluster) -> str:
+    """examples/office365.json with the issuer of the cluster's ServiceAccount tokens, and its public keys."""
+    issuer = json.loads(cluster.kubectl("get", "--raw", "/.well-known/openid-configuration"))["issuer"]
+    keys = cluster.kubectl("get", "--raw", "/openid/v1/jwks")
+    tenant = (EXAMPLES / "office365.json").read_text(encoding="utf-8")
+    return tenant.replace("ISSUER", issuer).replace('"KEYS"', keys.strip())
+
+
+def apply_mailers(cluster: Cluster, authority: str) -> None:
+    """Applies both mailers and waits until they are Ready, with tokens of the emulator that runs now.
 
     A replaced emulator has new keys, and takes no token of the one before it: a service that never ends has no such
-    moment, so the mailer cannot know and is told.
+    moment, so the mailers cannot know and are told.
     """
-    cluster.kubectl("apply", "--filename", EXAMPLES / "mailer.yaml")
-    mailer = ("o365mailer", MAILER, "--namespace", APP)
+    for example in ("mailer.yaml", "workload-identity.yaml"):
+        cluster.kubectl("apply", "--filename", EXAMPLES / example)
+    mailers = ("o365mailer", MAILER, SECRETLESS, "--namespace", APP)
     fresh = f"o365mailer.dev/refresh={cache.fingerprint([authority.encode()])}"
-    cluster.kubectl("annotate", *mailer, fresh, "--overwrite")
-    cluster.kubectl("wait", *mailer, "--for=condition=Ready", "--timeout=90s", timeout=120)
+    cluster.kubectl("annotate", *mailers, fresh, "--overwrite")
+    cluster.kubectl("wait", *mailers, "--for=condition=Ready", "--timeout=90s", timeout=120)
 
 
 def apply_app(cluster: Cluster, *, app_image: str, sidecar: str) -> None:
@@ -209,6 +232,7 @@ def next_steps(cluster: Cluster, *, count: int) -> str:
         emulator=EMULATOR,
         kubeconfig=cluster.kubeconfig,
         mailer=MAILER,
+        secretless=SECRETLESS,
         programs=":".join(
             map(str, (Path(sys.executable).parent, *(c.program.parent for c in (cluster.kubectl, cluster.helm))))
         ),

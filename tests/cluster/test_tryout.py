@@ -3,6 +3,7 @@
 Our own cluster stands for one that a stranger gives by a kubeconfig and a command that loads images.
 """
 
+import json
 import os
 import re
 import secrets
@@ -19,6 +20,9 @@ from cluster_rig.errors import StartError
 from cluster_rig.node import NodeCluster
 from support.cluster_fixtures import PREPARATIONS, need, prepared
 from support.completeness import lacking
+from support.waiting import eventually
+
+from o365mailer_contract import names
 
 RIG = Path(__file__).parents[2] / "rig"
 
@@ -60,16 +64,21 @@ def test_it_ends_with_a_mail_in_the_mailbox_and_says_what_to_type(cluster: Clust
     assert "Order 1 has shipped" in tryout.ask_emulator(cluster, "/")
 
 
-def test_every_command_that_it_says_to_type_works(cluster: Cluster, said: str) -> None:
-    typed = [command for command in commands(said) if "port-forward" not in command and "YOURS" not in command]
-    assert [command[0] for command in typed].count("o365mailer") == 3
-    assert len(typed) == 6
+def type_in(cluster: Cluster, command: list[str]) -> str:
+    """What a command that it says to type prints."""
     places = f"{Path(sys.executable).parent}:{cluster.kubectl.program.parent}:{os.environ['PATH']}"
     environ = {**os.environ, "PATH": places, "KUBECONFIG": str(cluster.kubeconfig)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, (command, done.stdout, done.stderr)
+    return done.stdout
+
+
+def test_every_command_that_it_says_to_type_works(cluster: Cluster, said: str) -> None:
+    typed = [command for command in commands(said) if not {"port-forward", "annotate"} & set(command)]
+    assert [command[0] for command in typed].count("o365mailer") == 3
+    assert len(typed) == 6
     for command in typed:
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
-        assert done.stdout.strip(), command
+        assert type_in(cluster, command).strip(), command
 
 
 def test_a_second_run_loads_nothing_restarts_nothing_and_ends_the_same(
@@ -80,6 +89,21 @@ def test_a_second_run_loads_nothing_restarts_nothing_and_ends_the_same(
     assert "loading" not in capfd.readouterr().err
     assert cluster.kubectl("get", "pods", "--all-namespaces", "--output", "name") == before
     assert commands(again) == commands(said)
+
+
+@pytest.mark.promise("no-stored-secret")
+def test_the_app_mails_without_a_stored_secret_after_the_command_that_it_says(cluster: Cluster, said: str) -> None:
+    (command,) = (each for each in commands(said) if f"{names.INJECT_ANNOTATION}={tryout.SECRETLESS}" in each)
+    type_in(cluster, command)
+    issued = json.loads(tryout.ask_emulator(cluster, "/tokens"))["tokens"]
+    federated = {token["uti"] for token in issued if token["credential"] == "federated"}
+    assert federated
+
+    def sent_with() -> set[str]:
+        return {each["token"] for each in json.loads(tryout.ask_emulator(cluster, "/messages?content=0"))["messages"]}
+
+    assert not sent_with() & federated
+    eventually(lambda: sent_with() & federated, "a mail with a token that needed no secret", within=90, pause=1)
 
 
 def test_a_failure_ends_with_what_the_cluster_says_about_it(

@@ -83,7 +83,7 @@ def test_the_example_is_one_and_its_service_account_has_opted_in(namespace: Name
     told = namespace.kubectl(
         "apply", "--dry-run=server", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     )
-    assert "o365mailer.o365mailer.dev/noreply" in told
+    assert "o365mailer.o365mailer.dev/secretless" in told
 
 
 def other_keys(namespace: Namespace) -> None:
