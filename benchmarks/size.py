@@ -22,7 +22,6 @@ class Size:
     spooled: int
     """A round."""
     backlog: int
-    mailers: int
     starts: int
     """Starts of pods on a real node, each with and without a sidecar; 0: start no cluster."""
 
@@ -36,9 +35,6 @@ FULL: Final = Size(
     silence=20,
     spooled=400,
     backlog=10_000,
-    mailers=1000,
     starts=20,
 )
-QUICK: Final = Size(
-    rounds=1, messages=50, logins=1, timed=4, large=3, silence=2, spooled=20, backlog=50, mailers=20, starts=0
-)
+QUICK: Final = Size(rounds=1, messages=50, logins=1, timed=4, large=3, silence=2, spooled=20, backlog=50, starts=0)

@@ -202,16 +202,6 @@ LINES: Final = (
         digits=2,
     ),
     Line(
-        words="controller, 1,000 Ready mailers with a Secret each, simulated: requests per minute",
-        measure="Ready mailers: requests to the API server a minute",
-        bound=3300,
-    ),
-    Line(
-        words="controller, 1,000 mailers not Ready with a Secret each, simulated: requests in the tenth minute",
-        measure="not Ready mailers: requests to the API server a minute",
-        bound=2200,
-    ),
-    Line(
         words="an app starts later in a pod with a sidecar, real kubelet (s)",
         measure="injected pod: app starts later by (s)",
         bound=1,
@@ -258,6 +248,17 @@ def _operators(words: str, measure: str, bound: float | None = None, **more: Any
 CONTROLLER_LINES: Final = (
     _operators("1,000 new mailers of 50 applications: all Ready after (s)", "all Ready after (s)", 60),
     _operators("memory of the controller, most of it (MiB)", "peak memory until all are Ready (MiB)"),
+    _operators("their first logins at Exchange: all have worked after (s)", "new mailers: all logged in after (s)"),
+    _operators(
+        "a new mailer until its first login has worked: requests to the API server",
+        "new mailers: requests for each until it has logged in",
+        digits=1,
+    ),
+    _operators(
+        "a new mailer until its first login has worked: processor time (ms)",
+        "new mailers: processor time for each until it has logged in (ms)",
+        digits=1,
+    ),
     _operators("1,000 Ready mailers: requests to the API server per minute", "Ready: requests a minute", 1400),
     _operators("1,000 Ready mailers: memory of the controller (MiB)", "Ready: memory (MiB)", 120),
     _operators("1,000 Ready mailers: share of one core (%)", "Ready: share of a core (%)", 5, digits=1),

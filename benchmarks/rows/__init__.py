@@ -6,7 +6,6 @@ from typing import Final
 from benchmarks.rig import Rig
 from benchmarks.rows import (
     added_time,
-    api_requests,
     backlog,
     calls,
     cold_pool,
@@ -28,7 +27,6 @@ ROWS: Final[dict[str, Callable[[Rig], None]]] = {
     "calls": calls.measure,
     "spooled": spooled.measure,
     "backlog": backlog.measure,
-    "api-requests": api_requests.measure,
     "injected-start": injected_start.measure,
 }
 """The rows by their name in `--only`, in the order in which they run."""

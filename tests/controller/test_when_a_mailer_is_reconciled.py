@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from benchmarks.rows.api_requests import requests_a_minute
 from hypothesis import given
 from hypothesis import strategies as st
 from support import virtual_time
 
+from controller.simulated import requests_a_minute
 from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller.agreement import INTERVAL, LONGEST_SILENCE, RESTART_AFTER, Agreement
 from o365mailer_operator.controller.cluster import Cluster
