@@ -15,6 +15,8 @@ from typing import Final, TextIO
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 OWN: Final = "o365mailer_operator"
+_ENCODER: Final = json.JSONEncoder(default=str)
+"""Made once: `json.dumps` would make one for each line."""
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -32,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__name__
             line["at"] = _places(record.exc_info[2])
-        return json.dumps(line, default=str)
+        return _ENCODER.encode(line)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):

@@ -13,6 +13,7 @@ change it (kubernetes.io, "Pod Quality of Service Classes"):
 An annotation of the user's wins over all of this, except that it cannot take Guaranteed away.
 """
 
+import functools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -60,8 +61,11 @@ DEFAULTS: Final = Amounts(
 and for three large messages at once. No ephemeral-storage: a container that exceeds its limit gets the pod evicted."""
 
 
+@functools.lru_cache(maxsize=1024)
 def amount(text: str | int | float) -> Fraction:
     """A Kubernetes quantity by its value: `"250m"` → 1/4. Never negative.
+
+    Most pods have the same few, and a Fraction is slow to make, so they are remembered. Each is short (QUANTITY).
 
     The grammar is that of k8s.io/apimachinery/pkg/api/resource: a decimal number and a suffix or an exponent.
 
