@@ -60,12 +60,24 @@ class Api:
                 raise Refused(f"{method} {path}: {answer.status}: {text.decode(errors='replace')}")
             return json.loads(text)
 
-    async def all(self, calls: Iterable[Call], *, keep: Callable[[Any], Any] = lambda answer: answer) -> list[Any]:
-        """What is kept of the answers to many requests. Raises Refused."""
+    async def all(
+        self,
+        calls: Iterable[Call],
+        *,
+        keep: Callable[[Any], Any] = lambda answer: answer,
+        refused: list[str] | None = None,
+    ) -> list[Any]:
+        """What is kept of the answers to many requests. Raises Refused, unless there is a list for the reasons."""
         free = asyncio.Semaphore(self.at_once)
 
-        async def one(call: Call) -> Any:
+        async def one(call: Call) -> list[Any]:
             async with free:
-                return keep(await self.request(*call))
+                try:
+                    return [keep(await self.request(*call))]
+                except Refused as error:
+                    if refused is None:
+                        raise
+                    refused.append(str(error))
+                    return []
 
-        return await asyncio.gather(*(one(call) for call in calls))
+        return [kept for found in await asyncio.gather(*(one(call) for call in calls)) for kept in found]

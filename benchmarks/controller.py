@@ -3,6 +3,8 @@
 The chart's objects, command and environment (installation.py), the emulator as Entra (mailers.py), and the audit log of
 the API server to count requests (audit.py). Two clusters run one after the other and then side by side, because most
 rows wait: the first has mailers that are Ready, the second begins with mailers whose Secrets are missing.
+
+A row that fails is told as missing, and the run goes on with the next one.
 """
 
 import argparse
@@ -28,11 +30,14 @@ from support.emulator_client import EmulatorClient
 from benchmarks.api import Api, Refused
 from benchmarks.audit import AuditedControlPlane, Request
 from benchmarks.mailers import Mailers, Name, answering, office365, token_path
+from benchmarks.missing import NotMeasured
 from benchmarks.progress import tell
 from benchmarks.results import CONTROLLER, Results
 from benchmarks.table import CONTROLLER_LINES, OPERATOR, figures
 
 MINUTE: Final = 60.0
+ROW_LIMIT: Final = 30 * MINUTE
+"""The longest row takes 11 minutes."""
 PROBES: Final = 3
 """Failed liveness probes in a row after which the kubelet restarts a container, as the chart has it."""
 
@@ -106,6 +111,8 @@ class Stand:
     api: Api
     mailers: Mailers
     replicas: list[Replica] = field(default_factory=list)
+    created: tuple[float, float] = (0.0, 0.0)
+    """When the mailers were created, in Unix time, and the controller's processor seconds until then."""
     usual: float = 0.0
     """Seconds between two looks at a mailer while nothing happens; 0 until it is measured."""
 
@@ -126,9 +133,9 @@ class Stand:
         self.results.add(measure, OPERATOR, *found)
         tell(f"  {measure}: {', '.join(f'{figure:,.2f}' for figure in found)}")
 
-    def requests(self, since: float, until: float) -> list[Request]:
+    async def requests(self, since: float, until: float) -> list[Request]:
         """The requests of the controller between two instants."""
-        return list(self.plane.requests(since, until))
+        return await asyncio.to_thread(lambda: list(self.plane.requests(since, until)))
 
 
 @contextlib.asynccontextmanager
@@ -160,6 +167,7 @@ async def standing(folder: Path, size: Size, results: Results) -> AsyncIterator[
 async def ready(stand: Stand) -> None:
     """New mailers, all at once: until the last of them is Ready."""
     await stand.mailers.give_credentials()
+    stand.created = time.time(), stand.controller.processor_seconds()
     began = time.monotonic()
     creating = asyncio.create_task(stand.mailers.create())
     await stand.mailers.wait_until_ready()
@@ -168,15 +176,27 @@ async def ready(stand: Stand) -> None:
     stand.add("peak memory until all are Ready (MiB)", stand.controller.memory("VmHWM"))
 
 
+async def logins(stand: Stand) -> None:
+    """The first login at Exchange of each new mailer: until all are told, and what a mailer has cost by then."""
+    await stand.mailers.wait_until_logged_in()
+    ended, (created, used), mailers = time.time(), stand.created, stand.size.mailers
+    stand.add("new mailers: all logged in after (s)", ended - created)
+    requests = await stand.requests(created, ended)
+    stand.add("new mailers: requests for each until it has logged in", len(requests) / mailers)
+    spent = stand.controller.processor_seconds() - used
+    stand.add("new mailers: processor time for each until it has logged in (ms)", 1000 * spent / mailers)
+
+
 async def steady(stand: Stand) -> None:
-    """Nothing happens: what the mailers cost."""
+    """Every mailer is Ready, its first login has ended, and nothing happens: what the mailers cost."""
+    await stand.mailers.wait_until_logged_in()
     await asyncio.sleep(stand.size.settle)
     began, used = time.time(), stand.controller.processor_seconds()
     await asyncio.sleep(stand.size.steady)
     ended = time.time()
     stand.add("Ready: share of a core (%)", 100 * (stand.controller.processor_seconds() - used) / (ended - began))
     stand.add("Ready: memory (MiB)", stand.controller.memory("VmRSS"))
-    requests = stand.requests(began, ended)
+    requests = await stand.requests(began, ended)
     stand.add("Ready: requests a minute", len(requests) * MINUTE / (ended - began))
     stand.usual = fmean(_gaps(_looks(requests, stand.mailers.names)))
 
@@ -191,6 +211,8 @@ async def restart(stand: Stand) -> None:
     await mailers.refresh(due, "due-while-a-replica-takes-over")
     await _until(lambda: _all_changed(mailers, before), within=60)
     answering(emulator)
+    # The status is written after the token.
+    await _until(lambda: _all_due_before(mailers, due, asked + size.lifetime), within=60)
     first, promised = await mailers.tokens(due), await _due_times(mailers, due)
 
     began = time.time()
@@ -233,7 +255,7 @@ async def hang(stand: Stand) -> None:
     await asyncio.sleep(max(0.0, began + size.hang - time.time()))
     ended = time.time()
     answering(emulator)
-    looks = _looks(stand.requests(began, ended), watched)
+    looks = _looks(await stand.requests(began, ended), watched)
     expected = len(watched) * (ended - began) / stand.usual
     stand.add("Entra hangs: looks, of those before (%)", 100 * sum(map(len, looks.values())) / expected)
     bounded = {name: [began, *times, ended] for name, times in looks.items()}
@@ -249,10 +271,9 @@ async def not_ready(stand: Stand) -> None:
     await asyncio.sleep(stand.size.not_ready)
     began = time.time()
     await asyncio.sleep(min(MINUTE, stand.size.not_ready))
-    stand.add("not Ready: requests in the tenth minute", len(stand.requests(began, time.time())))
-    stand.add(
-        "not Ready: requests a minute until then", len(stand.requests(created, began)) * MINUTE / (began - created)
-    )
+    stand.add("not Ready: requests in the tenth minute", len(await stand.requests(began, time.time())))
+    before = await stand.requests(created, began)
+    stand.add("not Ready: requests a minute until then", len(before) * MINUTE / (began - created))
     await stand.mailers.give_credentials()
     stand.add("not Ready: all Ready after their Secrets came (s)", await stand.mailers.wait_until_ready())
 
@@ -298,6 +319,10 @@ async def _all_changed(mailers: Mailers, before: dict[Name, str]) -> bool:
 
 async def _all_fresh(mailers: Mailers, chosen: Collection[Name], since: float) -> bool:
     return set((await mailers.tokens(chosen)).values()) <= mailers.issued(since).keys()
+
+
+async def _all_due_before(mailers: Mailers, chosen: Iterable[Name], instant: float) -> bool:
+    return max((await _due_times(mailers, chosen)).values()) < instant
 
 
 async def _due_times(mailers: Mailers, chosen: Iterable[Name]) -> dict[Name, float]:
@@ -350,30 +375,46 @@ def _gaps(looks: dict[Name, list[float]]) -> Iterator[float]:
 
 
 Row = Callable[[Stand], Awaitable[None]]
-FIRST: Final[dict[str, Row]] = {"ready": ready, "steady": steady, "restart": restart, "hang": hang}
+FIRST: Final[dict[str, Row]] = {
+    "ready": ready,
+    "logins": logins,
+    "steady": steady,
+    "restart": restart,
+    "hang": hang,
+}
 SECOND: Final[dict[str, Row]] = {"not-ready": not_ready, "away": away}
 """The rows of the two clusters. The first row of each makes its mailers Ready, so it always runs."""
-ALONE: Final = ("ready", "steady")
+ALONE: Final = ("ready", "logins", "steady")
 """While these run, there is no second cluster."""
 
 
-async def measured(size: Size, chosen: Collection[str]) -> Results:
-    """The figures of these rows."""
-    results = Results(conditions={"controller": vars(size)})
+async def measure(size: Size, chosen: Collection[str], results: Results) -> None:
+    """Add the figures of these rows, and name those that cannot be measured."""
     first, second = _with_its_first(FIRST, chosen), _with_its_first(SECOND, chosen)
+    alone, later = [name for name in first if name in ALONE], [name for name in first if name not in ALONE]
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="o365mailer-bench-")))
-        if first:
-            stand = await stack.enter_async_context(standing(folder / "first", size, results))
-            await _run(stand, FIRST, [name for name in first if name in ALONE])
+        if stand := await _stand(stack, folder / "first", first, size, results):
+            await _run(stand, FIRST, alone)
         async with asyncio.TaskGroup() as group:
-            if second:
-                other = await stack.enter_async_context(standing(folder / "second", size, results))
+            if other := await _stand(stack, folder / "second", second, size, results):
                 group.create_task(_run(other, SECOND, second))
-            if first:
-                group.create_task(_run(stand, FIRST, [name for name in first if name not in ALONE]))
-    results.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
-    return results
+            if stand:
+                group.create_task(_run(stand, FIRST, later))
+
+
+async def _stand(
+    stack: contextlib.AsyncExitStack, folder: Path, rows: Collection[str], size: Size, results: Results
+) -> Stand | None:
+    """A cluster for these rows; None if there are none, or if it does not start."""
+    if not rows:
+        return None
+    try:
+        return await stack.enter_async_context(standing(folder, size, results))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the other cluster is measured
+        for name in rows:
+            results.miss(name, error)
+        return None
 
 
 def _with_its_first(rows: dict[str, Row], chosen: Collection[str]) -> list[str]:
@@ -383,15 +424,27 @@ def _with_its_first(rows: dict[str, Row], chosen: Collection[str]) -> list[str]:
 
 
 async def _run(stand: Stand, rows: dict[str, Row], names: Iterable[str]) -> None:
+    """Measure these rows. Without mailers that are Ready, which is what the first one brings, there is no other."""
+    first, results = next(iter(rows)), stand.results
     for name in names:
+        if first in results.missing:
+            results.miss(name, NotMeasured(f"its mailers are not there: row {first} failed"))
+            continue
         began = time.monotonic()
         tell(f"{name} ...")
-        await rows[name](stand)
-        tell(f"{name}: {time.monotonic() - began:.0f} s")
+        try:
+            async with asyncio.timeout(ROW_LIMIT):
+                await rows[name](stand)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next row is measured
+            results.miss(name, error)
+            answering(stand.emulator)
+        took = time.monotonic() - began
+        results.conditions[name] = {"seconds": round(took)}
+        tell(f"{name}: {took:.0f} s")
 
 
 def main() -> int:
-    """0, once everything is measured."""
+    """0 if everything was measured, or else 1."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.controller", description=__doc__)
     rows = [*FIRST, *SECOND]
     parser.add_argument("--quick", action="store_true", help="a moment of everything: that it runs; writes nothing")
@@ -404,11 +457,15 @@ def main() -> int:
     size = QUICK if given.quick else FULL
     if given.mailers:
         size = replace(size, mailers=given.mailers)
-    results = asyncio.run(measured(size, set(given.only or rows)))
-    if given.save:
-        results.save_into(CONTROLLER)
-    sys.stdout.write(figures(CONTROLLER_LINES, results) + "\n")
-    return 0
+    results = Results(conditions={"controller": vars(size)})
+    try:
+        asyncio.run(measure(size, set(given.only or rows), results))
+    finally:  # what was measured is kept, whatever ends the run
+        results.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
+        if given.save:
+            results.save_into(CONTROLLER)
+        sys.stdout.write(figures(CONTROLLER_LINES, results) + "\n")
+    return bool(results.missing)
 
 
 if __name__ == "__main__":

@@ -98,16 +98,23 @@ class Mailers:
         listed = await self.api.request("GET", f"{API}/o365mailers?resourceVersion=0")
         return {(each["metadata"]["namespace"], each["metadata"]["name"]): each for each in listed["items"]}
 
-    async def wait_until_ready(self, *, within: float = 600) -> float:
+    async def wait_until_ready(self) -> float:
         """Seconds until all are Ready."""
+        return await self._wait_until("Ready")
+
+    async def wait_until_logged_in(self) -> float:
+        """Seconds until the controller has told of each that Exchange takes its login."""
+        return await self._wait_until("Authenticated")
+
+    async def _wait_until(self, condition: str, *, within: float = 900) -> float:
         began = time.monotonic()
         while True:
             found = await self.objects()
-            ready = sum(_is_ready(each) for each in found.values())
+            true = sum(_is_true(each, condition) for each in found.values())
             took = time.monotonic() - began
-            if ready == len(self.names):
+            if true == len(self.names):
                 return took
-            assert took < within, f"{ready} of {len(self.names)} mailers are Ready after {took:.0f} s"
+            assert took < within, f"{true} of {len(self.names)} mailers are {condition} after {took:.0f} s"
             await asyncio.sleep(1)  # a LIST of all costs both sides some time
 
     async def refresh(self, chosen: Iterable[Name], request: str) -> None:
@@ -158,9 +165,9 @@ def token_path(mailer: Name) -> str:
     return f"/api/v1/namespaces/{mailer[0]}/secrets/o365mailer.{mailer[1]}"
 
 
-def _is_ready(mailer: Any) -> bool:
+def _is_true(mailer: Any, condition: str) -> bool:
     conditions = mailer.get("status", {}).get("conditions", [])
-    return any((each["type"], each["status"]) == ("Ready", "True") for each in conditions)
+    return any((each["type"], each["status"]) == (condition, "True") for each in conditions)
 
 
 def _uti(secret: Any) -> str:

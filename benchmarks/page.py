@@ -101,14 +101,15 @@ OPERATOR: Final = """
 
 Run of {date}, {python}, {system}, {cores} cores, commit {commit}.
 
-{gaps}
+{gaps}{missing}
 The API server is a real one (`rig/`). Controller and webhook have the command and the environment that the chart gives
 them. Entra is the emulator, which answers after 0.45 s.
 
 - {mailers:,} mailers of {applications} applications of one tenant. Each application has a namespace with one Secret,
   which its mailers share. All mailers are created at once.
-- Requests are those of the controller in the audit log of the API server, watches included. They are counted for
-  {steady:g} s. No token is due for renewal in that time.
+- Requests are those of the controller in the audit log of the API server, watches included.
+- Ready: from a minute after the last of the first logins at Exchange has ended, for {steady:g} s. No token is due for
+  renewal in that time.
 - Not Ready: the Secrets of the applications are missing.
 - Takeover: the active replica is killed while a second one stands by, and {applications} tokens fall due. A renewal is
   late if it comes more than a minute after it was due.
@@ -133,7 +134,7 @@ def page(results: Results) -> str:
         python=results.machine.get("python"),
         system=results.machine.get("system"),
         cores=results.machine.get("cores"),
-        missing="".join(f"\nNot measured: {name} ({why}).\n" for name, why in sorted(results.missing.items())),
+        missing=_not_measured(results.missing),
         messages=rows["throughput"]["messages"],
         rounds=rows["throughput"]["rounds"],
         apps=rows["throughput"]["apps"],
@@ -145,6 +146,10 @@ def page(results: Results) -> str:
         node=NODE.format(**rows["injected-start"]) if "injected-start" in results.conditions else "",
         operator=_operator(),
     )
+
+
+def _not_measured(missing: dict[str, str]) -> str:
+    return "".join(f"\nNot measured: {name} ({why}).\n" for name, why in sorted(missing.items()))
 
 
 def _operator() -> str:
@@ -160,6 +165,7 @@ def _operator() -> str:
     return OPERATOR.format(
         table=figures(lines, both),
         gaps=f"Goals that it misses:\n{found}\n" if found else "It reaches all goals.\n",
+        missing=_not_measured(controller.missing | admission.missing),
         date=both.date[:10],
         **(both.machine | both.conditions["controller"]),
     )

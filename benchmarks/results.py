@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
+from benchmarks.progress import tell
+
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"
 FLEET: Final = LATEST.with_name("fleet.json")
 CONTROLLER: Final = LATEST.with_name("controller.json")
@@ -30,6 +32,12 @@ class Results:
     def add(self, measure: str, whose: str, *figures: float) -> None:
         """Add figures."""
         self.figures.setdefault(measure, {}).setdefault(whose, []).extend(round(figure, 4) for figure in figures)
+
+    def miss(self, row: str, why: Exception) -> None:
+        """A row was not measured. Its first line is kept; standard error has all of it."""
+        text = str(why) or type(why).__name__
+        tell(f"{row} is not measured: {type(why).__name__}: {text}")
+        self.missing[row] = text.splitlines()[0][:200]
 
     def of(self, measure: str, whose: str) -> list[float]:
         """The figures; empty if they were not measured."""
