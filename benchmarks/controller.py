@@ -395,12 +395,12 @@ async def measure(size: Size, chosen: Collection[str], results: Results) -> None
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="o365mailer-bench-")))
         if stand := await _stand(stack, folder / "first", first, size, results):
-            await _run(stand, FIRST, alone)
+            await run_rows(stand, FIRST, alone)
         async with asyncio.TaskGroup() as group:
             if other := await _stand(stack, folder / "second", second, size, results):
-                group.create_task(_run(other, SECOND, second))
+                group.create_task(run_rows(other, SECOND, second))
             if stand:
-                group.create_task(_run(stand, FIRST, later))
+                group.create_task(run_rows(stand, FIRST, later))
 
 
 async def _stand(
@@ -423,7 +423,7 @@ def _with_its_first(rows: dict[str, Row], chosen: Collection[str]) -> list[str]:
     return list(dict.fromkeys([*list(rows)[:1], *found])) if found else []
 
 
-async def _run(stand: Stand, rows: dict[str, Row], names: Iterable[str]) -> None:
+async def run_rows(stand: Stand, rows: dict[str, Row], names: Iterable[str]) -> None:
     """Measure these rows. Without mailers that are Ready, which is what the first one brings, there is no other."""
     first, results = next(iter(rows)), stand.results
     for name in names:
