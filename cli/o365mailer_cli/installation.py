@@ -25,8 +25,7 @@ class Installation:
     @property
     def pods_webhook(self) -> dict[str, Any]:
         """The entry of the configuration that injects pods; empty if there is none."""
-        entries = (self.configuration or {}).get("webhooks") or ()
-        return next((dict(each) for each in entries if each["name"] == PODS_WEBHOOK), {})
+        return pods_entry(self.configuration)
 
     @property
     def namespace(self) -> str:
@@ -39,6 +38,14 @@ class Installation:
         template = ((self.deployment or {}).get("spec") or {}).get("template", {}).get("spec", {})
         variables = [each for container in template.get("containers", ()) for each in container.get("env") or ()]
         return next((each.get("value", "") for each in variables if each["name"] == ENV_SIDECAR_IMAGE), "")
+
+
+def pods_entry(configuration: Manifest | ClusterError | None) -> dict[str, Any]:
+    """The entry that injects pods; empty if there is none, or if the configuration could not be read."""
+    if not isinstance(configuration, Mapping):
+        return {}
+    entries = configuration.get("webhooks") or ()
+    return next((dict(each) for each in entries if each["name"] == PODS_WEBHOOK), {})
 
 
 def unmet(selector: Manifest | None, labels: Mapping[str, str]) -> str:

@@ -18,9 +18,10 @@ from o365mailer_cli.check.mailer import REMEDIES, mailer_findings
 from o365mailer_cli.check.pods import PodFacts, pod_findings, workload_of
 from o365mailer_cli.check.schema import STATUS_MEMBERS, needed_members
 from o365mailer_cli.check.server import server_findings
-from o365mailer_cli.check.webhook import Certificates, DryRun, admission, configuration_findings, endpoints, selects
+from o365mailer_cli.check.webhook import Certificates, DryRun, admission, configuration_findings, endpoints
 from o365mailer_cli.errors import Absent, Forbidden, Unavailable
 from o365mailer_cli.finding import Finding, Status
+from o365mailer_cli.installation import ENV_SIDECAR_IMAGE, Installation, unmet
 from o365mailer_cli.mailers import Mailer, reason_link
 from o365mailer_cli.relays import Figures, Reading, Relay
 from o365mailer_contract.names import DOCS, RELEASE
@@ -231,9 +232,9 @@ def test_a_service_without_ready_endpoints() -> None:
 
 def test_label_selectors() -> None:
     labels = {"kubernetes.io/metadata.name": "shop", "team": "red"}
-    assert selects(None, labels)
-    assert selects({"matchLabels": {"team": "red"}}, labels)
-    assert not selects({"matchLabels": {"team": "blue"}}, labels)
+    assert not unmet(None, labels)
+    assert not unmet({"matchLabels": {"team": "red"}}, labels)
+    assert unmet({"matchLabels": {"team": "blue"}}, labels) == "the label team=blue"
     for operator, values, expected in (
         ("In", ["red"], True),
         ("NotIn", ["red"], False),
@@ -241,7 +242,7 @@ def test_label_selectors() -> None:
         ("DoesNotExist", None, False),
     ):
         requirement = {"key": "team", "operator": operator, "values": values}
-        assert selects({"matchExpressions": [requirement]}, labels) is expected
+        assert unmet({"matchExpressions": [requirement]}, labels) is not expected
 
 
 def a_mailer(ready: str = "True", reason: str = "TokenValid", **status: Any) -> Mailer:
@@ -354,6 +355,12 @@ def a_pod(container: dict[str, Any] | None = None, **metadata: Any) -> dict[str,
     }
 
 
+def injecting(image: str) -> dict[str, Any]:
+    """The webhook's Deployment, as far as it says which relay new pods get."""
+    container = {"env": [{"name": ENV_SIDECAR_IMAGE, "value": image}]}
+    return {"spec": {"template": {"spec": {"containers": [container]}}}}
+
+
 def judged(pod: dict[str, Any], **figures: Any) -> list[Finding]:
     """What is found of one pod."""
     told = dataclasses.replace(FIGURES, **figures)
@@ -361,9 +368,8 @@ def judged(pod: dict[str, Any], **figures: Any) -> list[Finding]:
         annotated=[pod],
         readings=[Reading(Relay(pod), told)],
         mailers={("shop", "noreply"): a_mailer(lastRefresh="2026-11-28T11:00:00Z")},
-        configuration=configuration(DAY),
+        installation=Installation(configuration(DAY), injecting("relay:1")),
         namespaces={"shop": {}},
-        sidecar_image="relay:1",
         refusals=[],
         now=NOW,
     )
@@ -420,12 +426,22 @@ def test_pods_of_one_workload_are_one_finding() -> None:
     assert workload_of(a_pod()) == "pod/web-1"
 
 
+ANNOTATED = {
+    "time": "2026-11-28T11:30:00Z",
+    "fieldsV1": {"f:metadata": {"f:annotations": {"f:o365mailer.dev/inject": {}}}},
+}
+
+
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
         ({"creationTimestamp": "2026-11-01T00:00:00Z"}, "older than the webhook"),
         ({"annotations": {"o365mailer.dev/inject": "noreply", "kubernetes.io/config.mirror": "1"}}, "static pod"),
-        ({"creationTimestamp": "2026-11-28T11:00:00Z"}, "annotation came after the pod was made"),
+        (
+            {"creationTimestamp": "2026-11-28T11:00:00Z", "managedFields": [ANNOTATED]},
+            "annotation was written on the running pod",
+        ),
+        ({"creationTimestamp": "2026-11-28T11:00:00Z"}, "webhook was not asked when the pod was created"),
     ],
 )
 def test_why_a_pod_has_no_relay(metadata: dict[str, Any], words: str) -> None:
@@ -435,9 +451,8 @@ def test_why_a_pod_has_no_relay(metadata: dict[str, Any], words: str) -> None:
         annotated=[pod],
         readings=[],
         mailers={},
-        configuration=webhook_made,
+        installation=Installation(webhook_made, None),
         namespaces={"shop": {}},
-        sidecar_image="",
         refusals=[],
         now=NOW,
     )

@@ -25,8 +25,6 @@ from o365mailer_cli.check.webhook import (
     admission,
     configuration_findings,
     endpoints,
-    pods_entry,
-    selects,
 )
 from o365mailer_cli.cluster import (
     DEPLOYMENTS,
@@ -46,7 +44,7 @@ from o365mailer_cli.cluster import (
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import Absent, ClusterError
 from o365mailer_cli.finding import Finding, Group, Status
-from o365mailer_cli.installation import Installation
+from o365mailer_cli.installation import Installation, pods_entry, unmet
 from o365mailer_cli.mailers import Mailer, instant, read_mailers
 from o365mailer_cli.relays import Relay, read_figures, read_relays, samples
 from o365mailer_contract.names import (
@@ -209,9 +207,8 @@ def judge(asked: Asked, version: str, place: Place, operator: Operator) -> list[
         annotated=[each for each in or_nothing(place.pods) if _is_annotated(each, asked)],
         readings=or_nothing(answers["figures"]),
         mailers={(each.namespace, each.name): each for each in mailers},
-        configuration=configuration,
+        installation=Installation(configuration, webhook),
         namespaces=_labels(place),
-        sidecar_image=Installation(configuration, webhook).sidecar_image,
         refusals=or_nothing(answers["refusals"]),
         now=now,
     )
@@ -326,7 +323,7 @@ def _probe_namespace(asked: Asked, place: Place) -> str:
     wanted = sorted({each.namespace for each in or_nothing(place.mailers)})
     candidates = [asked.namespace] if asked.namespace else [*wanted, "default"]
     called = [
-        each for each in candidates if each not in labels or selects(entry.get("namespaceSelector"), labels[each])
+        each for each in candidates if each not in labels or not unmet(entry.get("namespaceSelector"), labels[each])
     ]
     return next(iter(called), "")
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from o365mailer_cli.check.rights import unread
-from o365mailer_cli.check.webhook import pods_entry, selects
 from o365mailer_cli.cluster import Manifest
 from o365mailer_cli.errors import ClusterError
 from o365mailer_cli.finding import Finding, Status
+from o365mailer_cli.installation import Installation
 from o365mailer_cli.mailers import Mailer, instant
-from o365mailer_cli.relays import MIRROR_ANNOTATION, Reading, Relay
+from o365mailer_cli.missing_relay import why_not_injected
+from o365mailer_cli.relays import Reading, Relay
 from o365mailer_cli.wording import pods, span
 from o365mailer_contract.names import CONTAINER, DOCS, INJECT_ANNOTATION, STATUS_ANNOTATION
 from o365mailer_contract.replies import RULES
@@ -48,12 +49,9 @@ class PodFacts:
     """The relays, with their metrics where these could be read."""
     mailers: Mapping[tuple[str, str], Mailer]
     """By namespace and name."""
-    configuration: Manifest | None
-    """The webhook's; None if it could not be read."""
+    installation: Installation
     namespaces: Mapping[str, Mapping[str, str]]
     """Labels of the namespaces that could be read."""
-    sidecar_image: str
-    """What the webhook injects now; empty if unknown."""
     refusals: Sequence[Manifest]
     """Events of workloads whose pods were refused."""
     now: datetime.datetime
@@ -156,29 +154,11 @@ def _without_relay(facts: PodFacts) -> Iterator[Finding]:
 
 def _why_without(pod: Manifest, facts: PodFacts) -> _Fault | None:
     metadata = pod["metadata"]
-    annotations = metadata.get("annotations") or {}
-    if STATUS_ANNOTATION in annotations:
+    if STATUS_ANNOTATION in (metadata.get("annotations") or {}):
         return None
-    entry = pods_entry(facts.configuration)
     labels = facts.namespaces.get(metadata["namespace"])
-    made = instant(metadata.get("creationTimestamp"))
-    webhook_made = instant((facts.configuration or {}).get("metadata", {}).get("creationTimestamp"))
-    remedy = "Restart it: {restart}."
-    if MIRROR_ANNOTATION in annotations:
-        cause = "It is a static pod of a node, which no webhook changes."
-        remedy = "Run it as a Deployment or a DaemonSet, or remove the annotation."
-    elif labels is not None and entry and not selects(entry.get("namespaceSelector"), labels):
-        cause = f"The webhook's namespaceSelector excludes namespace {metadata['namespace']}."
-        remedy = "Move the workload to another namespace: the installation's own and kube-* get no relays."
-    elif webhook_made is not None and made is not None and made < webhook_made:
-        cause = "It is older than the webhook."
-    elif entry.get("failurePolicy") == "Ignore":
-        cause = "The webhook was away when it was made, and failurePolicy is Ignore."
-        remedy += " Set the chart's webhook.failurePolicy to Fail, so that it does not happen again."
-    else:
-        cause = "The annotation came after the pod was made, or the webhook was not installed then."
-        remedy += " Put the annotation on the workload or its template, not on the pod."
-    return _Fault("pods.relay", Status.FAILED, "{has} the annotation and no relay", cause, remedy, INSTALLATION)
+    why = why_not_injected(pod, installation=facts.installation, labels=labels, again="{restart}")
+    return _Fault("pods.relay", Status.FAILED, "{has} the annotation and no relay", why.cause, why.remedy, INSTALLATION)
 
 
 def _without_mailer(facts: PodFacts) -> Iterator[Finding]:
@@ -289,13 +269,14 @@ def _token(each: Reading, facts: PodFacts) -> _Fault | None:
 
 
 def _relay_version(each: Reading, facts: PodFacts) -> _Fault | None:
-    if not facts.sidecar_image or each.relay.image == facts.sidecar_image:
+    image = facts.installation.sidecar_image
+    if not image or each.relay.image == image:
         return None
     return _Fault(
         "pods.version",
         Status.WARNING,
         "{runs} an older relay",
-        f"The relay's image is {each.relay.image}, and the webhook injects {facts.sidecar_image} now.",
+        f"The relay's image is {each.relay.image}, and the webhook injects {image} now.",
         "Restart it when you like: {restart}.",
         OLD_RELAY,
     )

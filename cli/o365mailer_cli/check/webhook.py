@@ -6,7 +6,7 @@ certificates is compared with the `caBundle`, and a pod that is created as a dry
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ from o365mailer_cli.check.rights import EDIT, unread
 from o365mailer_cli.cluster import Manifest
 from o365mailer_cli.errors import ClusterError, Forbidden
 from o365mailer_cli.finding import Finding, Status
-from o365mailer_cli.installation import unmet
+from o365mailer_cli.installation import pods_entry
 from o365mailer_cli.wording import span, until
 from o365mailer_contract.names import CONTAINER, DOCS, INJECT_ANNOTATION, PODS_WEBHOOK, WEBHOOK_NAME
 from o365mailer_operator.pki.authority import LIFETIME, trusted_by
@@ -105,14 +105,6 @@ def configuration_findings(
         yield Finding(name="webhook.failure-policy", status=Status.OK, title="no annotated pod starts without a relay")
     yield _authority(configuration, certificates, now)
     yield from _leaves(certificates, now)
-
-
-def pods_entry(configuration: Manifest | ClusterError | None) -> Manifest:
-    """The entry that injects pods; empty if there is none."""
-    if not isinstance(configuration, Mapping):
-        return {}
-    entries = configuration.get("webhooks") or ()
-    return next((dict(each) for each in entries if each["name"] == PODS_WEBHOOK), {})
 
 
 def _authority(configuration: Manifest, certificates: Certificates, now: datetime.datetime) -> Finding:
@@ -332,11 +324,6 @@ def _call_failed(name: str, text: str) -> Finding:
 
 def _said(text: str) -> str:
     return text[text.index(CALL_FAILED) :]
-
-
-def selects(selector: Manifest | None, labels: Mapping[str, str]) -> bool:
-    """Whether a label selector matches."""
-    return not unmet(selector, labels)
 
 
 def _left(moment: datetime.datetime, now: datetime.datetime) -> str:

@@ -1,6 +1,6 @@
 """The explanation: what is annotated, what the webhook did, what was refused, and the mailer that the pods use.
 
-It reads through Cluster. `reasons` concludes why a pod has no relay, and `refusal` why a pod was not created.
+It reads through Cluster. `missing_relay` concludes why a pod has no relay, and `refusal` why a pod was not created.
 """
 
 import datetime
@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from o365mailer_cli.cluster import NAMESPACES, Cluster, Manifest
 from o365mailer_cli.errors import Absent, ClusterError
-from o365mailer_cli.explain.reasons import misplaced, why_not_injected
 from o365mailer_cli.explain.refusal import INJECTION_PAGE, INSTALLATION_PAGE, REFUSAL_PAGE, refusal
 from o365mailer_cli.explain.target import Target
 from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_cli.installation import Installation, read_installation
 from o365mailer_cli.mailers import AUTHENTICATED, Mailer, read_mailers, reason_link
+from o365mailer_cli.missing_relay import misplaced, why_not_injected
 from o365mailer_cli.relays import Relay, listed, status_of
 from o365mailer_cli.wording import until
 from o365mailer_contract.names import DOCS, INJECT_ANNOTATION, KIND
@@ -165,7 +165,7 @@ def _pod(target: Target, pod: Manifest, context: Surroundings) -> Iterator[Findi
             status=Status.FAILED,
             title=f"it asks for a relay of the mailer {wanted} and has none",
             subject=subject,
-            cause=why.cause,
+            cause=f"{why.cause} {why.detail}".strip(),
             remedy=why.remedy,
             link=INSTALLATION_PAGE,
         )

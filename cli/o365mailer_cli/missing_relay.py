@@ -18,11 +18,14 @@ class Why(NamedTuple):
     """One cause, and what to do."""
 
     cause: str
+    """The same for all pods of a workload that have no relay for this cause."""
     remedy: str
+    detail: str = ""
+    """What holds for this pod alone, such as when it was created."""
 
 
 def why_not_injected(pod: Manifest, *, installation: Installation, labels: Mapping[str, str] | None, again: str) -> Why:
-    """The first cause that explains an annotated pod without a relay.
+    """The first cause that explains an annotated pod without a relay. The pod's metadata are enough.
 
     `labels`: of its namespace, None if unknown. `again`: how its workload gets new pods.
     """
@@ -47,16 +50,17 @@ def why_not_injected(pod: Manifest, *, installation: Installation, labels: Mappi
     installed = instant(installation.configuration["metadata"].get("creationTimestamp"))
     if created and installed and created < installed:
         return Why(
-            f"The pod is older than the webhook: it was created at {created:%Y-%m-%d %H:%M:%S} UTC, the webhook's "
-            f"configuration at {installed:%Y-%m-%d %H:%M:%S} UTC.",
+            "The pod is older than the webhook.",
             f"Get new pods: {again}.",
+            f"It was created at {created:%Y-%m-%d %H:%M:%S} UTC, the webhook's configuration at "
+            f"{installed:%Y-%m-%d %H:%M:%S} UTC.",
         )
     annotated = annotated_at(pod)
     if created and annotated and annotated > created + SLACK:
         return Why(
-            f"The annotation was written on the running pod at {annotated:%Y-%m-%d %H:%M:%S} UTC. A pod gets its relay "
-            "when it is created, and never later.",
+            "The annotation was written on the running pod. A pod gets its relay when it is created, and never later.",
             f"Annotate the workload, or the pod template: kubectl annotate deployment NAME {INJECT_ANNOTATION}=MAILER.",
+            f"It was written at {annotated:%Y-%m-%d %H:%M:%S} UTC.",
         )
     if status_of(pod):
         return Why(
