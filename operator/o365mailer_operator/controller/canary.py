@@ -2,7 +2,7 @@
 
 A right that is missing in Exchange would otherwise be found by the first mail. So the controller logs in as a pod's
 relay would, with the token in the Secret, and sends nothing: once for each new mailbox, application or host, then every
-six hours. A login that is refused is tried again after 1, 2, 5 and 10 minutes, then every 15.
+4.5 to 6 hours. A login that is refused is tried again after 1, 2, 5 and 10 minutes, then every 15.
 
 What is known is in the status (`status.login` and the condition), so a restarted controller tries nothing sooner.
 
