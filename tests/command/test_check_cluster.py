@@ -191,6 +191,7 @@ def test_pods_whose_creation_is_refused(installed: Installed) -> None:
         installed.kubectl.apply(deployment, namespace=installed.namespace)
         found = installed.await_finding("pods.refused")
         assert "failed calling webhook" in found["cause"]
+        assert found["title"] == "the webhook did not answer, so its pods were not created"
 
 
 def test_a_pod_with_an_old_token(installed: Installed, team: Team, relay: Relays) -> None:

@@ -3,6 +3,7 @@
 Pods of one workload with one fault are one finding: a person restarts the workload, not its pods.
 """
 
+import dataclasses
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from o365mailer_cli.finding import Finding, Status
 from o365mailer_cli.installation import Installation
 from o365mailer_cli.mailers import Mailer, instant
 from o365mailer_cli.missing_relay import why_not_injected
+from o365mailer_cli.refusal import refusal
 from o365mailer_cli.relays import Reading, Relay
 from o365mailer_cli.wording import pods, span
 from o365mailer_contract.names import CONTAINER, DOCS, INJECT_ANNOTATION, STATUS_ANNOTATION
@@ -137,15 +139,8 @@ def _by_workload(judged: Judged) -> Iterator[Finding]:
 def _refused(facts: PodFacts) -> Iterator[Finding]:
     for event in facts.refusals:
         about = event.get("involvedObject") or {}
-        yield Finding(
-            name="pods.refused",
-            status=Status.FAILED,
-            title="its pods are refused",
-            subject=f"{event['metadata']['namespace']} {str(about.get('kind', '')).lower()}/{about.get('name', '')}",
-            cause=str(event.get("message", "")),
-            remedy="Correct what the message names. If the webhook was away, the pods come by themselves.",
-            link=f"{DOCS}/injection.md#when-a-pod-is-refused",
-        )
+        subject = f"{event['metadata']['namespace']} {str(about.get('kind', '')).lower()}/{about.get('name', '')}"
+        yield dataclasses.replace(refusal(str(event.get("message", ""))), name="pods.refused", subject=subject)
 
 
 def _without_relay(facts: PodFacts) -> Iterator[Finding]:

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from o365mailer_cli.cluster import NAMESPACES, Cluster, Manifest
 from o365mailer_cli.errors import Absent, ClusterError
-from o365mailer_cli.explain.refusal import INJECTION_PAGE, INSTALLATION_PAGE, REFUSAL_PAGE, refusal
 from o365mailer_cli.explain.target import Target
 from o365mailer_cli.finding import Finding, Group, Status
 from o365mailer_cli.installation import Installation, read_installation
 from o365mailer_cli.mailers import AUTHENTICATED, Mailer, read_mailers, reason_link
 from o365mailer_cli.missing_relay import misplaced, why_not_injected
+from o365mailer_cli.refusal import INJECTION_PAGE, INSTALLATION_PAGE, REFUSAL_PAGE, refusal
 from o365mailer_cli.relays import Relay, listed, status_of
 from o365mailer_cli.wording import until
 from o365mailer_contract.names import DOCS, INJECT_ANNOTATION, KIND
