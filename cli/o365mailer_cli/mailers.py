@@ -11,6 +11,7 @@ from o365mailer_contract.names import DOCS, KIND
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
 AUTHENTICATED: Final = "Authenticated"
+CREDENTIAL_EXPIRING: Final = "CredentialExpiring"
 SUSPENDED: Final = "Suspended"
 
 

@@ -7,7 +7,7 @@ import pytest
 from support.waiting import eventually
 
 from command.apps import INJECT, deployment, findings, pods
-from command.team import Ask, Team
+from command.team import Ask, Team, condition, moment
 
 
 def test_an_app_that_does_not_ask(ask: Ask, team: Team) -> None:
@@ -68,6 +68,33 @@ def test_a_mailer_that_is_not_there(ask: Ask, team: Team) -> None:
     assert told.status == 1
     assert f"✗ there is no mailer noreply in namespace {team.namespace}" in told.out
     assert "it has other. Until there is one, the relay answers 451." in told.out
+
+
+@pytest.mark.parametrize("kind", ["client-secret", "certificate"])
+def test_a_mailer_whose_credential_ends_soon(ask: Ask, team: Team, kind: str) -> None:
+    told = "The certificate ends on 2026-12-18 at 12:00 UTC."
+    secret = {"secretRefs": [{"name": "entra", "key": "secret"}], "expiresAt": moment(days=-12.5)}
+    credential = (
+        {"clientSecret": secret} if kind == "client-secret" else {"certificate": {"secretRef": {"name": "pair"}}}
+    )
+    reason = "ClientSecretExpiring" if kind == "client-secret" else "CertificateExpiring"
+    team.mailer(
+        "noreply",
+        condition("Ready", "True", "TokenValid", "Pods can submit mail."),
+        condition("CredentialExpiring", "True", reason, told),
+        credential=credential,
+    )
+    team.kubectl.apply(deployment({INJECT: "noreply"}), namespace=team.namespace)
+
+    finding = findings(ask("explain", "deploy/web", "-n", team.namespace, "-o", "json"))[f"mailer.{kind}"]
+
+    assert finding["status"] == "warning"
+    if kind == "certificate":
+        assert (finding["title"], finding["cause"]) == ("its certificate ends soon, or has ended", told)
+    else:
+        assert finding["title"] == "its client secret ends in 12d"
+    assert finding["remedy"].startswith(("Create a new client secret", "Renew the certificate"))
+    assert finding["link"].endswith("#o365mailercredentialexpires")
 
 
 def test_a_label_in_place_of_an_annotation(ask: Ask, team: Team) -> None:

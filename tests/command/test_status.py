@@ -111,6 +111,25 @@ def test_a_mailer_that_is_not_ready_fails_with_its_reason_and_page(ask: Ask, tea
     assert "troubleshooting.md#secretnotfound" in told_us.out
 
 
+EXPIRING = "The client secret (expiresAt) ends on 2026-12-18 at 12:00 UTC. Plan its renewal. Create a new one in Entra."
+
+
+def test_a_credential_that_ends_soon_is_told_in_the_words_of_the_condition(ask: Ask, team: Team) -> None:
+    ready = condition("Ready", "True", "TokenValid", "Pods can submit mail.")
+    team.mailer("calm", ready)
+    team.mailer("noreply", ready, condition("CredentialExpiring", "True", "ClientSecretExpiring", EXPIRING))
+
+    told = ask("status", "-n", team.namespace)
+    calm, ending = ask("status", "-n", team.namespace, "-o", "json").json["mailers"]
+
+    assert told.status == 0
+    [line] = [line for line in told.out.splitlines() if line.startswith(f"! {team.namespace}/")]
+    assert line.startswith(f"! {team.namespace}/noreply: {EXPIRING} See ")
+    assert line.endswith("troubleshooting.md#clientsecretexpiring")
+    assert calm["credentialExpiring"] is None
+    assert ending["credentialExpiring"] == {"status": "True", "reason": "ClientSecretExpiring", "message": EXPIRING}
+
+
 def test_a_suspended_mailer_is_no_failure(ask: Ask, team: Team) -> None:
     team.mailer("noreply", condition("Ready", "False", "Suspended", "spec.suspend is true."), suspend=True)
 

@@ -537,6 +537,25 @@ def test_stalled_causes_no_event_of_its_own() -> None:
 
 
 @pytest.mark.promise("token-renewed-in-time")
+def test_a_credential_that_ends_causes_an_event_21_7_and_1_days_before_and_at_its_end() -> None:
+    end = NOON + 30 * 24 * HOUR
+    clientsecret = {"secretRefs": [{"name": "entra", "key": "secret"}], "expiresAt": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
+    spec = {"credential": {"clientSecret": clientsecret}, "suspend": True}
+    subject, told_at, named = mailer(**spec), {}, set()
+    for hours in range(24 * 32):
+        now = NOON + hours * HOUR
+        outcome = settled(dataclasses.replace(observed(subject, now=now), credential_end=end))
+        for condition in changes(subject.status, outcome.status):
+            if condition.type == "CredentialExpiring":
+                told_at[(end - now) / (24 * HOUR)] = condition.message
+                named.add(event_of(subject, condition, now=now, instance="one")["metadata"]["name"])
+        subject = mailer(status=written(outcome), **spec)
+    assert list(told_at) == [21, 7, 1, 0]
+    for message, part in zip(told_at.values(), ("Plan its", "this week", "Renew it now", "ended on"), strict=True):
+        assert part in message
+    assert len(named) == 4, "an Event's text never changes, so each is one of its own"
+
+
 def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
     status: Object = {}
     for count in (1, 2, 3):

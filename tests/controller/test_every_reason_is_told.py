@@ -278,7 +278,13 @@ def test_a_credential_that_ends_soon_is_a_condition_and_an_event_until_it_is_ren
     assert f"ends on {soon:%Y-%m-%d}" in told["message"]
     assert "Create a new one in Entra" in told["message"]
     events = eventually(lambda: [each for each in namespace.events() if each["reason"] == "ClientSecretExpiring"])
-    assert [each["type"] for each in events] == ["Warning"]
+    assert [(each["type"], each["note"]) for each in events] == [("Warning", told["message"])]
+    later = soon - datetime.timedelta(days=14)  # as if two weeks had passed
+    namespace.apply_mailer(credential=noted(later))
+    notes = eventually(
+        lambda: [each["note"] for each in namespace.events() if f"ends on {later:%Y-%m-%d}" in each["note"]]
+    )
+    assert "Renew it this week." in notes[0]
     namespace.apply_mailer(credential=noted(soon + datetime.timedelta(days=3)))
     eventually(lambda: namespace.condition("CredentialExpiring") is None)
 

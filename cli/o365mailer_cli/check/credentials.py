@@ -27,11 +27,7 @@ from o365mailer_operator.token.errors import (
     TokenError,
 )
 from o365mailer_operator.token.grant import Grant
-from o365mailer_operator.token.schedule import EXPIRING_DAYS
-
-ENDS_SOON: Final = tuple(datetime.timedelta(days=days) for days in (EXPIRING_DAYS, 7, 1))
-"""As the alerts do: plan it, do it, do it now."""
-_URGENCY: Final = ("Plan its renewal", "Renew it this week", "Renew it now")
+from o365mailer_operator.token.schedule import urgency
 
 _REMEDIES: Final = {
     CERTIFICATE_EXPIRED.word: "Renew the certificate, and upload the new one to the app registration.",
@@ -221,10 +217,10 @@ def _roles(applicant: Applicant, claims: Claims) -> Iterator[Finding]:
 def _ends(applicant: Applicant, what: str, ends: datetime.datetime, now: datetime.datetime) -> Finding:
     left = ends - now
     name, subject = "credential.end", applicant.subject
-    if left > ENDS_SOON[0]:
+    urgent = urgency(left)
+    if urgent is None:
         return Finding(name=name, status=Status.OK, title=f"{what} is valid for {left.days} days", subject=subject)
     over = left <= datetime.timedelta()
-    urgency = _URGENCY[sum(left <= limit for limit in ENDS_SOON) - 1]
     return Finding(
         name=name,
         status=Status.FAILED if over else Status.WARNING,
@@ -233,6 +229,6 @@ def _ends(applicant: Applicant, what: str, ends: datetime.datetime, now: datetim
         else f"{what} ends in {span(left.total_seconds())}, on {ends:%Y-%m-%d}",
         subject=subject,
         cause="After its end, Entra gives no token, and no mail leaves.",
-        remedy=f"{urgency}: add a second one in Entra, put it into the Secret, and remove the old one after that.",
+        remedy=f"{urgent}: add a second one in Entra, put it into the Secret, and remove the old one after that.",
         link=links.ENDS,
     )

@@ -3,19 +3,23 @@
 import dataclasses
 import datetime
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from o365mailer_cli.credential_end import certificate_end, client_secret_end
 from o365mailer_cli.finding import Finding, Status
-from o365mailer_cli.mailers import AUTHENTICATED, SUSPENDED, TOKEN_ISSUED, Mailer, instant, reason_link
-from o365mailer_cli.wording import span, until
+from o365mailer_cli.mailers import (
+    AUTHENTICATED,
+    SUSPENDED,
+    TOKEN_ISSUED,
+    Mailer,
+    instant,
+    reason_link,
+)
+from o365mailer_cli.wording import until
 from o365mailer_contract.names import DOCS
 from o365mailer_operator.exchange.excess import REMEDY
 from o365mailer_operator.token.aadsts import CODES
-from o365mailer_operator.token.schedule import EXPIRING_DAYS
 
-SOON: Final = datetime.timedelta(days=EXPIRING_DAYS)
-"""As the first alert (docs/monitoring.md)."""
 LATE: Final = datetime.timedelta(minutes=5)
 """A refresh that is due for longer is late, as the alert says."""
 NEW: Final = datetime.timedelta(minutes=1)
@@ -84,8 +88,8 @@ def mailer_findings(mailer: Mailer, *, certificate: float | None, now: datetime.
     if not mailer.suspended:
         yield from _refresh(mailer, now)
         yield from _authenticated(mailer)
-    yield from _client_secret(mailer, now)
-    yield from _certificate(mailer, certificate, now)
+    yield from client_secret_end(mailer, now)
+    yield from certificate_end(mailer, certificate, now)
 
 
 def _ready(mailer: Mailer, now: datetime.datetime) -> Finding:
@@ -192,84 +196,4 @@ def _refresh(mailer: Mailer, now: datetime.datetime) -> Iterator[Finding]:
         cause="The controller that works does not look at it, or none works.",
         remedy="Look at the controller above, and at its log.",
         link=f"{DOCS}/troubleshooting.md#o365mailertokenrefreshlate",
-    )
-
-
-def _client_secret(mailer: Mailer, now: datetime.datetime) -> Iterator[Finding]:
-    told = (mailer.manifest.get("spec", {}).get("credential", {}).get("clientSecret") or {}).get("expiresAt")
-    ends = instant(told)
-    if ends is None:
-        return
-    yield _ends(_CLIENT_SECRET, ends, mailer, now)
-
-
-def _certificate(mailer: Mailer, certificate: float | None, now: datetime.datetime) -> Iterator[Finding]:
-    if not mailer.manifest.get("spec", {}).get("credential", {}).get("certificate"):
-        return
-    expiring = mailer.condition("CredentialExpiring")
-    if certificate is None and expiring.status == "True":
-        yield Finding(
-            name=_CERTIFICATE.name,
-            status=Status.WARNING,
-            title="its certificate ends soon, or has ended",
-            subject=str(mailer),
-            cause=expiring.message,
-            remedy=_CERTIFICATE.remedy,
-            link=_CERTIFICATE.link,
-        )
-        return
-    if certificate is None:
-        yield Finding(
-            name=_CERTIFICATE.name,
-            status=Status.UNKNOWN,
-            title="when its certificate ends is unknown",
-            subject=str(mailer),
-            cause="Only the controller's metrics say it. They could not be read, or it has not read the certificate.",
-            remedy="Ask for the ClusterRole o365mailer-viewer in the controller's namespace.",
-            link=f"{DOCS}/command.md#rights",
-        )
-        return
-    ends = datetime.datetime.fromtimestamp(certificate, datetime.UTC)
-    yield _ends(_CERTIFICATE, ends, mailer, now)
-
-
-@dataclass(frozen=True)
-class _Credential:
-    """A credential that ends: how findings call it, and what the user does."""
-
-    name: str
-    what: str
-    remedy: str
-    link: str
-
-
-_CLIENT_SECRET: Final = _Credential(
-    "mailer.client-secret",
-    "client secret",
-    "Create a new client secret in Entra, put its Value into the Secret, and correct expiresAt. Name both Secrets in "
-    "secretRefs meanwhile.",
-    f"{DOCS}/troubleshooting.md#o365mailercredentialexpires",
-)
-_CERTIFICATE: Final = _Credential(
-    "mailer.certificate",
-    "certificate",
-    "Renew the certificate, and upload the new one to the app registration before the Secret has it.",
-    f"{DOCS}/troubleshooting.md#o365mailercredentialexpires",
-)
-
-
-def _ends(credential: _Credential, ends: datetime.datetime, mailer: Mailer, now: datetime.datetime) -> Finding:
-    left, what = ends - now, credential.what
-    if left > SOON:
-        title = f"its {what} is valid ({span(left.total_seconds())} left)"
-        return Finding(name=credential.name, status=Status.OK, title=title, subject=str(mailer))
-    past = left <= datetime.timedelta()
-    return Finding(
-        name=credential.name,
-        status=Status.FAILED if past else Status.WARNING,
-        title=f"its {what} {'ended' if past else 'ends'} {until(ends, now)}",
-        subject=str(mailer),
-        cause="After its end, Entra gives no more tokens, and pods cannot submit mail.",
-        remedy=credential.remedy,
-        link=credential.link,
     )

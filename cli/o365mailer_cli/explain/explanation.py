@@ -3,6 +3,7 @@
 It reads through Cluster. `missing_relay` concludes why a pod has no relay, and `refusal` why a pod was not created.
 """
 
+import dataclasses
 import datetime
 import shlex
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from o365mailer_cli.cluster import NAMESPACES, Cluster, Manifest
+from o365mailer_cli.credential_end import credential_ending
 from o365mailer_cli.errors import Absent, ClusterError
 from o365mailer_cli.explain.target import Target
 from o365mailer_cli.finding import Finding, Group, Status
@@ -49,7 +51,7 @@ def explain(cluster: Cluster, target: Target) -> list[Group]:
         groups.append(Group("Pods", [Finding(name="pod.none", status=Status.OK, title="it has no pods now")]))
     mailer = target.template_annotations.get(INJECT_ANNOTATION) or target.annotations.get(INJECT_ANNOTATION)
     if mailer:
-        groups.append(Group("Mailer", list(_mailer(mailer, target.namespace, context))))
+        groups.append(Group("Mailer", [*_mailer(mailer, target.namespace, context), *_ending(mailer, context)]))
         groups.append(Group("Webhook", list(_webhook(context))))
     return groups
 
@@ -299,6 +301,14 @@ def _mailer(name: str, namespace: str, context: Surroundings) -> Iterator[Findin
         remedy="The cause says what to do." if ready.message else "Look at the Deployment o365mailer-controller.",
         link=reason_link(ready.reason) if ready.reason else f"{DOCS}/troubleshooting.md",
     )
+
+
+def _ending(name: str, context: Surroundings) -> Iterator[Finding]:
+    """Whether the mailer's credential ends soon. Mail still flows, so it is a warning."""
+    mailer = (context.mailers or {}).get(name)
+    if mailer is not None:
+        for finding in credential_ending(mailer, now=datetime.datetime.now(datetime.UTC)):
+            yield dataclasses.replace(finding, status=Status.WARNING)
 
 
 def _webhook(context: Surroundings) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from o365mailer_cli.cluster import Cluster
 from o365mailer_cli.concurrently import together
 from o365mailer_cli.errors import ClusterError
 from o365mailer_cli.installation import Installation, read_installation
-from o365mailer_cli.mailers import AUTHENTICATED, Condition, Mailer, read_mailers
+from o365mailer_cli.mailers import AUTHENTICATED, CREDENTIAL_EXPIRING, Condition, Mailer, read_mailers
 from o365mailer_cli.relays import Reading, Relay, read_figures, read_relays
 from o365mailer_cli.wording import pods
 from o365mailer_contract.names import DOCS
@@ -58,6 +58,7 @@ class MailerStatus:
     def document(self) -> dict[str, Any]:
         """It as JSON; `null` for what is unknown."""
         mailer, ready = self.mailer, self.mailer.ready
+        expiring = mailer.condition(CREDENTIAL_EXPIRING)
         return {
             "namespace": mailer.namespace,
             "name": mailer.name,
@@ -66,6 +67,7 @@ class MailerStatus:
             "reason": ready.reason,
             "message": ready.message,
             "authenticated": _condition_document(mailer.condition(AUTHENTICATED)),
+            "credentialExpiring": _condition_document(expiring) if expiring.status == "True" else None,
             "suspended": mailer.suspended,
             "tokenRevision": mailer.revision,
             "tokenExpiry": mailer.status.get("tokenExpiry"),

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Final
 
-from o365mailer_cli.mailers import AUTHENTICATED, Mailer, reason_link
+from o365mailer_cli.mailers import AUTHENTICATED, CREDENTIAL_EXPIRING, Mailer, reason_link
 from o365mailer_cli.output import Output
 from o365mailer_cli.status.report import MailerStatus, Status
 from o365mailer_cli.wording import pods, span, until
@@ -102,6 +102,8 @@ def _notes(status: Status, now: datetime.datetime) -> Iterator[str]:
             yield f"{mailer}: {_first_line(ready.message)} See {reason_link(reason)}"
         elif (login := mailer.condition(AUTHENTICATED)).status == "False" and not mailer.suspended:
             yield f"{mailer}: {_first_line(login.message)} See {reason_link(login.reason)}"
+        if (expiring := mailer.condition(CREDENTIAL_EXPIRING)).status == "True":
+            yield f"{mailer}: {expiring.message} See {reason_link(expiring.reason)}"
         lagging = len(each.known) - each.newest_token
         since = mailer.last_refresh
         if lagging and since and now - since > KUBELET_DELAY:

@@ -9,7 +9,7 @@
   O365Mailer (Flux, kpt, Argo CD) call an object failed if it has Stalled, and wait for it if it only is not Ready:
   https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md, read 2026-11-28.
 - CredentialExpiring: the certificate, or the client secret by its `expiresAt`, ends within 21 days. It is there only
-  while it is True.
+  while it is True. Its message becomes more urgent 7 days and one day before the end, with an Event each time.
 
 Conventions: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md
 (typical status properties), read 2026-11-23.
@@ -26,7 +26,7 @@ from o365mailer_operator.controller.mailer import Condition, Status
 from o365mailer_operator.token.aadsts import CODES
 from o365mailer_operator.token.errors import HOST_NOT_ALLOWED, INVALID_SPEC, Reason, TokenError
 from o365mailer_operator.token.errors import REASONS as TOKEN_REASONS
-from o365mailer_operator.token.schedule import EXPIRING_DAYS
+from o365mailer_operator.token.schedule import urgency
 
 READY: Final = "Ready"
 TOKEN_ISSUED: Final = "TokenIssued"
@@ -178,11 +178,12 @@ def stalled(ready: Condition, *, since: datetime.datetime, now: datetime.datetim
 
 def credential_expiring(reason: str, end: datetime.datetime, *, now: datetime.datetime) -> Condition | None:
     """CredentialExpiring, from 21 days before the end; `reason` says of what."""
-    if now < end - datetime.timedelta(days=EXPIRING_DAYS):
+    urgent = urgency(end - now)
+    if urgent is None:
         return None
     what, remedy = _RENEWAL[reason]
-    ends = "ended" if end <= now else "ends"
-    text = f"The {what} {ends} on {end:%Y-%m-%d} at {end:%H:%M} UTC. After its end, Entra gives no token. {remedy}"
+    ends = f"{'ended' if end <= now else 'ends'} on {end:%Y-%m-%d} at {end:%H:%M} UTC"
+    text = f"The {what} {ends}. {urgent}. After its end, Entra gives no token. {remedy}"
     return _condition(CREDENTIAL_EXPIRING, "True", reason, text)
 
 
@@ -219,15 +220,22 @@ def merged(before: tuple[Condition, ...], ours: tuple[Condition, ...]) -> tuple[
     return (*kept, *(condition for condition in ours if condition.type not in present))
 
 
+def news_in(condition: Condition) -> tuple[str, ...]:
+    """What makes a change of a condition an Event: its status and reason. CredentialExpiring keeps these until the end
+    while it becomes more urgent, so its message counts, too."""
+    message = (condition.message,) if condition.type == CREDENTIAL_EXPIRING else ()
+    return (condition.status, condition.reason, *message)
+
+
 def changes(before: Status, after: Status) -> tuple[Condition, ...]:
-    """The conditions whose status or reason has changed. Where two give the same reason, Ready alone is in it. That no
+    """The conditions that have news (`news_in`). Where two give the same reason, Ready alone is in it. That no
     login was tried yet is no news, and Stalled only repeats Ready."""
 
     def is_news(condition: Condition) -> bool:
         if condition.reason in (LOGIN_NOT_TRIED, CANARY_OFF) or condition.type == STALLED:
             return False
         old = before.condition(condition.type)
-        return old is None or (old.status, old.reason) != (condition.status, condition.reason)
+        return old is None or news_in(old) != news_in(condition)
 
     news = [condition for condition in after.conditions if is_news(condition)]
     told = {condition.reason for condition in news if condition.type == READY}

@@ -13,7 +13,7 @@ from typing import Final
 from o365mailer_contract import names
 from o365mailer_operator.controller.cluster import EVENTS, Cluster, micro_time
 from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict
-from o365mailer_operator.controller.conditions import BAD_WHEN_TRUE
+from o365mailer_operator.controller.conditions import BAD_WHEN_TRUE, news_in
 from o365mailer_operator.controller.mailer import Condition, Mailer, Manifest
 
 REPORTER: Final = f"{names.GROUP}/controller"
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def event_of(mailer: Mailer, condition: Condition, *, now: datetime.datetime, instance: str) -> Manifest:
     """The Event of a condition's change. The same change has the same name."""
     metadata = mailer.metadata
-    change = f"{metadata.uid} {condition.type} {condition.status} {condition.reason}"
+    change = " ".join((metadata.uid, condition.type, *news_in(condition)))
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

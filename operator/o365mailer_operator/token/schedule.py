@@ -9,8 +9,12 @@ from typing import Final
 
 from o365mailer_operator.token.errors import TokenError
 
-EXPIRING_DAYS: Final = 21
-"""Days before the end of a credential from which a person is told of it (condition, alert, `o365mailer check`)."""
+URGENCY: Final = (
+    (datetime.timedelta(days=1), "Renew it now"),
+    (datetime.timedelta(days=7), "Renew it this week"),
+    (datetime.timedelta(days=21), "Plan its renewal"),
+)
+"""What a person is told from so long before the end of a credential, as the alerts do (charts/o365mailer/files)."""
 EARLIEST_SHARE: Final = 0.60
 LATEST_SHARE: Final = 0.75
 """Of the lifetime: late enough to ask seldom, early enough that an hour's token outlives an outage of 15 minutes."""
@@ -62,6 +66,11 @@ def wait_after_failure(error: TokenError, *, failures: int, random: float) -> fl
         wait = min(LONGEST_PERMANENT_WAIT, FIRST_PERMANENT_WAIT * 2**repeated)
     wait *= 1 - JITTER + 2 * JITTER * random
     return max(wait, min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+
+
+def urgency(left: datetime.timedelta) -> str | None:
+    """How urgent the renewal of a credential is that ends in `left`; None while it is no concern."""
+    return next((told for limit, told in URGENCY if left <= limit), None)
 
 
 def share_of(uid: str) -> float:
