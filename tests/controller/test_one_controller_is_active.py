@@ -260,6 +260,28 @@ def test_a_secret_that_may_not_be_read_is_reported(
 
 
 @pytest.mark.promise("least-rights")
+def test_a_config_map_that_may_not_be_read_is_reported_and_used_once_it_may(
+    own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
+) -> None:
+    reads = rule(rights, "configmaps", "get")
+    reads["resourceNames"] = ["another"]
+    start_controller(kubeconfig=account(rights)).wait_until_leading()
+    authority = Path(own_namespace.emulator.ca_file).read_text()
+    own_namespace.config_map("company-ca", {"ca.crt": authority})
+    host = {"host": own_namespace.emulator.smtp_host, "port": own_namespace.emulator.smtp_port}
+    own_namespace.apply_mailer(submission={**host, "ca": {"configMapRef": {"name": "company-ca"}}})
+    ready = own_namespace.await_condition("ConfigMapUnreadable")
+    assert "may not read the ConfigMap company-ca in this namespace" in ready["message"]
+    assert ready["message"].endswith(grant_command(namespace=own_namespace.name, operator=own_namespace.name))
+    assert own_namespace.emulator.counters()["tokensIssued"] == 0
+
+    del reads["resourceNames"]
+    own_namespace.kubectl.apply(*rights)
+    own_namespace.await_ready(within=60)
+    assert (own_namespace.files() or {})["ca.crt"] == authority.encode()
+
+
+@pytest.mark.promise("least-rights")
 def test_a_token_secret_that_may_not_be_read_or_written_is_reported(
     own_namespace: Namespace, start_controller: Start, rights: list[Manifest], account: Account
 ) -> None:

@@ -111,6 +111,12 @@ def private(namespace: Namespace) -> None:
     namespace.emulator.settings(issuers={trust(namespace)["issuer"]: {}})
 
 
+def late(namespace: Namespace) -> None:
+    """By Entra's clock the API server's token has ended: the clock of one of them is wrong."""
+    trust(namespace)
+    namespace.emulator.settings(clockOffset=3600)
+
+
 WRONG: dict[str, tuple[Callable[[Namespace], Any], str, list[str]]] = {
     "no federated credential": (no_trust, "AADSTS70025", ["there is no federated credential of the application"]),
     "issuer": (
@@ -130,6 +136,11 @@ WRONG: dict[str, tuple[Callable[[Namespace], Any], str, list[str]]] = {
         ["its audience is in no federated credential"],
     ),
     "keys": (other_keys, "AADSTS50013", ["not made with a key that the issuer publishes", "/openid/v1/jwks"]),
+    "clock": (
+        late,
+        "AADSTS700024",
+        ["the assertion is outside its validity", "with a workload identity those of the API servers"],
+    ),
     "a private issuer": (private, "AADSTS90061", ["cannot fetch the issuer's documents", "openid-configuration"]),
 }
 
