@@ -1,5 +1,6 @@
 """What the controller asks the API server for, and that an old answer does no harm. Counts, not times."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from support.waiting import eventually
 pytestmark = pytest.mark.timeout(180)
 
 Start = Callable[..., ControllerProcess]
+CROWD = 60
+"""Mailers of one namespace: several times the reconciles that run at once."""
 MISSING = {"clientSecret": {"secretRefs": [{"name": "late", "key": "secret"}]}}
 
 
@@ -163,3 +166,42 @@ def test_a_watch_that_never_begins_is_told_and_its_mailers_are_served_all_the_sa
         assert line["mailers"] == 1
     eventually(lambda: process.http("/readyz")[0] == 200, within=60, what="readiness")
     assert process.metric(agreed)
+
+
+@pytest.mark.promise("neighbours-are-safe")
+def test_many_mailers_that_are_due_let_the_one_of_another_namespace_go_first(
+    own_namespace: Namespace, start_controller: Start, front: ApiFront
+) -> None:
+    crowd = Namespace(f"{own_namespace.name}-crowd", own_namespace.kubectl, own_namespace.emulator)
+    crowd.kubectl("create", "namespace", crowd.name)
+    crowd.kubectl.apply(
+        *(crowd.manifest(f"m-{number}", credential=MISSING) for number in range(CROWD)), namespace=crowd.name
+    )
+    answered = threading.Event()
+
+    def is_look(request: Request, namespace: Namespace) -> bool:
+        return request.method == "GET" and f"/namespaces/{namespace.name}/o365mailers/" in request.path
+
+    def keep_the_crowd_waiting(request: Request) -> None:
+        if is_look(request, crowd):
+            answered.wait()
+
+    front.meanwhile = keep_the_crowd_waiting
+    try:
+        process = start_controller("--watch-namespace", crowd.name, kubeconfig=front.kubeconfig)
+        eventually(lambda: process.metric("o365mailer_mailers") == CROWD, within=60, what="the crowd is known")
+        own_namespace.apply_mailer()
+        eventually(lambda: process.metric("o365mailer_mailers") == CROWD + 1, within=60, what="all are known")
+        begin = len(front.requests)
+    finally:
+        answered.set()
+    own_namespace.await_ready(within=60)
+    seen = list(front.requests)
+    turn = next(number for number, request in enumerate(seen) if is_look(request, own_namespace))
+    ahead = [request for request in seen[begin:turn] if is_look(request, crowd)]
+    assert len(ahead) < 10, "the crowd's mailers that were waiting are looked at after it"
+    eventually(
+        lambda: len([each for each in front.requests[turn:] if is_look(each, crowd)]) > CROWD / 2,
+        within=60,
+        what="the crowd's turn, which was waiting all the time",
+    )
