@@ -6,6 +6,7 @@ every ServiceAccount may (the ClusterRole system:discovery).
 https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#field-pruning
 """
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
@@ -28,8 +29,12 @@ REMEDY: Final = (
 )
 
 
+@functools.cache
 def spec_members() -> frozenset[str]:
-    """The members of a spec that this version reads, such as `spec.recipients.redirectTo`."""
+    """The members of a spec that this version reads, such as `spec.recipients.redirectTo`.
+
+    Reading the types takes milliseconds, and the controller asks again and again.
+    """
     return frozenset(_members(msgspec.inspect.type_info(Spec), "spec"))
 
 
