@@ -103,8 +103,9 @@ def test_a_watch_cache_that_lags_causes_no_second_token_and_no_second_write(
         eventually(lambda: own_namespace.settings()["revision"] == 2, what="a second token")
         own_namespace.apply_mailer(annotations={"o365mailer.dev/refresh": "now"}, logLevel="debug")
         eventually(lambda: own_namespace.settings()["revision"] == 3, what="the changed settings")
-        await_looks(process, 5)
-        assert front.old_answers >= 5, "the looks saw the Secret of before"
+        goal = front.old_answers + 5  # not so many looks: one of them may have read before the Secret changed
+        eventually(lambda: front.old_answers >= goal, within=60, what="looks that saw the Secret of before")
+        await_looks(process, 1)
         assert (minted(own_namespace), own_namespace.settings()["revision"]) == (2, 3)
         assert process.stop() == 0
         front.requests.clear()
