@@ -45,7 +45,7 @@ async def requests_a_minute(mailers: int, *, present: bool) -> float:
     before = simulated.api.count
     await simulated.until(SETTLED + MINUTE)
     options = parse([], {})
-    renewals = 2 * MINUTE / (options.lease_duration * lease.RETRY_SHARE)  # a GET and a PUT each
+    renewals = MINUTE / (options.lease_duration * lease.RETRY_SHARE)  # a PUT each
     return simulated.api.count - before + renewals + MINUTE / agreement.INTERVAL
 
 

@@ -10,6 +10,8 @@ from support.api_front import ApiFront, Request
 from support.controller_process import ControllerProcess, Namespace
 from support.waiting import eventually
 
+from o365mailer_operator.controller.lease import LEASE_NAME
+
 pytestmark = pytest.mark.timeout(180)
 
 Start = Callable[..., ControllerProcess]
@@ -206,3 +208,24 @@ def test_many_mailers_that_are_due_let_the_one_of_another_namespace_go_first(
         within=60,
         what="the crowd's turn, which was waiting all the time",
     )
+
+
+@pytest.mark.promise("one-active-controller")
+def test_a_renewal_is_one_write_and_another_clients_write_in_between_costs_one_read(
+    own_namespace: Namespace, start_controller: Start, front: ApiFront
+) -> None:
+    def renewals(method: str = "PUT") -> int:
+        asked = [request for request in front.requests if request.path.endswith(f"/leases/{LEASE_NAME}")]
+        return sum(request.method == method for request in asked)
+
+    process = start_controller("--lease-duration", "10s", kubeconfig=front.kubeconfig)
+    process.wait_until_leading()
+    front.requests.clear()
+    eventually(lambda: renewals() >= 3, what="renewals")
+    assert renewals("GET") == 0
+    own_namespace.kubectl("annotate", "lease", LEASE_NAME, "note=seen", "-n", own_namespace.name)
+    before = renewals()
+    eventually(lambda: renewals() > before + 11, within=60, what="renewals for longer than the Lease lasts")
+    assert renewals("GET") == 1
+    assert process.metric("o365mailer_leading") == 1
+    assert not process.logged("paused: the Lease is not renewed")

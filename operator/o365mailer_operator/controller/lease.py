@@ -8,8 +8,8 @@ the wall clock, and lets a hung request outlive the Lease. Here:
 - The holder counts its deadline from before it sends a renewal, and stops work at two thirds of the duration, before
   another replica can begin.
 - A holder that could not renew in time keeps its process and takes the Lease again. This is safe at any later time: the
-  record still names this process, and the write carries the resourceVersion that was read, so no other replica has held
-  the Lease in between. If the record names another holder, LeaseLost ends the process.
+  record still names this process, and the write carries the resourceVersion that was read or written last, so no other
+  replica has held the Lease in between. If the record names another holder, LeaseLost ends the process.
 - Time in which a waiting replica gets no answer from the API server counts for little: the holder could not renew then
   either, and it may still have tokens in memory that it could not write.
 - A request may take a third of the duration at most.
@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from o365mailer_operator.clock import Clock
 from o365mailer_operator.controller.cluster import LEASES, Cluster, micro_time
-from o365mailer_operator.controller.cluster_errors import ClusterError, Conflict, Unavailable
+from o365mailer_operator.controller.cluster_errors import Absent, ClusterError, Conflict, Unavailable
 from o365mailer_operator.controller.mailer import Manifest
 
 LEASE_NAME: Final = "o365mailer-controller"
@@ -79,6 +79,8 @@ class Lease:
         self.clock = clock
         self.deadline = float("-inf")
         self.sighting: _Sighting | None = None
+        self.written: Manifest | None = None
+        """The record as our last write left it, None where another client may have changed it since."""
         self.looked = False
         """Whether the API server has ever answered."""
         self.terms = 0
@@ -133,7 +135,7 @@ class Lease:
             lease = await self.cluster.get(LEASES, name=self.name, namespace=self.namespace)
             if lease["spec"].get("holderIdentity") == self.identity:
                 lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await self.cluster.replace(LEASES, lease, namespace=self.namespace)
+                await self._write(lease)
         except ClusterError as error:
             log.warning("the Lease could not be released", extra={"error": str(error)})
 
@@ -156,19 +158,35 @@ class Lease:
         lease = await self.cluster.find(LEASES, name=self.name, namespace=self.namespace)
         return lease is not None and lease["spec"].get("holderIdentity") == self.identity
 
+    async def _renew(self) -> bool:
+        """One write without a read: its resourceVersion fails it if another client has written in between."""
+        written, self.written = self.written, None
+        if written is None or not self.held:
+            return False
+        try:
+            self.written = await self._write(self._ours(written, self.identity))
+        except (Conflict, Absent):
+            return False
+        return True
+
     async def _take(self) -> bool:
+        if await self._renew():
+            return True
         lease = await self.cluster.find(LEASES, name=self.name, namespace=self.namespace)
         self.looked = True
         if lease is None:
-            await self.cluster.create(LEASES, self._first(), namespace=self.namespace)
+            self.written = await self.cluster.create(LEASES, self._first(), namespace=self.namespace)
             return True
         holder = lease["spec"].get("holderIdentity") or ""
         if holder != self.identity and self.terms:
             return False  # another replica has worked in between, even if the Lease has expired since
         if holder not in ("", self.identity) and not self._expired(lease):
             return False
-        await self.cluster.replace(LEASES, self._ours(lease, holder), namespace=self.namespace)
+        self.written = await self._write(self._ours(lease, holder))
         return True
+
+    async def _write(self, lease: Manifest) -> Manifest:
+        return await self.cluster.replace(LEASES, lease, namespace=self.namespace)
 
     def _expired(self, lease: Manifest) -> bool:
         version, now, before = lease["metadata"]["resourceVersion"], self.clock.monotonic(), self.sighting
