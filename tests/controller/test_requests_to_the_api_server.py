@@ -124,21 +124,26 @@ def test_a_conflict_between_the_secret_and_the_status_loses_nothing_that_is_told
     own_namespace: Namespace, start_controller: Start, front: ApiFront
 ) -> None:
     status_writes = 0
+    in_between: list[object] = []
 
     def write_before_the_first_status(request: Request) -> None:
         nonlocal status_writes
         if (request.method, request.path.rpartition("/")[2]) == ("PATCH", "status"):
             status_writes += 1
             if status_writes == 1:
-                assert own_namespace.files(), "the Secret is written first"
-                own_namespace.kubectl("label", "o365mailer", "noreply", "-n", own_namespace.name, "team=shop")
+                # An assertion that fails here, in a thread of the front, would fail no test.
+                in_between.append(own_namespace.files())
+                in_between.append(own_namespace.kubectl("label", "o365mailer", "noreply", "team=shop", *where))
 
+    where = ("-n", own_namespace.name)
     front.meanwhile = write_before_the_first_status
     start_controller(kubeconfig=front.kubeconfig)
     application = f"/applications/{own_namespace.emulator.client_id}"
     own_namespace.emulator.control("PATCH", application, {"roles": ["SMTP.SendAsApp", "Mail.Send"]})
     own_namespace.apply_mailer()
     own_namespace.await_ready()
+    assert len(in_between) == 2
+    assert all(in_between), "the Secret is written first, then the label"
     assert status_writes >= 2, "the API server refused the first"
     assert minted(own_namespace) == 1
     issued = own_namespace.condition("TokenIssued")
