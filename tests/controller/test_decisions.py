@@ -383,6 +383,56 @@ def test_a_token_that_is_not_told_before_a_suspension_is_told_after_it() -> None
     assert told_again.message == "Obtained with the Secret entra/secret."
 
 
+@pytest.mark.promise("logins-are-few")
+def test_a_token_that_is_not_told_yet_waits_until_the_failure_for_another_credential_is_over() -> None:
+    """The status write failed after a person had changed the credential, which is then changed to a wrong one."""
+    secret, status = issued()
+    status["login"] |= {"lastTime": "2026-11-23T12:00:01Z", "nextTime": "2026-11-23T17:00:00Z"}
+    rotated, wrong, asked_at = credential(value=b"rotated"), credential(value=b"wrong"), NOON + 21 * MINUTE
+    subject = observed(mailer(status=status), token_secret=secret, secret=rotated, now=NOON + 20 * MINUTE)
+    first = settled(subject, dataclasses.replace(token(issued_at=subject.now), value="header.new.signature"))
+    assert first.told is first.new is not None
+    assert first.new.again
+
+    def later(status: Object, *, held: Object, seconds: int = 0) -> Observed:
+        return dataclasses.replace(
+            observed(
+                mailer(status=status),
+                token_secret=stored(first.secret),
+                secret=held,
+                now=asked_at + seconds * SECOND,
+            ),
+            untold=first.new,
+        )
+
+    failed = settled(later(status, held=wrong), REFUSED)
+    for seconds in (15, 30):
+        waiting = settled(later(written(failed), held=wrong, seconds=seconds))
+        assert (waiting.new, waiting.told, waiting.login) == (first.new, None, None)
+        assert waiting.status == failed.status, "nothing has changed, so nothing is written"
+
+    told = settled(later(written(failed), held=rotated, seconds=40))
+    assert told.told == first.new
+    assert told.login
+    assert told.status.last_attempt_time == asked_at, "the attempt that failed was the last one"
+
+
+@pytest.mark.promise("refused-login-is-told")
+def test_a_login_that_a_person_asked_for_is_tried_with_the_next_token_if_no_status_was_written() -> None:
+    secret, status = issued()
+    subject = observed(
+        mailer(status=status),
+        token_secret=secret,
+        secret=credential(value=b"rotated"),
+        now=NOON + 20 * MINUTE,
+    )
+    first = settled(subject, dataclasses.replace(token(issued_at=subject.now), value="header.new.signature"))
+    due = dataclasses.replace(subject, token_secret=stored(first.secret), untold=first.new, now=NOON + 70 * MINUTE)
+    second = settled(due, dataclasses.replace(token(issued_at=due.now), value="header.newer.signature"))
+    assert second.new
+    assert second.new.again
+
+
 @pytest.mark.promise("ready-after-its-secret")
 def test_while_a_token_is_awaited_the_settings_are_written_and_nothing_is_said_that_is_not_known() -> None:
     new = observed(mailer())
@@ -536,7 +586,7 @@ def test_stalled_causes_no_event_of_its_own() -> None:
     assert changes(before, after) == ()
 
 
-@pytest.mark.promise("token-renewed-in-time")
+@pytest.mark.promise("mailer-says-what-is-wrong")
 def test_a_credential_that_ends_causes_an_event_21_7_and_1_days_before_and_at_its_end() -> None:
     end = NOON + 30 * 24 * HOUR
     clientsecret = {"secretRefs": [{"name": "entra", "key": "secret"}], "expiresAt": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
@@ -556,6 +606,7 @@ def test_a_credential_that_ends_causes_an_event_21_7_and_1_days_before_and_at_it
     assert len(named) == 4, "an Event's text never changes, so each is one of its own"
 
 
+@pytest.mark.promise("token-renewed-in-time")
 def test_failures_are_counted_and_forgotten_with_the_next_token() -> None:
     status: Object = {}
     for count in (1, 2, 3):

@@ -44,7 +44,9 @@ class Outcome:
     held: HeldToken | None = None
     """The token that the Secret has once this is written."""
     new: NewToken | None = None
-    """The token that `status` is the first to tell of."""
+    """A token that no status which was written has told of yet."""
+    told: NewToken | None = None
+    """The same, if `status` tells of it, and not of a problem or of nothing."""
     login: LoginAim | None = None
     """The login to try once this is written; None if none is due."""
 
@@ -64,10 +66,11 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
     """What follows from a step and, for a Mint, from what it brought; `random` is from [0, 1)."""
     directory = _directory_after(observed, step, minted)
     new = _new_token(observed, step, minted)
-    progress = _progress_after(observed, step, minted, directory=directory, random=random)
     decided = not _is_undecided(observed, step, minted, directory=directory)
+    told = new if decided and _problem_after(observed, step, minted) is None else None
+    progress = _progress_after(observed, step, minted, directory=directory, told=told, random=random)
     aim = _login_aim(observed, step, directory) if decided else None
-    login, authenticated = _login_after(observed, aim, new)
+    login, authenticated = _login_after(observed, aim, told)
     status = msgspec.structs.replace(
         progress,
         observed_generation=observed.mailer.metadata.generation if decided else progress.observed_generation,
@@ -75,7 +78,7 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
         token_expiry=directory.expires_at if directory else None,
         token_revision=directory.settings.revision if directory else progress.token_revision,
         last_refresh=to_the_second(directory.origin.issued_at) if directory else None,
-        conditions=_conditions_after(observed, step, minted, directory=directory, login=authenticated)
+        conditions=_conditions_after(observed, step, minted, directory=directory, told=told, login=authenticated)
         if decided
         else progress.conditions,
         login=login,
@@ -87,6 +90,7 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
         look_at=_look_at(observed, step, minted, status),
         held=directory.held if directory else None,
         new=new,
+        told=told,
         login=aim if canary.due(login, aim, now=observed.now, begun=observed.login_begun) else None,
     )
 
@@ -108,14 +112,16 @@ def _login_aim(observed: Observed, step: Hold | Keep | Mint, directory: Director
 
 
 def _new_token(observed: Observed, step: Hold | Keep | Mint, minted: Minted) -> NewToken | None:
-    held = observed.held
+    held, untold = observed.held, observed.untold
+    if untold and (held is None or untold.token.value != held.token):
+        untold = None
     if isinstance(step, Mint) and isinstance(minted, Token):
-        return NewToken(minted, again=held is not None and not step.aim.met_by(held.origin))
-    untold = observed.untold
-    return untold if untold and held and untold.token.value == held.token else None
+        asked = held is not None and not step.aim.met_by(held.origin)
+        return NewToken(minted, again=asked or (untold is not None and untold.again))
+    return untold
 
 
-def _login_after(observed: Observed, aim: LoginAim | None, new: NewToken | None) -> tuple[Login | None, Condition]:
+def _login_after(observed: Observed, aim: LoginAim | None, told: NewToken | None) -> tuple[Login | None, Condition]:
     if not observed.canary:
         return None, canary.off()
     spec, metadata = observed.spec, observed.mailer.metadata
@@ -125,7 +131,7 @@ def _login_after(observed: Observed, aim: LoginAim | None, new: NewToken | None)
         client_id="" if isinstance(spec, InvalidSpec) else spec.client_id,
         now=observed.now,
         aim=aim,
-        again=new is not None and new.again,
+        again=told is not None and told.again,
         tried=observed.tried,
     )
     return canary.next_state(observed.mailer.status, seen)
@@ -232,7 +238,13 @@ def _is_undecided(observed: Observed, step: Hold | Keep | Mint, minted: Minted, 
 
 
 def _progress_after(
-    observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None, random: float
+    observed: Observed,
+    step: Hold | Keep | Mint,
+    minted: Minted,
+    *,
+    directory: Directory | None,
+    told: NewToken | None,
+    random: float,
 ) -> Status:
     """The status with its memory of attempts: failures, their aim, and when to try again."""
     before = observed.mailer.status
@@ -251,8 +263,9 @@ def _progress_after(
     if _is_awaited(step, minted) or (isinstance(step, Keep) and step.problem):
         return before
     due = None if isinstance(step, Hold) or directory is None else to_the_second(directory.origin.refresh_at)
-    new = _new_token(observed, step, minted)
-    asked = to_the_second(new.token.issued_at) if new else before.last_attempt_time
+    asked = to_the_second(told.token.issued_at) if told else before.last_attempt_time
+    if asked and before.last_attempt_time and not isinstance(minted, Token):
+        asked = max(asked, before.last_attempt_time)  # an attempt for another aim may have failed since
     return msgspec.structs.replace(
         before,
         failed_attempts=0,
@@ -264,7 +277,13 @@ def _progress_after(
 
 
 def _conditions_after(
-    observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, directory: Directory | None, login: Condition
+    observed: Observed,
+    step: Hold | Keep | Mint,
+    minted: Minted,
+    *,
+    directory: Directory | None,
+    told: NewToken | None,
+    login: Condition,
 ) -> tuple[Condition, ...]:
     problem = _problem_after(observed, step, minted)
     ready = conditions.ready(
@@ -278,7 +297,7 @@ def _conditions_after(
     stalled = conditions.stalled(ready, since=since, now=observed.now)
     wanted = (
         ready,
-        conditions.token_issued(problem, note=_note(observed, _new_token(observed, step, minted))),
+        conditions.token_issued(problem, note=_note(observed, told)),
         login,
         *((stalled,) if stalled else ()),
         *_expiring(observed),
@@ -320,9 +339,9 @@ def _usable(observed: Observed, directory: Directory | None) -> bool:
     return same_place and directory.origin.identity == token_identity(spec)
 
 
-def _note(observed: Observed, new: NewToken | None) -> str:
-    if new is not None:
-        token, excess = new.token, excess_rights(new.token.roles)
+def _note(observed: Observed, told: NewToken | None) -> str:
+    if told is not None:
+        token, excess = told.token, excess_rights(told.token.roles)
         note = excess_note(excess) if excess else ""
         return " ".join(filter(None, (f"Obtained with {token.credential_ref}.", *token.warnings, note)))
     before = observed.mailer.status.condition(conditions.TOKEN_ISSUED)

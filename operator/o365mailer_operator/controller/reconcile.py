@@ -189,8 +189,7 @@ class Reconciler:
             self.lease.check()
             self.logins.start(key, outcome.login)
         await self._tell_excess(mailer, outcome)
-        if _tells_of_token(outcome.status):
-            self._memory(key).untold = None
+        self._memory(key).untold = None if outcome.told else outcome.new
         suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
         ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
         self.metrics.tell(mailer, outcome.status, ready=outcome.ready, suspended=suspended, ends=ends)
@@ -284,8 +283,7 @@ class Reconciler:
         excess = excess_rights(roles)
         self.metrics.tell_excess(mailer.key, len(excess) if outcome.held else None)
         before = mailer.status.condition(conditions.TOKEN_ISSUED)
-        new = outcome.new is not None and _tells_of_token(outcome.status)
-        if new and excess and not (before and excess_note(excess) in before.message):
+        if outcome.told and excess and not (before and excess_note(excess) in before.message):
             await self.recorder.record(mailer, conditions.excess_roles(excess_note(excess)))
 
     async def _write_status(self, mailer: Mailer, status: Status) -> bool:
@@ -339,12 +337,6 @@ def _needs_no_token(step: Hold | Keep | Mint) -> bool:
     if isinstance(step, Keep):
         return step.problem is None and step.until is None
     return isinstance(step, Hold)
-
-
-def _tells_of_token(status: Status) -> bool:
-    """Whether the status tells of the token in the Secret, and not of a problem or of nothing."""
-    issued = status.condition(conditions.TOKEN_ISSUED)
-    return issued is not None and issued.status == "True"
 
 
 def _lacks_right(error: ClusterError) -> bool:
