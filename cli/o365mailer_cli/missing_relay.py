@@ -35,11 +35,6 @@ def why_not_injected(pod: Manifest, *, installation: Installation, labels: Mappi
             "It is a static pod: the node runs it from a file, and no admission changes it.",
             "Run the app as a Deployment, or as a pod that the API server creates.",
         )
-    if installation.configuration is None:
-        return Why(
-            "The cluster has no webhook configuration admission.o365mailer.dev, or you may not read it.",
-            "Is O365 Mailer installed? helm list -A shows it.",
-        )
     if labels is not None and (requirement := unmet(installation.pods_webhook.get("namespaceSelector"), labels)):
         return Why(
             f"The webhook is not asked about this namespace: its namespaceSelector wants {requirement}.",
@@ -47,7 +42,7 @@ def why_not_injected(pod: Manifest, *, installation: Installation, labels: Mappi
             f"namespace. Then {again}.",
         )
     created = instant(pod["metadata"].get("creationTimestamp"))
-    installed = instant(installation.configuration["metadata"].get("creationTimestamp"))
+    installed = instant((installation.configuration or {}).get("metadata", {}).get("creationTimestamp"))
     if created and installed and created < installed:
         return Why(
             "The pod is older than the webhook.",
@@ -67,6 +62,11 @@ def why_not_injected(pod: Manifest, *, installation: Installation, labels: Mappi
             f"The pod has the annotation {GROUP}/status, which only the webhook writes: its manifest was copied from "
             "an injected pod, and the container removed.",
             f"Remove the annotation {GROUP}/status from the manifest, and create the pod again.",
+        )
+    if installation.configuration is None:
+        return Why(
+            "The cluster has no webhook configuration admission.o365mailer.dev, or you may not read it.",
+            f"Is O365 Mailer installed? helm list -A shows it. If it is, get new pods: {again}.",
         )
     if installation.pods_webhook.get("failurePolicy") == "Ignore":
         return Why(

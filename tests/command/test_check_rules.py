@@ -242,7 +242,7 @@ def test_label_selectors() -> None:
         ("DoesNotExist", None, False),
     ):
         requirement = {"key": "team", "operator": operator, "values": values}
-        assert unmet({"matchExpressions": [requirement]}, labels) is not expected
+        assert (unmet({"matchExpressions": [requirement]}, labels) == "") is expected
 
 
 def a_mailer(ready: str = "True", reason: str = "TokenValid", **status: Any) -> Mailer:
@@ -432,6 +432,23 @@ ANNOTATED = {
 }
 
 
+def without_relay(webhook: dict[str, Any] | None, **metadata: Any) -> Finding:
+    """What is found of one annotated pod that has no relay."""
+    pod = a_pod(**{"annotations": {"o365mailer.dev/inject": "noreply"}, **metadata})
+    facts = PodFacts(
+        annotated=[pod],
+        readings=[],
+        mailers={},
+        installation=Installation(webhook, None),
+        namespaces={"shop": {}},
+        refusals=[],
+        now=NOW,
+    )
+    (found,) = pod_findings(facts)
+    assert found.status == Status.FAILED
+    return found
+
+
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
@@ -446,16 +463,20 @@ ANNOTATED = {
 )
 def test_why_a_pod_has_no_relay(metadata: dict[str, Any], words: str) -> None:
     webhook_made = {**configuration(DAY), "metadata": {"creationTimestamp": "2026-11-20T00:00:00Z"}}
-    pod = a_pod(**{"annotations": {"o365mailer.dev/inject": "noreply"}, **metadata})
-    facts = PodFacts(
-        annotated=[pod],
-        readings=[],
-        mailers={},
-        installation=Installation(webhook_made, None),
-        namespaces={"shop": {}},
-        refusals=[],
-        now=NOW,
-    )
-    (found,) = pod_findings(facts)
-    assert found.status == Status.FAILED
-    assert words in found.cause
+    assert words in without_relay(webhook_made, **metadata).cause
+
+
+@pytest.mark.parametrize(
+    ("metadata", "cause", "remedy"),
+    [
+        ({"managedFields": [ANNOTATED]}, "annotation was written on the running pod", "kubectl annotate deployment"),
+        ({}, "or you may not read it", "helm list -A shows it. If it is, get new pods: delete and create pod/web-1"),
+    ],
+)
+def test_why_a_pod_has_no_relay_for_a_user_who_may_not_read_the_webhooks_configuration(
+    metadata: dict[str, Any], cause: str, remedy: str
+) -> None:
+    """The RoleBinding in docs/command.md gives no right on objects of the whole cluster."""
+    found = without_relay(None, creationTimestamp="2026-11-28T11:00:00Z", **metadata)
+    assert cause in found.cause
+    assert remedy in found.remedy
