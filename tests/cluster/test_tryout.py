@@ -94,7 +94,6 @@ def test_a_second_run_loads_nothing_restarts_nothing_and_ends_the_same(
 @pytest.mark.promise("no-stored-secret")
 def test_the_app_mails_without_a_stored_secret_after_the_command_that_it_says(cluster: Cluster, said: str) -> None:
     (command,) = (each for each in commands(said) if f"{names.INJECT_ANNOTATION}={tryout.SECRETLESS}" in each)
-    type_in(cluster, command)
     issued = json.loads(tryout.ask_emulator(cluster, "/tokens"))["tokens"]
     federated = {token["uti"] for token in issued if token["credential"] == "federated"}
     assert federated
@@ -103,6 +102,7 @@ def test_the_app_mails_without_a_stored_secret_after_the_command_that_it_says(cl
         return {each["token"] for each in json.loads(tryout.ask_emulator(cluster, "/messages?content=0"))["messages"]}
 
     assert not sent_with() & federated
+    type_in(cluster, command)
     eventually(lambda: sent_with() & federated, "a mail with a token that needed no secret", within=90, pause=1)
 
 
