@@ -221,8 +221,10 @@ async def measure(size: Size, chosen: Iterable[str], results: Results) -> None:
         with tempfile.TemporaryDirectory(prefix="o365mailer-bench-") as folder:
             try:
                 async with standing(Path(folder), size, results) as stand:
-                    await ROWS[name](stand)
-                    refused += stand.refused
+                    try:
+                        await ROWS[name](stand)
+                    finally:
+                        refused += stand.refused
             except Exception as error:  # noqa: BLE001  # whatever it is, the next row is measured
                 results.miss(name, error)
     for words in sorted(set(refused)):
