@@ -125,15 +125,18 @@ def install_chart(cluster: Cluster, contents: dict[str, str]) -> None:
 
 def install_emulator(cluster: Cluster, contents: dict[str, str]) -> str:
     """Applies the emulator, and hands its authority to the app's namespace as the Secret that the mailers name."""
-    tenant = {
+    tenant = tenant_that_trusts(cluster)
+    mounted = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": EMULATOR},
-        "data": {"office365.json": tenant_that_trusts(cluster)},
+        "data": {"office365.json": tenant},
     }
-    cluster.kubectl.apply(tenant, namespace=EMULATOR)
+    cluster.kubectl.apply(mounted, namespace=EMULATOR)
     cluster.kubectl("apply", "--filename", EXAMPLES / "emulator.yaml")
-    built_from(cluster, EMULATOR, "office365", contents["o365mailer-emulator"])
+    # The emulator reads its tenant when it starts.
+    content = f"{contents['o365mailer-emulator']}.{cache.fingerprint([tenant.encode()])}"
+    built_from(cluster, EMULATOR, "office365", content)
     authority = ask_emulator(cluster, "/ca.crt")
     manifest = {
         "apiVersion": "v1",
@@ -175,7 +178,7 @@ def apply_app(cluster: Cluster, *, app_image: str, sidecar: str) -> None:
 
 
 def built_from(cluster: Cluster, namespace: str, deployment: str, content: str) -> None:
-    """Restarts the Deployment if its image was rebuilt since the last run, and waits until its pods are there."""
+    """Restarts the Deployment if what it runs has changed since the last run, and waits until its pods are there."""
     where = ("--namespace", namespace)
     annotations = cluster.kubectl.json("get", "deployment", deployment, *where)["metadata"].get("annotations", {})
     if annotations.get(BUILT_FROM, content) != content:
