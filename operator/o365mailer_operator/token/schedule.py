@@ -14,7 +14,8 @@ URGENCY: Final = (
     (datetime.timedelta(days=7), "Renew it this week"),
     (datetime.timedelta(days=21), "Plan its renewal"),
 )
-"""What a person is told from so long before the end of a credential, as the alerts do (charts/o365mailer/files)."""
+"""The longest time before the end of a credential → what a person is told then. The alerts have the same steps
+(charts/o365mailer/files/alerts.yaml)."""
 EARLIEST_SHARE: Final = 0.60
 LATEST_SHARE: Final = 0.75
 """Of the lifetime: late enough to ask seldom, early enough that an hour's token outlives an outage of 15 minutes."""
