@@ -80,7 +80,7 @@ class Lease:
         self.deadline = float("-inf")
         self.sighting: _Sighting | None = None
         self.written: Manifest | None = None
-        """The record as our last write left it, None where another client may have changed it since."""
+        """The record as our last write left it; None after a write that failed, or whose answer was lost."""
         self.looked = False
         """Whether the API server has ever answered."""
         self.terms = 0
