@@ -304,7 +304,7 @@ def _mailer(name: str, namespace: str, context: Surroundings) -> Iterator[Findin
 
 
 def _ending(name: str, context: Surroundings) -> Iterator[Finding]:
-    """Whether the mailer's credential ends soon. Mail still flows, so it is a warning."""
+    """Whether the mailer's credential ends soon or has ended. Only a warning: Ready tells whether Entra refuses it."""
     mailer = (context.mailers or {}).get(name)
     if mailer is not None:
         for finding in credential_ending(mailer, now=datetime.datetime.now(datetime.UTC)):

@@ -189,7 +189,10 @@ class Reconciler:
             self.lease.check()
             self.logins.start(key, outcome.login)
         await self._tell_excess(mailer, outcome)
-        self._memory(key).untold = None if outcome.told else outcome.new
+        if outcome.told:
+            self._memory(key).untold = None
+        elif anew:  # a cache that lags shows the token before
+            self._memory(key).untold = outcome.new
         suspended = not isinstance(observed.spec, InvalidSpec) and observed.spec.suspend
         ends = dataclasses.replace(ends, refresh=None if suspended else outcome.refresh_at)
         self.metrics.tell(mailer, outcome.status, ready=outcome.ready, suspended=suspended, ends=ends)
