@@ -51,7 +51,7 @@ A cluster runs on this machine, and the example app's mail is in the mailbox ({c
       the app's pod: the app and its relay
   kubectl --namespace {app} logs deployment/shop --container shop
       the app, which sends every 10 seconds
-  kubectl --namespace {app} logs deployment/shop --container o365mailer
+  kubectl --namespace {app} logs --selector o365mailer.dev/mailer={mailer} --container o365mailer
       its relay
   kubectl --namespace {emulator} port-forward service/office365 8080
       the mailboxes, at http://localhost:8080/
