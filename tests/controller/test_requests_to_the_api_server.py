@@ -11,6 +11,7 @@ from support.controller_process import ControllerProcess, Namespace
 from support.waiting import eventually
 
 from o365mailer_operator.controller.lease import LEASE_NAME
+from o365mailer_operator.controller.queue import WORKERS
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -192,12 +193,13 @@ def test_many_mailers_that_are_due_let_the_one_of_another_namespace_go_first(
 
     def keep_the_crowd_waiting(request: Request) -> None:
         if is_look(request, crowd):
-            answered.wait()
+            answered.wait(120)
 
     front.meanwhile = keep_the_crowd_waiting
     try:
         process = start_controller("--watch-namespace", crowd.name, kubeconfig=front.kubeconfig)
         eventually(lambda: process.metric("o365mailer_mailers") == CROWD, within=60, what="the crowd is known")
+        eventually(lambda: sum(is_look(each, crowd) for each in front.requests) == WORKERS, what="no worker is free")
         own_namespace.apply_mailer()
         eventually(lambda: process.metric("o365mailer_mailers") == CROWD + 1, within=60, what="all are known")
         begin = len(front.requests)
@@ -207,6 +209,7 @@ def test_many_mailers_that_are_due_let_the_one_of_another_namespace_go_first(
     seen = list(front.requests)
     turn = next(number for number, request in enumerate(seen) if is_look(request, own_namespace))
     ahead = [request for request in seen[begin:turn] if is_look(request, crowd)]
+    assert turn >= begin
     assert len(ahead) < 10, "the crowd's mailers that were waiting are looked at after it"
     eventually(
         lambda: len([each for each in front.requests[turn:] if is_look(each, crowd)]) > CROWD / 2,
