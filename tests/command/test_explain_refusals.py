@@ -75,6 +75,6 @@ def test_an_annotation_on_a_running_pod(ask: Ask, team: Team, webhook: Installat
         team.kubectl("annotate", "--overwrite", "pod", "web", "-n", team.namespace, f"{INJECT}=noreply")
         cause = findings(ask("explain", "pod/web", "-n", team.namespace, "-o", "json"))["pod.injected"]["cause"]
         team.kubectl("annotate", "pod", "web", "-n", team.namespace, f"{INJECT}-")
-        return "The annotation was written on the running pod at" in str(cause)
+        return "The annotation was written on the running pod." in str(cause)
 
     eventually(late, pause=0.5)
