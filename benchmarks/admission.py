@@ -9,13 +9,11 @@ import argparse
 import asyncio
 import contextlib
 import copy
-import os
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -30,7 +28,7 @@ from benchmarks.api import Api, Call, Refused
 from benchmarks.audit import AuditedControlPlane
 from benchmarks.progress import tell
 from benchmarks.results import ADMISSION, Results
-from benchmarks.table import ADMISSION_LINES, OPERATOR, figures, percentile_99
+from benchmarks.table import ADMISSION_LINES, OPERATOR, percentile_99, reported
 
 ANNOTATION: Final = "o365mailer.dev/inject"
 APPS: Final = "apps"
@@ -243,13 +241,8 @@ def main() -> int:
         parser.error("--save keeps the figures of a full run")
     size = QUICK if given.quick else FULL
     results = Results(conditions={"admission": vars(size)})
-    try:
+    with reported(results, ADMISSION_LINES, into=ADMISSION if given.save else None):
         asyncio.run(measure(size, given.only or ROWS, results))
-    finally:  # what was measured is kept, whatever ends the run
-        results.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
-        if given.save:
-            results.save_into(ADMISSION)
-        sys.stdout.write(figures(ADMISSION_LINES, results) + "\n")
     return bool(results.missing)
 
 

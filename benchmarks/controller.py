@@ -11,13 +11,12 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import os
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -33,7 +32,7 @@ from benchmarks.mailers import Mailers, Name, answering, office365, token_path
 from benchmarks.missing import NotMeasured
 from benchmarks.progress import tell
 from benchmarks.results import CONTROLLER, Results
-from benchmarks.table import CONTROLLER_LINES, OPERATOR, figures
+from benchmarks.table import CONTROLLER_LINES, OPERATOR, reported
 
 MINUTE: Final = 60.0
 ROW_LIMIT: Final = 30 * MINUTE
@@ -458,13 +457,8 @@ def main() -> int:
     if given.mailers:
         size = replace(size, mailers=given.mailers)
     results = Results(conditions={"controller": vars(size)})
-    try:
+    with reported(results, CONTROLLER_LINES, into=CONTROLLER if given.save else None):
         asyncio.run(measure(size, set(given.only or rows), results))
-    finally:  # what was measured is kept, whatever ends the run
-        results.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
-        if given.save:
-            results.save_into(CONTROLLER)
-        sys.stdout.write(figures(CONTROLLER_LINES, results) + "\n")
     return bool(results.missing)
 
 

@@ -1,9 +1,14 @@
 """The table of docs/benchmarks.md: the figures, what they are compared with, and their goals."""
 
+import contextlib
 import math
+import os
 import statistics
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.results import Results
@@ -342,6 +347,18 @@ def table(results: Results) -> str:
 def figures(lines: Iterable[Line], results: Results) -> str:
     """Lines with their goals, as Markdown."""
     return "\n".join(["| measure | figure | goal |", "|---|---:|---:|", *(line.with_goal(results) for line in lines)])
+
+
+@contextlib.contextmanager
+def reported(results: Results, lines: Iterable[Line], *, into: Path | None) -> Iterator[None]:
+    """Prints what the body has measured, whatever ends it, and keeps it in the file `into` if one is named."""
+    try:
+        yield
+    finally:
+        results.stamp(datetime.now(UTC), cores=os.cpu_count() or 1)
+        if into is not None:
+            results.save_into(into)
+        sys.stdout.write(figures(lines, results) + "\n")
 
 
 def gaps(results: Results) -> str:
