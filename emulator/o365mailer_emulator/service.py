@@ -34,7 +34,7 @@ class Service:
         self._clock = clock
         self.tls_context = tls_context
         self.resets = 0
-        """How often `reset` was called. What began before the last time must leave no trace after it."""
+        """How often `reset` was called: a request to Entra that a rule held up meanwhile leaves no trace."""
         self.started = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
         self.ledger = Ledger(clock=self.clock)
         self.script = Script()

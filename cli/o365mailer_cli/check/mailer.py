@@ -7,14 +7,7 @@ from typing import Final
 
 from o365mailer_cli.credential_end import certificate_end, client_secret_end
 from o365mailer_cli.finding import Finding, Status
-from o365mailer_cli.mailers import (
-    AUTHENTICATED,
-    SUSPENDED,
-    TOKEN_ISSUED,
-    Mailer,
-    instant,
-    reason_link,
-)
+from o365mailer_cli.mailers import AUTHENTICATED, SUSPENDED, TOKEN_ISSUED, Mailer, instant, reason_link
 from o365mailer_cli.wording import until
 from o365mailer_contract.names import DOCS
 from o365mailer_operator.exchange.excess import REMEDY

@@ -67,7 +67,7 @@ def outcome_of(observed: Observed, step: Hold | Keep | Mint, minted: Minted, *, 
     directory = _directory_after(observed, step, minted)
     new = _new_token(observed, step, minted)
     decided = not _is_undecided(observed, step, minted, directory=directory)
-    told = new if decided and _problem_after(observed, step, minted) is None else None
+    told = new if new and decided and _problem_after(observed, step, minted) is None else None
     progress = _progress_after(observed, step, minted, directory=directory, told=told, random=random)
     aim = _login_aim(observed, step, directory) if decided else None
     login, authenticated = _login_after(observed, aim, told)
